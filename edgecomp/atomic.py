@@ -1,0 +1,56 @@
+"""Files that are either whole or absent.
+
+A result is written under a temporary name in its own folder, flushed to the disk and renamed;
+a process killed at any moment leaves at most a temporary file, which the next run replaces.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgecomp.errors import DiskFull, EdgecompError, NotWritable
+
+
+def write_error(path: Path, error: OSError) -> EdgecompError:
+    """The explained error for an OSError met while writing `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(path)
+    return NotWritable(path, (error.strerror or str(error)).lower())
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the name `path` when the block succeeds.
+
+    Raises DiskFull or NotWritable instead of OSError, and then leaves nothing behind.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file (UTF-8), or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,154 @@
+"""Every error a user can meet: what happened, to which file, and what to do.
+
+One class a cause. The command line turns them into one paragraph on stderr and exit code 2;
+anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class EdgecompError(Exception):
+    """Base of all errors that are explained to the user."""
+
+
+class ModelNotFound(EdgecompError):
+    """The model argument names nothing that exists."""
+
+    def __init__(self, model: str, advice: str) -> None:
+        super().__init__(f"There is no model at {model}. {advice}")
+
+
+class ModelIncomplete(EdgecompError):
+    """A model folder lacks a file it needs."""
+
+    def __init__(self, folder: Path, missing: str, advice: str) -> None:
+        super().__init__(f"{folder} is not a complete model: {missing} {advice}")
+
+
+class FileCorrupt(EdgecompError):
+    """A file does not hold what its header or name promises."""
+
+    def __init__(self, path: Path, fault: str, advice: str = "Download or build it again.") -> None:
+        super().__init__(f"{path} is damaged: {fault} {advice}")
+
+
+class FileTruncated(FileCorrupt):
+    """A file ends before its header says it does."""
+
+    def __init__(self, path: Path, promised_bytes: int, actual_bytes: int) -> None:
+        EdgecompError.__init__(
+            self,
+            f"{path} is cut short: the header promises {promised_bytes:,} bytes, "
+            f"the file has {actual_bytes:,}. Download it again.",
+        )
+
+
+class ArchitectureUnsupported(EdgecompError):
+    """The weights must be rewritten, and this architecture's layout is not known."""
+
+    def __init__(self, architecture: str, action: str, known: list[str]) -> None:
+        super().__init__(
+            f"The architecture {architecture} cannot be {action}: its tensor layout is not in the "
+            f"table. Known: {', '.join(sorted(known))}. A GGUF file of this model made by "
+            "llama.cpp's own converter can be planned, quantized and measured as it is."
+        )
+
+
+class UnsafeFile(EdgecompError):
+    """A file could run code when it is read."""
+
+    def __init__(self, path: Path, advice: str) -> None:
+        super().__init__(f"{path} is not read, since loading it could run code. {advice}")
+
+
+class DeviceUnknown(EdgecompError):
+    """No profile has this name."""
+
+    def __init__(self, name: str, nearest: list[str], known: list[str]) -> None:
+        hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+        super().__init__(
+            f"There is no device profile {name!r}.{hint} "
+            f"`edgecomp devices list` shows all {len(known)}; `auto` is this machine."
+        )
+
+
+class ProfileInvalid(EdgecompError):
+    """A device profile breaks its schema or contradicts itself."""
+
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(f"The device profile {path} is refused: {fault}")
+
+
+class ConstraintsImpossible(EdgecompError):
+    """No candidate satisfies the constraints."""
+
+
+class JobTooLarge(EdgecompError):
+    """This machine cannot carry out the job that was asked for."""
+
+
+class DiskFull(EdgecompError):
+    """Writing failed for want of space."""
+
+    def __init__(self, path: Path, needed_bytes: int | None = None) -> None:
+        need = f" (about {needed_bytes / 1e6:,.0f} MB are needed)" if needed_bytes else ""
+        super().__init__(
+            f"The disk that holds {path} is full{need}. Free some space and run the same command "
+            "again: finished stages are kept."
+        )
+
+
+class NotWritable(EdgecompError):
+    """The place a result should go cannot be written."""
+
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(f"{path} cannot be written: {fault}. Choose another place with -o.")
+
+
+class ChildDied(EdgecompError):
+    """A child process that ran native code ended without an answer."""
+
+
+class ChildKilledByMemory(ChildDied):
+    """The kernel, or a limit, killed a child process for its memory."""
+
+
+class ChildHung(ChildDied):
+    """A child process said nothing for longer than it may."""
+
+
+class RuntimeRefused(EdgecompError):
+    """A runtime rejected a request with a reason of its own."""
+
+
+class RuntimeMissing(EdgecompError):
+    """A runtime is not installed, or not in this build."""
+
+
+class ArtifactRejected(EdgecompError):
+    """An artifact failed one of the checks it must pass before it is called done."""
+
+
+class DataMissing(EdgecompError):
+    """Evaluation or calibration data is not where it should be."""
+
+
+class DataMalformed(EdgecompError):
+    """A row of a data file has not the shape it must have."""
+
+    def __init__(self, path: Path, line: int, fault: str) -> None:
+        super().__init__(f"{path}, line {line}: {fault}. Mend the row or remove it.")
+
+
+class RecipeInvalid(EdgecompError):
+    """A recipe file breaks its schema."""
+
+
+class BundleBroken(EdgecompError):
+    """A bundle's files are not those its manifest lists."""
+
+
+class RunBusy(EdgecompError):
+    """Another process is working on the same run."""

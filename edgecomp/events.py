@@ -1,0 +1,56 @@
+"""What long work says while it runs; only the command line and the app print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from edgecomp.value import Value
+
+
+class StageStarted(Value):
+    """A stage of a run begins."""
+
+    kind: Literal["stage-started"] = "stage-started"
+    stage: str
+    title: str
+
+
+class StageProgress(Value):
+    """Some of a stage is done; `done` and `total` share one unit, named by `unit`."""
+
+    kind: Literal["stage-progress"] = "stage-progress"
+    stage: str
+    done: float
+    total: float
+    unit: str = ""
+
+
+class StageFinished(Value):
+    """A stage ended; `cached` says that an earlier run's result was taken."""
+
+    kind: Literal["stage-finished"] = "stage-finished"
+    stage: str
+    cached: bool
+    seconds: float
+
+
+class Warned(Value):
+    """Something the user should know; each text is shown once."""
+
+    kind: Literal["warned"] = "warned"
+    text: str
+
+
+Event = StageStarted | StageProgress | StageFinished | Warned
+Listener = Callable[[Event], None]
+Progress = Callable[[float, float], None]
+"""Called with (done, total) by a piece of work that does not know which stage it serves."""
+
+
+def ignore(event: Event) -> None:
+    """Listen to nothing."""
+
+
+def ignore_progress(done: float, total: float) -> None:
+    """Report nothing."""

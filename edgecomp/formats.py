@@ -1,0 +1,136 @@
+"""One table of weight formats: bits per weight, block, column rule, and where kernels exist.
+
+Sizes are those of ggml (`ggml-common.h`) and agree with `gguf.GGML_QUANT_SIZES`, which a test
+checks. A *tensor type* is how one tensor is stored; a *preset* is a named mixture of them, as
+llama.cpp's quantizer offers it (`llama.h`, `enum llama_ftype`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """How one tensor's numbers are stored: blocks of `block_elements` in `block_bytes` bytes."""
+
+    name: str
+    ggml_id: int
+    block_elements: int
+    block_bytes: int
+    fallback: str | None = None
+    """The type llama.cpp's quantizer takes where the columns do not divide by the block."""
+
+    needs_importance: bool = False
+    """True where llama.cpp's quantizer refuses to work without an importance matrix."""
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * self.block_bytes / self.block_elements
+
+    @property
+    def is_float(self) -> bool:
+        return self.block_elements == 1
+
+    def size_bytes(self, elements: int) -> int:
+        """Bytes of `elements` numbers in whole blocks."""
+        return -(-elements // self.block_elements) * self.block_bytes
+
+
+TENSOR_TYPES = {
+    row.name: row
+    for row in (
+        TensorType("F32", 0, 1, 4),
+        TensorType("F16", 1, 1, 2),
+        TensorType("BF16", 30, 1, 2),
+        TensorType("Q4_0", 2, 32, 18),
+        TensorType("Q4_1", 3, 32, 20),
+        TensorType("Q5_0", 6, 32, 22),
+        TensorType("Q5_1", 7, 32, 24),
+        TensorType("Q8_0", 8, 32, 34),
+        TensorType("Q8_1", 9, 32, 40),
+        TensorType("Q2_K", 10, 256, 84, "Q4_0"),
+        TensorType("Q3_K", 11, 256, 110, "Q4_0"),
+        TensorType("Q4_K", 12, 256, 144, "Q5_0"),
+        TensorType("Q5_K", 13, 256, 176, "Q5_1"),
+        TensorType("Q6_K", 14, 256, 210, "Q8_0"),
+        TensorType("Q8_K", 15, 256, 292),
+        TensorType("IQ2_XXS", 16, 256, 66, "IQ4_NL", needs_importance=True),
+        TensorType("IQ2_XS", 17, 256, 74, "IQ4_NL", needs_importance=True),
+        TensorType("IQ3_XXS", 18, 256, 98, "IQ4_NL", needs_importance=True),
+        TensorType("IQ1_S", 19, 256, 50, "IQ4_NL", needs_importance=True),
+        TensorType("IQ4_NL", 20, 32, 18),
+        TensorType("IQ3_S", 21, 256, 110, "IQ4_NL"),
+        TensorType("IQ2_S", 22, 256, 82, "IQ4_NL", needs_importance=True),
+        TensorType("IQ4_XS", 23, 256, 136, "IQ4_NL"),
+        TensorType("IQ1_M", 29, 256, 56, "IQ4_NL", needs_importance=True),
+        TensorType("TQ1_0", 34, 256, 54, "Q4_0"),
+        TensorType("TQ2_0", 35, 256, 66, "Q4_0"),
+        TensorType("MXFP4", 39, 32, 17),
+        TensorType("NVFP4", 40, 64, 36),
+        TensorType("Q1_0", 41, 128, 18),
+        TensorType("I8", 24, 1, 1),
+        TensorType("I16", 25, 1, 2),
+        TensorType("I32", 26, 1, 4),
+        TensorType("I64", 27, 1, 8),
+        TensorType("F64", 28, 1, 8),
+    )
+}
+TENSOR_TYPES_BY_ID = {row.ggml_id: row for row in TENSOR_TYPES.values()}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named mixture of tensor types. `base` is the type most tensors get."""
+
+    name: str
+    ftype: int
+    base: str
+    needs_importance: bool = False
+
+    @property
+    def nominal_bits(self) -> float:
+        return TENSOR_TYPES[self.base].bits_per_weight
+
+
+PRESETS = {
+    row.name: row
+    for row in (
+        Preset("F32", 0, "F32"),
+        Preset("F16", 1, "F16"),
+        Preset("BF16", 32, "BF16"),
+        Preset("Q8_0", 7, "Q8_0"),
+        Preset("Q6_K", 18, "Q6_K"),
+        Preset("Q5_K_M", 17, "Q5_K"),
+        Preset("Q5_K_S", 16, "Q5_K"),
+        Preset("Q5_1", 9, "Q5_1"),
+        Preset("Q5_0", 8, "Q5_0"),
+        Preset("Q4_K_M", 15, "Q4_K"),
+        Preset("Q4_K_S", 14, "Q4_K"),
+        Preset("Q4_1", 3, "Q4_1"),
+        Preset("Q4_0", 2, "Q4_0"),
+        Preset("IQ4_NL", 25, "IQ4_NL"),
+        Preset("IQ4_XS", 30, "IQ4_XS"),
+        Preset("Q3_K_L", 13, "Q3_K"),
+        Preset("Q3_K_M", 12, "Q3_K"),
+        Preset("Q3_K_S", 11, "Q3_K"),
+        Preset("IQ3_M", 27, "IQ3_S"),
+        Preset("IQ3_S", 26, "IQ3_S"),
+        Preset("IQ3_XS", 22, "IQ3_S", needs_importance=True),
+        Preset("IQ3_XXS", 23, "IQ3_XXS", needs_importance=True),
+        Preset("Q2_K", 10, "Q2_K"),
+        Preset("Q2_K_S", 21, "Q2_K", needs_importance=True),
+        Preset("IQ2_M", 29, "IQ2_S", needs_importance=True),
+        Preset("IQ2_S", 28, "IQ2_XS", needs_importance=True),
+        Preset("IQ2_XS", 20, "IQ2_XS", needs_importance=True),
+        Preset("IQ2_XXS", 19, "IQ2_XXS", needs_importance=True),
+        Preset("IQ1_M", 31, "IQ1_M", needs_importance=True),
+        Preset("IQ1_S", 24, "IQ1_S", needs_importance=True),
+        Preset("TQ2_0", 37, "TQ2_0"),
+        Preset("TQ1_0", 36, "TQ1_0"),
+        Preset("MXFP4_MOE", 38, "MXFP4"),
+    )
+}
+
+KV_CACHE_TYPES = ("F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL")
+"""What llama.cpp stores keys and values in (a quantized V needs flash attention)."""

@@ -1,0 +1,91 @@
+"""A GGUF file as a ModelSpec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecomp.architectures import BY_GGUF_NAME
+from edgecomp.errors import FileCorrupt
+from edgecomp.formats import TENSOR_TYPES
+from edgecomp.gguf_header import GgufHeader, read_gguf_header
+from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
+
+
+def read_gguf(path: Path) -> ModelSpec:
+    """Read a GGUF file's header. Raises FileCorrupt where a needed entry is missing."""
+    header = read_gguf_header(path)
+    architecture = _text(header, "general.architecture")
+    if architecture is None:
+        raise FileCorrupt(path, "its metadata names no architecture.")
+    tensors = tuple(
+        TensorSpec(
+            name=row.name,
+            source_name=row.name,
+            shape=row.shape,
+            dtype=row.type.name,
+            group=tensor_group(row.name),
+        )
+        for row in header.tensors
+    )
+    if not tensors:
+        raise FileCorrupt(path, "it holds no tensors.", "Vocabulary-only files cannot be run.")
+    names = {tensor.name for tensor in tensors}
+    embedding = next((t for t in tensors if t.name == "token_embd.weight"), None)
+    heads = _whole(header, architecture, "attention.head_count")
+    width = _whole(header, architecture, "embedding_length")
+    head_length = width // heads if heads else 0
+    row = BY_GGUF_NAME.get(architecture)
+    window = _whole(header, architecture, "attention.sliding_window") or None
+    stored = dominant_type(tensors)
+    return ModelSpec(
+        path=path,
+        source="gguf",
+        name=_text(header, "general.name") or path.stem,
+        architecture=architecture,
+        rewritable=row is not None,
+        layers=_required(header, architecture, "block_count"),
+        embedding_length=_required(header, architecture, "embedding_length"),
+        feed_forward_length=_whole(header, architecture, "feed_forward_length"),
+        heads=heads,
+        kv_heads=_whole(header, architecture, "attention.head_count_kv") or heads,
+        key_length=_whole(header, architecture, "attention.key_length") or head_length,
+        value_length=_whole(header, architecture, "attention.value_length") or head_length,
+        vocabulary=embedding.shape[0] if embedding else len(_tokens(header)),
+        context_length=_whole(header, architecture, "context_length"),
+        sliding_window=window,
+        full_attention_every=row.full_attention_every if row and window else 0,
+        experts=_whole(header, architecture, "expert_count"),
+        experts_used=_whole(header, architecture, "expert_used_count"),
+        tied_embeddings="output.weight" not in names,
+        tokenizer=_text(header, "tokenizer.ggml.model"),
+        chat_template=_text(header, "tokenizer.chat_template"),
+        licence=_text(header, "general.license"),
+        quantization=None if TENSOR_TYPES[stored].is_float else stored,
+        file_bytes=header.file_bytes,
+        tensors=tensors,
+    )
+
+
+def _text(header: GgufHeader, key: str) -> str | None:
+    value = header.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _whole(header: GgufHeader, architecture: str, key: str) -> int:
+    """A count; where a file gives one a layer, the largest, so that memory is not understated."""
+    value = header.get(f"{architecture}.{key}", 0)
+    if isinstance(value, list):
+        return max((int(entry) for entry in value), default=0)
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _required(header: GgufHeader, architecture: str, key: str) -> int:
+    value = _whole(header, architecture, key)
+    if value <= 0:
+        raise FileCorrupt(header.path, f"its metadata lacks {architecture}.{key}.")
+    return value
+
+
+def _tokens(header: GgufHeader) -> list[object]:
+    value = header.get("tokenizer.ggml.tokens", [])
+    return list(value) if isinstance(value, list) else []

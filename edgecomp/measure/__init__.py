@@ -1,0 +1,1 @@
+"""Speed, memory and the state of the machine, measured."""

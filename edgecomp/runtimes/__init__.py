@@ -1,0 +1,1 @@
+"""Runtimes: the only code that talks to a native inference library."""

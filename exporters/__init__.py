@@ -1,0 +1,1 @@
+"""Artifact writers, found by the core through entry points."""
