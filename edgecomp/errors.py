@@ -56,11 +56,25 @@ class ArchitectureUnsupported(EdgecompError):
         )
 
 
+class ExportRefused(EdgecompError):
+    """A model cannot be written in a format without changing what it computes."""
+
+
 class UnsafeFile(EdgecompError):
     """A file could run code when it is read."""
 
     def __init__(self, path: Path, advice: str) -> None:
         super().__init__(f"{path} is not read, since loading it could run code. {advice}")
+
+
+class UnitUnknown(EdgecompError):
+    """A quantity is written without a unit, or with one that is not known here."""
+
+    def __init__(self, text: str, units: list[str]) -> None:
+        super().__init__(
+            f"{text!r} is no quantity that can be read here. Write a number and one of the units "
+            f"{', '.join(units)}, such as 6.5{units[min(3, len(units) - 1)]}."
+        )
 
 
 class DeviceUnknown(EdgecompError):
@@ -140,6 +154,43 @@ class DataMalformed(EdgecompError):
 
     def __init__(self, path: Path, line: int, fault: str) -> None:
         super().__init__(f"{path}, line {line}: {fault}. Mend the row or remove it.")
+
+
+class ChatTemplateBroken(EdgecompError):
+    """A model's chat template cannot be rendered."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(
+            f"The model's chat template cannot be rendered: {fault}. "
+            "Mend the template in the model's tokenizer files."
+        )
+
+
+class CodeNotAllowed(EdgecompError):
+    """Code that a model wrote would have to be run."""
+
+
+class EvidenceTooNarrow(EdgecompError):
+    """A comparison rests on perplexity or one aggregate alone."""
+
+
+class CalibrationUnusable(EdgecompError):
+    """Calibration tokens that this model cannot be calibrated with."""
+
+
+class ActivationsNotFinite(EdgecompError):
+    """A layer put out a NaN or an infinity during calibration."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"The layer {layer} puts out NaN or infinity on the calibration text. If the source "
+            "model does so as well, its weights are damaged: download it again. Otherwise compress "
+            "less: more bits, a larger group, or more calibration samples."
+        )
+
+
+class CompressionSettingsInvalid(EdgecompError):
+    """A compression method cannot work with these settings on this model."""
 
 
 class RecipeInvalid(EdgecompError):

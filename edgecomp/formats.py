@@ -18,6 +18,10 @@ class TensorType:
     ggml_id: int
     block_elements: int
     block_bytes: int
+    relative_error: float = 0.0
+    """Mean squared rounding error over mean square, of Gaussian weights through llama.cpp's own
+    quantizer without importance (a test measures it again)."""
+
     fallback: str | None = None
     """The type llama.cpp's quantizer takes where the columns do not divide by the block."""
 
@@ -43,30 +47,30 @@ TENSOR_TYPES = {
         TensorType("F32", 0, 1, 4),
         TensorType("F16", 1, 1, 2),
         TensorType("BF16", 30, 1, 2),
-        TensorType("Q4_0", 2, 32, 18),
-        TensorType("Q4_1", 3, 32, 20),
-        TensorType("Q5_0", 6, 32, 22),
-        TensorType("Q5_1", 7, 32, 24),
-        TensorType("Q8_0", 8, 32, 34),
+        TensorType("Q4_0", 2, 32, 18, 7.4e-3),
+        TensorType("Q4_1", 3, 32, 20, 6.1e-3),
+        TensorType("Q5_0", 6, 32, 22, 1.8e-3),
+        TensorType("Q5_1", 7, 32, 24, 1.4e-3),
+        TensorType("Q8_0", 8, 32, 34, 2.9e-5),
         TensorType("Q8_1", 9, 32, 40),
-        TensorType("Q2_K", 10, 256, 84, "Q4_0"),
-        TensorType("Q3_K", 11, 256, 110, "Q4_0"),
-        TensorType("Q4_K", 12, 256, 144, "Q5_0"),
-        TensorType("Q5_K", 13, 256, 176, "Q5_1"),
-        TensorType("Q6_K", 14, 256, 210, "Q8_0"),
+        TensorType("Q2_K", 10, 256, 84, 8.8e-2, "Q4_0"),
+        TensorType("Q3_K", 11, 256, 110, 2.3e-2, "Q4_0"),
+        TensorType("Q4_K", 12, 256, 144, 5.1e-3, "Q5_0"),
+        TensorType("Q5_K", 13, 256, 176, 1.3e-3, "Q5_1"),
+        TensorType("Q6_K", 14, 256, 210, 3.1e-4, "Q8_0"),
         TensorType("Q8_K", 15, 256, 292),
-        TensorType("IQ2_XXS", 16, 256, 66, "IQ4_NL", needs_importance=True),
-        TensorType("IQ2_XS", 17, 256, 74, "IQ4_NL", needs_importance=True),
-        TensorType("IQ3_XXS", 18, 256, 98, "IQ4_NL", needs_importance=True),
-        TensorType("IQ1_S", 19, 256, 50, "IQ4_NL", needs_importance=True),
-        TensorType("IQ4_NL", 20, 32, 18),
-        TensorType("IQ3_S", 21, 256, 110, "IQ4_NL"),
-        TensorType("IQ2_S", 22, 256, 82, "IQ4_NL", needs_importance=True),
-        TensorType("IQ4_XS", 23, 256, 136, "IQ4_NL"),
-        TensorType("IQ1_M", 29, 256, 56, "IQ4_NL", needs_importance=True),
-        TensorType("TQ1_0", 34, 256, 54, "Q4_0"),
-        TensorType("TQ2_0", 35, 256, 66, "Q4_0"),
-        TensorType("MXFP4", 39, 32, 17),
+        TensorType("IQ2_XXS", 16, 256, 66, 1.2e-1, "IQ4_NL", needs_importance=True),
+        TensorType("IQ2_XS", 17, 256, 74, 9.0e-2, "IQ4_NL", needs_importance=True),
+        TensorType("IQ3_XXS", 18, 256, 98, 3.3e-2, "IQ4_NL", needs_importance=True),
+        TensorType("IQ1_S", 19, 256, 50, 2.4e-1, "IQ4_NL", needs_importance=True),
+        TensorType("IQ4_NL", 20, 32, 18, 5.8e-3),
+        TensorType("IQ3_S", 21, 256, 110, 2.8e-2, "IQ4_NL"),
+        TensorType("IQ2_S", 22, 256, 82, 6.2e-2, "IQ4_NL", needs_importance=True),
+        TensorType("IQ4_XS", 23, 256, 136, 5.9e-3, "IQ4_NL"),
+        TensorType("IQ1_M", 29, 256, 56, 2.0e-1, "IQ4_NL", needs_importance=True),
+        TensorType("TQ1_0", 34, 256, 54, 6.5e-1, "Q4_0"),
+        TensorType("TQ2_0", 35, 256, 66, 6.5e-1, "Q4_0"),
+        TensorType("MXFP4", 39, 32, 17, 1.3e-2),
         TensorType("NVFP4", 40, 64, 36),
         TensorType("Q1_0", 41, 128, 18),
         TensorType("I8", 24, 1, 1),

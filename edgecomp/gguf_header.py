@@ -12,6 +12,7 @@ import math
 import mmap
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from edgecomp.errors import FileCorrupt, FileTruncated, ModelNotFound
@@ -20,7 +21,19 @@ from edgecomp.formats import TENSOR_TYPES_BY_ID, TensorType
 MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32
 STRING, ARRAY = 8, 9
-SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 LONGEST_NAME_BYTES = 65_535
 
 Scalar = str | int | float | bool
@@ -95,6 +108,22 @@ class _Cursor:
         # Vocabularies hold tokens that are not whole characters; they must survive reading.
         return raw.decode("utf-8", errors="surrogateescape")
 
+    def texts(self, length: int) -> list[Scalar]:
+        """A vocabulary's worth of texts: the one long loop of a header, so kept tight."""
+        data, at, end = self.data, self.at, len(self.data)
+        unpack = struct.Struct("<Q").unpack_from
+        values: list[Scalar] = []
+        for _ in range(length):
+            if at + 8 > end:
+                raise FileTruncated(self.path, at + 8, end)
+            (size,) = unpack(data, at)
+            at += 8 + size
+            if at > end:
+                raise FileTruncated(self.path, at, end)
+            values.append(data[at - size : at].decode("utf-8", errors="surrogateescape"))
+        self.at = at
+        return values
+
     def value(self, kind: int) -> Scalar | list[Scalar]:
         if kind == STRING:
             return self.text()
@@ -109,7 +138,7 @@ class _Cursor:
         length = self.count("Q")
         if kind == STRING:
             self.require(8 * length)
-            return [self.text() for _ in range(length)]
+            return self.texts(length)
         if kind not in SCALARS:
             raise FileCorrupt(self.path, f"array type {kind} at byte {self.at} does not exist.")
         self.require(length * struct.calcsize("<" + SCALARS[kind]))
@@ -127,8 +156,15 @@ def read_gguf_header(path: Path) -> GgufHeader:
     """
     if not path.is_file():
         raise ModelNotFound(str(path), "Give the path of a GGUF file.")
-    if path.stat().st_size == 0:
+    state = path.stat()
+    if state.st_size == 0:
         raise FileCorrupt(path, "it is empty.")
+    return _read(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, size: int, changed: int) -> GgufHeader:
+    """One command asks for the same header several times; `size` and `changed` tell a new file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return _parse(path, data)
 

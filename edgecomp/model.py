@@ -23,7 +23,7 @@ GROUPS: tuple[TensorGroup, ...] = (
 
 
 class TensorSpec(Value):
-    """One tensor: its GGUF name, its shape as GGUF stores it (rows first), its type at the source."""
+    """One tensor: its GGUF name, its shape as GGUF has it (rows first), its type at the source."""
 
     name: str
     source_name: str

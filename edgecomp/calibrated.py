@@ -1,0 +1,55 @@
+"""What was measured on one machine with one runtime, so that speed and memory can be predicted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgecomp.value import Value
+
+
+class KernelRate(Value):
+    """How fast one tensor type's matrix kernels are."""
+
+    decode_bytes_per_second: float
+    """Weight bytes a second while one token is decoded."""
+
+    prefill_products_per_second: float
+    """Weights times tokens a second while a batch of tokens is read."""
+
+    quantize_weights_per_second: float | None = None
+    """Weights a second that the quantizer turns into this type; None for float types."""
+
+
+class Calibration(Value):
+    """Measured on an idle machine by `edgecomp devices calibrate`, in seconds and bytes."""
+
+    schema_version: Literal[1] = 1
+    processor: str
+    threads: int
+    runtime: str
+    """Name and version of the runtime."""
+
+    measured_at: str
+    kernels: dict[str, KernelRate]
+    """By tensor type."""
+
+    layer_seconds: float
+    """What a layer of a decoded token costs beside its weights: small operations, barriers."""
+
+    token_seconds: float
+    """What a decoded token costs once, whatever the depth."""
+
+    decode_attention_per_second: float
+    """Key and value elements a second, counted once a query head, while one token is decoded."""
+
+    prefill_attention_per_second: float
+    """The same while a batch of tokens is read."""
+
+    worker_bytes: int
+    """Memory of the runtime's process before a model is loaded."""
+
+    memory_bytes_per_second: float
+    """Bandwidth of a large copy by all threads, bytes read plus bytes written."""
+
+    float_operations_per_second: float
+    """Of a large single-precision matrix product by all threads."""

@@ -1,0 +1,30 @@
+"""What the user asks of an artifact."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgecomp.value import Value
+
+Task = Literal["general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety"]
+TASKS: tuple[Task, ...] = (
+    "general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety",
+)  # fmt: skip
+
+
+class Constraints(Value):
+    """Hard limits and the capability that counts first; None: no limit."""
+
+    task: Task = "general"
+    context: int | None = Field(default=None, gt=0)
+    """Tokens of context the artifact must serve."""
+
+    max_memory_bytes: int | None = Field(default=None, gt=0)
+    """Of the running process, everything counted."""
+
+    max_size_bytes: int | None = Field(default=None, gt=0)
+    """Of the artifact's file."""
+
+    min_decode_tokens_per_second: float | None = Field(default=None, gt=0)

@@ -1,0 +1,202 @@
+"""This machine as a DeviceProfile: memory, processor, and graphics cards where their tools answer.
+
+A calibration that was measured here before is part of the profile. Without one, speeds are guessed
+from a cautious bandwidth, and the plan says so.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+from pydantic import ValidationError
+
+from edgecomp.calibrated import Calibration
+from edgecomp.device import DeviceProfile, MemoryPool, Processor, RuntimeSupport
+from edgecomp.folders import config_folder
+
+ASSUMED_BANDWIDTH = 20 * 10**9
+"""Of a laptop's memory where nothing was measured: two channels of DDR4 in practice give more."""
+
+ASSUMED_FLOPS_PER_CORE = 30 * 10**9
+"""AVX2 at a low clock."""
+
+SYSTEM_RESERVE = 1 * 2**30
+GPU_RESERVE = 512 * 2**20
+TOOL_SECONDS = 5
+CPU_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "f16c", "fma",
+             "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
+
+
+def detect_device() -> DeviceProfile:
+    """This machine. Takes well under a second; measures nothing."""
+    calibration = stored_calibration()
+    cards = [*_nvidia_cards(), *_amd_cards()]
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    bandwidth = round(calibration.memory_bytes_per_second) if calibration else ASSUMED_BANDWIDTH
+    memory = MemoryPool(
+        name="ram",
+        kind="unified" if apple else "ram",
+        size=memory_limit_bytes(),
+        reserved=min(SYSTEM_RESERVE, memory_limit_bytes() // 4),
+        bandwidth=bandwidth,
+    )
+    cores = physical_cores()
+    flops = round(
+        calibration.float_operations_per_second if calibration else ASSUMED_FLOPS_PER_CORE * cores
+    )
+    cpu = Processor(
+        name="cpu",
+        kind="cpu",
+        pool="ram",
+        backend="cpu",
+        cores=cores,
+        instruction_sets=_instruction_sets(),
+        peak={"fp32": flops},
+    )
+    graphics = [processor for _, processor in cards]
+    if apple:
+        graphics.append(_apple_gpu())
+    return DeviceProfile(
+        schema_version=1,
+        name="auto",
+        title=f"this machine ({cpu_model()}, {cores} cores)",
+        kind="apple" if apple else ("gpu" if cards else "laptop"),
+        pools=(*(pool for pool, _ in cards), memory),
+        processors=(*graphics, cpu),
+        link=16 * 10**9 if cards else None,
+        runtimes=tuple(
+            RuntimeSupport(
+                runtime="llama.cpp", processor=p.name, formats=("float", "legacy", "k", "iq")
+            )
+            for p in (*graphics, cpu)
+        ),
+        sources={
+            "pools": "operating system and driver",
+            "bandwidth": "measured here" if calibration else "assumed: not calibrated",
+            "peak": "measured here" if calibration else "assumed: not calibrated",
+        },
+        calibration=calibration,
+    )
+
+
+def cpu_model() -> str:
+    """The processor's own name, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", info.read_text(), re.M)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def physical_cores() -> int:
+    """Cores this process may use, without their second threads."""
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    process = psutil.Process()
+    allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else physical
+    return max(1, min(physical, allowed))
+
+
+def memory_limit_bytes() -> int:
+    """The memory this process may use: the machine's, or less where a control group says so."""
+    total = int(psutil.virtual_memory().total)
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        limit = Path("/sys/fs/cgroup") / name
+        if limit.is_file() and limit.read_text().strip().isdigit():
+            total = min(total, int(limit.read_text()))
+    return total
+
+
+def calibration_path() -> Path:
+    """Where this machine's calibration is kept."""
+    return config_folder() / "calibration.json"
+
+
+def stored_calibration() -> Calibration | None:
+    """The calibration measured here before; None where there is none or another machine's."""
+    path = calibration_path()
+    if not path.is_file():
+        return None
+    try:
+        calibration = Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError:
+        return None
+    same = calibration.processor == cpu_model() and calibration.threads == physical_cores()
+    return calibration if same else None
+
+
+def _instruction_sets() -> tuple[str, ...]:
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return ()
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", info.read_text(), re.M)
+    flags = set(found[1].split()) if found else set()
+    return tuple(flag for flag in CPU_FLAGS if flag in flags)
+
+
+def _ask(*command: str) -> str:
+    """What a driver's tool prints; empty where it is missing, fails or hangs."""
+    if not shutil.which(command[0]):
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _nvidia_cards() -> list[tuple[MemoryPool, Processor]]:
+    fields = "name,memory.total,memory.reserved,clocks.max.memory"
+    cards = []
+    answer = _ask("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
+    for index, line in enumerate(answer.splitlines()):
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) != 4 or not parts[1].isdigit():
+            continue
+        reserved = int(parts[2]) if parts[2].isdigit() else 0
+        cards.append(_card(f"gpu{index}", int(parts[1]) * 2**20, reserved * 2**20, "cuda"))
+    return cards
+
+
+def _amd_cards() -> list[tuple[MemoryPool, Processor]]:
+    answer = _ask("rocm-smi", "--showmeminfo", "vram", "--json")
+    try:
+        rows = json.loads(answer) if answer else {}
+        sizes = [
+            int(row["VRAM Total Memory (B)"]) for row in rows.values() if isinstance(row, dict)
+        ]
+    except (ValueError, KeyError, AttributeError):
+        return []
+    return [_card(f"gpu{index}", size, 0, "rocm") for index, size in enumerate(sizes)]
+
+
+def _card(name: str, size: int, reserved: int, backend: str) -> tuple[MemoryPool, Processor]:
+    # The drivers' tools tell no bandwidth; half of a mid-range card's keeps promises on the safe
+    # side until `devices calibrate` or a profile by name says better.
+    pool = MemoryPool(
+        name=f"{name}-vram",
+        kind="vram",
+        size=size,
+        reserved=max(reserved, GPU_RESERVE),
+        bandwidth=200 * 10**9,
+    )
+    processor = Processor.model_validate(
+        {
+            "name": name, "kind": "gpu", "pool": pool.name, "backend": backend, "cores": 1,
+            "peak": {"fp16": 10 * 10**12},
+        }
+    )  # fmt: skip
+    return pool, processor
+
+
+def _apple_gpu() -> Processor:
+    return Processor(
+        name="gpu", kind="gpu", pool="ram", backend="metal", cores=1, peak={"fp16": 4 * 10**12}
+    )

@@ -1,0 +1,18 @@
+"""Where edgecomp keeps what outlives a command: finished stages, and the user's own settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """Finished stages of runs, safe to delete; EDGECOMP_CACHE overrides."""
+    return Path(os.environ.get("EDGECOMP_CACHE") or platformdirs.user_cache_dir("edgecomp"))
+
+
+def config_folder() -> Path:
+    """The user's own device profiles and this machine's calibration; EDGECOMP_CONFIG overrides."""
+    return Path(os.environ.get("EDGECOMP_CONFIG") or platformdirs.user_config_dir("edgecomp"))

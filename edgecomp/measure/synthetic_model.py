@@ -1,0 +1,121 @@
+"""Random-weight models of any shape, for timing kernels and checking memory formulas.
+
+One layer is made and quantized; its bytes then serve for every layer, so a large model costs
+little to make. The vocabulary is empty of text (`tokenizer.ggml.model` = "none").
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from edgecomp.formats import TENSOR_TYPES
+from edgecomp.gguf_header import read_gguf_header
+from edgecomp.value import Value
+
+NUMPY_TYPES = {"F16": np.float16, "F32": np.float32}
+
+
+class SyntheticShape(Value):
+    """The shape of a Llama-family model."""
+
+    layers: int
+    width: int
+    feed_forward: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    context: int = 8192
+
+    @property
+    def head_length(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def layer_weights(self) -> int:
+        """Matrix elements of one layer."""
+        kv_width = self.kv_heads * self.head_length
+        return self.width * (2 * self.width + 2 * kv_width + 3 * self.feed_forward)
+
+
+def write_synthetic(path: Path, shape: SyntheticShape, seed: int = 0) -> None:
+    """Write a float (F16) model of `shape` with seeded random weights and tied embeddings."""
+    random = np.random.default_rng(seed)
+    writer = _writer(path, shape, gguf.LlamaFileType.MOSTLY_F16)
+    for name, rows in _tensors(shape):
+        if len(rows) == 1:
+            writer.add_tensor(name, np.ones(rows, dtype=np.float32))
+        else:
+            values = random.standard_normal(rows, dtype=np.float32) * rows[-1] ** -0.5
+            writer.add_tensor(name, values.astype(np.float16))
+    _finish(writer)
+
+
+def repeat_first_layer(source: Path, destination: Path, shape: SyntheticShape) -> None:
+    """Write a model of `shape` whose every layer has the bytes of the first layer of `source`."""
+    header = read_gguf_header(source)
+    stored = {tensor.name: tensor for tensor in header.tensors}
+    data = np.memmap(source, dtype=np.uint8, mode="r")
+    writer = _writer(destination, shape, gguf.LlamaFileType.GUESSED)
+    for name, _ in _tensors(shape):
+        first = stored[".".join(["blk", "0", *name.split(".")[2:]]) if "blk" in name else name]
+        start = header.data_start + first.offset
+        kind = gguf.GGMLQuantizationType(TENSOR_TYPES[first.type.name].ggml_id)
+        rows = first.shape[0] if len(first.shape) > 1 else 1
+        raw = np.array(data[start : start + first.size_bytes]).reshape(rows, -1)
+        if first.type.name in NUMPY_TYPES:
+            numbers = raw.view(NUMPY_TYPES[first.type.name])
+            writer.add_tensor(name, numbers.reshape(first.shape))
+        else:
+            writer.add_tensor(name, raw, raw_dtype=kind)
+    _finish(writer)
+
+
+def _writer(path: Path, shape: SyntheticShape, kind: gguf.LlamaFileType) -> gguf.GGUFWriter:
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("synthetic")
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.feed_forward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(shape.head_length)
+    writer.add_vocab_size(shape.vocabulary)
+    writer.add_file_type(kind)
+    writer.add_tokenizer_model("none")
+    return writer
+
+
+def _tensors(shape: SyntheticShape) -> list[tuple[str, tuple[int, ...]]]:
+    kv_width = shape.kv_heads * shape.head_length
+    layer = [
+        ("attn_norm", (shape.width,)),
+        ("attn_q", (shape.width, shape.width)),
+        ("attn_k", (kv_width, shape.width)),
+        ("attn_v", (kv_width, shape.width)),
+        ("attn_output", (shape.width, shape.width)),
+        ("ffn_norm", (shape.width,)),
+        ("ffn_gate", (shape.feed_forward, shape.width)),
+        ("ffn_up", (shape.feed_forward, shape.width)),
+        ("ffn_down", (shape.width, shape.feed_forward)),
+    ]
+    return [
+        ("token_embd.weight", (shape.vocabulary, shape.width)),
+        ("output_norm.weight", (shape.width,)),
+        *(
+            (f"blk.{index}.{name}.weight", rows)
+            for index in range(shape.layers)
+            for name, rows in layer
+        ),
+    ]
+
+
+def _finish(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -1,0 +1,184 @@
+"""A worker process that runs native code on behalf of this one.
+
+A crash, an out-of-memory kill or a hang in a native library ends the worker, never the caller: it
+becomes an error that carries the end of the worker's log. Requests and answers are lines of JSON
+over pipes; whatever native code prints goes to the log. The worker ends itself when its standard
+input closes, so it does not outlive a caller that was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgecomp.errors import ChildDied, ChildHung, ChildKilledByMemory, RuntimeRefused
+from edgecomp.events import Progress, ignore_progress
+
+LONGEST_SILENCE_SECONDS = 600.0
+LOG_TAIL_LINES = 8
+
+
+class Child:
+    """A running worker, `python -m MODULE`; use it as a context manager."""
+
+    def __init__(self, module: str, log: Path | None = None) -> None:
+        self.module = module
+        self._log = (
+            tempfile.NamedTemporaryFile(  # noqa: SIM115 - lives as long as the worker
+                mode="w+b", prefix="edgecomp-", suffix=".log", delete=log is None
+            )
+            if log is None
+            else log.open("w+b")
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C reaches the caller alone, which ends the worker.
+            text=True,
+            encoding="utf-8",
+        )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    def call(
+        self,
+        request: str,
+        /,
+        progress: Progress = ignore_progress,
+        longest_silence_seconds: float = LONGEST_SILENCE_SECONDS,
+        **arguments: Any,
+    ) -> Any:
+        """Have the worker carry out `request` and return its answer (JSON values).
+
+        Raises RuntimeRefused where the worker answers with a reason, ChildKilledByMemory,
+        ChildDied or ChildHung where it does not answer.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(
+                json.dumps({"request": request, "arguments": arguments}) + "\n"
+            )
+            self._process.stdin.flush()
+        except (BrokenPipeError, OSError) as error:
+            raise self._death(request) from error
+        while True:
+            try:
+                line = self._lines.get(timeout=longest_silence_seconds)
+            except queue.Empty:
+                self._kill()
+                raise ChildHung(
+                    f"{self.module} gave no sign of life for {longest_silence_seconds:.0f} s "
+                    f"during {request!r} and was ended.{self._tail()}"
+                ) from None
+            if line is None:
+                raise self._death(request)
+            message = json.loads(line)
+            if "progress" in message:
+                progress(*message["progress"])
+            elif "refused" in message:
+                raise RuntimeRefused(message["refused"] + self._tail())
+            else:
+                return message["answer"]
+
+    def log_text(self) -> str:
+        """What the worker and its native code have printed so far."""
+        return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._process.poll() is None:
+            self._kill()
+        self._process.wait()
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            self._process.kill()
+
+    def _tail(self) -> str:
+        lines = [line for line in self.log_text().splitlines() if line.strip()]
+        return "\nThe end of its log:\n  " + "\n  ".join(lines[-LOG_TAIL_LINES:]) if lines else ""
+
+    def _death(self, request: str) -> ChildDied:
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            return ChildKilledByMemory(
+                f"{self.module} was killed during {request!r}, most likely because memory ran out. "
+                "Close other programs, or choose a smaller format or context." + self._tail()
+            )
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ChildDied(f"{self.module} died during {request!r} ({name}).{self._tail()}")
+
+
+Handler = Callable[..., Any]
+
+
+def serve(handlers: dict[str, Handler]) -> None:
+    """Answer requests from standard input until it closes: the worker's main loop.
+
+    A handler takes the request's arguments and, as `progress`, a function to report with; what it
+    returns is the answer. A RuntimeRefused it raises goes back as a reason; any other exception is
+    a bug and ends the worker with its traceback in the log.
+    """
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+
+    def answer(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    def progress(done: float, total: float) -> None:
+        answer({"progress": [done, total]})
+
+    while True:
+        message = json.loads(requests.get())
+        try:
+            result = handlers[message["request"]](progress=progress, **message["arguments"])
+        except RuntimeRefused as refusal:
+            answer({"refused": str(refusal)})
+        else:
+            answer({"answer": result})
+
+
+def _listen(requests: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    # The caller is gone; native code may be deep in a long call, so no orderly exit is waited for.
+    os._exit(0)

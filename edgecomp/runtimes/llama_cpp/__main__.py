@@ -1,0 +1,156 @@
+"""The worker process: answers edgecomp's requests with llama.cpp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.events import Progress
+from edgecomp.measure.process_memory import process_memory
+from edgecomp.runtimes.child import serve
+from edgecomp.runtimes.llama_cpp import divergence, generate, meter, quantize
+from edgecomp.runtimes.llama_cpp.session import Session
+from edgecomp.runtimes.settings import RunSettings
+
+
+def tokenize(
+    path: str, texts: list[str], add_special: bool, parse_special: bool, progress: Progress
+) -> list[list[int]]:
+    with Session(path, None) as session:
+        return [session.tokenize(text, add_special, parse_special) for text in texts]
+
+
+def complete(
+    path: str, settings: dict[str, Any], prompts: list[str], limits: list[int], progress: Progress
+) -> list[dict[str, Any]]:
+    """Greedy completions: token ids and text. Prompts hold their own special tokens' text."""
+    with Session(path, RunSettings.model_validate(settings)) as session:
+        tokens = [_prompt_tokens(session, prompt) for prompt in prompts]
+        produced = generate.generate(session, tokens, limits, progress)
+        return [
+            {"tokens": row, "text": session.text(row), "ended": len(row) < limit}
+            for row, limit in zip(produced, limits, strict=True)
+        ]
+
+
+def score(
+    path: str,
+    settings: dict[str, Any],
+    questions: list[tuple[str, list[str]]],
+    progress: Progress,
+) -> list[list[float]]:
+    """Log-likelihood in nats of each choice after its context."""
+    with Session(path, RunSettings.model_validate(settings)) as session:
+        split = [_split(session, context, choices) for context, choices in questions]
+        return generate.score_choices(session, split, progress)
+
+
+def compare(
+    base: str,
+    artifact: str,
+    settings: dict[str, Any],
+    text: str,
+    window: int,
+    windows: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Divergence of `artifact` from `base` over the first `windows` windows of `text`."""
+    chosen = RunSettings.model_validate(settings)
+    with Session(base, chosen) as first, Session(artifact, chosen) as second:
+        tokens = first.tokenize(text, add_special=False, parse_special=False)
+        parts = [tokens[i : i + window] for i in range(0, len(tokens) - window + 1, window)]
+        return divergence.compare(first, second, parts[:windows], progress)
+
+
+def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
+    return meter.measure(path, RunSettings.model_validate(settings), progress=progress, **rest)
+
+
+def pace(
+    path: str,
+    settings: dict[str, Any],
+    depths: list[int],
+    decode_tokens: int,
+    repeats: int,
+    progress: Progress,
+) -> list[list[dict[str, Any]]]:
+    """Repeated timings at each depth with token ids that mean nothing: for random models."""
+    with Session(path, RunSettings.model_validate(settings)) as session:
+        meter.pace(session, [0] * min(depths), 1)
+        return [
+            [meter.pace(session, [0] * depth, decode_tokens) for _ in range(repeats)]
+            for depth in depths
+        ]
+
+
+def idle_memory(progress: Progress) -> dict[str, int]:
+    """What this process takes before any model is loaded."""
+    return process_memory().model_dump()
+
+
+def quantize_file(
+    source: str,
+    destination: str,
+    preset: str,
+    threads: int,
+    overrides: dict[str, str],
+    importance: str | None,
+    progress: Progress,
+) -> None:
+    """Quantize; `importance` is an importance matrix file in llama.cpp's GGUF layout."""
+    weights: dict[str, NDArray[np.float32]] = {}
+    if importance:
+        from edgecomp.compress.importance_file import read_importance
+
+        weights = read_importance(Path(importance))
+    contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    quantize.quantize(Path(source), Path(destination), preset, threads, overrides, contiguous)
+
+
+def buffer_sizes(path: str, settings: dict[str, Any], progress: Progress) -> None:
+    """Size every buffer without taking the memory; the sizes stand in the log."""
+    with Session(path, RunSettings.model_validate(settings), allocate=False):
+        pass
+
+
+def _prompt_tokens(session: Session, prompt: str) -> list[int]:
+    # A chat template may write BOS itself; the model has never seen two of them in a row.
+    begins = bool(session.bos_text) and prompt.startswith(session.bos_text)
+    return session.tokenize(prompt, add_special=not begins, parse_special=True)
+
+
+def _split(session: Session, context: str, choices: list[str]) -> tuple[list[int], list[list[int]]]:
+    """Token ids of the context and of what each choice adds to it.
+
+    A token may straddle the border; the choice then begins with that token, which the context
+    gives up, as in lm-eval.
+    """
+    alone = _prompt_tokens(session, context)
+    whole = [_prompt_tokens(session, context + choice) for choice in choices]
+    shared = min(_common(alone, tokens) for tokens in whole)
+    return alone[:shared], [tokens[shared:] for tokens in whole]
+
+
+def _common(first: list[int], second: list[int]) -> int:
+    # At least one token must be left to score, even where a choice adds nothing of its own.
+    limit = min(len(first), len(second) - 1)
+    return next((i for i in range(limit) if first[i] != second[i]), limit)
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "tokenize": tokenize,
+            "complete": complete,
+            "score": score,
+            "compare": compare,
+            "measure": measure,
+            "pace": pace,
+            "idle_memory": idle_memory,
+            "quantize": quantize_file,
+            "buffer_sizes": buffer_sizes,
+        }
+    )

@@ -1,0 +1,92 @@
+"""Load time, time to first token, prefill and decode speed of one artifact, in a fresh process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from edgecomp.events import Progress
+from edgecomp.measure.process_memory import process_memory
+from edgecomp.runtimes.llama_cpp.session import Session
+from edgecomp.runtimes.settings import RunSettings
+
+
+class _MemoryTimeline:
+    """Memory at the borders between phases: a sampling thread would disturb what is timed."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.samples: list[tuple[float, int, int]] = []
+
+    def sample(self) -> dict[str, int]:
+        memory = process_memory()
+        seconds = time.perf_counter() - self.began
+        self.samples.append((seconds, memory.anonymous_bytes, memory.file_backed_bytes))
+        return memory.model_dump()
+
+
+def measure(
+    path: str,
+    settings: RunSettings,
+    text: str,
+    depths: Sequence[int],
+    decode_tokens: int,
+    repeats: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Time the model at `path` at each depth (tokens already in the context).
+
+    One pass before the first repeat of a depth warms up and is not counted. The fields are those
+    of `edgecomp.runtimes.protocol.RawMeasurement`, less the buffers.
+    """
+    timeline = _MemoryTimeline()
+    started = timeline.sample()
+    began = time.perf_counter()
+    session = Session(path, settings)
+    load_seconds = time.perf_counter() - began
+    with session:
+        loaded = timeline.sample()
+        tokens = session.tokenize(text, add_special=True, parse_special=False)
+        if not tokens:
+            raise ValueError("the text to measure with has no tokens")
+        while len(tokens) < max(depths):
+            tokens += tokens
+        passes = []
+        steps = len(depths) * (repeats + 1)
+        for row, depth in enumerate(depths):
+            runs = []
+            for repeat in range(repeats + 1):
+                began = time.perf_counter()
+                # What a server does with each request; the tokens are cut to the depth asked for.
+                session.tokenize(text, add_special=True, parse_special=False)
+                tokenize_seconds = time.perf_counter() - began
+                run = pace(session, tokens[:depth], decode_tokens)
+                runs.append({"tokenize_seconds": tokenize_seconds, **run})
+                timeline.sample()
+                progress(row * (repeats + 1) + repeat + 1, steps)
+            passes.append({"depth": depth, "runs": runs[1:]})
+        peak = timeline.sample()
+    return {
+        "load_seconds": load_seconds,
+        "started_memory": started,
+        "loaded_memory": loaded,
+        "peak_memory": peak,
+        "memory_timeline": timeline.samples,
+        "depths": passes,
+    }
+
+
+def pace(session: Session, prompt: Sequence[int], decode_tokens: int) -> dict[str, Any]:
+    """Seconds of one prefill of `prompt` and of each of `decode_tokens` greedy tokens after it."""
+    session.clear()
+    began = time.perf_counter()
+    token = int(session.prefill(prompt).argmax())
+    prefill_seconds = time.perf_counter() - began
+    token_seconds = []
+    for index in range(decode_tokens):
+        before = time.perf_counter()
+        session.decode([(token, len(prompt) + index, 0, True)])
+        token = int(session.logits(0).argmax())
+        token_seconds.append(time.perf_counter() - before)
+    return {"prefill_seconds": prefill_seconds, "token_seconds": token_seconds}

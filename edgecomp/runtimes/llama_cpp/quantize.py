@@ -1,0 +1,70 @@
+"""llama.cpp's own quantizer, with an importance matrix and a type for every tensor."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.errors import RuntimeRefused
+from edgecomp.formats import PRESETS, TENSOR_TYPES
+
+
+def quantize(
+    source: Path,
+    destination: Path,
+    preset: str,
+    threads: int,
+    overrides: Mapping[str, str],
+    importance: Mapping[str, NDArray[np.float32]],
+) -> None:
+    """Quantize the GGUF at `source` to `destination`.
+
+    `overrides` maps tensor names to types and wins over the preset's rule; `importance` maps
+    tensor names to weights [columns] or [experts, columns]. Raises RuntimeRefused.
+    """
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = PRESETS[preset].ftype
+    parameters.nthread = threads
+    parameters.allow_requantize = True
+    # ctypes keeps no reference to what a pointer field points at: these two names do.
+    kept_overrides = _overrides(overrides)
+    kept_importance = _importance(importance)
+    if overrides:
+        parameters.tt_overrides = ctypes.cast(
+            kept_overrides, ctypes.POINTER(llama_cpp.llama_model_tensor_override)
+        )
+    if importance:
+        parameters.imatrix = ctypes.cast(
+            kept_importance, ctypes.POINTER(llama_cpp.llama_model_imatrix_data)
+        )
+    status = llama_cpp.llama_model_quantize(
+        str(source).encode(), str(destination).encode(), ctypes.byref(parameters)
+    )
+    if status:
+        raise RuntimeRefused(f"llama.cpp's quantizer refused {source} as {preset}.")
+
+
+def _overrides(overrides: Mapping[str, str]) -> ctypes.Array[Any]:
+    rows: ctypes.Array[Any] = (llama_cpp.llama_model_tensor_override * (len(overrides) + 1))()
+    for row, (name, kind) in zip(rows, overrides.items(), strict=False):
+        row.pattern = f"^{re.escape(name)}$".encode()
+        row.type = TENSOR_TYPES[kind].ggml_id
+    return rows
+
+
+def _importance(
+    importance: Mapping[str, NDArray[np.float32]],
+) -> ctypes.Array[Any]:
+    rows: ctypes.Array[Any] = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()
+    for row, (name, values) in zip(rows, importance.items(), strict=False):
+        row.name = name.encode()
+        row.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        row.size = values.size
+    return rows

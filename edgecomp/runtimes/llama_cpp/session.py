@@ -1,0 +1,172 @@
+"""One model loaded in llama.cpp, driven through its C interface.
+
+Runs in a worker process only: llama.cpp aborts the whole process on some faults. The high-level
+`Llama` class is passed over because evaluation needs several sequences in one batch and logits of
+chosen rows only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.errors import RuntimeRefused
+from edgecomp.formats import TENSOR_TYPES
+from edgecomp.runtimes.settings import RunSettings
+
+FLASH_ATTENTION = {True: 1, False: 0}
+LOAD_MODE_NONE, LOAD_MODE_MMAP = 0, 1
+
+Logits = NDArray[np.float32]
+Position = tuple[int, int, int, bool]
+"""(token, position, sequence, wants logits)"""
+
+
+class Session:
+    """A loaded model and, unless only its vocabulary was asked for, a context."""
+
+    def __init__(self, path: str, settings: RunSettings | None, allocate: bool = True) -> None:
+        """Load the GGUF file at `path`; without settings, its vocabulary only.
+
+        `allocate=False` sizes every buffer without taking the memory. Raises RuntimeRefused.
+        """
+        llama_cpp.llama_backend_init()
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.vocab_only = settings is None
+        parameters.no_alloc = not allocate
+        mapped = settings is not None and settings.memory_map
+        parameters.load_mode = LOAD_MODE_MMAP if mapped else LOAD_MODE_NONE
+        parameters.n_gpu_layers = settings.gpu_layers if settings else 0
+        self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters)
+        if not self._model:
+            raise RuntimeRefused(f"llama.cpp cannot load {path}.")
+        self.vocab = llama_cpp.llama_model_get_vocab(self._model)
+        self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
+        bos = llama_cpp.llama_vocab_bos(self.vocab)
+        self.bos_text = self.piece(bos, special=True).decode(errors="replace") if bos >= 0 else ""
+        self._context: Any = None
+        if settings is not None:
+            self.settings = settings
+            self._open_context(path, settings)
+
+    def _open_context(self, path: str, settings: RunSettings) -> None:
+        parameters = llama_cpp.llama_context_default_params()
+        parameters.n_ctx = settings.context
+        parameters.n_batch = settings.micro_batch
+        parameters.n_ubatch = settings.micro_batch
+        parameters.n_seq_max = settings.sequences
+        # One shared pool of cells: sequences may share a prefix and differ in length.
+        parameters.kv_unified = True
+        parameters.n_outputs_max = settings.outputs
+        parameters.n_threads = settings.threads
+        parameters.n_threads_batch = settings.threads
+        parameters.type_k = parameters.type_v = TENSOR_TYPES[settings.kv_type].ggml_id
+        parameters.flash_attn_type = FLASH_ATTENTION[settings.flash_attention]
+        parameters.no_perf = True
+        self._context = llama_cpp.llama_init_from_model(self._model, parameters)
+        if not self._context:
+            raise RuntimeRefused(
+                f"llama.cpp cannot open a context of {settings.context} for {path}."
+            )
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._batch = llama_cpp.llama_batch_init(settings.micro_batch, 0, 1)
+
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of `text`; `add_special` adds BOS/EOS as the file says."""
+        raw = text.encode("utf-8")
+        room = len(raw) + 8
+        tokens = (llama_cpp.llama_token * room)()
+        count = llama_cpp.llama_tokenize(
+            self.vocab, raw, len(raw), tokens, room, add_special, parse_special
+        )
+        if count < 0:
+            raise RuntimeRefused(f"llama.cpp cannot tokenize a text of {len(raw)} bytes.")
+        return list(tokens[:count])
+
+    def piece(self, token: int, special: bool = False) -> bytes:
+        """The bytes one token stands for."""
+        room = 256
+        buffer = (ctypes.c_char * room)()
+        size = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, room, 0, special)
+        if size < 0:
+            buffer = (ctypes.c_char * -size)()
+            size = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, -size, 0, special)
+        return buffer.raw[:size]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`; broken UTF-8 shows as the replacement character."""
+        return b"".join(self.piece(token) for token in tokens).decode("utf-8", errors="replace")
+
+    def ends_generation(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_is_eog(self.vocab, token))
+
+    def decode(self, entries: Sequence[Position]) -> None:
+        """Run one batch of at most `micro_batch` entries. Raises RuntimeRefused."""
+        batch = self._batch
+        batch.n_tokens = len(entries)
+        for index, (token, position, sequence, wanted) in enumerate(entries):
+            batch.token[index] = token
+            batch.pos[index] = position
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = sequence
+            batch.logits[index] = wanted
+        status = llama_cpp.llama_decode(self._context, batch)
+        if status:
+            raise RuntimeRefused(f"llama.cpp could not decode a batch (status {status}).")
+
+    def logits(self, index: int) -> Logits:
+        """Logits [vocabulary] of entry `index` of the last batch: a view, valid until the next."""
+        pointer = llama_cpp.llama_get_logits_ith(self._context, index)
+        return np.ctypeslib.as_array(pointer, shape=(self.vocabulary,))
+
+    def prefill(self, tokens: Sequence[int], sequence: int = 0, start: int = 0) -> Logits:
+        """Run `tokens` through one sequence; returns the last position's logits."""
+        step = self.settings.micro_batch
+        last = len(tokens) - 1
+        for begin in range(0, len(tokens), step):
+            chunk = tokens[begin : begin + step]
+            self.decode(
+                [
+                    (token, start + begin + i, sequence, begin + i == last)
+                    for i, token in enumerate(chunk)
+                ]
+            )
+        return self.logits(last % step)
+
+    def clear(self) -> None:
+        """Forget all sequences."""
+        llama_cpp.llama_memory_clear(self._memory, False)
+
+    def forget(self, sequence: int, start: int = -1) -> None:
+        """Forget a sequence from position `start` on."""
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, start, -1)
+
+    def share(self, source: int, target: int) -> None:
+        """Let `target` hold all that `source` holds, without copying."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def close(self) -> None:
+        if self._context:
+            llama_cpp.llama_batch_free(self._batch)
+            llama_cpp.llama_free(self._context)
+            self._context = None
+        if self._model:
+            llama_cpp.llama_model_free(self._model)
+            self._model = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,144 @@
+"""What every runtime can do; the rest of edgecomp speaks to runtimes only in these words.
+
+A runtime is an object found by the entry-point group `edgecomp.runtimes` under its name. Its native
+library runs in a child process, so each call may raise ChildDied, ChildKilledByMemory, ChildHung
+or RuntimeRefused.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from edgecomp.errors import RuntimeMissing
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.measure.process_memory import ProcessMemory
+from edgecomp.runtimes.settings import RunSettings
+from edgecomp.value import Value
+
+
+class Completion(Value):
+    """What a model wrote after one prompt: token ids and their text, without the end token."""
+
+    tokens: tuple[int, ...]
+    text: str
+    ended: bool
+    """True where the model ended by itself, False where the limit cut it off."""
+
+
+class DivergenceSamples(Value):
+    """Figures of each scored token, grouped by window: [windows][scored tokens], nats.
+
+    `kl`: divergence of artifact from base; `agree`: 1.0 where both have the same first choice;
+    `base_nll`, `artifact_nll`: negative log-likelihood of the token that really follows.
+    """
+
+    kl: tuple[tuple[float, ...], ...]
+    agree: tuple[tuple[float, ...], ...]
+    base_nll: tuple[tuple[float, ...], ...]
+    artifact_nll: tuple[tuple[float, ...], ...]
+
+
+class TimedRun(Value):
+    """One repeat at one depth: seconds of tokenization, of prefill, and of each decoded token."""
+
+    tokenize_seconds: float
+    prefill_seconds: float
+    token_seconds: tuple[float, ...]
+
+
+class DepthRuns(Value):
+    """The repeats with `depth` tokens already in the context."""
+
+    depth: int
+    runs: tuple[TimedRun, ...]
+
+
+class RawMeasurement(Value):
+    """What a fresh worker saw while it loaded and timed one artifact."""
+
+    load_seconds: float
+    started_memory: ProcessMemory
+    """Before the model was loaded: what the worker itself takes."""
+
+    loaded_memory: ProcessMemory
+    peak_memory: ProcessMemory
+    memory_timeline: tuple[tuple[float, int, int], ...]
+    """(seconds since the worker began to load, anonymous bytes, file-backed bytes)."""
+
+    buffer_bytes: dict[str, int]
+    """Buffers the runtime itself reports: `weights`, `kv`, `compute`, `output`."""
+
+    depths: tuple[DepthRuns, ...]
+
+
+class Runtime(Protocol):
+    """One inference library."""
+
+    name: str
+
+    def version(self) -> str:
+        """The library's version."""
+
+    def tokenize(
+        self, artifact: Path, texts: Sequence[str], *, add_special: bool, parse_special: bool
+    ) -> list[list[int]]:
+        """Token ids of each text, by the artifact's own tokenizer."""
+
+    def complete(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        prompts: Sequence[str],
+        limits: Sequence[int],
+        progress: Progress = ignore_progress,
+    ) -> list[Completion]:
+        """Greedy continuations. A prompt's text may hold special tokens; BOS is added as the
+        artifact says, unless the prompt begins with it."""
+
+    def score(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        questions: Sequence[tuple[str, Sequence[str]]],
+        progress: Progress = ignore_progress,
+    ) -> list[list[float]]:
+        """Log-likelihood in nats of each choice's text after its context's."""
+
+    def compare(
+        self,
+        base: Path,
+        artifact: Path,
+        settings: RunSettings,
+        text: str,
+        *,
+        window: int,
+        windows: int,
+        progress: Progress = ignore_progress,
+    ) -> DivergenceSamples:
+        """Divergence of `artifact` from `base` over the first `windows` windows of `text`."""
+
+    def measure(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        text: str,
+        *,
+        depths: Sequence[int],
+        decode_tokens: int,
+        repeats: int,
+        progress: Progress = ignore_progress,
+    ) -> RawMeasurement:
+        """Load and time the artifact in a fresh process."""
+
+
+def find_runtime(name: str) -> Runtime:
+    """The runtime called `name`. Raises RuntimeMissing."""
+    found = importlib.metadata.entry_points(group="edgecomp.runtimes")
+    if name not in found.names:
+        known = ", ".join(sorted(found.names)) or "none"
+        raise RuntimeMissing(f"There is no runtime called {name!r} here. Installed: {known}.")
+    runtime: Runtime = found[name].load()
+    return runtime
