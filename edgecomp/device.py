@@ -72,7 +72,7 @@ class Processor(Value):
     """Physical cores that inference should use (CPU), or compute units (GPU)."""
 
     instruction_sets: tuple[str, ...] = ()
-    peak: dict[NumberType, OperationsPerSecond]
+    peak: dict[NumberType, OperationsPerSecond] = Field(min_length=1)
     """Dense operations a second at each number type."""
 
 
@@ -137,6 +137,23 @@ class DeviceProfile(Value):
     def system_pool(self) -> MemoryPool:
         """The memory that the CPU works in."""
         return self.pool(self.cpu.pool)
+
+
+class DeviceList(Value):
+    """The names and titles of all profiles."""
+
+    schema_version: Literal[1] = 1
+    devices: dict[str, str]
+
+    def lines(self) -> list[str]:
+        width = max((len(name) for name in self.devices), default=0)
+        return [f"{name:{width}}  {title}" for name, title in self.devices.items()]
+
+
+def device_list() -> DeviceList:
+    """Every profile that can be named, this machine's first."""
+    titles = {name: load_profile(path).title for name, path in profile_paths().items()}
+    return DeviceList(devices={"auto": "this machine, detected", **titles})
 
 
 def own_profiles_folder() -> Path:
