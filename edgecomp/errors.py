@@ -20,6 +20,10 @@ class ModelNotFound(EdgecompError):
         super().__init__(f"There is no model at {model}. {advice}")
 
 
+class HubFailed(EdgecompError):
+    """A hub id could not be fetched."""
+
+
 class ModelIncomplete(EdgecompError):
     """A model folder lacks a file it needs."""
 
@@ -189,8 +193,22 @@ class ActivationsNotFinite(EdgecompError):
         )
 
 
+class HessianSingular(EdgecompError):
+    """A layer's input statistics admit no second-order solution."""
+
+    def __init__(self, layer: str, fault: str) -> None:
+        super().__init__(
+            f"The input statistics of {layer} cannot be used: {fault}. "
+            "Give more and more varied calibration samples, or round to nearest."
+        )
+
+
 class CompressionSettingsInvalid(EdgecompError):
     """A compression method cannot work with these settings on this model."""
+
+
+class CalibrationRefused(EdgecompError):
+    """A calibration that would harm what the task needs, or that says nothing."""
 
 
 class RecipeInvalid(EdgecompError):
@@ -203,3 +221,13 @@ class BundleBroken(EdgecompError):
 
 class RunBusy(EdgecompError):
     """Another process is working on the same run."""
+
+
+def explained(name: str, text: str) -> EdgecompError:
+    """The error of class `name` that says `text`, as it came from another process."""
+    kind = globals().get(name)
+    if not (isinstance(kind, type) and issubclass(kind, EdgecompError)):
+        kind = EdgecompError
+    error = kind.__new__(kind)
+    Exception.__init__(error, text)
+    return error

@@ -10,6 +10,7 @@ from typing import Any
 from edgecomp.architectures import BY_HF_CLASS, Architecture
 from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
 from edgecomp.model import ModelSpec, TensorSpec, tensor_group
+from edgecomp.rope_scaling import frequency_factors
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
@@ -54,10 +55,16 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The language model's part of a config (multimodal models nest it)."""
+def language_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The language model's part of a config (multimodal models nest it).
+
+    Entries that the family's published configs leave out are filled in.
+    """
     nested = config.get("text_config")
-    return {**config, **nested} if isinstance(nested, dict) else config
+    flat = {**config, **nested} if isinstance(nested, dict) else dict(config)
+    flat["architectures"] = config.get("architectures") or flat.get("architectures") or ["unknown"]
+    architecture = BY_HF_CLASS.get(flat["architectures"][0])
+    return {**(architecture.config_defaults if architecture else {}), **flat}
 
 
 def read_huggingface(folder: Path) -> ModelSpec:
@@ -66,36 +73,38 @@ def read_huggingface(folder: Path) -> ModelSpec:
     if not config_path.is_file():
         raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
     whole = read_json(config_path)
-    config = text_config(whole)
-    classes = config.get("architectures") or whole.get("architectures") or ["unknown"]
-    architecture = BY_HF_CLASS.get(classes[0])
+    config = language_config(whole)
+    class_name = str(config["architectures"][0])
+    architecture = BY_HF_CLASS.get(class_name)
     stored = stored_tensors(folder)
     layers = _first(config, "num_hidden_layers", "n_layer", folder=config_path)
     width = _first(config, "hidden_size", "n_embd", folder=config_path)
     heads = _first(config, "num_attention_heads", "n_head", folder=config_path)
     head_length = int(config.get("head_dim") or width // heads)
     tied = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
-    tensors = _tensors(stored, architecture, layers, tied)
-    window = config.get("sliding_window") if architecture and architecture.full_attention_every else None
-    every = int(config.get("sliding_window_pattern") or 0) if window else 0
+    tensors = _tensors(stored, config, architecture, layers, head_length, tied)
+    window = int(config.get("sliding_window") or 0) if architecture else 0
+    every = _full_attention_every(config, architecture) if architecture and window else 0
     embedding = next((t for t in tensors if t.name == "token_embd.weight"), None)
     return ModelSpec(
         path=folder,
         source="huggingface",
         name=str(whole.get("_name_or_path") or folder.resolve().name),
-        architecture=architecture.gguf_name if architecture else str(classes[0]),
+        architecture=architecture.gguf_name if architecture else class_name,
         rewritable=architecture is not None,
         layers=layers,
         embedding_length=width,
-        feed_forward_length=int(config.get("intermediate_size") or config.get("n_inner") or 4 * width),
+        feed_forward_length=int(
+            config.get("intermediate_size") or config.get("n_inner") or 4 * width
+        ),
         heads=heads,
         kv_heads=int(config.get("num_key_value_heads") or heads),
         key_length=head_length,
         value_length=head_length,
         vocabulary=embedding.shape[0] if embedding else int(config.get("vocab_size", 0)),
         context_length=int(config.get("max_position_embeddings") or config.get("n_positions") or 0),
-        sliding_window=int(window) if window else None,
-        full_attention_every=every or (architecture.full_attention_every if architecture else 0),
+        sliding_window=window if every else None,
+        full_attention_every=every,
         experts=int(config.get("num_local_experts") or config.get("num_experts") or 0),
         experts_used=int(config.get("num_experts_per_tok") or 0),
         tied_embeddings=tied,
@@ -119,47 +128,87 @@ def _ties(architecture: Architecture) -> bool:
     return architecture.gguf_name in ("gemma2", "gemma3", "gpt2")
 
 
-def _tensors(
-    stored: dict[str, StoredTensor], architecture: Architecture | None, layers: int, tied: bool
-) -> tuple[TensorSpec, ...]:
+def _full_attention_every(config: dict[str, Any], architecture: Architecture) -> int:
+    if not architecture.full_attention_every:
+        return 0
+    kinds = config.get("layer_types") or []
+    if "full_attention" in kinds:
+        return int(kinds.index("full_attention")) + 1
+    pattern = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern")
+    return int(pattern or architecture.full_attention_every)
+
+
+def named_tensors(
+    stored: dict[str, StoredTensor], architecture: Architecture | None, layers: int
+) -> tuple[dict[str, list[StoredTensor]], list[str]]:
+    """The stored tensors of each GGUF name, and the names that no GGUF tensor corresponds to.
+
+    Several stored tensors share a GGUF name only where they are the experts of one layer; they
+    stand in the experts' order.
+    """
     import gguf
 
     key = architecture.gguf_name if architecture else "llama"
     kinds = {value: kind for kind, value in gguf.MODEL_ARCH_NAMES.items()}
     names = gguf.get_tensor_name_map(kinds[key], layers)
-    experts: dict[str, int] = {}
-    specs: dict[str, TensorSpec] = {}
+    found: dict[str, list[StoredTensor]] = {}
+    unknown = []
     for source_name, tensor in stored.items():
         merged = EXPERT.sub(".experts.", source_name)
         plain = merged.removeprefix("language_model.").replace("model.language_model.", "model.")
         name = names.get_name(plain, try_suffixes=(".weight", ".bias"))
-        if name is None:
-            # Buffers (rotary tables, causal masks) and towers for pictures are not language weights.
-            if architecture is not None:
-                continue
-            name = source_name
-        if tied and name == "output.weight":
-            continue
-        experts[name] = experts.get(name, 0) + 1
-        specs[name] = TensorSpec(
-            name=name,
-            source_name=source_name,
-            shape=_shape(tensor.shape, name, architecture),
-            dtype=tensor.dtype,
-            group=tensor_group(name),
-        )
+        if name is None or not name.endswith((".weight", ".bias")):
+            unknown.append(source_name)
+        else:
+            found.setdefault(name, []).append(tensor)
+    for experts in found.values():
+        experts.sort(key=_expert_number)
+    return found, unknown
+
+
+def _expert_number(tensor: StoredTensor) -> int:
+    expert = EXPERT.search(tensor.name)
+    return int(expert.group(1)) if expert else 0
+
+
+def _tensors(
+    stored: dict[str, StoredTensor],
+    config: dict[str, Any],
+    architecture: Architecture | None,
+    layers: int,
+    head_length: int,
+    tied: bool,
+) -> tuple[TensorSpec, ...]:
+    found, unknown = named_tensors(stored, architecture, layers)
+    if tied:
+        found.pop("output.weight", None)
+    rows = [
+        (name, experts[-1].name, _shape(experts, name, architecture), experts[-1].dtype)
+        for name, experts in found.items()
+    ]
+    if architecture is None:
+        # Nothing is left out of the plan of a family we do not know.
+        rows += [(name, name, stored[name].shape, stored[name].dtype) for name in unknown]
+    else:
+        factors = frequency_factors(config, head_length)
+        rows += [(name, "config.json", (len(values),), "F32") for name, values in factors.items()]
     return tuple(
-        spec.model_copy(update={"shape": (experts[name], *spec.shape)}) if experts[name] > 1 else spec
-        for name, spec in specs.items()
+        TensorSpec(
+            name=name, source_name=source, shape=shape, dtype=dtype, group=tensor_group(name)
+        )
+        for name, source, shape, dtype in rows
     )
 
 
 def _shape(
-    shape: tuple[int, ...], name: str, architecture: Architecture | None
+    experts: list[StoredTensor], name: str, architecture: Architecture | None
 ) -> tuple[int, ...]:
+    shape = experts[-1].shape
     if architecture and len(shape) == 2 and any(f".{r}." in name for r in architecture.transposed):
-        return shape[::-1]
-    return shape
+        shape = shape[::-1]
+    if name.endswith("ffn_gate_inp_shexp.weight"):
+        shape = shape[-1:]  # One row, which llama.cpp keeps as a vector.
+    return (len(experts), *shape) if len(experts) > 1 else shape
 
 
 def _tokenizer_kind(folder: Path) -> str | None:

@@ -1,0 +1,61 @@
+# edgecomp: `make help` lists the targets.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# torch goes first and alone: another route takes a build several times as large. On a machine with
+# a GPU, or with another index for CPU builds, pass pip's flags in TORCH_FLAGS.
+TORCH ?= torch==2.13.0
+TORCH_FLAGS ?=
+
+# llama-cpp-python is compiled for this very processor (some minutes), so the wheel is kept by the
+# processor's instruction sets and used again by every later environment.
+LLAMA := llama-cpp-python==0.3.36
+PROCESSOR := $(shell grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null | cksum | cut -d' ' -f1)
+WHEELS ?= $(HOME)/.cache/edgecomp-wheels/$(PROCESSOR)
+
+.PHONY: help install demo test lint format bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+install: $(INSTALLED) ## Set up .venv
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(INSTALLED): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet $(TORCH_FLAGS) '$(TORCH)'
+	ls $(WHEELS)/llama_cpp_python-*.whl >/dev/null 2>&1 || \
+		$(BIN)/pip wheel --quiet --no-deps --wheel-dir $(WHEELS) '$(LLAMA)'
+	$(BIN)/pip install --quiet --constraint requirements.lock --find-links $(WHEELS) \
+		--editable '.[demo,dev]'
+	$(BIN)/pip check
+	touch $@
+
+demo: $(INSTALLED) ## Fit the embedded model onto this machine and prove it
+	$(BIN)/edgecomp fit demo --output demo-edge
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/pytest $(TESTS)
+
+lint: $(INSTALLED) ## Formatter, linter and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED) ## Predicted against measured, and our meter against a bare loop
+	$(BIN)/python benchmarks/predictions.py
+	$(BIN)/python benchmarks/meter_overhead.py
+
+lock: $(INSTALLED) ## Pin what is installed now
+	$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|torch)==' > requirements.lock
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

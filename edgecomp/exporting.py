@@ -1,0 +1,84 @@
+"""What every exporter can do, and how one is found.
+
+An exporter is a module found by the entry-point group `edgecomp.exporters` under its name.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+from edgecomp.errors import ExportRefused
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.model import ModelSpec, dominant_type
+from edgecomp.value import Value
+
+FloatType = Literal["F32", "F16", "BF16"]
+
+
+class ExportRecord(Value):
+    """What an exporter wrote."""
+
+    schema_version: Literal[1] = 1
+    path: Path
+    size_bytes: int
+    """Of the file, or of all files of the folder."""
+
+    float_type: FloatType
+    tensors: dict[str, str]
+    """The type of each tensor, by its name in the export."""
+
+    notes: tuple[str, ...]
+    """What the export does not carry, or carries otherwise than the source; one sentence each."""
+
+
+class Exporter(Protocol):
+    """One format."""
+
+    def export(
+        self,
+        model: ModelSpec,
+        destination: Path,
+        float_type: FloatType | None = None,
+        progress: Progress = ignore_progress,
+    ) -> ExportRecord:
+        """Write `model` with float weights to `destination`, whole or not at all.
+
+        Without `float_type` the source's own is kept (F32 and quantized sources give F16).
+        Raises ArchitectureUnsupported, ExportRefused, DiskFull or NotWritable.
+        """
+
+    def expected_float_size_bytes(
+        self, model: ModelSpec, float_type: FloatType | None = None
+    ) -> int:
+        """The size of the files that hold the weights, to the byte, without reading a weight."""
+
+
+class GgufExporter(Exporter, Protocol):
+    """The exporter of GGUF, whose files' sizes are planned before any is written."""
+
+    def expected_header_size_bytes(
+        self, model: ModelSpec, float_type: FloatType | None = None
+    ) -> int:
+        """The size of what stands before the weights, in bytes; the quantizer keeps it."""
+
+
+def default_float_type(model: ModelSpec) -> FloatType:
+    """The float type an export of `model` gets unless another is asked for."""
+    return "BF16" if dominant_type(model.tensors) == "BF16" else "F16"
+
+
+def find_exporter(name: str) -> Exporter:
+    """The exporter called `name`. Raises ExportRefused where none has this name."""
+    found = importlib.metadata.entry_points(group="edgecomp.exporters")
+    if name not in found.names:
+        known = ", ".join(sorted(found.names)) or "none"
+        raise ExportRefused(f"There is no exporter called {name!r} here. Installed: {known}.")
+    exporter: Exporter = found[name].load()
+    return exporter
+
+
+def find_gguf_exporter() -> GgufExporter:
+    """The exporter of GGUF."""
+    return cast(GgufExporter, find_exporter("gguf"))

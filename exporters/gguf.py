@@ -1,0 +1,160 @@
+"""Write a model as a GGUF file with float weights, one tensor in memory at a time.
+
+A Hugging Face checkpoint is laid out as llama.cpp wants it (gguf_tensors, gguf_metadata,
+gguf_tokenizer). A GGUF file is dequantized; its metadata goes over byte for byte, the tokenizer
+above all, except for the two entries that say how the weights are stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+from numpy.typing import NDArray
+
+from edgecomp.architectures import BY_GGUF_NAME
+from edgecomp.errors import ArchitectureUnsupported, ModelIncomplete
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.exporting import ExportRecord, FloatType, default_float_type
+from edgecomp.float_conversion import float32_pieces, raw_pieces, rounded
+from edgecomp.formats import PRESETS, TENSOR_TYPES
+from edgecomp.gguf_header import DEFAULT_ALIGNMENT, read_gguf_header
+from edgecomp.gguf_mix import quantizable
+from edgecomp.gguf_size import gguf_file_bytes
+from edgecomp.gguf_writer import (
+    UINT32,
+    OutputTensor,
+    copied_fields,
+    header_bytes,
+    packed_field,
+    packed_fields,
+    write_gguf,
+)
+from edgecomp.huggingface_model import language_config, read_json, stored_tensors
+from edgecomp.model import ModelSpec, TensorSpec
+
+from .gguf_metadata import add_metadata, check_config, notes
+from .gguf_tensors import CheckpointTensors, output_tensors
+from .gguf_tokenizer import add_tokenizer, name_in_file, tokenizer_definition
+
+FILE_TYPE, QUANTIZATION_VERSION = "general.file_type", "general.quantization_version"
+Pieces = Iterator[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Export:
+    """All that a file will hold; the weights are read when `pieces` is asked for them."""
+
+    float_type: FloatType
+    fields: dict[str, bytes]
+    tensors: list[OutputTensor]
+    alignment: int
+    pieces: Callable[[OutputTensor], Pieces]
+    notes: tuple[str, ...]
+
+
+def export(
+    model: ModelSpec,
+    destination: Path,
+    float_type: FloatType | None = None,
+    progress: Progress = ignore_progress,
+) -> ExportRecord:
+    """Write `model` to the file `destination`, whole or not at all.
+
+    Without `float_type` the source's own is kept (F32 and quantized sources give F16). Raises
+    ArchitectureUnsupported, ExportRefused, ModelIncomplete, DiskFull or NotWritable.
+    """
+    plan = _planned(model, float_type)
+    size_bytes = write_gguf(
+        destination, plan.fields, plan.tensors, plan.pieces, plan.alignment, progress
+    )
+    return ExportRecord(
+        path=destination,
+        size_bytes=size_bytes,
+        float_type=plan.float_type,
+        tensors={tensor.name: tensor.type for tensor in plan.tensors},
+        notes=plan.notes,
+    )
+
+
+def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:
+    """The size of the file `export` writes, to the byte, without reading a weight."""
+    plan = _planned(model, float_type)
+    return gguf_file_bytes(
+        len(header_bytes(plan.fields, plan.tensors, plan.alignment)),
+        [(math.prod(tensor.shape), tensor.type) for tensor in plan.tensors],
+        plan.alignment,
+    )
+
+
+def expected_header_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:
+    """The size of that file's header, before its padding; llama.cpp's quantizer keeps it."""
+    plan = _planned(model, float_type)
+    return len(header_bytes(plan.fields, plan.tensors, plan.alignment))
+
+
+def _planned(model: ModelSpec, float_type: FloatType | None) -> _Export:
+    chosen = float_type or default_float_type(model)
+    if model.source == "gguf":
+        return _from_gguf(model, chosen)
+    return _from_huggingface(model, chosen)
+
+
+def _from_huggingface(model: ModelSpec, float_type: FloatType) -> _Export:
+    architecture = BY_GGUF_NAME.get(model.architecture)
+    if architecture is None:
+        raise ArchitectureUnsupported(model.architecture, "written as GGUF", list(BY_GGUF_NAME))
+    config = language_config(read_json(model.path / "config.json"))
+    check_config(model, architecture, config)
+    weights = CheckpointTensors(model, architecture, stored_tensors(model.path), config)
+    writer = gguf.GGUFWriter(None, architecture.gguf_name)
+    tokenizer = tokenizer_definition(model.path)
+    name = name_in_file(tokenizer, model.name)
+    add_metadata(writer, model, architecture, config, float_type, name)
+    add_tokenizer(writer, model.path, tokenizer, model.vocabulary)
+    return _Export(
+        float_type,
+        packed_fields(writer.kv_data[0]),
+        output_tensors(model.tensors, float_type),
+        DEFAULT_ALIGNMENT,
+        weights.pieces,
+        tuple(notes(model, architecture, config)),
+    )
+
+
+def _from_gguf(model: ModelSpec, float_type: FloatType) -> _Export:
+    header = read_gguf_header(model.path)
+    if header.get("split.count", 1) != 1:
+        raise ModelIncomplete(
+            header.path, "it is one part of a split file.", "Join the parts with llama-gguf-split."
+        )
+    fields = copied_fields(header)
+    fields[FILE_TYPE] = packed_field(FILE_TYPE, PRESETS[float_type].ftype, UINT32)
+    fields[QUANTIZATION_VERSION] = packed_field(
+        QUANTIZATION_VERSION, gguf.GGML_QUANT_VERSION, UINT32
+    )
+    tensors = [
+        OutputTensor(spec.name, spec.shape, _float_of(spec, float_type)) for spec in model.tensors
+    ]
+    rows = {row.name: row for row in header.tensors}
+
+    def pieces(tensor: OutputTensor) -> Pieces:
+        row = rows[tensor.name]
+        if tensor.type == row.type.name:
+            yield from raw_pieces(header, row)
+            return
+        for values in float32_pieces(header, row):
+            yield rounded(values, tensor.type, tensor.name)
+
+    return _Export(float_type, fields, tensors, header.alignment, pieces, ())
+
+
+def _float_of(tensor: TensorSpec, float_type: FloatType) -> str:
+    """Matrices get `float_type`; what llama.cpp never quantizes stays as it is stored."""
+    if quantizable(tensor):
+        return float_type
+    return tensor.dtype if TENSOR_TYPES[tensor.dtype].is_float else "F32"

@@ -1,0 +1,204 @@
+"""A Hugging Face tokenizer as GGUF metadata.
+
+Two kinds go over: byte-level BPE (`gpt2` in GGUF) and SentencePiece BPE with byte fallback
+(`llama`). Token types follow tokenizer.json: what it calls special is a control token, any other
+added token is user-defined. That llama.cpp then gives the same ids is not assumed but compared
+(edgecomp.artifact_checks).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import gguf
+
+from edgecomp.errors import ExportRefused, ModelIncomplete
+from edgecomp.huggingface_model import read_json
+
+from .pretokenizers import recognised
+from .sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, read_pieces
+
+SPACE = "\u2581"
+PHI3 = re.compile("phi-?3", re.IGNORECASE)
+PHI3_TOKENS = ("</s>", "<unk>", "<s>", "<|endoftext|>")
+LOWEST_SCORE = -1000.0
+NO_FILE = "Load it with transformers' AutoTokenizer and save it again: that writes tokenizer.json."
+
+
+def add_tokenizer(
+    writer: gguf.GGUFWriter, folder: Path, definition: dict[str, Any], rows: int
+) -> None:
+    """Add the tokenizer of `folder` to `writer`, filled up to the embedding's `rows`.
+
+    `definition` is its tokenizer.json. Raises ExportRefused where llama.cpp has no such tokenizer
+    or the embedding has fewer rows than there are tokens.
+    """
+    byte_level = _is_byte_level(definition)
+    tokens, types = _tokens(definition, rows, byte_level)
+    if byte_level:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(recognised(definition).name)
+    else:
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_scores(_scores(definition, folder, tokens, types))
+        writer.add_add_space_prefix(_adds_space(definition))
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    if byte_level:
+        writer.add_token_merges(_merges(definition))
+    _add_special(writer, folder, definition, rows)
+
+
+def tokenizer_definition(folder: Path) -> dict[str, Any]:
+    """tokenizer.json of a model folder. Raises ModelIncomplete where there is none."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ModelIncomplete(folder, "it has no tokenizer.json.", NO_FILE)
+    return read_json(path)
+
+
+def name_in_file(definition: dict[str, Any], name: str) -> str:
+    """The model's name as `general.name`, given its tokenizer.json.
+
+    llama.cpp lets special tokens swallow the whitespace after them wherever the name holds "phi-3"
+    or "phi3", and nowhere else; so the name must say what the tokenizer does. Under such a name
+    llama.cpp needs PHI3_TOKENS to be there.
+    """
+    added = definition.get("added_tokens", [])
+    texts = {row["content"] for row in added} | definition["model"]["vocab"].keys()
+    strips = any(row.get("special") and row.get("rstrip") for row in added)
+    strips = strips and all(text in texts for text in PHI3_TOKENS)
+    if strips and not PHI3.search(name):
+        return f"{name} (phi-3 tokenizer)"
+    return name if strips else PHI3.sub("Phi 3", name)
+
+
+def _is_byte_level(definition: dict[str, Any]) -> bool:
+    model = definition["model"]
+    if model.get("type") != "BPE":
+        raise ExportRefused(
+            f"The tokenizer is of the kind {model.get('type')!r}; only BPE, byte-level or with "
+            "byte fallback, can be written here. Use a GGUF file made by llama.cpp's own converter."
+        )
+    return not model.get("byte_fallback")
+
+
+def _tokens(definition: dict[str, Any], rows: int, byte_level: bool) -> tuple[list[str], list[int]]:
+    added = {int(row["id"]): row for row in definition.get("added_tokens", [])}
+    texts = {int(number): text for text, number in definition["model"]["vocab"].items()}
+    texts |= {number: row["content"] for number, row in added.items()}
+    if max(texts) >= rows:
+        raise ExportRefused(
+            f"The tokenizer has {max(texts) + 1:,} tokens, the embedding {rows:,} rows. "
+            "Resize the embedding to the tokenizer first."
+        )
+    unknown = None if byte_level else definition["model"].get("unk_token")
+    tokens, types = [], []
+    for number in range(rows):
+        text = texts.get(number)
+        if text is None:
+            text, kind = f"[PAD{number}]", UNUSED
+        elif not byte_level and text == unknown:
+            kind = UNKNOWN
+        elif number in added:
+            kind = CONTROL if added[number].get("special") else USER_DEFINED
+            # llama.cpp looks for these in the text as it stands, before spaces are replaced.
+            text = text.replace(SPACE, " ") if kind == USER_DEFINED else text
+        else:
+            kind = BYTE if not byte_level and _is_byte(text) else NORMAL
+        tokens.append(text)
+        types.append(kind)
+    return tokens, types
+
+
+def _is_byte(text: str) -> bool:
+    return len(text) == 6 and text.startswith("<0x") and text.endswith(">")
+
+
+def _scores(
+    definition: dict[str, Any], folder: Path, tokens: list[str], types: list[int]
+) -> list[float]:
+    """The order in which llama.cpp merges: a pair whose joined token scores higher goes first.
+
+    The model file's own scores where it is there and agrees with tokenizer.json; else the rank of
+    the first merge that gives a token, negated, which orders tokens alike.
+    """
+    path = folder / "tokenizer.model"
+    pieces = read_pieces(path) if path.is_file() else []
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(definition["model"]["merges"]):
+        left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+        ranks.setdefault(left + right, rank)
+    scores = []
+    for number, (text, kind) in enumerate(zip(tokens, types, strict=True)):
+        if kind != NORMAL:
+            scores.append(0.0 if kind in (UNKNOWN, BYTE) else LOWEST_SCORE)
+        elif number < len(pieces) and pieces[number].text == text:
+            scores.append(pieces[number].score)
+        else:
+            scores.append(-float(ranks.get(text, len(ranks))))
+    return scores
+
+
+def _adds_space(definition: dict[str, Any]) -> bool:
+    """True where a space is put before the text."""
+    parts = [definition.get("normalizer"), definition.get("pre_tokenizer")]
+    while parts:
+        match parts.pop():
+            case {"type": "Sequence", **rest}:
+                parts += [*rest.get("normalizers", []), *rest.get("pretokenizers", [])]
+            case {"type": "Prepend"}:
+                return True
+            case {"type": "Metaspace", **rest}:
+                return rest.get("prepend_scheme", "always") != "never"
+    return False
+
+
+def _merges(definition: dict[str, Any]) -> list[str]:
+    """The merges as GGUF has them, "left right"; the byte alphabet itself holds no space."""
+    merges = definition["model"]["merges"]
+    return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+
+
+def _add_special(
+    writer: gguf.GGUFWriter, folder: Path, definition: dict[str, Any], rows: int
+) -> None:
+    """Add the special tokens' ids, whether BOS and EOS are added, and the chat template."""
+    special = gguf.SpecialVocab(folder, load_merges=False, n_vocab=rows)
+    ids = special.special_token_ids
+    before, after = _added_ids(definition)
+    if before not in ([], [ids.get("bos")]) or after not in ([], [ids.get("eos")]):
+        raise ExportRefused(
+            f"The tokenizer puts the tokens {before} before each text and {after} after it; "
+            "llama.cpp can add only BOS and EOS. Use the model's own runtime."
+        )
+    path = folder / "tokenizer_config.json"
+    settings = read_json(path) if path.is_file() else {}
+    special.add_special_token = {
+        "bos": bool(settings.get("add_bos_token", before)) and "bos" in ids,
+        "eos": bool(settings.get("add_eos_token", after)) and "eos" in ids,
+    }
+    special.add_to_gguf(writer, quiet=True)
+
+
+def _added_ids(definition: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """The ids that the post-processor of a tokenizer.json puts before and after a single text."""
+    processor = definition.get("post_processor") or {}
+    before: list[int] = []
+    after: list[int] = []
+    for part in processor.get("processors", [processor] if processor else []):
+        if part["type"] not in ("TemplateProcessing", "ByteLevel"):
+            raise ExportRefused(
+                f"The tokenizer adds tokens by {part['type']!r}, which llama.cpp does not do. "
+                "Use the model's own runtime."
+            )
+        side = before
+        for entry in part.get("single", []):
+            if "Sequence" in entry:
+                side = after
+            else:
+                side += part["special_tokens"][entry["SpecialToken"]["id"]]["ids"]
+    return before, after

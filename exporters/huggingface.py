@@ -1,0 +1,187 @@
+"""Write a GGUF model as a float checkpoint that transformers loads.
+
+The inverse of gguf_tensors: Hugging Face's names, rows of Q and K back in their places. The
+tokenizer is written only where it gives llama.cpp's ids over the whole corpus; compression needs no
+tokenizer files, since token ids come from the GGUF file's own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.architectures import BY_GGUF_NAME, Architecture
+from edgecomp.artifact_checks import check_token_ids
+from edgecomp.atomic import write_error, write_text
+from edgecomp.errors import (
+    ArchitectureUnsupported,
+    ChildDied,
+    NotWritable,
+    RuntimeMissing,
+    RuntimeRefused,
+)
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.exporting import ExportRecord, FloatType, default_float_type
+from edgecomp.float_conversion import float32_pieces, rounded
+from edgecomp.gguf_header import GgufHeader, read_gguf_header
+from edgecomp.gguf_mix import quantizable
+from edgecomp.model import ModelSpec, TensorSpec, read_model
+from edgecomp.runtimes.protocol import find_runtime
+
+from .gguf_tensors import deinterleaved
+from .huggingface_config import config_of
+from .huggingface_tokenizer import FILES, write_tokenizer
+from .safetensors_writer import Weight, sharded, shards_size_bytes, write_shards
+
+ACTION = "written as a Hugging Face checkpoint"
+
+
+def export(
+    model: ModelSpec,
+    destination: Path,
+    float_type: FloatType | None = None,
+    progress: Progress = ignore_progress,
+) -> ExportRecord:
+    """Write the GGUF file `model` as the folder `destination`, whole or not at all.
+
+    Vectors, and matrices that llama.cpp never quantizes, are F32. Raises ArchitectureUnsupported,
+    ExportRefused, DiskFull or NotWritable (also where the folder exists and is not empty).
+    """
+    chosen = float_type or default_float_type(model)
+    architecture = _architecture(model)
+    header = read_gguf_header(model.path)
+    config = config_of(model, header, chosen)
+    sources = _sources(model, architecture)
+    shards = sharded(_weights(sources, architecture, chosen))
+    if destination.exists() and any(destination.iterdir()):
+        raise NotWritable(destination, "it is not empty")
+    partial = destination.with_name(f".{destination.name}.partial")
+
+    def pieces(weight: Weight) -> Iterator[NDArray[Any]]:
+        for values in _values(model, header, architecture, sources[weight.name]):
+            yield rounded(np.ascontiguousarray(values), weight.type, weight.name)
+
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_text(partial / "config.json", json.dumps(config, indent=2) + "\n")
+        write_shards(partial, shards, pieces, progress)
+        notes = _add_tokenizer(model, header, partial)
+        partial.replace(destination)
+    except OSError as error:
+        raise write_error(destination, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return ExportRecord(
+        path=destination,
+        size_bytes=sum(file.stat().st_size for file in destination.iterdir()),
+        float_type=chosen,
+        tensors={weight.name: weight.type for group in shards.values() for weight in group},
+        notes=notes,
+    )
+
+
+def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:
+    """The size of the safetensors files `export` writes, to the byte."""
+    architecture = _architecture(model)
+    chosen = float_type or default_float_type(model)
+    weights = _weights(_sources(model, architecture), architecture, chosen)
+    return shards_size_bytes(sharded(weights))
+
+
+def _architecture(model: ModelSpec) -> Architecture:
+    row = BY_GGUF_NAME.get(model.architecture)
+    if model.source != "gguf" or row is None or row.hf_type is None or model.experts:
+        known = [row.gguf_name for row in BY_GGUF_NAME.values() if row.hf_type]
+        kind = "of experts " if model.experts else ""
+        raise ArchitectureUnsupported(f"{model.architecture} {kind}".strip(), ACTION, known)
+    return row
+
+
+def _sources(model: ModelSpec, architecture: Architecture) -> dict[str, TensorSpec]:
+    """The GGUF tensor of each checkpoint name; rotary tables go into config.json instead."""
+    found = {}
+    for tensor in model.tensors:
+        if tensor.name != "rope_freqs.weight":
+            name = _hf_name(tensor.name, architecture)
+            if name is not None:
+                found[name] = tensor
+    return found
+
+
+def _hf_name(name: str, architecture: Architecture) -> str | None:
+    layer = re.match(r"blk\.(\d+)\.", name)
+    role, _, suffix = name[layer.end() if layer else 0 :].rpartition(".")
+    if role not in architecture.hf_tensors:
+        raise ArchitectureUnsupported(
+            f"{architecture.gguf_name} with the tensor {name}", ACTION, list(BY_GGUF_NAME)
+        )
+    own = architecture.hf_tensors[role]
+    if own is None:
+        return None
+    return (
+        f"{architecture.hf_layers}.{layer.group(1)}.{own}.{suffix}" if layer else f"{own}.{suffix}"
+    )
+
+
+def _transposed(tensor: TensorSpec, architecture: Architecture) -> bool:
+    return len(tensor.shape) == 2 and any(f".{r}." in tensor.name for r in architecture.transposed)
+
+
+def _weights(
+    sources: dict[str, TensorSpec], architecture: Architecture, float_type: FloatType
+) -> list[Weight]:
+    return [
+        Weight(
+            name,
+            tensor.shape[::-1] if _transposed(tensor, architecture) else tensor.shape,
+            float_type if quantizable(tensor) else "F32",
+        )
+        for name, tensor in sources.items()
+    ]
+
+
+def _values(
+    model: ModelSpec, header: GgufHeader, architecture: Architecture, tensor: TensorSpec
+) -> Iterator[NDArray[np.float32]]:
+    """The tensor's values as the checkpoint orders them."""
+    row = next(row for row in header.tensors if row.name == tensor.name)
+    heads = {"attn_q": model.heads, "attn_k": model.kv_heads}.get(tensor.name.split(".")[-2])
+    permuted = architecture.interleaved_rope and heads is not None
+    shifted = architecture.norm_offset and "_norm." in tensor.name
+    if not (permuted or shifted or _transposed(tensor, architecture)):
+        yield from float32_pieces(header, row)
+        return
+    whole = np.concatenate(list(float32_pieces(header, row))).reshape(tensor.shape)
+    if permuted:
+        assert heads is not None
+        yield deinterleaved(whole, heads)
+    elif shifted:
+        yield whole - np.float32(architecture.norm_offset)
+    else:
+        yield whole.T
+
+
+def _add_tokenizer(model: ModelSpec, header: GgufHeader, folder: Path) -> tuple[str, ...]:
+    """Write the tokenizer files and compare; returns a note where they are not kept."""
+    fault = write_tokenizer(header, folder)
+    if fault is None:
+        try:
+            result = check_token_ids(read_model(folder), model.path, find_runtime("llama.cpp"))
+            fault = (
+                None if result.passed else f"rebuilt, its ids are not llama.cpp's: {result.detail}"
+            )
+        except (RuntimeMissing, RuntimeRefused, ChildDied) as error:
+            fault = f"it could not be compared with llama.cpp's ({error})"
+    if fault is None:
+        return ()
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    return (f"No tokenizer files are written: {fault}.",)

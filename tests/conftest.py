@@ -1,0 +1,47 @@
+"""Shared fixtures: folders of the test's own, tiny real models, and the real demo model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
+from edgecomp.model import demo_model_path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Caches and settings of the tests' own: nothing of the user's is read or written."""
+    os.environ["EDGECOMP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["EDGECOMP_CONFIG"] = str(tmp_path_factory.mktemp("config"))
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real evaluation data; tests that need it skip where it is missing."""
+    folder = os.environ.get("EDGECOMP_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("EDGECOMP_DATA names no folder of evaluation data")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def demo_gguf() -> Path:
+    """The demo model's file."""
+    return demo_model_path()
+
+
+TINY = SyntheticShape(
+    layers=2, width=256, feed_forward=512, heads=4, kv_heads=2, vocabulary=512, context=1024
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer model without a vocabulary, as float GGUF."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    write_synthetic(path, TINY)
+    return path

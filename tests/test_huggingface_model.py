@@ -1,0 +1,117 @@
+"""What config.json and safetensors headers say, whichever version of transformers wrote them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2MoeConfig
+
+from edgecomp.huggingface_model import language_config, named_tensors
+from edgecomp.model import ModelSpec, read_model
+from edgecomp.safetensors_header import read_safetensors_header
+
+SHAPE = {
+    "vocab_size": 32, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+def saved(config: Any, folder: Path, **changes: object) -> ModelSpec:
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    path = folder / "config.json"
+    written = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in written.items() if value != "drop"}))
+    return read_model(folder)
+
+
+def gemma3(layers: int) -> Gemma3TextConfig:
+    return Gemma3TextConfig(**SHAPE, head_dim=16, sliding_window=16, num_hidden_layers=layers)
+
+
+def test_the_pattern_of_sliding_layers_is_read_from_new_and_old_configs(tmp_path: Path) -> None:
+    new = saved(gemma3(7), tmp_path / "new")
+    old = saved(
+        gemma3(7), tmp_path / "old", layer_types="drop", sliding_window_pattern=6,
+        _sliding_window_pattern="drop",
+    )  # fmt: skip
+    bare = saved(gemma3(7), tmp_path / "bare", layer_types="drop", _sliding_window_pattern="drop")
+    for model in (new, old, bare):
+        assert (model.sliding_window, model.full_attention_every) == (16, 6)
+        assert [model.slides(layer) for layer in range(7)] == [True] * 5 + [False, True]
+
+
+def test_a_window_that_llama_cpp_does_not_use_is_none(tmp_path: Path) -> None:
+    model = saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path, sliding_window=16)
+    assert (model.sliding_window, model.full_attention_every) == (None, 0)
+
+
+def test_experts_count_once_a_layer_and_in_their_order(tmp_path: Path) -> None:
+    config = Qwen2MoeConfig(
+        **SHAPE, num_hidden_layers=1, num_experts=12, num_experts_per_tok=2,
+        moe_intermediate_size=16, shared_expert_intermediate_size=24,
+    )  # fmt: skip
+    model = saved(config, tmp_path)
+    shapes = {tensor.name: tensor.shape for tensor in model.tensors}
+    assert shapes["blk.0.ffn_down_exps.weight"] == (12, 32, 16)
+    assert shapes["blk.0.ffn_gate_inp_shexp.weight"] == (32,)
+    assert (model.experts, model.experts_used) == (12, 2)
+    stored = read_safetensors_header(tmp_path / "model.safetensors")
+    found, unknown = named_tensors(stored, None, 1)
+    assert unknown == [] or all("shared" in name for name in unknown)
+    numbers = [tensor.name.split(".")[5] for tensor in found["blk.0.ffn_up_exps.weight"]]
+    assert numbers == [str(number) for number in range(12)]
+
+
+def test_the_parameters_are_those_of_transformers(tmp_path: Path) -> None:
+    config = LlamaConfig(**SHAPE, num_hidden_layers=2, tie_word_embeddings=True)
+    model = saved(config, tmp_path)
+    wanted = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+    assert model.parameters == wanted
+    assert model.tied_embeddings
+
+
+def test_a_tied_head_that_is_stored_anyway_is_not_counted(tmp_path: Path) -> None:
+    config = LlamaConfig(**SHAPE, num_hidden_layers=2, tie_word_embeddings=True)
+    before = saved(config, tmp_path).parameters
+    weights = {}
+    for name in read_safetensors_header(tmp_path / "model.safetensors"):
+        weights[name] = torch.zeros(32, 32) if "embed_tokens" in name else torch.zeros(1)
+    weights["lm_head.weight"] = torch.zeros(32, 32)
+    save_file(weights, tmp_path / "model.safetensors")
+    names = {tensor.name for tensor in read_model(tmp_path).tensors}
+    assert before and "output.weight" not in names
+
+
+def test_llama3_positions_are_a_tensor_of_the_gguf(tmp_path: Path) -> None:
+    rope = {
+        "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
+    }  # fmt: skip
+    config = LlamaConfig(**SHAPE, num_hidden_layers=1, rope_parameters=rope)
+    factors = next(t for t in saved(config, tmp_path).tensors if t.name == "rope_freqs.weight")
+    assert (factors.shape, factors.dtype) == ((4,), "F32")
+
+
+def test_entries_that_published_gemma_3_configs_leave_out_are_filled_in() -> None:
+    config = language_config(
+        {
+            "architectures": ["Gemma3ForConditionalGeneration"],
+            "text_config": {"hidden_size": 2560, "num_hidden_layers": 34, "sliding_window": 1024},
+        }
+    )
+    assert (config["num_attention_heads"], config["num_key_value_heads"]) == (8, 4)
+    assert (config["head_dim"], config["sliding_window"]) == (256, 1024)
+    assert config["architectures"] == ["Gemma3ForConditionalGeneration"]
+
+
+def test_a_family_outside_the_table_keeps_all_its_tensors(tmp_path: Path) -> None:
+    model = saved(
+        LlamaConfig(**SHAPE, num_hidden_layers=1), tmp_path, architectures=["NewbornForCausalLM"]
+    )
+    assert not model.rewritable
+    assert model.architecture == "NewbornForCausalLM"
+    assert len(model.tensors) == len(read_safetensors_header(tmp_path / "model.safetensors"))
