@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
+from edgecomp.tasks import Task
 from edgecomp.value import Value
-
-Task = Literal["general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety"]
-TASKS: tuple[Task, ...] = (
-    "general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety",
-)  # fmt: skip
 
 
 class Constraints(Value):

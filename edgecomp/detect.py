@@ -12,13 +12,16 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 from pydantic import ValidationError
 
+from edgecomp.atomic import write_text
 from edgecomp.calibrated import Calibration
 from edgecomp.device import DeviceProfile, MemoryPool, Processor, RuntimeSupport
+from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted, ignore
 from edgecomp.folders import config_folder
 
 ASSUMED_BANDWIDTH = 20 * 10**9
@@ -130,6 +133,24 @@ def stored_calibration() -> Calibration | None:
         return None
     same = calibration.processor == cpu_model() and calibration.threads == physical_cores()
     return calibration if same else None
+
+
+def calibrate_here(listen: Listener = ignore) -> Calibration:
+    """Measure this machine and keep the result where later plans find it."""
+    from edgecomp.measure.calibrate import calibrate
+
+    stage = "calibrate"
+    listen(StageStarted(stage=stage, title="Measuring this machine's kernels"))
+    began = time.perf_counter()
+    calibration = calibrate(
+        cpu_model(),
+        physical_cores(),
+        lambda done, total: listen(StageProgress(stage=stage, done=done, total=total)),
+    )
+    write_text(calibration_path(), calibration.model_dump_json(indent=1))
+    seconds = time.perf_counter() - began
+    listen(StageFinished(stage=stage, cached=False, seconds=seconds))
+    return calibration
 
 
 def _instruction_sets() -> tuple[str, ...]:

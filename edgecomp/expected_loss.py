@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from edgecomp.constraints import Task
+from edgecomp.tasks import Task
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from edgecomp.errors import ModelIncomplete, ModelNotFound
 from edgecomp.formats import TENSOR_TYPES
+from edgecomp.hub import download_headers, download_model, is_hub_id
 from edgecomp.value import Value
 
 TensorGroup = Literal["embedding", "attention", "ffn", "experts", "norm", "output", "other"]
@@ -142,13 +143,16 @@ def demo_model_path() -> Path:
     raise ModelNotFound("demo", "Install it with: pip install 'edgecomp[demo]'.")
 
 
-def read_model(model: str | Path) -> ModelSpec:
-    """Read the headers of the model at `model`: a folder, a GGUF file, or `demo`.
+def read_model(model: str | Path, *, weights: bool = False) -> ModelSpec:
+    """Read the headers of the model at `model`: a folder, a GGUF file, a hub id, or `demo`.
 
-    Raises ModelNotFound, ModelIncomplete, FileCorrupt, FileTruncated or UnsafeFile.
+    Of a hub id the headers alone are fetched, unless `weights` are wanted. Raises ModelNotFound,
+    ModelIncomplete, FileCorrupt, FileTruncated, UnsafeFile or HubFailed.
     """
     if str(model) == "demo":
         model = demo_model_path()
+    elif is_hub_id(str(model)):
+        model = download_model(str(model)) if weights else download_headers(str(model))
     path = Path(model).expanduser()
     if path.is_dir():
         from edgecomp.huggingface_model import read_huggingface

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgecomp.errors import ChildDied, ChildHung, ChildKilledByMemory, RuntimeRefused
+from edgecomp.errors import ChildDied, ChildHung, ChildKilledByMemory, EdgecompError, explained
 from edgecomp.events import Progress, ignore_progress
 
 LONGEST_SILENCE_SECONDS = 600.0
@@ -66,8 +66,8 @@ class Child:
     ) -> Any:
         """Have the worker carry out `request` and return its answer (JSON values).
 
-        Raises RuntimeRefused where the worker answers with a reason, ChildKilledByMemory,
-        ChildDied or ChildHung where it does not answer.
+        Raises the EdgecompError that the worker answers with; ChildKilledByMemory, ChildDied or
+        ChildHung where it does not answer.
         """
         assert self._process.stdin is not None
         try:
@@ -91,8 +91,8 @@ class Child:
             message = json.loads(line)
             if "progress" in message:
                 progress(*message["progress"])
-            elif "refused" in message:
-                raise RuntimeRefused(message["refused"] + self._tail())
+            elif "error" in message:
+                raise explained(message["error"], message["text"])
             else:
                 return message["answer"]
 
@@ -152,8 +152,8 @@ def serve(handlers: dict[str, Handler]) -> None:
     """Answer requests from standard input until it closes: the worker's main loop.
 
     A handler takes the request's arguments and, as `progress`, a function to report with; what it
-    returns is the answer. A RuntimeRefused it raises goes back as a reason; any other exception is
-    a bug and ends the worker with its traceback in the log.
+    returns is the answer. An EdgecompError it raises goes back as what it is; any other exception
+    is a bug and ends the worker with its traceback in the log.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -171,8 +171,8 @@ def serve(handlers: dict[str, Handler]) -> None:
         message = json.loads(requests.get())
         try:
             result = handlers[message["request"]](progress=progress, **message["arguments"])
-        except RuntimeRefused as refusal:
-            answer({"refused": str(refusal)})
+        except EdgecompError as error:
+            answer({"error": type(error).__name__, "text": str(error)})
         else:
             answer({"answer": result})
 

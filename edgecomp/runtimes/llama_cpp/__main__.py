@@ -110,9 +110,9 @@ def quantize_file(
     quantize.quantize(Path(source), Path(destination), preset, threads, overrides, contiguous)
 
 
-def buffer_sizes(path: str, settings: dict[str, Any], progress: Progress) -> None:
-    """Size every buffer without taking the memory; the sizes stand in the log."""
-    with Session(path, RunSettings.model_validate(settings), allocate=False):
+def buffer_sizes(path: str, settings: dict[str, Any], allocate: bool, progress: Progress) -> None:
+    """Open a session; the sizes of its buffers stand in the log."""
+    with Session(path, RunSettings.model_validate(settings), allocate=allocate):
         pass
 
 

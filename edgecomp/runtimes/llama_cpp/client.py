@@ -170,10 +170,20 @@ class LlamaCpp:
         """The memory of a worker before any model is loaded."""
         return ProcessMemory.model_validate(_ask("idle_memory"))
 
-    def sized_buffers(self, artifact: Path, settings: RunSettings) -> dict[str, int]:
-        """Bytes of each kind of buffer llama.cpp would take, without taking them."""
+    def buffers(
+        self, artifact: Path, settings: RunSettings, *, allocate: bool = True
+    ) -> dict[str, int]:
+        """Bytes of each kind of buffer as llama.cpp reports them, to a hundredth of a MiB.
+
+        Without `allocate` the memory is not taken; weights and KV cache are then reported as 0.
+        """
         with _worker() as child:
-            child.call("buffer_sizes", path=str(artifact), settings=settings.model_dump())
+            child.call(
+                "buffer_sizes",
+                path=str(artifact),
+                settings=settings.model_dump(),
+                allocate=allocate,
+            )
             return reported_buffers(child.log_text())
 
 

@@ -1,0 +1,207 @@
+"""A bundle: the artifact with its manifest, report, recipe and launchers, in one folder.
+
+The folder appears whole or not at all. Every file but the manifest is listed in it with its hash;
+`verify_bundle` hashes them again and loads the artifact in its runtime.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from edgecomp.atomic import sync, write_error
+from edgecomp.chat_template import read_chat_template
+from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.launchers import llama_server_script, ollama_modelfile
+from edgecomp.recipe import Recipe, write_recipe
+from edgecomp.report import Report
+from edgecomp.report_text import html_report, markdown_report
+from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.stage_cache import file_digest
+from edgecomp.value import Value
+
+MANIFEST = "manifest.json"
+EXECUTABLE = 0o755
+
+
+class BundledFile(Value):
+    """One file of a bundle."""
+
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(Value):
+    """What a bundle holds, and how it was made."""
+
+    schema_version: Literal[1] = 1
+    artifact: str
+    """The artifact's file name."""
+
+    files: dict[str, BundledFile]
+    recipe: Recipe
+    device: str
+    source: str
+    source_sha256: str
+    calibration_sha256: str | None
+    versions: dict[str, str]
+
+
+class Verification(Value):
+    """The outcome of `verify_bundle`."""
+
+    schema_version: Literal[1] = 1
+    folder: Path
+    files: int
+    size_bytes: int
+    faults: tuple[str, ...]
+    """Each names its file; empty: the bundle is whole and its artifact runs."""
+
+
+def check_destination(folder: Path) -> None:
+    """Raise NotWritable where a bundle may not be written: a file, or a folder of other things."""
+    if folder.is_file():
+        raise NotWritable(folder, "it is a file, and a bundle is a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise NotWritable(folder, "it holds other files, which a bundle would replace.")
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def write_bundle(report: Report, folder: Path) -> Manifest:
+    """Write the bundle of a report to `folder`, in place of an earlier bundle there."""
+    check_destination(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        manifest = _fill(report, partial)
+        (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        for path in partial.iterdir():
+            sync(path)
+        sync(partial)
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        sync(folder.parent)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def _fill(report: Report, folder: Path) -> Manifest:
+    artifact = report.artifact.file.path
+    settings = report.recipe.settings
+    name = f"{_plain(report.model.name)}-{report.chosen.format}.gguf"
+    # A copy, not a link: whatever happens to the bundle must not reach the cache.
+    shutil.copyfile(artifact, folder / name)
+    texts = {
+        "report.json": report.model_dump_json(indent=2),
+        "report.md": markdown_report(report),
+        "report.html": html_report(report),
+        "serve.sh": llama_server_script(name, settings),
+        "Modelfile": ollama_modelfile(name, settings, read_chat_template(artifact)),
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    (folder / "serve.sh").chmod(EXECUTABLE)
+    write_recipe(folder / "recipe.yaml", report.recipe)
+    calibration = report.artifact.calibration
+    return Manifest(
+        artifact=name,
+        files={
+            path.name: BundledFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
+            for path in sorted(folder.iterdir())
+        },
+        recipe=report.recipe,
+        device=report.device_title,
+        source=report.model.source,
+        source_sha256=report.model.source_sha256,
+        calibration_sha256=calibration.tokens_sha256 if calibration else None,
+        versions=report.versions,
+    )
+
+
+def _plain(name: str) -> str:
+    """A name as a file name: letters, digits, points and dashes."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in name)
+    return kept.strip("-.") or "model"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle. Raises BundleBroken."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleBroken(f"{folder} is no bundle: it has no {MANIFEST}. Give a folder fit wrote.")
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise BundleBroken(
+            f"{path} is damaged and lists nothing reliable. Make the bundle again."
+        ) from error
+
+
+def verify_bundle(folder: Path, progress: Progress = ignore_progress) -> Verification:
+    """Hash every file again, and load the artifact and have it write a few tokens."""
+    manifest = read_manifest(folder)
+    faults = []
+    steps = len(manifest.files) + 1
+    for index, (name, listed) in enumerate(manifest.files.items(), start=1):
+        fault = _fault(folder / name, listed)
+        if fault:
+            faults.append(fault)
+        progress(index, steps)
+    extra = {path.name for path in folder.iterdir()} - set(manifest.files) - {MANIFEST}
+    faults += [f"{name} is not in the manifest." for name in sorted(extra)]
+    if not faults:
+        faults += _load_fault(folder / manifest.artifact, manifest)
+    progress(steps, steps)
+    return Verification(
+        folder=folder,
+        files=len(manifest.files),
+        size_bytes=sum(listed.size_bytes for listed in manifest.files.values()),
+        faults=tuple(faults),
+    )
+
+
+def _fault(path: Path, listed: BundledFile) -> str | None:
+    if not path.is_file():
+        return f"{path.name} is missing."
+    size = path.stat().st_size
+    if size != listed.size_bytes:
+        return f"{path.name} has {size:,} bytes instead of {listed.size_bytes:,}."
+    if _fresh_digest(path) != listed.sha256:
+        return f"{path.name} was changed: its SHA-256 is not the manifest's."
+    return None
+
+
+def _fresh_digest(path: Path) -> str:
+    """SHA-256 of what the file holds now; a remembered hash would not see a flipped byte."""
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_fault(artifact: Path, manifest: Manifest) -> list[str]:
+    try:
+        runtime = find_runtime(manifest.recipe.runtime)
+        settings = manifest.recipe.settings
+        written = runtime.complete(artifact, settings, ["Hello"], [8])
+    except EdgecompError as error:
+        return [f"{artifact.name} does not load: {error}"]
+    return [] if written else [f"{artifact.name} wrote nothing."]

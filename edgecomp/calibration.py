@@ -1,0 +1,232 @@
+"""Calibration mixes: which texts a compression method sees, and how that is recorded.
+
+A mix names sources and how many samples each gives (`math: 256, general_reasoning: 128`). Sources
+are files in a data folder, where one is given, or texts that ship with edgecomp. Samples are
+rendered with the model's own chat template, tokenized by its own tokenizer and packed into rows of
+one length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from edgecomp.chat_template import ChatTemplate
+from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing
+from edgecomp.runtimes.protocol import Runtime
+from edgecomp.tasks import Task
+from edgecomp.value import Value
+
+SourceName = Literal[
+    "math", "general_reasoning", "text", "instructions", "multilingual", "code", "knowledge",
+    "safety",
+]  # fmt: skip
+FEWEST_SAMPLES, MOST_SAMPLES = 128, 512
+"""R31."""
+
+MIXES: dict[Task, dict[SourceName, int]] = {
+    "general": {"instructions": 48, "math": 40, "text": 40},
+    "knowledge": {"knowledge": 64, "text": 64},
+    "reasoning": {"math": 256, "general_reasoning": 128, "text": 128},
+    "multilingual": {"multilingual": 96, "text": 32},
+    "instruction": {"instructions": 96, "text": 32},
+    "code": {"code": 96, "math": 32},
+    "safety": {"safety": 64, "instructions": 64},
+}
+"""R32-R34 by task; `reasoning` is the 256/128/128 recipe of R87-R90."""
+
+GENERIC: tuple[SourceName, ...] = ("text",)
+TASK_SOURCES: dict[Task, tuple[SourceName, ...]] = {
+    "general": ("instructions", "math", "general_reasoning", "knowledge"),
+    "knowledge": ("knowledge", "text"),
+    "reasoning": ("math", "general_reasoning"),
+    "multilingual": ("multilingual",),
+    "instruction": ("instructions",),
+    "code": ("code",),
+    "safety": ("safety", "instructions"),
+}
+STRICT_TASKS: tuple[Task, ...] = ("code", "reasoning")
+"""For these, generic text alone is refused without an override (R35)."""
+
+FILES: dict[SourceName, str] = {
+    "math": "calib_gsm8k.jsonl",
+    "instructions": "calib_instructions.jsonl",
+    "text": "calib_wikitext.txt",
+}
+TEXT_CHARACTERS = 1200
+
+
+class CalibrationMix(Value):
+    """Samples a source, and the row length they are packed to."""
+
+    schema_version: Literal[1] = 1
+    samples: dict[SourceName, int] = Field(min_length=1)
+    row_tokens: int = Field(default=256, ge=16)
+    seed: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.samples.values())
+
+
+class CalibrationRecord(Value):
+    """Where a calibration came from (R55): enough to repeat it."""
+
+    mix: CalibrationMix
+    origins: dict[SourceName, str]
+    """File name, or "ships with edgecomp"."""
+
+    rows: int
+    tokens_sha256: str
+    template_sha256: str | None
+    warnings: tuple[str, ...]
+
+
+def preset_mix(task: Task, seed: int = 0) -> CalibrationMix:
+    """The mix for a task."""
+    return CalibrationMix(samples=MIXES[task], seed=seed)
+
+
+def check_mix(mix: CalibrationMix, task: Task, override: bool = False) -> tuple[str, ...]:
+    """Warnings about a mix for a task (R21, R31, R35).
+
+    Raises CalibrationRefused where only generic text would calibrate a code or reasoning model.
+    """
+    warnings = []
+    matching = sum(mix.samples.get(name, 0) for name in TASK_SOURCES[task])
+    if not matching and task in STRICT_TASKS and not override:
+        raise CalibrationRefused(
+            f"The calibration has no sample that matches the task {task}: generic text keeps "
+            f"knowledge and loses {task}. Add {' or '.join(TASK_SOURCES[task])} to the mix."
+        )
+    if not matching:
+        warnings.append(
+            f"The calibration is generic and the task is {task}: expect it to lose more than "
+            f"knowledge does. Add {' or '.join(TASK_SOURCES[task])} to the mix."
+        )
+    if not FEWEST_SAMPLES <= mix.total <= MOST_SAMPLES:
+        warnings.append(
+            f"{mix.total} calibration samples are outside the usual {FEWEST_SAMPLES} to "
+            f"{MOST_SAMPLES}."
+        )
+    return tuple(warnings)
+
+
+def calibration_texts(
+    mix: CalibrationMix, template: ChatTemplate, data: Path | None
+) -> tuple[list[str], dict[SourceName, str]]:
+    """The rendered samples of a mix in a seeded order, and where each source came from."""
+    texts: list[str] = []
+    origins: dict[SourceName, str] = {}
+    for name, count in sorted(mix.samples.items()):
+        if count == 0:
+            continue
+        file = data / FILES[name] if data and name in FILES else None
+        available = list(_from_file(name, file, template) if file else _own(name, template))
+        if not available:
+            raise DataMissing(f"The calibration source {name} is empty.")
+        chosen = random.Random(f"{mix.seed}-{name}").sample(available, min(count, len(available)))
+        # A source smaller than its share is repeated, so that the mix keeps its proportions.
+        texts += [chosen[index % len(chosen)] for index in range(count)]
+        origins[name] = file.name if file else "ships with edgecomp"
+    random.Random(mix.seed).shuffle(texts)
+    return texts, origins
+
+
+def pack(rows_of_tokens: Sequence[Sequence[int]], row_tokens: int) -> NDArray[np.int64]:
+    """Samples joined end to end and cut into rows [rows, row_tokens]; a short rest is dropped."""
+    joined = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows_of_tokens])
+    rows = len(joined) // row_tokens
+    if rows == 0:
+        raise CalibrationRefused(
+            f"The calibration texts give {len(joined)} tokens, less than one row of {row_tokens}."
+        )
+    return joined[: rows * row_tokens].reshape(rows, row_tokens)
+
+
+def make_calibration(
+    mix: CalibrationMix,
+    task: Task,
+    model_file: Path,
+    template: ChatTemplate,
+    runtime: Runtime,
+    data: Path | None,
+) -> tuple[NDArray[np.int64], CalibrationRecord]:
+    """Token ids [rows, row_tokens] by the model's own tokenizer, at most one row a sample.
+
+    BOS stands where the deployed model sees it: before each sample, once (R106).
+    """
+    warnings = check_mix(mix, task)
+    texts, origins = calibration_texts(mix, template, data)
+    tokens = runtime.tokenize(model_file, texts, add_special=True, parse_special=True)
+    rows = pack(tokens, mix.row_tokens)[: mix.total]
+    source = template.source
+    return rows, CalibrationRecord(
+        mix=mix,
+        origins=origins,
+        rows=len(rows),
+        tokens_sha256=hashlib.sha256(rows.tobytes()).hexdigest(),
+        template_sha256=hashlib.sha256(source.encode()).hexdigest() if source else None,
+        warnings=warnings,
+    )
+
+
+def _chat(template: ChatTemplate, question: str, answer: str) -> str:
+    if template.source is None:
+        return f"{question}\n{answer}\n"
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return template.render(messages, add_generation_prompt=False)
+
+
+def _from_file(name: SourceName, path: Path, template: ChatTemplate) -> Iterator[str]:
+    if not path.is_file():
+        raise DataMissing(f"The calibration source {name} needs {path}, which is not there.")
+    if path.suffix == ".txt":
+        yield from _passages(path.read_text(encoding="utf-8"))
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            yield _chat(template, *_pair(path, number, line))
+
+
+def _pair(path: Path, number: int, line: str) -> tuple[str, str]:
+    """A question and its answer from one row: GSM8K's, or self-instruct's shape."""
+    try:
+        row: dict[str, Any] = json.loads(line)
+        if "instruction" in row:
+            instance = row["instances"][0]
+            given = f"\n\n{instance['input']}" if instance.get("input") else ""
+            return str(row["instruction"]) + given, str(instance["output"])
+        return str(row["question"]), str(row["answer"])
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise DataMalformed(path, number, f"it lacks what a sample needs ({error!r})") from error
+
+
+def _passages(text: str) -> Iterator[str]:
+    """A long text in pieces of some paragraphs each."""
+    piece = ""
+    for paragraph in text.splitlines(keepends=True):
+        piece += paragraph
+        if len(piece) >= TEXT_CHARACTERS:
+            yield piece
+            piece = ""
+    if piece.strip():
+        yield piece
+
+
+def _own(name: SourceName, template: ChatTemplate) -> Iterator[str]:
+    from edgecomp.own_calibration import own_pairs, own_passages
+
+    if name == "text":
+        yield from _passages(own_passages())
+        return
+    for question, answer in own_pairs(name):
+        yield _chat(template, question, answer)

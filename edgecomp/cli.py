@@ -1,0 +1,224 @@
+"""The command line: parses, calls the core, prints. Imports nothing heavy until a command runs.
+
+Results go to stdout, everything else to stderr. With --json, stdout is one versioned object; its
+schema is printed by `edgecomp schema`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgecomp import __version__
+from edgecomp.errors import EdgecompError
+from edgecomp.tasks import Task
+
+if TYPE_CHECKING:
+    from edgecomp.constraints import Constraints
+    from edgecomp.value import Value
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="edgecomp",
+    help="Fit a language model onto one device, and prove what it kept.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+devices = typer.Typer(
+    help="Devices: profiles, this machine, its calibration.", no_args_is_help=True
+)
+app.add_typer(devices, name="devices")
+
+Model = Annotated[
+    str, typer.Argument(help="A Hugging Face folder, a GGUF file, a hub id, or demo.")
+]
+Device = Annotated[str, typer.Option(help="A profile's name, or auto for this machine.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one versioned JSON object on stdout.")]
+TaskOption = Annotated[Task, typer.Option(help="The capability that counts first.")]
+Context = Annotated[int | None, typer.Option(min=1, help="Tokens of context to serve.")]
+MaxMemory = Annotated[str | None, typer.Option(help="Peak memory, such as 6GB.")]
+MaxSize = Annotated[str | None, typer.Option(help="Size of the file, such as 100MB.")]
+MinSpeed = Annotated[float | None, typer.Option(help="Decoded tokens a second, at least.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder of evaluation and calibration data (default: what ships with us)."),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the bundle.")]
+
+
+def main() -> None:
+    """Run the command line; the process's exit code says how it ended."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments)
+    except EdgecompError as error:
+        if debug:
+            raise
+        print(f"edgecomp: {error}", file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None
+    except KeyboardInterrupt:
+        print(
+            "edgecomp: stopped. Finished stages are kept; the same command goes on from there.",
+            file=sys.stderr,
+        )
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgecomp {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="--debug, anywhere, shows the traceback of an error.")
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _show(value: Value, as_json: bool, render: Any) -> None:
+    if as_json:
+        print(value.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print(render(value))
+
+
+def _constraints(
+    task: Task,
+    context: int | None,
+    max_memory: str | None,
+    max_size: str | None,
+    min_speed: float | None,
+) -> Constraints:
+    from edgecomp.constraints import Constraints
+    from edgecomp.quantity import parse_size
+
+    return Constraints.model_validate(
+        {
+            "task": task,
+            "context": context,
+            "max_memory_bytes": parse_size(max_memory) if max_memory else None,
+            "max_size_bytes": parse_size(max_size) if max_size else None,
+            "min_decode_tokens_per_second": min_speed,
+        }
+    )
+
+
+@app.command()
+def inspect(model: Model, json: Json = False) -> None:
+    """Show what a model is, from its headers alone."""
+    from edgecomp.model import read_model
+    from edgecomp.tables import model_table
+
+    _show(read_model(model), json, model_table)
+
+
+@app.command()
+def plan(
+    model: Model,
+    device: Device = "auto",
+    task: TaskOption = "general",
+    context: Context = None,
+    max_memory: MaxMemory = None,
+    max_size: MaxSize = None,
+    min_speed: MinSpeed = None,
+    json: Json = False,
+) -> None:
+    """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
+    from edgecomp.device import find_device
+    from edgecomp.model import read_model
+    from edgecomp.planner import make_plan
+    from edgecomp.tables import plan_table
+
+    constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    _show(make_plan(read_model(model), find_device(device), constraints), json, plan_table)
+
+
+@app.command()
+def fit(
+    model: Model,
+    device: Device = "auto",
+    task: TaskOption = "general",
+    context: Context = None,
+    max_memory: MaxMemory = None,
+    max_size: MaxSize = None,
+    min_speed: MinSpeed = None,
+    data: Data = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Make the best artifact for a device, prove it, and bundle it."""
+    from edgecomp.fit import fit as carry_out
+    from edgecomp.progress import progress_bars
+    from edgecomp.report_tables import summary
+
+    constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    with progress_bars() as listen:
+        fitted = carry_out(model, device, constraints, output, data, listen)
+    _show(fitted, json, summary)
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="A bundle.")], json: Json = False) -> None:
+    """Hash a bundle's files again and load its artifact."""
+    from edgecomp.bundle import verify_bundle
+    from edgecomp.report_tables import verification
+
+    found = verify_bundle(folder)
+    _show(found, json, verification)
+    if found.faults:
+        raise typer.Exit(USER_ERROR)
+
+
+@devices.command("list")
+def devices_list(json: Json = False) -> None:
+    """Name every profile."""
+    from edgecomp.device import device_list
+
+    _show(device_list(), json, lambda value: "\n".join(value.lines()))
+
+
+@devices.command("show")
+def devices_show(name: Annotated[str, typer.Argument()] = "auto", json: Json = False) -> None:
+    """Show one profile, with where its numbers come from."""
+    from edgecomp.device import find_device
+    from edgecomp.tables import device_table
+
+    _show(find_device(name), json, device_table)
+
+
+@devices.command("detect")
+def devices_detect(json: Json = False) -> None:
+    """Show this machine as a profile."""
+    devices_show("auto", json)
+
+
+@devices.command("calibrate")
+def devices_calibrate(json: Json = False) -> None:
+    """Measure this machine's kernels in about a minute, so that plans predict its speed."""
+    from edgecomp.detect import calibrate_here
+    from edgecomp.progress import progress_bars
+
+    with progress_bars() as listen:
+        calibrate_here(listen)
+    devices_show("auto", json)
+
+
+if __name__ == "__main__":
+    main()

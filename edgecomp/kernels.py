@@ -1,0 +1,42 @@
+"""Which weight formats a runtime has kernels for, on which processor of a device (R108, R109)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgecomp.device import DeviceProfile
+from edgecomp.placement import Placement
+
+FAMILIES = {
+    "float": ("F32", "F16", "BF16"),
+    "legacy": ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"),
+    "k": ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
+    "iq": ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
+}
+
+
+def kernel_types(device: DeviceProfile, runtime: str, processor: str) -> set[str] | None:
+    """The tensor types with kernels there; None where the runtime does not run there at all."""
+    rows = [row for row in device.runtimes if row.runtime == runtime and row.processor == processor]
+    if not rows:
+        return None
+    types: set[str] = set()
+    for row in rows:
+        for name in row.formats:
+            types.update(FAMILIES.get(name, (name,)))
+    return types
+
+
+def without_kernels(
+    types: Iterable[str], device: DeviceProfile, runtime: str, placement: Placement
+) -> set[str]:
+    """Which of `types` the processor of `placement` has no kernels for.
+
+    A CPU runs every type that llama.cpp knows; a profile that lists nothing for it says nothing
+    against it.
+    """
+    processor = placement.gpu or device.cpu.name
+    known = kernel_types(device, runtime, processor)
+    if placement.gpu is None:
+        return set() if known is None else set(types) - known - set(FAMILIES["float"])
+    return set(types) if known is None else set(types) - known

@@ -1,0 +1,52 @@
+"""Ready commands that start the artifact as it was planned and measured."""
+
+from __future__ import annotations
+
+import shlex
+
+from edgecomp.chat_template import ChatTemplate
+from edgecomp.runtimes.settings import RunSettings
+
+LLAMA_CACHE_TYPES = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0", "Q5_1": "q5_1", "Q5_0": "q5_0",
+                     "Q4_1": "q4_1", "Q4_0": "q4_0", "IQ4_NL": "iq4_nl"}  # fmt: skip
+
+
+def llama_server_arguments(model_file: str, settings: RunSettings) -> list[str]:
+    """llama-server's arguments for these settings."""
+    cache = LLAMA_CACHE_TYPES[settings.kv_type]
+    arguments = [
+        "--model", model_file,
+        "--ctx-size", str(settings.context),
+        "--threads", str(settings.threads),
+        "--ubatch-size", str(settings.micro_batch),
+        "--parallel", str(settings.sequences),
+        "--n-gpu-layers", str(settings.gpu_layers),
+        "--cache-type-k", cache,
+        "--cache-type-v", cache,
+        "--flash-attn", "on" if settings.flash_attention else "off",
+    ]  # fmt: skip
+    return arguments if settings.memory_map else [*arguments, "--no-mmap"]
+
+
+def llama_server_script(model_file: str, settings: RunSettings) -> str:
+    """A shell script that serves the artifact on this machine's own address only."""
+    command = shlex.join(["llama-server", *llama_server_arguments(model_file, settings)])
+    return (
+        "#!/bin/sh\n"
+        "# Serves the model on http://127.0.0.1:8080; further arguments are passed on.\n"
+        'cd "$(dirname "$0")" || exit 1\n'
+        f'exec {command} --host 127.0.0.1 --port 8080 "$@"\n'
+    )
+
+
+def ollama_modelfile(model_file: str, settings: RunSettings, template: ChatTemplate) -> str:
+    """An Ollama Modelfile; Ollama reads the chat template from the GGUF itself."""
+    lines = [
+        f"FROM ./{model_file}",
+        f"PARAMETER num_ctx {settings.context}",
+        f"PARAMETER num_thread {settings.threads}",
+        f"PARAMETER num_gpu {settings.gpu_layers}",
+    ]
+    if template.eos:
+        lines.append(f'PARAMETER stop "{template.eos}"')
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,133 @@
+"""Raw timings as speeds with their spread, and beside what was predicted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgecomp.measure.machine import MachineState
+from edgecomp.measure.statistics import Spread, spread
+from edgecomp.plan import Candidate
+from edgecomp.runtimes.protocol import DepthRuns, RawMeasurement
+from edgecomp.runtimes.settings import RunSettings
+from edgecomp.value import Value
+
+
+class DepthLatency(Value):
+    """Speeds with `depth` tokens in the context; spreads over repeats (decode: over tokens)."""
+
+    depth: int
+    first_token_seconds: Spread
+    """Tokenization, prefill and the first token's choice."""
+
+    prefill_tokens_per_second: Spread
+    decode_tokens_per_second: Spread
+    """Of whole repeats: tokens over the sum of their seconds."""
+
+    token_seconds: Spread
+    """Of single decoded tokens."""
+
+
+class Measurement(Value):
+    """One artifact measured in its runtime, in a fresh process."""
+
+    schema_version: Literal[1] = 1
+    runtime: str
+    settings: RunSettings
+    machine: MachineState
+    load_seconds: float
+    peak_memory_bytes: int
+    peak_anonymous_bytes: int
+    peak_file_backed_bytes: int
+    started_memory_bytes: int
+    buffer_bytes: dict[str, int]
+    memory_timeline: tuple[tuple[float, int, int], ...]
+    depths: tuple[DepthLatency, ...]
+
+    def at(self, depth: int) -> DepthLatency:
+        """The figures at the measured depth nearest to `depth`."""
+        return min(self.depths, key=lambda row: abs(row.depth - depth))
+
+
+class Prediction(Value):
+    """One predicted figure beside its measurement."""
+
+    quantity: str
+    unit: str
+    predicted: float
+    measured: float
+    basis: str
+
+    @property
+    def error_percent(self) -> float:
+        """(predicted - measured) / measured."""
+        return 100 * (self.predicted / self.measured - 1)
+
+
+def summarise_measurement(
+    raw: RawMeasurement, settings: RunSettings, runtime: str, machine: MachineState
+) -> Measurement:
+    """Medians and percentiles of a raw measurement."""
+    highest = max(raw.memory_timeline, key=lambda sample: sample[1] + sample[2])
+    return Measurement(
+        runtime=runtime,
+        settings=settings,
+        machine=machine,
+        load_seconds=raw.load_seconds,
+        peak_memory_bytes=raw.peak_memory.peak_bytes,
+        peak_anonymous_bytes=highest[1],
+        peak_file_backed_bytes=highest[2],
+        started_memory_bytes=raw.started_memory.peak_bytes,
+        buffer_bytes=raw.buffer_bytes,
+        memory_timeline=raw.memory_timeline,
+        depths=tuple(_latency(row) for row in raw.depths),
+    )
+
+
+def _latency(row: DepthRuns) -> DepthLatency:
+    return DepthLatency(
+        depth=row.depth,
+        first_token_seconds=spread(
+            [run.tokenize_seconds + run.prefill_seconds for run in row.runs]
+        ),
+        prefill_tokens_per_second=spread([row.depth / run.prefill_seconds for run in row.runs]),
+        decode_tokens_per_second=spread(
+            [len(run.token_seconds) / sum(run.token_seconds) for run in row.runs]
+        ),
+        token_seconds=spread([seconds for run in row.runs for seconds in run.token_seconds]),
+    )
+
+
+def compare_with_plan(candidate: Candidate, measured: Measurement) -> tuple[Prediction, ...]:
+    """The plan's figures beside the measured ones."""
+    row = measured.at(candidate.speed.prompt_tokens)
+    speed, memory = candidate.speed, candidate.memory
+    return (
+        Prediction(
+            quantity="peak memory",
+            unit="bytes",
+            predicted=memory.total_bytes,
+            measured=measured.peak_memory_bytes,
+            basis=memory.basis,
+        ),
+        Prediction(
+            quantity=f"decode at depth {row.depth}",
+            unit="tok/s",
+            predicted=speed.decode_tokens_per_second,
+            measured=row.decode_tokens_per_second.median,
+            basis=speed.basis,
+        ),
+        Prediction(
+            quantity=f"prefill of {row.depth} tokens",
+            unit="tok/s",
+            predicted=speed.prefill_tokens_per_second,
+            measured=row.prefill_tokens_per_second.median,
+            basis=speed.basis,
+        ),
+        Prediction(
+            quantity=f"time to first token after {row.depth} tokens",
+            unit="s",
+            predicted=speed.first_token_seconds,
+            measured=row.first_token_seconds.median,
+            basis=speed.basis,
+        ),
+    )

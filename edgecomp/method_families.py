@@ -1,0 +1,114 @@
+"""What becomes of each family of methods, what a task must be tested on, and what to know first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecomp.constraints import Constraints
+from edgecomp.tasks import Task
+from edgecomp.device import DeviceProfile
+from edgecomp.model import ModelSpec
+from edgecomp.plan import Candidate, Family
+from edgecomp.quantity import format_duration, format_size
+
+REQUIRED_BENCHMARKS: dict[Task, tuple[str, ...]] = {
+    "general": ("mmlu", "gsm8k", "ifeval"),
+    "knowledge": ("mmlu", "gsm8k"),
+    "reasoning": ("gsm8k", "mmlu"),
+    "multilingual": ("mgsm", "xcopa", "mmlu"),
+    "instruction": ("ifeval", "gsm8k", "mmlu"),
+    "code": ("humaneval", "gsm8k"),
+    "safety": ("truthfulqa", "bbq", "xstest", "gsm8k", "mmlu"),
+}
+"""R26, R44, R65, R69: reasoning stands beside knowledge in every row (R96)."""
+
+DISTILLATION_TOKENS = 100 * 10**6
+"""A short recovery run; published students take a thousand times as many."""
+
+TRAINING_TYPES = ("bf16", "fp16", "fp32")
+EXTRAPOLATED_PARAMETERS = 70 * 10**9
+
+
+def required_benchmarks(task: Task) -> tuple[str, ...]:
+    """The benchmarks without which a verdict for this task is incomplete."""
+    return REQUIRED_BENCHMARKS[task]
+
+
+def method_families(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    ranked: Sequence[Candidate],
+) -> tuple[Family, ...]:
+    """Each family, kept or out with its reason (R2, R24)."""
+    training = format_duration(distillation_seconds(model, device))
+    works = any(not row.rejections for row in ranked)
+    return (
+        Family(
+            name="quantization",
+            kept=works,
+            reason=(
+                "The best trade-off without training: 2-4 x smaller, its loss measured afterwards."
+                if works
+                else "No format meets the constraints."
+            ),
+        ),
+        Family(
+            name="pruning",
+            kept=False,
+            reason=(
+                "Unstructured and N:M sparsity save neither memory nor time in GGUF runtimes, "
+                "which have no kernels for it; removing whole layers or neurons needs "
+                "distillation after."
+            ),
+        ),
+        Family(
+            name="distillation",
+            kept=False,
+            reason=(
+                f"It needs a training run, about {training} there for "
+                f"{DISTILLATION_TOKENS / 1e6:.0f} M tokens, and no training budget is given."
+            ),
+        ),
+    )
+
+
+def distillation_seconds(model: ModelSpec, device: DeviceProfile) -> float:
+    """Time of a short distillation: 6 operations a student weight and token, 2 a teacher's."""
+    student = 0.5 * model.parameters
+    operations = (6 * student + 2 * model.parameters) * DISTILLATION_TOKENS
+    peak = max(
+        rate
+        for processor in device.processors
+        for kind, rate in processor.peak.items()
+        if kind in TRAINING_TYPES
+    )
+    return operations / (0.4 * peak)
+
+
+def notices(model: ModelSpec, device: DeviceProfile) -> tuple[str, ...]:
+    """What the reader of the plan should know before believing it (R111-R116)."""
+    texts = []
+    half = 2 * model.parameters
+    pool = device.pools[0]
+    if half > pool.usable_bytes:
+        texts.append(
+            f"At 16 bits the weights take {format_size(half)} and {pool.name} has "
+            f"{format_size(pool.size)}: they must become at least {half / pool.size:.1f} x "
+            "smaller, or part of them must stay outside it."
+        )
+    if model.quantization:
+        texts.append(
+            f"The source is already {model.quantization}: what is made from it is a second "
+            "rounding, and losses are measured against this source, not against the original."
+        )
+    if not model.rewritable:
+        texts.append(
+            f"The architecture {model.architecture} is planned from its headers only; its weights "
+            "cannot be rewritten here, and sizes may be off by a few kilobytes."
+        )
+    if model.parameters > EXTRAPOLATED_PARAMETERS:
+        texts.append("Above 70 B parameters the expected losses are extrapolated (R113).")
+    if device.kind in ("phone", "board", "laptop", "desktop"):
+        texts.append("Findings published for GPUs are not carried over: measure here (R114).")
+    return tuple(texts)

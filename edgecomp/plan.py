@@ -1,0 +1,124 @@
+"""The planner's answer as values: candidates, what becomes of each family, and the job's cost."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+from edgecomp.constraints import Constraints
+from edgecomp.expected_loss import Risk
+from edgecomp.memory import MemoryEstimate
+from edgecomp.placement import Placement
+from edgecomp.runtimes.settings import RunSettings
+from edgecomp.speed import SpeedEstimate
+from edgecomp.value import Value
+
+Verdict = Literal["fits", "tight", "no"]
+
+
+class Rejection(Value):
+    """Why a candidate is out: what stands against it, and that in a sentence."""
+
+    cause: Literal["format", "memory", "limit", "size", "speed", "context", "dominated"]
+    """`memory`: the device's; `limit`: --max-memory; `dominated`: another is better in all."""
+
+    text: str
+
+
+class Candidate(Value):
+    """One artifact that could be made, and how it would run on the device."""
+
+    format: str
+    """A preset's name, or `source`: the file as it is."""
+
+    context: int
+    placement: Placement
+    settings: RunSettings
+    file_bytes: int
+    bits_per_weight: float
+    memory: MemoryEstimate
+    pool_bytes: dict[str, int]
+    """Peak bytes in each of the device's memories."""
+
+    speed: SpeedEstimate
+    expected_divergence_nats: float
+    risk: Risk
+    fits: Verdict
+    rejections: tuple[Rejection, ...]
+    """Empty: it can be chosen."""
+
+    notes: tuple[str, ...]
+
+    @cached_property
+    def label(self) -> str:
+        """How people name it."""
+        layers = f", {self.placement.gpu_layers} layers on GPU" if self.placement.gpu else ""
+        return f"{self.format} at context {self.context}{layers}"
+
+
+class Family(Value):
+    """A family of methods (R2, R24): kept, or out with its reason."""
+
+    name: Literal["quantization", "pruning", "distillation"]
+    kept: bool
+    reason: str
+
+
+class StageCost(Value):
+    """What one stage of the job needs on the machine that does the work; `basis` says how known."""
+
+    stage: str
+    seconds: float
+    peak_memory_bytes: int
+    disk_bytes: int
+    basis: str
+
+
+class JobCost(Value):
+    """The whole job on this machine, before it starts."""
+
+    stages: tuple[StageCost, ...]
+    free_memory_bytes: int
+    free_disk_bytes: int
+    refusals: tuple[str, ...]
+    """Why this machine cannot do it; empty: it can."""
+
+    @cached_property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+    @cached_property
+    def peak_memory_bytes(self) -> int:
+        return max(stage.peak_memory_bytes for stage in self.stages)
+
+    @cached_property
+    def disk_bytes(self) -> int:
+        return sum(stage.disk_bytes for stage in self.stages)
+
+
+class Plan(Value):
+    """Every candidate for one model on one device, best first, then the rejected ones."""
+
+    schema_version: Literal[1] = 1
+    model: str
+    architecture: str
+    parameters: int
+    source_bits_per_weight: float
+    device: str
+    device_title: str
+    constraints: Constraints
+    candidates: tuple[Candidate, ...]
+    families: tuple[Family, ...]
+    required_benchmarks: tuple[str, ...]
+    notices: tuple[str, ...]
+    job: JobCost | None
+    """None where the chosen candidate needs no work, or nothing can be chosen."""
+
+    nearest: str | None
+    """Where nothing fits: the constraint in the way, and the nearest that works."""
+
+    @cached_property
+    def chosen(self) -> Candidate | None:
+        """The candidate to make: the first that no reason speaks against."""
+        first = self.candidates[0] if self.candidates else None
+        return first if first and not first.rejections else None

@@ -1,0 +1,72 @@
+"""Reports and verifications as tables for a terminal; nothing here prints."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgecomp.bundle import Verification
+from edgecomp.fit import Fitted
+from edgecomp.quantity import format_size
+from edgecomp.report import Section, capability_section
+from edgecomp.tables import facts
+
+
+def section_table(section: Section) -> RenderableType:
+    """One section of a report."""
+    table = Table(box=None, pad_edge=False)
+    for name, numeric in zip(section.columns, section.numeric, strict=True):
+        table.add_column(name.strip(), justify="right" if numeric else "left")
+    for row in section.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    parts: list[RenderableType] = [Text(section.title, style="bold")]
+    if section.text:
+        parts.append(Text(section.text))
+    return Group(*parts, table, "") if section.columns else Group(*parts, "")
+
+
+def summary(fitted: Fitted) -> RenderableType:
+    """A run on one screen: what came out, what it lost, how fast it is, and the verdict."""
+    report = fitted.report
+    divergence, measured = report.divergence, report.measurement
+    row = measured.at(report.chosen.speed.prompt_tokens)
+    decode, prefill = row.decode_tokens_per_second, row.prefill_tokens_per_second
+    size = report.artifact.size_bytes
+    rows = [
+        ("artifact", f"{report.chosen.format}, {format_size(size)}, "
+         f"{2 * report.model.parameters / size:.2f} x smaller than 16 bits"),
+        ("memory", f"{format_size(measured.peak_memory_bytes)} at the peak, "
+         f"{format_size(report.chosen.memory.total_bytes)} predicted"),
+        ("decode", f"{decode.median:.1f} tok/s at depth {row.depth} (p5 to p95 {decode.p5:.1f} to "
+         f"{decode.p95:.1f}, n={decode.count}), "
+         f"{report.chosen.speed.decode_tokens_per_second:.1f} predicted"),
+        ("prefill", f"{prefill.median:.0f} tok/s, first token after "
+         f"{row.first_token_seconds.median:.3f} s"),
+        ("divergence", f"{divergence.kl_mean:.4f} nats from the base "
+         f"({divergence.agreement_percent:.1f} % same first choice, "
+         f"{divergence.tokens:,} tokens)"),
+        ("checks", f"{len(report.artifact.checks)} passed: "
+         + ", ".join(dict.fromkeys(check.name for check in report.artifact.checks))),
+    ]  # fmt: skip
+    capabilities = section_table(capability_section(report.comparison))
+    return Group(
+        Text(f"{report.model.name} on {report.device_title}", style="bold"),
+        facts(rows),
+        "",
+        capabilities,
+        Text(f"Verdict: {report.verdict.level}", style="bold"),
+        Text(report.verdict.summary),
+        *(Text(f"Next: {remedy.text}") for remedy in report.verdict.remedies[:1]),
+        Text(f"Bundle: {fitted.folder} (report.html, manifest.json, serve.sh)"),
+    )
+
+
+def verification(found: Verification) -> RenderableType:
+    """What verifying a bundle found."""
+    if found.faults:
+        return Group(*(Text(f"{found.folder}: {fault}") for fault in found.faults))
+    return Text(
+        f"{found.folder}: {found.files} files, {format_size(found.size_bytes)}, all as the "
+        "manifest lists them; the artifact loads and writes."
+    )

@@ -1,0 +1,37 @@
+"""The report as Markdown and as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import jinja2
+from markupsafe import Markup
+
+from edgecomp.report import Report, sections
+
+
+def _environment(autoescape: bool) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("edgecomp", "templates"),
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+
+
+def markdown_report(report: Report) -> str:
+    """The report as Markdown."""
+    environment = _environment(autoescape=False)
+    # A bar inside a cell would end it.
+    environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
+    template = environment.get_template("report.md.jinja")
+    return template.render(sections=sections(report))
+
+
+def html_report(report: Report) -> str:
+    """The report as HTML with its plots inside; it loads nothing from anywhere."""
+    from edgecomp.report_plots import plots
+
+    template = _environment(autoescape=True).get_template("report.html.jinja")
+    drawn = [(title, Markup(svg)) for title, svg in plots(report)]
+    return template.render(sections=sections(report), plots=drawn)

@@ -1,0 +1,165 @@
+"""Plans, models and devices as tables for a terminal; nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from edgecomp.device import DeviceProfile
+from edgecomp.model import ModelSpec
+from edgecomp.plan import Candidate, JobCost, Plan
+from edgecomp.quantity import format_duration, format_size
+
+REJECTED_SHOWN = 12
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """Two columns: what, and its value."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    return table
+
+
+def model_table(model: ModelSpec) -> RenderableType:
+    """What a model's headers say."""
+    grouped = f"{model.heads} heads, {model.kv_heads} for keys and values"
+    window = f"{model.sliding_window} tokens" if model.sliding_window else "none"
+    experts = f"{model.experts}, {model.experts_used} used a token" if model.experts else "none"
+    template = "yes" if model.chat_template else "no"
+    rows = [
+        ("model", model.name),
+        ("file", f"{model.path} ({model.source}, {format_size(model.file_bytes)})"),
+        ("architecture", model.architecture + ("" if model.rewritable else " (headers only)")),
+        ("parameters", f"{model.parameters / 1e6:,.1f} M at {model.bits_per_weight:.2f} bits"),
+        ("layers", f"{model.layers} of width {model.embedding_length}"),
+        ("attention", f"{grouped}, of size {model.key_length}"),
+        ("feed forward", f"{model.feed_forward_length}"),
+        ("sliding window", window),
+        ("experts", experts),
+        ("vocabulary", f"{model.vocabulary:,}" + (", tied" if model.tied_embeddings else "")),
+        ("context", f"{model.context_length:,} tokens"),
+        ("chat template", template),
+        ("quantized", model.quantization or "no"),
+        ("licence", model.licence or "not stated"),
+    ]
+    groups = Table(box=None, pad_edge=False)
+    groups.add_column("tensor group")
+    groups.add_column("parameters", justify="right")
+    for name, count in model.parameters_by_group.items():
+        groups.add_row(name, f"{count:,}")
+    return Group(facts(rows), "", groups)
+
+
+def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:
+    """The candidates, best first; then what was rejected and why; then the job's cost."""
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for name, justify in (
+        ("format", "left"), ("context", "right"), ("on GPU", "right"), ("bits", "right"),
+        ("size", "right"), ("peak memory", "right"), ("decode tok/s", "right"),
+        ("prefill tok/s", "right"), ("expected loss", "right"), ("risk", "left"), ("fits", "left"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in plan.candidates:
+        if not row.rejections:
+            table.add_row(*_candidate_cells(row))
+    out = [row for row in plan.candidates if row.rejections]
+    parts: list[RenderableType] = [
+        f"[bold]{escape(plan.model)}[/bold] on {escape(plan.device_title)}",
+        table,
+    ]
+    if out and rejected:
+        parts += ["", f"[bold]Rejected[/bold] ({len(out)}, the first {min(rejected, len(out))})"]
+        parts += [
+            escape(f"  {row.label}: {' '.join(reason.text for reason in row.rejections)}")
+            for row in out[:rejected]
+        ]
+    parts += ["", "[bold]Methods[/bold]"]
+    parts += [
+        escape(f"  {family.name}: {'' if family.kept else 'out. '}{family.reason}")
+        for family in plan.families
+    ]
+    if plan.job:
+        parts += ["", job_table(plan.job)]
+    parts += [escape(f"Note: {notice}") for notice in plan.notices]
+    if plan.chosen:
+        parts += [escape(f"Note: {note}") for note in plan.chosen.notes]
+        parts.append(f"[bold]Chosen:[/bold] {plan.chosen.label} ({plan.chosen.speed.basis})")
+    elif plan.nearest:
+        parts.append(f"[bold]Nothing fits.[/bold] {escape(plan.nearest)}")
+    return Group(*parts)
+
+
+def _candidate_cells(row: Candidate) -> list[str]:
+    return [
+        row.format,
+        str(row.context),
+        str(row.placement.gpu_layers) if row.placement.gpu else "-",
+        f"{row.bits_per_weight:.2f}",
+        format_size(row.file_bytes),
+        format_size(row.memory.total_bytes),
+        f"{row.speed.decode_tokens_per_second:.3g}",
+        f"{row.speed.prefill_tokens_per_second:.3g}",
+        f"{row.expected_divergence_nats:.3f} nats",
+        row.risk,
+        row.fits,
+    ]
+
+
+def job_table(job: JobCost) -> RenderableType:
+    """What the work itself needs here."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("the job here", "time", "peak memory", "disk", "basis"):
+        table.add_column(name, justify="left" if name in ("the job here", "basis") else "right")
+    for stage in job.stages:
+        table.add_row(
+            stage.stage,
+            format_duration(stage.seconds),
+            format_size(stage.peak_memory_bytes),
+            format_size(stage.disk_bytes),
+            stage.basis,
+        )
+    table.add_row(
+        "together",
+        format_duration(job.seconds),
+        format_size(job.peak_memory_bytes),
+        format_size(job.disk_bytes),
+        f"{format_size(job.free_memory_bytes)} and {format_size(job.free_disk_bytes)} free",
+        style="bold",
+    )
+    return table
+
+
+def device_table(device: DeviceProfile) -> RenderableType:
+    """One device's memories, processors and runtimes."""
+    rows = [("device", device.name), ("title", device.title), ("kind", device.kind)]
+    for pool in device.pools:
+        rows.append(
+            (
+                pool.name,
+                f"{format_size(pool.size)} {pool.kind}, {format_size(pool.usable_bytes)} usable, "
+                f"{format_size(pool.bandwidth)}/s",
+            )
+        )
+    for processor in device.processors:
+        peaks = ", ".join(f"{kind} {rate / 1e12:.3g} T/s" for kind, rate in processor.peak.items())
+        sets = f"; {' '.join(processor.instruction_sets)}" if processor.instruction_sets else ""
+        rows.append((processor.name, f"{processor.kind}, {processor.cores} cores, {peaks}{sets}"))
+    if device.link:
+        rows.append(("link", f"{format_size(device.link)}/s"))
+    for support in device.runtimes:
+        rows.append((support.runtime, f"{support.processor}: {', '.join(support.formats)}"))
+    if device.thermal_note:
+        rows.append(("heat", device.thermal_note))
+    if device.calibration:
+        rows.append(
+            ("calibrated", f"{device.calibration.measured_at}, {device.calibration.runtime}")
+        )
+    rows += [(f"source: {place}", source) for place, source in device.sources.items()]
+    return facts(rows)

@@ -1,0 +1,116 @@
+"""A worker's crash, hang, kill and refusal each become their own error; the caller lives on."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+import psutil
+import pytest
+
+from edgecomp.errors import (
+    ChildDied,
+    ChildHung,
+    ChildKilledByMemory,
+    RuntimeRefused,
+)
+from edgecomp.runtimes.child import Child
+
+WORKER = """
+    import ctypes, os, signal, sys, time
+    from edgecomp.errors import RuntimeRefused
+    from edgecomp.runtimes.child import serve
+
+    def echo(progress, value):
+        progress(1, 2)
+        print("printed by python")
+        os.write(1, b"printed by native code\\n")
+        return value
+
+    def refuse(progress):
+        raise RuntimeRefused("not this one")
+
+    def crash(progress):
+        os.write(2, b"about to crash\\n")
+        ctypes.string_at(0)
+
+    def killed(progress):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def hang(progress):
+        time.sleep(60)
+
+    def bug(progress):
+        raise KeyError("a bug")
+
+    serve({name: globals()[name] for name in ("echo", "refuse", "crash", "killed", "hang", "bug")})
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "odd_worker.py").write_text(textwrap.dedent(WORKER))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "odd_worker"
+
+
+def test_an_answer_comes_back_and_prints_go_to_the_log(worker: str) -> None:
+    reported: list[tuple[float, float]] = []
+    with Child(worker) as child:
+        value = {"text": "ä\n", "numbers": [1, 2.5]}
+        answer = child.call("echo", lambda done, total: reported.append((done, total)), value=value)
+        assert answer == value
+        assert reported == [(1, 2)]
+        assert "printed by native code" in child.log_text()
+
+
+def test_a_refusal_keeps_its_class_and_the_worker_lives(worker: str) -> None:
+    with Child(worker) as child:
+        with pytest.raises(RuntimeRefused, match="not this one"):
+            child.call("refuse")
+        assert child.call("echo", value=1) == 1
+
+
+def test_a_native_crash_becomes_an_error_with_the_log(worker: str) -> None:
+    with Child(worker) as child, pytest.raises(ChildDied, match="SIGSEGV") as caught:
+        child.call("crash")
+    assert "about to crash" in str(caught.value)
+
+
+def test_a_kill_is_told_apart_and_blamed_on_memory(worker: str) -> None:
+    with Child(worker) as child, pytest.raises(ChildKilledByMemory, match="memory ran out"):
+        child.call("killed")
+
+
+def test_a_hang_is_ended(worker: str) -> None:
+    with Child(worker) as child:
+        process = psutil.Process(child.process_id)
+        with pytest.raises(ChildHung, match="no sign of life"):
+            child.call("hang", longest_silence_seconds=0.5)
+        gone, _ = psutil.wait_procs([process], timeout=10)
+        assert gone
+
+
+def test_a_bug_in_the_worker_shows_its_traceback(worker: str) -> None:
+    with Child(worker) as child, pytest.raises(ChildDied, match="KeyError: 'a bug'"):
+        child.call("bug")
+
+
+def test_a_worker_ends_when_its_caller_is_gone(worker: str, tmp_path: Path) -> None:
+    caller = f"""
+import os
+from edgecomp.runtimes.child import Child
+child = Child({worker!r})
+child.call("echo", value=1)
+print(child.process_id, flush=True)
+os._exit(1)
+"""
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", caller], capture_output=True, text=True)
+    worker_id = int(done.stdout)
+    _, alive = psutil.wait_procs(
+        [psutil.Process(worker_id)] if psutil.pid_exists(worker_id) else [], timeout=10
+    )
+    assert not alive

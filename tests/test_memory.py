@@ -1,0 +1,141 @@
+"""Memory formulas against what llama.cpp itself reports, and their own laws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
+from edgecomp.memory import (
+    CELL_PADDING,
+    compute_bytes,
+    estimate_memory,
+    kv_cache_bytes,
+    output_bytes,
+    padded,
+    weights_bytes,
+)
+from edgecomp.model import ModelSpec, TensorSpec, read_model
+from edgecomp.runtimes.llama_cpp import runtime
+from edgecomp.runtimes.settings import RunSettings
+
+SHAPES = {
+    "grouped": SyntheticShape(
+        layers=3, width=512, feed_forward=1376, heads=8, kv_heads=2, vocabulary=4096
+    ),
+    "every head its own keys": SyntheticShape(
+        layers=2, width=256, feed_forward=704, heads=4, kv_heads=4, vocabulary=1000
+    ),
+    "large vocabulary": SyntheticShape(
+        layers=2, width=256, feed_forward=512, heads=4, kv_heads=1, vocabulary=120_000
+    ),
+    "wide hidden": SyntheticShape(
+        layers=2, width=256, feed_forward=2048, heads=4, kv_heads=2, vocabulary=2000
+    ),
+}
+REPORTED_TO_BYTES = 0.005 * 2**20 + 1
+"""llama.cpp prints hundredths of a MiB."""
+
+
+@pytest.fixture(scope="session", params=SHAPES)
+def shaped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shaped") / "model.gguf"
+    write_synthetic(path, SHAPES[request.param])
+    return path
+
+
+def source_types(model: ModelSpec) -> dict[str, str]:
+    return {tensor.name: tensor.dtype for tensor in model.tensors}
+
+
+@pytest.mark.parametrize("kv_type", ["F16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize("context", [300, 2048])
+def test_weights_and_kv_cache_equal_what_llama_cpp_allocates(
+    shaped: Path, kv_type: str, context: int
+) -> None:
+    model = read_model(shaped)
+    settings = RunSettings(context=context, threads=1, kv_type=kv_type)
+    reported = runtime.buffers(shaped, settings)
+    assert weights_bytes(model, source_types(model)) == pytest.approx(
+        reported["weights"], abs=REPORTED_TO_BYTES
+    )
+    assert kv_cache_bytes(model, settings) == pytest.approx(reported["kv"], abs=REPORTED_TO_BYTES)
+    assert output_bytes(model, settings) == pytest.approx(reported["output"], abs=REPORTED_TO_BYTES)
+
+
+@pytest.mark.parametrize("flash_attention", [True, False])
+@pytest.mark.parametrize(
+    ("context", "micro_batch", "outputs"),
+    [(512, 512, 1), (2048, 512, 1), (8192, 256, 1), (2048, 512, 512), (4096, 1024, 64)],
+)
+def test_the_compute_buffer_is_within_two_percent_of_llama_cpps(
+    shaped: Path, flash_attention: bool, context: int, micro_batch: int, outputs: int
+) -> None:
+    settings = RunSettings(
+        context=context,
+        micro_batch=micro_batch,
+        outputs=outputs,
+        threads=1,
+        flash_attention=flash_attention,
+    )
+    reported = runtime.buffers(shaped, settings, allocate=False)["compute"]
+    assert compute_bytes(read_model(shaped), settings) == pytest.approx(
+        reported, rel=0.02, abs=REPORTED_TO_BYTES
+    )
+
+
+def sliding_model(window: int, every: int, layers: int) -> ModelSpec:
+    tensor = TensorSpec(
+        name="token_embd.weight", source_name="", shape=(100, 32), dtype="F16", group="embedding"
+    )
+    return ModelSpec(
+        path=Path("none"), source="gguf", name="sliding", architecture="gemma3", rewritable=True,
+        layers=layers, embedding_length=32, feed_forward_length=64, heads=2, kv_heads=1,
+        key_length=32, value_length=32, vocabulary=100, context_length=32768,
+        sliding_window=window, full_attention_every=every, experts=0, experts_used=0,
+        tied_embeddings=True, tokenizer=None, chat_template=None, licence=None, quantization=None,
+        file_bytes=0, tensors=(tensor,),
+    )  # fmt: skip
+
+
+@given(
+    window=st.integers(1, 4096),
+    every=st.integers(2, 6),
+    layers=st.integers(1, 12),
+    context=st.integers(1, 32768),
+)
+def test_a_sliding_layer_keeps_its_window_and_one_batch_whatever_the_context(
+    window: int, every: int, layers: int, context: int
+) -> None:
+    model = sliding_model(window, every, layers)
+    settings = RunSettings(context=context, threads=1)
+    row = 2 * 2 * 32
+    full = layers // every
+    cells = full * padded(context)
+    cells += (layers - full) * min(padded(context), padded(window + settings.micro_batch))
+    assert kv_cache_bytes(model, settings) == row * cells
+
+
+@given(
+    small=st.integers(1, 8000),
+    more=st.integers(1, 8000),
+    kv_type=st.sampled_from(["F16", "Q8_0", "Q4_0"]),
+)
+def test_more_context_never_takes_less_memory(small: int, more: int, kv_type: str) -> None:
+    model = sliding_model(512, 6, 12)
+    types = source_types(model)
+    first, second = (
+        estimate_memory(model, types, RunSettings(context=size, threads=1, kv_type=kv_type))
+        for size in (small, small + more)
+    )
+    assert first.total_bytes <= second.total_bytes
+    assert first.weights_bytes == second.weights_bytes
+
+
+@given(st.integers(1, 10**6))
+def test_cells_are_padded_up_to_whole_steps(cells: int) -> None:
+    assert padded(cells) % CELL_PADDING == 0
+    assert 0 <= padded(cells) - cells < CELL_PADDING
