@@ -1,0 +1,1 @@
+"""Quality: questions, answers, scores, divergence from the base."""

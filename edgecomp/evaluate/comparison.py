@@ -1,0 +1,210 @@
+"""Base and artifact side by side, on the items both answered.
+
+A drop is in percentage points and stands beside its retention; neither replaces the other. What
+lies inside its noise is not resolved, and how many items would resolve it is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from edgecomp.errors import EvidenceTooNarrow
+from edgecomp.evaluate.bias_score import BiasScores, bias_differences, bias_scores
+from edgecomp.evaluate.items import Category, ItemResult
+from edgecomp.measure.statistics import (
+    Interval,
+    discordant,
+    items_to_resolve,
+    mcnemar_p,
+    paired_difference_interval,
+    wilson_interval,
+)
+from edgecomp.value import Value
+
+
+class ScoreComparison(Value):
+    """One category or benchmark, before and after. Without `items` the scores are published ones
+    and carry no noise."""
+
+    name: str
+    category: Category
+    base_percent: float
+    artifact_percent: float
+    drop_points: float
+    """base - artifact, in percentage points: positive is a loss."""
+
+    retention_percent: float | None
+    """artifact / base x 100; None where the base scores 0."""
+
+    items: int | None = None
+    drop_interval: Interval | None = None
+    """95 % interval of the drop over paired items, in points."""
+
+    mcnemar_p: float | None = None
+    items_to_resolve: int | None = None
+    chance_percent: float | None = None
+    base_above_chance: bool | None = None
+    """False where the base's own score cannot be told from guessing: no loss could show."""
+
+    base_unparsed: int = 0
+    artifact_unparsed: int = 0
+    base_cut_off: int = 0
+    artifact_cut_off: int = 0
+    """Answers ended by the token limit."""
+
+    @property
+    def resolved(self) -> bool | None:
+        """Whether the drop is outside its noise; None where the noise is not known."""
+        return None if self.drop_interval is None else self.drop_interval.excludes(0.0)
+
+
+class BiasComparison(Value):
+    """BBQ bias scores before and after, each -1 to 1, 0 being without bias. Published scores carry
+    no interval."""
+
+    base: BiasScores
+    artifact: BiasScores
+    ambiguous_interval: Interval | None = None
+    """95 % interval of |artifact| - |base|."""
+
+    disambiguated_interval: Interval | None = None
+
+
+class Comparison(Value):
+    """All categories and benchmarks that base and artifact both answered."""
+
+    schema_version: Literal[1] = 1
+    categories: tuple[ScoreComparison, ...]
+    benchmarks: tuple[ScoreComparison, ...] = ()
+    bias: BiasComparison | None = None
+    unpaired_items: int = 0
+    """Items that only one of the two answered; they are in no score."""
+
+    def category(self, name: Category) -> ScoreComparison | None:
+        return next((row for row in self.categories if row.name == name), None)
+
+
+Pair = tuple[ItemResult, ItemResult]
+
+
+def compare_results(base: Sequence[ItemResult], artifact: Sequence[ItemResult]) -> Comparison:
+    """Compare results of the same items. Raises EvidenceTooNarrow where they share none."""
+    answered = {(result.benchmark, result.id): result for result in artifact}
+    pairs = [
+        (result, answered[result.benchmark, result.id])
+        for result in base
+        if (result.benchmark, result.id) in answered
+    ]
+    if not pairs:
+        raise EvidenceTooNarrow(
+            "Base and artifact answered no item in common. Evaluate both on the same benchmarks."
+        )
+    rows = [
+        _compare(name, group[0][0].category, group)
+        for name, group in _grouped(pairs, lambda result: result.category).items()
+    ]
+    written = [pair for pair in pairs if pair[0].toxic is not None]
+    if written and not any(row.name == "toxicity" for row in rows):
+        rows.append(_compare("toxicity", "toxicity", [_clean_texts(pair) for pair in written]))
+    return Comparison(
+        categories=tuple(rows),
+        benchmarks=tuple(
+            _compare(name, group[0][0].category, group)
+            for name, group in _grouped(pairs, lambda result: result.benchmark).items()
+        ),
+        bias=_compare_bias([pair for pair in pairs if pair[0].bias is not None]),
+        unpaired_items=len(base) + len(artifact) - 2 * len(pairs),
+    )
+
+
+def published(
+    name: str, category: Category, base_percent: float, artifact_percent: float
+) -> ScoreComparison:
+    """A row from scores alone, whose items are not at hand."""
+    return ScoreComparison(
+        name=name,
+        category=category,
+        base_percent=base_percent,
+        artifact_percent=artifact_percent,
+        drop_points=base_percent - artifact_percent,
+        retention_percent=100 * artifact_percent / base_percent if base_percent else None,
+    )
+
+
+def require_breadth(comparison: Comparison | None) -> None:
+    """Refuse to compare by perplexity or by one aggregate alone. Raises EvidenceTooNarrow."""
+    names = [row.name for row in comparison.categories] if comparison else []
+    if len(names) < 2:
+        known = f"only {names[0]}" if names else "no category"
+        raise EvidenceTooNarrow(
+            f"There is nothing to compare but perplexity or one aggregate ({known} was evaluated): "
+            "compression harms capabilities unevenly, so neither tells which were lost. Evaluate "
+            "both on knowledge, reasoning and the categories you need, or ask for `--only "
+            "perplexity`."
+        )
+
+
+def _compare(name: str, category: Category, pairs: Sequence[Pair]) -> ScoreComparison:
+    base, artifact = zip(*pairs, strict=True)
+    before = [result.score for result in base]
+    after = [result.score for result in artifact]
+    row = published(name, category, 100 * float(np.mean(before)), 100 * float(np.mean(after)))
+    interval = paired_difference_interval(before, after)
+    binary = all(result.binary for result in base)
+    chance = float(np.mean([result.chance for result in base]))
+    return row.model_copy(
+        update={
+            "items": len(pairs),
+            "drop_interval": Interval(low=100 * interval.low, high=100 * interval.high),
+            "mcnemar_p": mcnemar_p(*discordant(before, after)) if binary else None,
+            "items_to_resolve": items_to_resolve(before, after),
+            "chance_percent": 100 * chance,
+            "base_above_chance": wilson_interval(round(sum(before)), len(before)).low > chance,
+            "base_unparsed": sum(not result.parsed for result in base),
+            "artifact_unparsed": sum(not result.parsed for result in artifact),
+            "base_cut_off": sum(not result.ended for result in base),
+            "artifact_cut_off": sum(not result.ended for result in artifact),
+        }
+    )
+
+
+def _grouped(pairs: Sequence[Pair], key: Callable[[ItemResult], str]) -> dict[str, list[Pair]]:
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(key(pair[0]), []).append(pair)
+    return groups
+
+
+def _clean_texts(pair: Pair) -> Pair:
+    """The pair as an item of its own: a text scores 1 where it holds no toxic word."""
+    first, second = (
+        result.model_copy(
+            update={
+                "score": float(not result.toxic),
+                "chance": 0.0,
+                "binary": True,
+                "parsed": True,
+            }
+        )
+        for result in pair
+    )
+    return first, second
+
+
+def _compare_bias(pairs: Sequence[Pair]) -> BiasComparison | None:
+    if not pairs:
+        return None
+    base, artifact = zip(*pairs, strict=True)
+    before, after = bias_scores(base), bias_scores(artifact)
+    if before is None or after is None:
+        return None
+    ambiguous, disambiguated = bias_differences(base, artifact)
+    return BiasComparison(
+        base=before,
+        artifact=after,
+        ambiguous_interval=ambiguous,
+        disambiguated_interval=disambiguated,
+    )

@@ -1,0 +1,140 @@
+"""Have an artifact answer items in its own runtime, and judge the answers.
+
+Answers are kept in a file as they come, a benchmark at a time: a run that was cut short asks only
+what is still open, and a changed rule judges kept answers again without the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgecomp.atomic import write_text
+from edgecomp.chat_template import ChatTemplate
+from edgecomp.errors import ChatTemplateBroken, FileCorrupt
+from edgecomp.evaluate.grade import code_not_allowed, grade
+from edgecomp.evaluate.items import (
+    Answer,
+    ChoiceItem,
+    CodeCheck,
+    GenerationItem,
+    Item,
+    ItemResult,
+    Message,
+    Prompt,
+)
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.runtimes.protocol import Runtime
+from edgecomp.runtimes.settings import RunSettings
+
+
+def evaluate(
+    runtime: Runtime,
+    artifact: Path,
+    settings: RunSettings,
+    items: Sequence[Item],
+    template: ChatTemplate,
+    *,
+    answers_path: Path | None = None,
+    allow_code: bool = False,
+    progress: Progress = ignore_progress,
+) -> tuple[ItemResult, ...]:
+    """The results of `items`, in their order; progress counts items.
+
+    `answers_path` keeps the answers of this artifact under these settings, and no other's: items
+    answered there are not asked again. Raises CodeNotAllowed before any work where an item runs
+    code and `allow_code` is not given; ChatTemplateBroken; what the runtime raises.
+    """
+    if not allow_code:
+        _require_no_code(items)
+    answers = read_answers(answers_path) if answers_path and answers_path.exists() else {}
+    open_items = [item for item in items if item.fingerprint not in answers]
+    done = len(items) - len(open_items)
+    for group in _by_benchmark(open_items):
+
+        def report(part: float, _: float, done: int = done) -> None:
+            progress(done + part, len(items))
+
+        for answer in _ask(runtime, artifact, settings, group, template, report):
+            answers[answer.item] = answer
+        done += len(group)
+        if answers_path:
+            lines = "".join(f"{answer.model_dump_json()}\n" for answer in answers.values())
+            write_text(answers_path, lines)
+    progress(len(items), len(items))
+    return tuple(grade(item, answers[item.fingerprint], allow_code=allow_code) for item in items)
+
+
+def read_answers(path: Path) -> dict[str, Answer]:
+    """The kept answers by their item's fingerprint. Raises FileCorrupt."""
+    answers: dict[str, Answer] = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        try:
+            answer = Answer.model_validate_json(line)
+        except ValidationError as error:
+            raise FileCorrupt(
+                path, f"line {number} is not an answer.", "Remove it: the answers are asked again."
+            ) from error
+        answers[answer.item] = answer
+    return answers
+
+
+def render(prompt: Prompt, template: ChatTemplate) -> str:
+    """The text of `prompt`. Where a template knows no system turn, the first user turn takes it."""
+    if isinstance(prompt, str):
+        return prompt
+    try:
+        return template.render([message.model_dump() for message in prompt])
+    except ChatTemplateBroken:
+        if prompt[0].role != "system" or len(prompt) < 2:
+            raise
+        first = f"{prompt[0].content}\n\n{prompt[1].content}"
+        merged = (Message(role=prompt[1].role, content=first), *prompt[2:])
+        return template.render([message.model_dump() for message in merged])
+
+
+def _ask(
+    runtime: Runtime,
+    artifact: Path,
+    settings: RunSettings,
+    items: Sequence[Item],
+    template: ChatTemplate,
+    progress: Progress,
+) -> list[Answer]:
+    """Answers to items of one benchmark and one kind."""
+    prompts = [render(item.prompt, template) for item in items]
+    choices = [item.choices for item in items if isinstance(item, ChoiceItem)]
+    if choices:
+        questions = list(zip(prompts, choices, strict=True))
+        scores = runtime.score(artifact, settings, questions, progress)
+        return [
+            Answer(item=item.fingerprint, loglikelihoods=tuple(values))
+            for item, values in zip(items, scores, strict=True)
+        ]
+    limits = [item.limit for item in items if isinstance(item, GenerationItem)]
+    completions = runtime.complete(artifact, settings, prompts, limits, progress)
+    return [
+        Answer(
+            item=item.fingerprint,
+            text=completion.text,
+            tokens=len(completion.tokens),
+            ended=completion.ended,
+        )
+        for item, completion in zip(items, completions, strict=True)
+    ]
+
+
+def _by_benchmark(items: Sequence[Item]) -> list[list[Item]]:
+    groups: dict[tuple[Any, ...], list[Item]] = {}
+    for item in items:
+        groups.setdefault((item.benchmark, item.kind), []).append(item)
+    return list(groups.values())
+
+
+def _require_no_code(items: Sequence[Item]) -> None:
+    for item in items:
+        if isinstance(item, GenerationItem) and isinstance(item.check, CodeCheck):
+            raise code_not_allowed(item)

@@ -1,0 +1,154 @@
+"""lm-eval on any runtime: an `lm_eval.api.model.LM` that asks through the Runtime protocol.
+
+Needs the package lm_eval; nothing else imports this module. Continuations of one context are asked
+together, so that the runtime runs the context once. Generation is greedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance  # type: ignore
+from lm_eval.api.model import LM  # type: ignore
+
+from edgecomp.chat_template import ChatTemplate
+from edgecomp.errors import RuntimeRefused
+from edgecomp.runtimes.protocol import Runtime
+from edgecomp.runtimes.settings import RunSettings
+
+DEFAULT_LIMIT_TOKENS = 256
+SPECIAL_TOKENS = 2
+"""Room left for the BOS and EOS a tokenizer may add."""
+
+
+class RuntimeModel(LM):  # type: ignore
+    """One artifact as lm-eval sees it."""
+
+    def __init__(
+        self, runtime: Runtime, artifact: Path, settings: RunSettings, template: ChatTemplate
+    ) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.artifact = artifact
+        self.settings = settings
+        self.template = template
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """(log-likelihood in nats, whether greedy decoding writes the continuation).
+
+        The second is found out where a context has one continuation only, as in LAMBADA; where
+        several compete it is False, since choosing among them does not use it.
+        """
+        pairs = [
+            (str(context), str(continuation)) for context, continuation in _arguments(requests)
+        ]
+        groups: dict[str, list[str]] = {}
+        for context, continuation in pairs:
+            continuations = groups.setdefault(context, [])
+            if continuation not in continuations:
+                continuations.append(continuation)
+        questions = [(context or self._prefix, texts) for context, texts in groups.items()]
+        scores = self.runtime.score(self.artifact, self.settings, questions)
+        likelihoods = {
+            (context, continuation): value
+            for (context, continuations), values in zip(groups.items(), scores, strict=True)
+            for continuation, value in zip(continuations, values, strict=True)
+        }
+        greedy = self._greedily_written(
+            [(context, texts[0]) for context, texts in groups.items() if len(texts) == 1]
+        )
+        answers = [(likelihoods[pair], pair in greedy) for pair in pairs]
+        self._keep("loglikelihood", requests, answers)
+        return answers
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Log-likelihood of whole texts after the BOS or EOS token.
+
+        Raises RuntimeRefused where one exceeds the context.
+        """
+        texts = [str(text) for (text,) in _arguments(requests)]
+        for text, count in zip(texts, self._token_counts(texts), strict=True):
+            if count + SPECIAL_TOKENS > self.settings.context:
+                raise RuntimeRefused(
+                    f"A text of {count} tokens, beginning {text[:40]!r}, does not fit the context "
+                    f"of {self.settings.context}. Evaluate with a larger context."
+                )
+        questions = [(self._prefix, (text,)) for text in texts]
+        scores = self.runtime.score(self.artifact, self.settings, questions)
+        answers = [values[0] for values in scores]
+        self._keep("loglikelihood_rolling", requests, answers)
+        return answers
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Greedy texts up to the first stop string. Raises RuntimeRefused for sampling."""
+        arguments = _arguments(requests)
+        for _, options in arguments:
+            if options.get("do_sample") and options.get("temperature", 1.0) > 0:
+                raise RuntimeRefused("edgecomp evaluates greedily; the task asks for sampling.")
+        completions = self.runtime.complete(
+            self.artifact,
+            self.settings,
+            [str(context) for context, _ in arguments],
+            [int(options.get("max_gen_toks", DEFAULT_LIMIT_TOKENS)) for _, options in arguments],
+        )
+        answers = [
+            cut_at(completion.text, _stops(options.get("until")))
+            for completion, (_, options) in zip(completions, arguments, strict=True)
+        ]
+        self._keep("generate_until", requests, answers)
+        return answers
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        return self.template.render(chat_history, add_generation_prompt=add_generation_prompt)
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        return self.template.source if chat_template else ""
+
+    @property
+    def tokenizer_name(self) -> str:
+        return self.artifact.name
+
+    @property
+    def _prefix(self) -> str:
+        """What stands before a text without context, so that its first token can be scored."""
+        return self.template.bos or self.template.eos
+
+    def _greedily_written(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        if not pairs:
+            return set()
+        limits = [count + 1 for count in self._token_counts([text for _, text in pairs])]
+        completions = self.runtime.complete(
+            self.artifact, self.settings, [context for context, _ in pairs], limits
+        )
+        return {
+            pair
+            for pair, completion in zip(pairs, completions, strict=True)
+            if completion.text.startswith(pair[1])
+        }
+
+    def _token_counts(self, texts: Sequence[str]) -> list[int]:
+        tokens = self.runtime.tokenize(self.artifact, texts, add_special=False, parse_special=False)
+        return [len(row) for row in tokens]
+
+    def _keep(self, kind: str, requests: list[Instance], answers: Sequence[Any]) -> None:
+        """Hand the answers to lm-eval's cache, where one is in use."""
+        for request, answer in zip(requests, answers, strict=True):
+            self.cache_hook.add_partial(kind, request.args, answer)
+
+
+def cut_at(text: str, stops: Sequence[str]) -> str:
+    """`text` before the earliest of `stops`."""
+    ends = [text.find(stop) for stop in stops if stop and stop in text]
+    return text[: min(ends)] if ends else text
+
+
+def _stops(until: str | list[str] | None) -> list[str]:
+    return [until] if isinstance(until, str) else list(until or ())
+
+
+def _arguments(requests: list[Instance]) -> list[tuple[Any, ...]]:
+    return [tuple(request.args) for request in requests]

@@ -1,0 +1,65 @@
+"""Summaries of per-token divergence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgecomp.evaluate.divergence import summarise
+from edgecomp.runtimes.protocol import DivergenceSamples
+
+Windows = tuple[tuple[float, ...], ...]
+
+
+def samples(kl: Windows, growth: float = 0.0) -> DivergenceSamples:
+    nll = tuple(tuple(2.0 + 0.1 * i for i, _ in enumerate(window)) for window in kl)
+    return DivergenceSamples(
+        kl=kl,
+        agree=tuple(tuple(float(value < 0.5) for value in window) for window in kl),
+        base_nll=nll,
+        artifact_nll=tuple(tuple(value + growth for value in window) for window in nll),
+    )
+
+
+def test_an_identical_model_does_not_diverge() -> None:
+    summary = summarise(samples(((0.0,) * 8,) * 4))
+    assert (summary.kl_mean, summary.kl_max, summary.agreement_percent) == (0.0, 0.0, 100.0)
+    assert summary.perplexity_ratio == 1.0
+    assert summary.base_perplexity == summary.artifact_perplexity
+    assert (summary.windows, summary.tokens) == (4, 32)
+
+
+def test_figures_are_those_of_all_tokens_together() -> None:
+    kl = ((0.1, 0.2, 0.9), (0.4, 0.3, 0.2))
+    summary = summarise(samples(kl, growth=math.log(1.5)))
+    flat = np.concatenate(kl)
+    assert summary.kl_mean == pytest.approx(flat.mean())
+    assert summary.kl_median == pytest.approx(np.median(flat))
+    assert summary.kl_p99 == pytest.approx(np.percentile(flat, 99))
+    assert summary.kl_max == 0.9
+    assert summary.agreement_percent == pytest.approx(500 / 6)
+    assert summary.perplexity_ratio == pytest.approx(1.5)
+    assert summary.artifact_perplexity == pytest.approx(1.5 * summary.base_perplexity)
+
+
+def test_tokens_of_a_window_move_together_so_the_interval_resamples_windows() -> None:
+    together = tuple((level,) * 64 for level in (0.1, 0.1, 0.3, 0.3))
+    mixed = (((0.1, 0.3) * 32),) * 4
+    wide, narrow = (summarise(samples(kl)).kl_mean_interval for kl in (together, mixed))
+    assert wide is not None and narrow is not None
+    assert wide.high - wide.low > 0.1
+    assert narrow.high - narrow.low == pytest.approx(0.0, abs=1e-12)
+
+
+def test_one_window_gives_no_interval() -> None:
+    summary = summarise(samples(((0.1, 0.2),)))
+    assert summary.kl_mean_interval is None
+    assert summary.agreement_interval is None
+    assert summary.perplexity_ratio_interval is None
+
+
+def test_windows_of_unequal_length_count_by_their_tokens() -> None:
+    summary = summarise(samples(((1.0,), (0.0,) * 9)))
+    assert summary.kl_mean == pytest.approx(0.1)
