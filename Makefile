@@ -15,7 +15,7 @@ LLAMA := llama-cpp-python==0.3.36
 PROCESSOR := $(shell grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null | cksum | cut -d' ' -f1)
 WHEELS ?= $(HOME)/.cache/edgecomp-wheels/$(PROCESSOR)
 
-.PHONY: help install demo test lint format bench lock clean
+.PHONY: help install demo test lint format bench readme lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,8 +35,8 @@ $(INSTALLED): pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/pip check
 	touch $@
 
-demo: $(INSTALLED) ## Fit the embedded model onto this machine and prove it
-	$(BIN)/edgecomp fit demo --output demo-edge
+demo: $(INSTALLED) ## Fit the embedded model under 95 MB and prove it
+	$(BIN)/edgecomp fit demo --context 2048 --max-size 95MB --output demo-edge
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/pytest $(TESTS)
@@ -53,6 +53,9 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 bench: $(INSTALLED) ## Predicted against measured, and our meter against a bare loop
 	$(BIN)/python benchmarks/predictions.py
 	$(BIN)/python benchmarks/meter_overhead.py
+
+readme: demo ## Bring the README's generated parts up to date
+	$(BIN)/python benchmarks/readme.py
 
 lock: $(INSTALLED) ## Pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|torch)==' > requirements.lock

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 USER_ERROR = 2
 INTERRUPTED = 130
+DEFAULT_ITEMS = 60
 
 app = typer.Typer(
     name="edgecomp",
@@ -50,6 +51,8 @@ Data = Annotated[
     Path | None,
     typer.Option(help="Folder of evaluation and calibration data (default: what ships with us)."),
 ]
+RuntimeName = Annotated[str, typer.Option(help="The runtime that will run the artifact.")]
+Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the bundle.")]
 
 
@@ -64,12 +67,14 @@ def main() -> None:
             raise
         print(f"edgecomp: {error}", file=sys.stderr)
         raise SystemExit(USER_ERROR) from None
-    except KeyboardInterrupt:
-        print(
-            "edgecomp: stopped. Finished stages are kept; the same command goes on from there.",
-            file=sys.stderr,
-        )
-        raise SystemExit(INTERRUPTED) from None
+    except SystemExit as ended:
+        # Typer turns Ctrl-C into this exit code.
+        if ended.code == INTERRUPTED:
+            print(
+                "edgecomp: stopped. Finished stages are kept; the same command goes on from there.",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _version(wanted: bool) -> None:
@@ -161,16 +166,41 @@ def fit(
     min_speed: MinSpeed = None,
     data: Data = None,
     output: Output = None,
+    items: Items = DEFAULT_ITEMS,
+    runtime: RuntimeName = "llama.cpp",
     json: Json = False,
 ) -> None:
     """Make the best artifact for a device, prove it, and bundle it."""
     from edgecomp.fit import fit as carry_out
     from edgecomp.progress import progress_bars
+    from edgecomp.recipe import EvaluationSettings
     from edgecomp.report_tables import summary
+    from edgecomp.runtimes.protocol import find_runtime
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    find_runtime(runtime)
     with progress_bars() as listen:
-        fitted = carry_out(model, device, constraints, output, data, listen)
+        fitted = carry_out(
+            model, device, constraints, output, data, listen, EvaluationSettings(items=items)
+        )
+    _show(fitted, json, summary)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as a bundle's recipe.yaml.")],
+    data: Data = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Carry out a recipe: the same inputs give the same bytes."""
+    from edgecomp.fit import fit_recipe
+    from edgecomp.progress import progress_bars
+    from edgecomp.recipe import read_recipe
+    from edgecomp.report_tables import summary
+
+    with progress_bars() as listen:
+        fitted = fit_recipe(read_recipe(recipe), output, data, listen)
     _show(fitted, json, summary)
 
 
@@ -184,6 +214,34 @@ def verify(folder: Annotated[Path, typer.Argument(help="A bundle.")], json: Json
     _show(found, json, verification)
     if found.faults:
         raise typer.Exit(USER_ERROR)
+
+
+SCHEMAS = {
+    "model": "edgecomp.model:ModelSpec",
+    "plan": "edgecomp.plan:Plan",
+    "device": "edgecomp.device:DeviceProfile",
+    "devices": "edgecomp.device:DeviceList",
+    "fitted": "edgecomp.fit:Fitted",
+    "verification": "edgecomp.bundle:Verification",
+    "recipe": "edgecomp.recipe:Recipe",
+    "manifest": "edgecomp.bundle:Manifest",
+}
+"""What each --json prints, and the files of a bundle."""
+
+
+@app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(SCHEMAS)}.")],
+) -> None:
+    """Print the JSON schema of an output."""
+    import importlib
+    import json
+
+    if kind not in SCHEMAS:
+        raise typer.BadParameter(f"choose one of {', '.join(SCHEMAS)}")
+    module, name = SCHEMAS[kind].split(":")
+    value = getattr(importlib.import_module(module), name)
+    print(json.dumps(value.model_json_schema(mode="serialization"), indent=2))
 
 
 @devices.command("list")

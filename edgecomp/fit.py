@@ -11,7 +11,7 @@ from edgecomp.bundle import check_destination, write_bundle
 from edgecomp.constraints import Constraints
 from edgecomp.detect import calibrate_here
 from edgecomp.device import DeviceProfile, find_device
-from edgecomp.errors import ConstraintsImpossible, JobTooLarge
+from edgecomp.errors import ArtifactRejected, ConstraintsImpossible, JobTooLarge, RecipeInvalid
 from edgecomp.evaluate.comparison import compare_results
 from edgecomp.evaluate.datasets import available, read_benchmark
 from edgecomp.evaluate.items import Item
@@ -22,8 +22,8 @@ from edgecomp.measure.latency import compare_with_plan
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run
 from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import make_plan
-from edgecomp.recipe import Recipe, recipe_for
+from edgecomp.planner import make_plan, planned_file_bytes, tensor_types_of
+from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
 from edgecomp.report import ModelFacts, Report
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, judge
@@ -46,11 +46,43 @@ def fit(
     output: Path | None,
     data: Path | None,
     listen: Listener,
+    evaluation: EvaluationSettings | None = None,
 ) -> Fitted:
     """Plan, make, check, evaluate, measure and bundle.
 
     Raises ConstraintsImpossible or JobTooLarge before any work, and what the stages raise.
     """
+    spec, profile, folder = _opened(model, device, output, listen)
+    plan = make_plan(spec, profile, constraints)
+    chosen = _chosen(plan)
+    recipe = recipe_for(model, device, constraints, chosen, evaluation)
+    return _bundled(spec, profile, plan, chosen, recipe, folder, data, listen)
+
+
+def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: Listener) -> Fitted:
+    """Make, check, evaluate, measure and bundle what a recipe says.
+
+    Raises RecipeInvalid where its format and context are no candidate of the model's plan, and
+    what `fit` raises.
+    """
+    spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
+    constraints = recipe.constraints.model_copy(update={"context": recipe.settings.context})
+    plan = make_plan(spec, profile, constraints)
+    wanted = (recipe.format, recipe.settings.gpu_layers)
+    rows = [row for row in plan.candidates if (row.format, row.settings.gpu_layers) == wanted]
+    if not rows:
+        raise RecipeInvalid(
+            f"The recipe's format {recipe.format} with {recipe.settings.gpu_layers} layers on the "
+            f"GPU is no candidate of {spec.name} on {profile.title}. `edgecomp plan` lists them."
+        )
+    return _bundled(spec, profile, plan, rows[0], recipe, folder, data, listen)
+
+
+def _opened(
+    model: str, device: str, output: Path | None, listen: Listener
+) -> tuple[ModelSpec, DeviceProfile, Path]:
+    """The model's headers, the device, calibrated where it is this machine, and the bundle's place;
+    refused before any work where that cannot be written."""
     spec = read_model(model)
     folder = output or Path(f"{spec.path.stem if model != 'demo' else 'demo'}-edge")
     check_destination(folder)
@@ -59,13 +91,23 @@ def fit(
         # Half a minute once a machine, and every later plan predicts instead of guessing.
         calibrate_here(listen)
         profile = find_device(device)
-    plan = make_plan(spec, profile, constraints)
-    chosen = _chosen(plan)
+    return spec, profile, folder
+
+
+def _bundled(
+    spec: ModelSpec,
+    device: DeviceProfile,
+    plan: Plan,
+    chosen: Candidate,
+    recipe: Recipe,
+    folder: Path,
+    data: Path | None,
+    listen: Listener,
+) -> Fitted:
     for text in (*plan.notices, *chosen.notes):
         listen(Warned(text=text))
-    recipe = recipe_for(model, device, constraints, chosen)
-    spec = read_model(model, weights=True)
-    report = _carry_out(spec, profile, plan, chosen, recipe, data, listen)
+    spec = read_model(recipe.model, weights=True)
+    report = _carry_out(spec, device, plan, chosen, recipe, data, listen)
     write_bundle(report, folder)
     return Fitted(folder=folder, report=report)
 
@@ -95,10 +137,15 @@ def _carry_out(
     listen: Listener,
 ) -> Report:
     run = Run(spec, recipe, data, listen)
-    artifact = run.artifact(chosen.file_bytes)
+    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
+    artifact = run.artifact(planned_file_bytes(spec, recipe.format, types))
     text = evaluation_text(data)
     divergence = run.divergence(artifact, text)
     coherence = run.coherence(artifact, divergence)
+    if not coherence.coherent:
+        # R102, R103: no long evaluation of what writes no text.
+        marks = ", ".join(f"{found.mark} ({found.evidence})" for found in coherence.findings[:3])
+        raise ArtifactRejected(f"{chosen.label} writes garbage: {marks}. {coherence.remedy}")
     items = evaluation_items(data, recipe.evaluation.items)
     comparison = compare_results(
         run.answers(artifact.base, items, "base").results,

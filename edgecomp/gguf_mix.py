@@ -67,7 +67,9 @@ def mixed_types(
         layers=model.layers,
         grouping=model.heads // max(model.kv_heads, 1) if model.kv_heads else 1,
         experts=model.experts,
-        value_tensors=sum(_role(t.name) in ("attn_v", "attn_qkv", "attn_kv_b") for t in model.tensors),
+        value_tensors=sum(
+            _role(t.name) in ("attn_v", "attn_qkv", "attn_kv_b") for t in model.tensors
+        ),
         tied=not any(t.name == "output.weight" for t in model.tensors),
         importance=importance,
         keeps_types=model.source == "gguf",
@@ -291,4 +293,3 @@ def _attention_output(preset: Preset, state: _Model) -> str:
         "IQ3_M": "Q4_K",
     }
     return larger.get(preset.name, preset.base)
-

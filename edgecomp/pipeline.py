@@ -6,6 +6,7 @@ that was stopped goes on from the last finished one. Nothing here prints; progre
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ class Run:
         made: StoredFile = self.stage("intake", title, StoredFile, {"type": float_type}, work)
         return made
 
+    @cached_property
     def checkpoint(self) -> Path:
         """A Hugging Face folder of the model: the source itself, or one made from a GGUF."""
         if self.model.source == "huggingface":
@@ -161,7 +163,7 @@ class Run:
 
     def importance(self, calibration: StoredCalibration) -> StoredFile:
         """The importance matrix, computed block by block in a worker."""
-        checkpoint = self.checkpoint()
+        checkpoint = self.checkpoint
 
         def work(folder: Path, progress: Progress) -> StoredFile:
             path = folder / "importance.gguf"
@@ -214,7 +216,7 @@ class Run:
 
     def check_base(self, base: StoredFile) -> Checks:
         """That the float export is the source: its tokenizer and its greedy text."""
-        checkpoint = self.checkpoint()
+        checkpoint = self.checkpoint
         float_type: FloatType = default_float_type(self.model)
 
         def work(folder: Path, progress: Progress) -> Checks:

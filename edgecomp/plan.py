@@ -109,6 +109,9 @@ class Plan(Value):
     constraints: Constraints
     candidates: tuple[Candidate, ...]
     families: tuple[Family, ...]
+    task_risk: Risk
+    """What the task alone makes of the risk, whatever the format."""
+
     required_benchmarks: tuple[str, ...]
     notices: tuple[str, ...]
     job: JobCost | None

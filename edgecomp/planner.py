@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
 from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
-from edgecomp.expected_loss import TOLERATED_NATS, expected_divergence, risk
+from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, expected_divergence, risk
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.formats import PRESETS, TENSOR_TYPES, Preset
 from edgecomp.gguf_mix import fallbacks, mixed_types
@@ -65,6 +65,7 @@ def make_plan(
         constraints=constraints,
         candidates=tuple(ranked),
         families=method_families(model, device, constraints, ranked),
+        task_risk=TASK_RISK[constraints.task],
         required_benchmarks=required_benchmarks(constraints.task),
         notices=notices(model, device),
         job=job,
@@ -125,14 +126,25 @@ def _candidates(
     header_bytes = _header_bytes(model)
     for name, senseless in _formats(model):
         types = tensor_types_of(model, name, importance=name not in UNWEIGHTED)
-        tensors = [(tensor.elements, types[tensor.name]) for tensor in model.tensors]
-        file_bytes = gguf_file_bytes(header_bytes, tensors)
+        file_bytes = _file_bytes(model, types, header_bytes)
         if name == SOURCE:
             file_bytes = model.file_bytes
         for context in contexts(model, constraints):
             yield from _placed(
                 model, device, constraints, name, types, file_bytes, context, senseless
             )
+
+
+def planned_file_bytes(model: ModelSpec, format_name: str, types: Mapping[str, str]) -> int:
+    """Size of the file of a format whose tensors have `types`."""
+    if format_name == SOURCE:
+        return model.file_bytes
+    return _file_bytes(model, types, _header_bytes(model))
+
+
+def _file_bytes(model: ModelSpec, types: Mapping[str, str], header_bytes: int) -> int:
+    tensors = [(tensor.elements, types[tensor.name]) for tensor in model.tensors]
+    return gguf_file_bytes(header_bytes, tensors)
 
 
 def _header_bytes(model: ModelSpec) -> int:

@@ -56,7 +56,13 @@ class Recipe(Value):
     measurement: MeasurementSettings = MeasurementSettings()
 
 
-def recipe_for(model: str, device: str, constraints: Constraints, chosen: Candidate) -> Recipe:
+def recipe_for(
+    model: str,
+    device: str,
+    constraints: Constraints,
+    chosen: Candidate,
+    evaluation: EvaluationSettings | None = None,
+) -> Recipe:
     """The recipe that makes and proves a plan's candidate."""
     return Recipe(
         model=model,
@@ -67,6 +73,7 @@ def recipe_for(model: str, device: str, constraints: Constraints, chosen: Candid
         settings=chosen.settings,
         importance=chosen.format not in UNWEIGHTED,
         calibration=preset_mix(constraints.task),
+        evaluation=evaluation or EvaluationSettings(),
     )
 
 

@@ -72,5 +72,7 @@ def _stored(path: Path, data_start: int, name: str, row: dict[str, object]) -> S
     begin, end = (int(offset) for offset in row["data_offsets"])  # type: ignore[attr-defined]
     size = math.prod(shape) * ELEMENT_BYTES.get(dtype, 0)
     if dtype in ELEMENT_BYTES and size != end - begin:
-        raise ValueError(f"tensor {name} of {dtype} {list(shape)} takes {size} bytes, not {end - begin}")
+        raise ValueError(
+            f"tensor {name} of {dtype} {list(shape)} takes {size} bytes, not {end - begin}"
+        )
     return StoredTensor(name, dtype, shape, path, data_start + begin, end - begin)

@@ -11,6 +11,9 @@ from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import demo_model_path
 
 
+pytest_plugins = ["tiny_models"]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Caches and settings of the tests' own: nothing of the user's is read or written."""

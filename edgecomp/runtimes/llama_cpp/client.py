@@ -106,7 +106,7 @@ class LlamaCpp:
         repeats: int,
         progress: Progress = ignore_progress,
     ) -> RawMeasurement:
-        with _worker() as child:
+        with Child(WORKER, spin=True) as child:
             answer = child.call(
                 "measure",
                 progress,
@@ -153,14 +153,15 @@ class LlamaCpp:
         repeats: int,
     ) -> list[list[TimedRun]]:
         """Timings [depths][repeats] of a model without a vocabulary."""
-        answer = _ask(
-            "pace",
-            path=str(artifact),
-            settings=settings.model_dump(),
-            depths=list(depths),
-            decode_tokens=decode_tokens,
-            repeats=repeats,
-        )
+        with Child(WORKER, spin=True) as child:
+            answer = child.call(
+                "pace",
+                path=str(artifact),
+                settings=settings.model_dump(),
+                depths=list(depths),
+                decode_tokens=decode_tokens,
+                repeats=repeats,
+            )
         return [
             [TimedRun.model_validate({"tokenize_seconds": 0.0, **run}) for run in runs]
             for runs in answer
@@ -177,7 +178,7 @@ class LlamaCpp:
 
         Without `allocate` the memory is not taken; weights and KV cache are then reported as 0.
         """
-        with _worker() as child:
+        with Child(WORKER) as child:
             child.call(
                 "buffer_sizes",
                 path=str(artifact),
@@ -196,10 +197,6 @@ def reported_buffers(log: str) -> dict[str, int]:
     return totals
 
 
-def _worker() -> Child:
-    return Child(WORKER)
-
-
 def _ask(request: str, progress: Progress = ignore_progress, **arguments: Any) -> Any:
-    with _worker() as child:
+    with Child(WORKER) as child:
         return child.call(request, progress, **arguments)

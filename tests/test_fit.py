@@ -1,0 +1,252 @@
+"""The main job end to end on a tiny model: what it writes, what it caches, what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgecomp.artifact_checks import tensor_types
+from edgecomp.bundle import Manifest
+from edgecomp.fit import Fitted
+
+ARGUMENTS = ("--device", "office-laptop-ddr4", "--context", "256", "--items", "2", "--json")
+PROCESS_SECONDS = 300
+
+
+def command(model: Path, out: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "edgecomp.cli", "fit", str(model), *ARGUMENTS,
+        "--max-size", "400kB", "-o", str(out),
+    ]  # fmt: skip
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "EDGECOMP_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+
+
+def run(model: Path, out: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(model, out),
+        capture_output=True,
+        text=True,
+        env=environment(cache),
+        timeout=PROCESS_SECONDS,
+    )
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model: Callable[..., Path]) -> Path:
+    return tiny_model("llama")
+
+
+@pytest.fixture(scope="module")
+def first(
+    source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
+    """A finished run: its bundle, its cache and what it printed."""
+    folder = tmp_path_factory.mktemp("fit")
+    done = run(source, folder / "bundle", folder / "cache")
+    assert done.returncode == 0, done.stderr
+    return folder / "bundle", folder / "cache", done
+
+
+def test_the_bundle_holds_the_artifact_its_report_and_its_launchers(
+    first: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    bundle, _, done = first
+    fitted = Fitted.model_validate_json(done.stdout)
+    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
+    names = {path.name for path in bundle.iterdir()} - {"manifest.json"}
+    assert names == set(manifest.files)
+    assert {
+        "report.md",
+        "report.html",
+        "report.json",
+        "recipe.yaml",
+        "serve.sh",
+        "Modelfile",
+    } < names
+    artifact = bundle / manifest.artifact
+    assert artifact.stat().st_size == fitted.report.chosen.file_bytes <= 400_000
+    assert tensor_types(artifact) == fitted.report.artifact.types
+    assert all(check.passed for check in fitted.report.artifact.checks)
+    assert {check.name for check in fitted.report.artifact.checks} == {
+        "token ids", "greedy text", "finite weights", "size", "tensor types",
+    }  # fmt: skip
+
+
+def test_the_report_stands_predictions_beside_measurements(
+    first: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    report = Fitted.model_validate_json(first[2].stdout).report
+    quantities = [row.quantity for row in report.predictions]
+    assert quantities[0] == "peak memory" and len(quantities) == 4
+    assert report.divergence.tokens > 1000 and report.divergence.kl_mean > 0
+    measured = {row.depth for row in report.measurement.depths}
+    assert len(measured) >= 2
+    html = (first[0] / "report.html").read_text()
+    assert html.count("<svg") == 3
+    assert not re.search(r"""(src|href)\s*=\s*["']?https?:|url\(["']?https?:|@import""", html)
+
+
+def test_a_second_identical_run_takes_everything_from_the_cache_and_says_so(
+    source: Path, first: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    bundle, cache, done = first
+    again = run(source, tmp_path / "again", cache)
+    stages = [line for line in again.stderr.splitlines() if ": done, " in line]
+    assert stages and all(line.endswith("from the cache") for line in stages)
+    for name in ("report.md", "report.html", "recipe.yaml"):
+        assert (tmp_path / "again" / name).read_bytes() == (bundle / name).read_bytes(), name
+    reports = [
+        json.loads((folder / "report.json").read_text()) for folder in (bundle, tmp_path / "again")
+    ]
+    for report in reports:
+        # What is free on the machine is the moment's.
+        del report["job_predicted"]
+    assert reports[0] == reports[1]
+
+
+def verify(bundle: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgecomp.cli", "verify", str(bundle)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_whole_bundle_verifies(
+    first: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    done = verify(first[0])
+    assert done.returncode == 0 and "all as the manifest lists them" in done.stdout
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "add", "manifest"])
+def test_a_damaged_bundle_is_found_out_and_the_file_named(
+    first: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path, damage: str
+) -> None:
+    bundle = shutil.copytree(first[0], tmp_path / "bundle")
+    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
+    victim = bundle / manifest.artifact
+    content = victim.read_bytes()
+    middle = len(content) // 2
+    match damage:
+        case "flip":
+            flipped = bytes([content[middle] ^ 1])
+            victim.write_bytes(content[:middle] + flipped + content[middle + 1 :])
+        case "cut":
+            victim.write_bytes(content[:middle])
+        case "remove":
+            victim.unlink()
+        case "add":
+            victim = bundle / "stranger"
+            victim.write_text("?")
+        case "manifest":
+            victim = bundle / "manifest.json"
+            victim.write_text(victim.read_text()[:-10])
+    done = verify(bundle)
+    assert done.returncode == 2
+    assert victim.name in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
+    source: Path, first: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Ten kills, each at a random moment of what is still to do; then the run is let through."""
+    bundle, cache, _ = first
+    moments = random.Random(7)
+    for _ in range(10):
+        process = subprocess.Popen(
+            command(source, tmp_path / "bundle"),
+            env=environment(tmp_path / "cache"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(0.3, 6.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = run(source, tmp_path / "bundle", tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
+    expected = Manifest.model_validate_json((bundle / "manifest.json").read_text())
+    found = Manifest.model_validate_json((tmp_path / "bundle" / "manifest.json").read_text())
+    assert found.files[found.artifact] == expected.files[expected.artifact]
+    assert not list(tmp_path.glob(".bundle*"))
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(source: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(source, tmp_path / "bundle"),
+        env=environment(tmp_path / "cache"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in said and "Traceback" not in said
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A disk of 300 kB; skips where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("place", ["cache", "bundle"])
+def test_a_full_disk_is_an_explained_error_that_leaves_nothing_half_written(
+    source: Path,
+    first: tuple[Path, Path, subprocess.CompletedProcess[str]],
+    small_disk: Path,
+    tmp_path: Path,
+    place: str,
+) -> None:
+    out = small_disk / "bundle" if place == "bundle" else tmp_path / "bundle"
+    cache = small_disk / "cache" if place == "cache" else first[1]
+    done = run(source, out, cache)
+    assert done.returncode == 2, done.stderr
+    assert "disk" in done.stderr and "Traceback" not in done.stderr
+    assert not out.exists() and not list(out.parent.glob(".bundle*"))
+
+
+@pytest.mark.demo
+def test_the_real_demo_model_is_fitted_under_a_size_limit(tmp_path: Path) -> None:
+    """The embedded model, smaller than its source, with every check passed."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "edgecomp.cli", "fit", "demo", "--device", "office-laptop-ddr4",
+            "--context", "512", "--max-size", "95MB", "--items", "4", "--json",
+            "-o", str(tmp_path / "bundle"),
+        ],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)["report"]
+    assert report["artifact"]["size_bytes"] <= 95_000_000
+    assert report["coherence"]["coherent"]
+    assert 0 < report["divergence"]["kl_mean"] < 0.2
+    assert verify(tmp_path / "bundle").returncode == 0
