@@ -9,6 +9,7 @@ the evaluation of the artifact then says what was really lost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -64,7 +65,7 @@ def relative_error(model: ModelSpec, types: Mapping[str, str]) -> float:
 
 def expected_divergence(model: ModelSpec, types: Mapping[str, str]) -> float:
     """Expected Kullback-Leibler divergence from the base, nats a token."""
-    size = (ANCHOR_PARAMETERS / max(model.parameters, 1)) ** SENSITIVITY_EXPONENT
+    size = math.pow(ANCHOR_PARAMETERS / max(model.parameters, 1), SENSITIVITY_EXPONENT)
     return NATS_PER_RELATIVE_ERROR * size * relative_error(model, types)
 
 

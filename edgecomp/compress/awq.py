@@ -1,0 +1,184 @@
+"""AWQ (Lin et al. 2023, arXiv 2306.00978): protect the columns that activations drive hard.
+
+Scaling an input column by s_j before rounding and its input by 1/s_j leaves the layer's function as
+it is, but makes the column's rounding error smaller by s_j (the paper's equations 4 and 5). The
+inverse scales are folded into whatever produces the input (a norm, or rows of the layer before), so
+the model stays a standard one.
+
+Search: s = rms(x)^alpha, alpha in 0, 0.05, ... 1, normalised by sqrt(max s min s) as upstream
+(`llm-awq`, `auto_scale.py`); the loss is the layer's own output error tr(D H D^T), which H = mean
+x x^T gives without running the layer. Upstream takes mean |x| for rms(x) and, for attention, the
+error behind the whole attention. Its clip search is contained in the grids' choice of scales, which
+tries shrunken ranges under the same activation weights (grids.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from edgecomp.compress.blocks import Block, Method
+from edgecomp.compress.gptq import gptq
+from edgecomp.compress.grids import Grid
+from edgecomp.compress.hessian import gather_hessians
+from edgecomp.compress.quantized import GridOf, keep
+from edgecomp.compress.rtn import round_to_nearest
+
+ALPHAS = tuple(0.05 * i for i in range(21))
+ROWS_TRIED = 256
+"""Rows, evenly spread, whose loss the search looks at: enough to rank 21 scalings."""
+
+PRODUCERS = {
+    "self_attn.o_proj": ("self_attn.v_proj", "self_attn.qkv_proj"),
+    "attn.c_proj": ("attn.c_attn",),
+    "mlp.down_proj": ("mlp.up_proj", "mlp.gate_up_proj"),
+}
+"""Linears whose inputs are, up to factors that do not depend on it, the last rows of another."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How the inverse of a scale of a linear's input columns is put into what produces them."""
+
+    apply: Callable[[Tensor], None]
+    repeat: int = 1
+    """Consecutive heads of columns that one producer's head feeds (grouped-query attention)."""
+
+    head: int = 1
+    """Columns of a head."""
+
+    def tie(self, scale: Tensor) -> Tensor:
+        """The scale with columns of one producer made equal (geometric mean), [columns]."""
+        if self.repeat == 1:
+            return scale
+        heads = scale.view(-1, self.repeat, self.head)
+        return heads.log().mean(dim=1, keepdim=True).exp().expand_as(heads).reshape(-1)
+
+
+def search_scale(
+    weight: Tensor, hessian: Tensor, grid: Grid, tie: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The best scale s float32 [columns] for weight [rows, columns] on `grid`; `tie` is applied to
+    every candidate."""
+    sample = weight[:: max(1, len(weight) // ROWS_TRIED)]
+    rms = hessian.diagonal().clamp_min(0).sqrt()
+    rms = rms.clamp_min(1e-4 * rms.max()).clamp_min(1e-12)
+    best, best_loss = torch.ones_like(rms), torch.inf
+    for alpha in ALPHAS:
+        scale = tie(rms**alpha)
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        rounded = round_to_nearest(sample * scale, grid, hessian.diagonal() / scale.square())
+        change = rounded.values / scale - sample
+        loss = float((change @ hessian * change).sum())
+        if loss < best_loss:
+            best, best_loss = scale, loss
+    return best
+
+
+def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Method:
+    """The walker's method: scale and fold, then round to nearest or by GPTQ."""
+
+    def method(block: Block) -> None:
+        folds = find_folds(block)
+        scaled: list[tuple[str, Tensor]] = []
+        # All scales are found and folded before anything is rounded: folding changes weights of
+        # layers that may already have had their turn.
+        for names, hessian in gather_hessians(block):
+            grid, fold = grid_of(block.weight_name(names[0])), folds.get(names[0])
+            if grid is not None and fold is not None:
+                stacked = torch.cat([block.linears[name].weight for name in names])
+                scale = search_scale(stacked, hessian, grid, fold.tie)
+                fold.apply(scale)
+                for name in names:
+                    block.linears[name].weight.mul_(scale)
+                hessian = hessian / scale / scale[:, None]
+            scaled += [(name, hessian) for name in names]
+        for name, hessian in scaled:
+            linear, weight_name = block.linears[name], block.weight_name(name)
+            grid = grid_of(weight_name)
+            if grid is None:
+                continue
+            if solver == "gptq":
+                solved = gptq(linear.weight, hessian, grid, name=weight_name)
+            else:
+                solved = round_to_nearest(linear.weight, grid, hessian.diagonal(), weight_name)
+            keep(block, name, linear, grid, solved)
+
+    return method
+
+
+def find_folds(block: Block) -> dict[str, Fold]:
+    """For the first linear of each group that reads one tensor: where its scale can be folded."""
+    norms = _norms_before(block)
+    folds = {}
+    for names in block.shared_inputs():
+        norm = norms.get(names[0])
+        if norm is not None:
+            folds[names[0]] = Fold(partial(_fold_into_norm, norm))
+        elif names[0] in PRODUCERS:
+            producer = next((n for n in PRODUCERS[names[0]] if n in block.linears), None)
+            if producer is not None:
+                folds[names[0]] = _row_fold(block, names[0], block.linears[producer])
+    return folds
+
+
+def _norms_before(block: Block) -> dict[str, nn.Module]:
+    """The norm, by the name of each linear that reads its output as it is."""
+    outputs: dict[int, nn.Module] = {}
+    found: dict[str, nn.Module] = {}
+    kept: list[Tensor] = []
+
+    def put_out(module: nn.Module, inputs: object, output: Tensor) -> None:
+        kept.append(output)  # alive, so that no later tensor takes its address
+        outputs[output.data_ptr()] = module
+
+    def read(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if inputs[0].data_ptr() in outputs:
+                found[name] = outputs[inputs[0].data_ptr()]
+
+        return hook
+
+    norms = [m for m in block.module.modules() if type(m).__name__.endswith("Norm")]
+    hooks = [norm.register_forward_hook(put_out) for norm in norms]
+    hooks += [m.register_forward_pre_hook(read(name)) for name, m in block.linears.items()]
+    try:
+        block.run(next(block.batches())[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _row_fold(block: Block, name: str, producer: nn.Linear) -> Fold:
+    columns, repeat, head = block.linears[name].weight.shape[1], 1, 1
+    if "attn" in name:
+        config = block.config
+        head = columns // config.num_attention_heads
+        repeat = config.num_attention_heads // (
+            getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        )
+    return Fold(partial(_fold_into_rows, producer, repeat, head), repeat, head)
+
+
+def _fold_into_norm(norm: nn.Module, scale: Tensor) -> None:
+    weight: Tensor = norm.get_parameter("weight")
+    # Gemma's norms multiply by 1 + weight.
+    unit = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
+    weight.add_(unit).div_(scale).sub_(unit)
+    bias = dict(norm.named_parameters()).get("bias")
+    if bias is not None:
+        bias.div_(scale)
+
+
+def _fold_into_rows(producer: nn.Linear, repeat: int, head: int, scale: Tensor) -> None:
+    """The last rows of a fused projection are the values, or the linear half of a gated FFN."""
+    scale = scale.view(-1, repeat, head)[:, 0].reshape(-1)
+    producer.weight[-len(scale) :].div_(scale[:, None])
+    if producer.bias is not None:
+        producer.bias[-len(scale) :].div_(scale)

@@ -1,0 +1,195 @@
+"""Which tensor gets how many bits: measured sensitivities, then the best choice for a byte budget.
+
+Sensitivity, measured on the calibration, block by block. For a linear and a type, the layer's
+output error is tr(D H D^T), H = mean x x^T, D the rounding error. What that does to the model
+depends on where the layer sits, so one type is tried for real: the block runs with only this linear
+rounded, and the relative change of the block's output says what the layer's error is worth. Errors
+of different tensors add up in the residual stream: the expected loss of a choice is the sum over
+its tensors.
+
+The choice is a multiple-choice knapsack, solved exactly as a mixed-integer programme (HiGHS, in
+scipy): minimise the sum of losses over one type a tensor, bytes at most the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array
+from torch import Tensor
+
+from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.gguf_types import gguf_grid
+from edgecomp.compress.hessian import gather_hessians
+from edgecomp.compress.rtn import round_to_nearest
+from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.formats import TENSOR_TYPES
+from edgecomp.model import ModelSpec, read_model
+from edgecomp.value import Value
+
+Mix = Literal["attention-8-ffn-4"]
+
+
+class TensorSensitivity(Value):
+    """What each type would cost one tensor: expected loss (relative squared error of the block's
+    output) by type name."""
+
+    name: str
+    elements: int
+    losses: dict[str, float]
+
+    def size_bytes(self, kind: str) -> int:
+        return TENSOR_TYPES[kind].size_bytes(self.elements)
+
+
+class Sensitivities(Value):
+    """The sensitivities of a model's tensors, by GGUF name."""
+
+    schema_version: Literal[1] = 1
+    tensors: tuple[TensorSensitivity, ...]
+
+
+def measure_sensitivities(
+    checkpoint: Path,
+    tokens: Tensor,
+    types: Sequence[str],
+    *,
+    device: str = "cpu",
+    progress: Progress = ignore_progress,
+) -> Sensitivities:
+    """Measure what each of `types` costs each linear of a float checkpoint.
+
+    tokens: int64 [samples, length]; a few thousand tokens do. Types whose block does not divide a
+    tensor's columns are left out for that tensor. Raises what `walk` raises, and
+    CompressionSettingsInvalid for a type without a solver.
+    """
+    names = {tensor.source_name: tensor.name for tensor in read_model(checkpoint).tensors}
+    coarsest_first = sorted(types, key=lambda kind: TENSOR_TYPES[kind].bits_per_weight)
+    for kind in coarsest_first:
+        gguf_grid(kind)
+    found: list[TensorSensitivity] = []
+
+    def measure(block: Block) -> None:
+        plain = [block.run(batch) for batch in block.batches()]
+        for group, hessian in gather_hessians(block):
+            for linear in group:
+                name = block.weight_name(linear)
+                if name in names:
+                    losses = _losses(block, linear, hessian, coarsest_first, plain)
+                    elements = block.linears[linear].weight.numel()
+                    found.append(
+                        TensorSensitivity(name=names[name], elements=elements, losses=losses)
+                    )
+
+    walk(checkpoint, tokens, measure, device=device, progress=progress)
+    return Sensitivities(tensors=tuple(found))
+
+
+def _losses(
+    block: Block, linear: str, hessian: Tensor, types: Sequence[str], plain: Sequence[Tensor]
+) -> dict[str, float]:
+    weight = block.linears[linear].weight
+    original = weight.clone()
+    columns = weight.shape[1]
+    errors: dict[str, float] = {}
+    worth = 0.0
+    for kind in types:
+        if columns % TENSOR_TYPES[kind].block_elements:
+            continue
+        rounded = round_to_nearest(original, gguf_grid(kind), hessian.diagonal()).values
+        change = rounded - original
+        errors[kind] = float((change @ hessian * change).sum())
+        if len(errors) == 1:  # the coarsest usable type is tried for real
+            weight.copy_(rounded)
+            worth = _block_change(block, plain) / max(errors[kind], torch.finfo(torch.float32).tiny)
+            weight.copy_(original)
+    return {kind: error * worth for kind, error in errors.items()}
+
+
+def _block_change(block: Block, plain: Sequence[Tensor]) -> float:
+    """The squared change of the block's output, relative to its square."""
+    change = total = 0.0
+    for batch, expected in zip(block.batches(), plain, strict=True):
+        change += float((block.run(batch) - expected).double().square().sum())
+        total += float(expected.double().square().sum())
+    return change / total
+
+
+def allocate(sensitivities: Sensitivities, budget_bytes: int) -> dict[str, str]:
+    """The type of each tensor that minimises the expected loss within `budget_bytes` for all.
+
+    Raises ConstraintsImpossible where even the smallest types are too large, naming the nearest
+    budget that works.
+    """
+    tensors = sensitivities.tensors
+    options = [(i, kind) for i, tensor in enumerate(tensors) for kind in tensor.losses]
+    sizes = np.array([tensors[i].size_bytes(kind) for i, kind in options], dtype=np.float64)
+    losses = np.array([tensors[i].losses[kind] for i, kind in options])
+    least = sum(min(t.size_bytes(kind) for kind in t.losses) for t in tensors)
+    if least > budget_bytes:
+        raise ConstraintsImpossible(
+            f"{budget_bytes:,} bytes are too few for these tensors: the smallest types need "
+            f"{least:,}. Raise the size limit to that, or allow types with fewer bits."
+        )
+    owner = np.array([i for i, _ in options])
+    one_each = coo_array((np.ones(len(options)), (owner, np.arange(len(options)))))
+    # Scaled so that the solver's absolute tolerances stay far below one byte and one loss.
+    result = milp(
+        losses / max(losses.max(), 1e-30),
+        integrality=np.ones(len(options), dtype=np.int64),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(one_each.tocsr(), 1, 1),
+            LinearConstraint(sizes[None] / budget_bytes, -np.inf, 1),
+        ],
+        options={"mip_rel_gap": 1e-6, "time_limit": 60},
+    )
+    if result.x is None:
+        raise ConstraintsImpossible(f"No allocation was found: {result.message}")
+    chosen = {
+        tensors[i].name: kind for x, (i, kind) in zip(result.x, options, strict=True) if x > 0.5
+    }
+    return _within(chosen, sensitivities, budget_bytes)
+
+
+def _within(
+    chosen: dict[str, str], sensitivities: Sensitivities, budget_bytes: int
+) -> dict[str, str]:
+    """Keep the promise to the byte: floating-point solvers may pass the limit by a few."""
+    tensors = sensitivities.tensors
+    total = sum(tensor.size_bytes(chosen[tensor.name]) for tensor in tensors)
+    while total > budget_bytes:
+        moves = [
+            (tensor.losses[kind] - tensor.losses[chosen[tensor.name]], tensor, kind)
+            for tensor in tensors
+            for kind in tensor.losses
+            if tensor.size_bytes(kind) < tensor.size_bytes(chosen[tensor.name])
+        ]
+        _, tensor, kind = min(moves, key=lambda move: move[0])
+        total -= tensor.size_bytes(chosen[tensor.name]) - tensor.size_bytes(kind)
+        chosen[tensor.name] = kind
+    return chosen
+
+
+def named_mix(mix: Mix, model: ModelSpec) -> dict[str, str]:
+    """A fixed mix by its name: the type of each matrix inside the blocks.
+
+    `attention-8-ffn-4` is what UniComp's advice gives a model that lost too much reasoning (R71).
+    """
+    if mix != "attention-8-ffn-4":
+        raise CompressionSettingsInvalid(f"There is no mix {mix!r}. Known: attention-8-ffn-4.")
+    wanted: Mapping[str, str] = {"attention": "Q8_0", "ffn": "Q4_K", "experts": "Q4_K"}
+    types = {}
+    for tensor in model.tensors:
+        if tensor.group in wanted and len(tensor.shape) > 1:
+            kind = wanted[tensor.group]
+            fits = tensor.shape[-1] % TENSOR_TYPES[kind].block_elements == 0
+            # Of the 4-bit types with small blocks this is the one that is as small as Q4_K.
+            types[tensor.name] = kind if fits else "Q4_0"
+    return types

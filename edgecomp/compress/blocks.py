@@ -1,0 +1,270 @@
+"""The block walker: a checkpoint passes through memory one decoder block at a time.
+
+Each block is loaded, shown to a method together with its calibration inputs, written, run with the
+weights that were written, and freed; its outputs are the next block's inputs. So a method sees the
+error of the blocks before it, and peak memory does not grow with depth.
+
+Resuming: a finished block is a file. After a kill, finished blocks are read back and run once over
+the calibration instead of being compressed again. The inputs are recomputed rather than saved:
+saving them costs a write of all hidden states after every block of every run, recomputing costs one
+forward pass a finished block of the rare resumed one, and gives the same bytes because what is run
+is always what was written.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from edgecomp.atomic import write_error
+from edgecomp.compress import destination as output
+from edgecomp.compress.checkpoint import DTYPES, read_tensor, write_shard
+from edgecomp.compress.decoder import Decoder
+from edgecomp.compress.packed import PackedTensor, write_packed
+from edgecomp.errors import ActivationsNotFinite
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.safetensors_header import read_safetensors_header
+
+TOKENS_PER_BATCH = 4096
+
+
+@dataclass
+class Block:
+    """One decoder block, its linears (weights [rows, columns], changed in place) and its inputs."""
+
+    index: int
+    name: str
+    module: nn.Module
+    linears: dict[str, nn.Linear]
+    config: PreTrainedConfig
+    weight_name: Callable[[str], str]
+    """The checkpoint's name of a linear's weight."""
+
+    run: Callable[[Tensor], Tensor]
+    hidden: Tensor
+    """Inputs of the block, float32 [samples, length, width]; possibly on disk."""
+
+    packed: dict[str, PackedTensor] = field(default_factory=dict)
+    """Filled by methods that choose codes of a GGUF type: linear's name -> codes."""
+
+    def batches(self) -> Iterator[Tensor]:
+        """The block's inputs, a few samples at a time."""
+        step = max(1, TOKENS_PER_BATCH // self.hidden.shape[1])
+        device = next(self.module.parameters()).device
+        for first in range(0, len(self.hidden), step):
+            yield self.hidden[first : first + step].to(device)
+
+    def observe(self, watch: Mapping[str, Callable[[Tensor], None]]) -> None:
+        """Run the calibration through the block as it stands now; each batch of inputs of linear
+        `name`, float32 [tokens, columns], is handed to `watch[name]`."""
+        hooks = [
+            self.linears[name].register_forward_pre_hook(_hand_over(see))
+            for name, see in watch.items()
+        ]
+        try:
+            for batch in self.batches():
+                self.run(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def shared_inputs(self) -> list[tuple[str, ...]]:
+        """The linears grouped by the tensor they read (q, k, v read one), in the order they run."""
+        groups: dict[int, list[str]] = {}
+        kept: list[Tensor] = []
+
+        def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                kept.append(inputs[0])  # alive, so that no later tensor takes its address
+                groups.setdefault(inputs[0].data_ptr(), []).append(name)
+
+            return hook
+
+        hooks = [m.register_forward_pre_hook(note(name)) for name, m in self.linears.items()]
+        try:
+            self.run(next(self.batches())[:1])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [tuple(names) for names in groups.values()]
+
+
+Method = Callable[[Block], None]
+"""Changes a block's weights in place. One call a block, in order."""
+
+
+def walk(
+    source: Path,
+    tokens: Tensor,
+    method: Method,
+    *,
+    destination: Path | None = None,
+    job: str = "",
+    dtype: torch.dtype | None = None,
+    final: Callable[[Tensor], None] | None = None,
+    device: str = "cpu",
+    progress: Progress = ignore_progress,
+) -> None:
+    """Show every block of the float checkpoint `source` to `method`, calibrated on `tokens`.
+
+    tokens: int64 [samples, length]. Without `destination` nothing is written. `job` names the
+    method and its settings: a destination left by another job is started anew, one of the same job
+    is continued. `dtype`: type of the written block weights (None: as stored at the source).
+    `final` is handed the inputs of the output head, float32 [tokens, width], batch by batch.
+    `progress` counts blocks.
+
+    Raises CalibrationUnusable, ArchitectureUnsupported, ActivationsNotFinite (naming the layer),
+    ModelIncomplete, FileCorrupt, DiskFull, NotWritable.
+    """
+    with torch.no_grad(), tempfile.TemporaryDirectory(prefix="edgecomp-") as scratch:
+        decoder = Decoder(source, tokens, device)
+        if destination is not None:
+            job = output.fingerprint(decoder.stored, tokens, job, dtype)
+            if output.begin(destination, job):
+                progress(decoder.layers, decoder.layers)
+                return
+        hidden = _embedded(decoder, tokens, destination or Path(scratch))
+        for index in range(decoder.layers):
+            progress(index, decoder.layers)
+            _visit(decoder, index, hidden, method, destination, dtype)
+        if final is not None:
+            for batch in _batches(hidden):
+                final(decoder.final(batch.to(device)).flatten(0, 1))
+        if destination is not None:
+            output.finish(source, destination, decoder.stored, decoder.layers, dtype)
+    progress(decoder.layers, decoder.layers)
+
+
+def _visit(
+    decoder: Decoder,
+    index: int,
+    hidden: Tensor,
+    method: Method,
+    destination: Path | None,
+    dtype: torch.dtype | None,
+) -> None:
+    """Compress one block, or take it from an earlier run, and advance `hidden` through it."""
+    module = decoder.block(index)
+    name = f"{decoder.blocks_name}.{index}"
+
+    def run(batch: Tensor) -> Tensor:
+        with _autocast(batch):
+            return decoder.run(index, module, batch).float()
+
+    shard = destination / output.shard_name(index + 1, decoder.layers) if destination else None
+    if shard is None or not shard.is_file():
+        linears = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+
+        def weight_name(linear: str) -> str:
+            return decoder.stored_name(f"{name}.{linear}.weight")
+
+        config = decoder.config
+        block = Block(index, name, module, linears, config, weight_name, run, hidden)
+        method(block)
+        if shard is not None and destination is not None:
+            # The codes first: a block counts as finished once its shard is there.
+            codes = {weight_name(linear): packed for linear, packed in block.packed.items()}
+            write_packed(destination, index, codes)
+            weights = decoder.stored_weights(index, module)
+            types = {n: dtype or DTYPES[decoder.stored[n].dtype] for n in weights}
+            write_shard(shard, {n: weight.to(types[n]) for n, weight in weights.items()})
+    if shard is not None:
+        _load(decoder, index, module, shard)
+    _advance(name, module, run, hidden)
+
+
+def _advance(name: str, module: nn.Module, run: Callable[[Tensor], Tensor], hidden: Tensor) -> None:
+    """Replace the block's inputs by its outputs. Raises ActivationsNotFinite."""
+    device = next(module.parameters()).device
+    for batch in _batches(hidden):
+        output = run(batch.to(device))
+        if not torch.isfinite(output).all():
+            raise ActivationsNotFinite(_first_not_finite(name, module, run, batch.to(device)))
+        batch.copy_(output)
+
+
+def _first_not_finite(
+    name: str, module: nn.Module, run: Callable[[Tensor], Tensor], batch: Tensor
+) -> str:
+    """The name of the first layer inside the block that puts out a NaN or an infinity."""
+    found: list[str] = []
+
+    def note(child: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and not torch.isfinite(output).all():
+                found.append(f"{name}.{child}" if child else name)
+
+        return hook
+
+    hooks = [m.register_forward_hook(note(child)) for child, m in module.named_modules()]
+    try:
+        run(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else name
+
+
+def _hand_over(see: Callable[[Tensor], None]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        see(inputs[0].reshape(-1, inputs[0].shape[-1]).float())
+
+    return hook
+
+
+def _autocast(batch: Tensor) -> AbstractContextManager[object]:
+    """Weights stay float32, so that what is written is what runs; a GPU multiplies in bfloat16."""
+    if batch.device.type == "cpu":
+        return nullcontext()
+    return torch.autocast(batch.device.type, torch.bfloat16)
+
+
+def _batches(hidden: Tensor) -> Iterator[Tensor]:
+    step = max(1, TOKENS_PER_BATCH // hidden.shape[1])
+    return iter(hidden[first : first + step] for first in range(0, len(hidden), step))
+
+
+def available_memory_bytes() -> int:
+    """Memory this machine can still give."""
+    return int(psutil.virtual_memory().available)
+
+
+def _embedded(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
+    """The inputs of block 0 [samples, length, width]: in memory, or in a file where they are large.
+
+    Float32 everywhere: hidden states of deep models outgrow float16, and bfloat16 would round what
+    the methods measure.
+    """
+    shape = (*tokens.shape, int(decoder.config.hidden_size))
+    elements = tokens.numel() * shape[-1]
+    if 4 * elements > available_memory_bytes() // 2:
+        file = folder / ".hidden-states"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            hidden = torch.from_file(str(file), shared=True, size=elements, dtype=torch.float32)
+        except OSError as error:
+            raise write_error(file, error) from error
+        file.unlink()  # the mapping keeps it alive; nothing is left behind after a kill
+        hidden = hidden.view(shape)
+    else:
+        hidden = torch.empty(shape)
+    done = 0
+    for batch in _batches(hidden):
+        batch.copy_(decoder.embed(slice(done, done + len(batch))))
+        done += len(batch)
+    return hidden
+
+
+def _load(decoder: Decoder, index: int, module: nn.Module, shard: Path) -> None:
+    """Put the written weights into the block: the next blocks see what will be shipped."""
+    written = read_safetensors_header(shard)
+    for name, view in decoder.stored_weights(index, module).items():
+        view.copy_(read_tensor(written[name]))

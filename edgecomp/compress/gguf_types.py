@@ -1,0 +1,36 @@
+"""The GGUF types our solvers can choose codes for, and a type per tensor as the solvers want it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
+from edgecomp.compress.gguf_k_grids import K_GRIDS
+from edgecomp.compress.grids import Grid
+from edgecomp.compress.quantized import GridOf
+from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.model import read_model
+
+GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS
+
+
+def gguf_grid(kind: str) -> Grid:
+    """The grid of a GGUF type. Raises CompressionSettingsInvalid for types without a solver."""
+    if kind not in GGUF_GRIDS:
+        raise CompressionSettingsInvalid(
+            f"There is no solver for the GGUF type {kind}. Known: {', '.join(GGUF_GRIDS)}. "
+            "llama.cpp's own quantizer offers the others."
+        )
+    return GGUF_GRIDS[kind]
+
+
+def grids_of_types(checkpoint: Path, types: Mapping[str, str]) -> GridOf:
+    """The grid for each weight of `checkpoint`, given types by GGUF tensor name; tensors without a
+    type, and those of a float type, stay as they are."""
+    grids = {
+        tensor.source_name: gguf_grid(types[tensor.name])
+        for tensor in read_model(checkpoint).tensors
+        if types.get(tensor.name, "F32") not in ("F32", "F16", "BF16")
+    }
+    return grids.get

@@ -1,0 +1,59 @@
+"""The second-order statistics of a layer's inputs, and the factor that GPTQ and SparseGPT use.
+
+For a linear with inputs x the layer's squared output error of a change D [rows, columns] of the
+weights is tr(D H D^T) with H = mean x x^T (the papers' H = 2 X X^T up to a factor that cancels).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from edgecomp.compress.blocks import Block
+from edgecomp.errors import HessianSingular
+
+DAMPING = 0.01
+LARGEST_DAMPING = 1.0
+
+
+def gather_hessians(block: Block) -> list[tuple[tuple[str, ...], Tensor]]:
+    """H float32 [columns, columns] for each group of linears that read one tensor."""
+    groups = block.shared_inputs()
+    tokens = block.hidden.shape[0] * block.hidden.shape[1]
+    hessians: dict[str, Tensor] = {}
+
+    def add(name: str, inputs: Tensor) -> None:
+        if name not in hessians:
+            columns = inputs.shape[1]
+            hessians[name] = torch.zeros(columns, columns, device=inputs.device)
+        hessians[name].addmm_(inputs.T, inputs, alpha=1 / tokens)
+
+    block.observe({group[0]: partial(add, group[0]) for group in groups})
+    return [(group, hessians[group[0]]) for group in groups]
+
+
+def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor:
+    """The upper triangular M with M M^T = H + damping: float32 [columns, columns].
+
+    GPTQ's Cholesky factor of the inverse, U with U^T U = H^-1, is M^-1; M serves as well and costs
+    neither inversion nor the digits an inversion loses (see sweep.py). Damping is a share of the
+    mean diagonal and is raised tenfold where H stays singular. A dead column (never driven) then
+    has nothing but damping: what is done to it moves no other column.
+
+    Raises HessianSingular, naming the layer, where even damping by the whole mean does not help.
+    """
+    mean = hessian.diagonal().mean()
+    if not torch.isfinite(mean) or mean <= 0:
+        raise HessianSingular(name, "its inputs are all zero, NaN or infinite")
+    while damping <= LARGEST_DAMPING:
+        # The factor that is upper triangular is found by running Cholesky from the last column.
+        flipped = hessian.flip(0, 1)
+        flipped.diagonal().add_(damping * mean)
+        factor: Tensor
+        factor, failed = torch.linalg.cholesky_ex(flipped)
+        if not failed:
+            return factor.flip(0, 1)
+        damping *= 10
+    raise HessianSingular(name, f"it stays singular with {LARGEST_DAMPING:.0%} damping")

@@ -1,0 +1,82 @@
+"""The importance matrix as a file: llama.cpp's imatrix GGUF, which llama-quantize reads.
+
+For each matrix `<name>`: `<name>.in_sum2`, float32 [experts, columns], the sum over the calibration
+tokens of each input column squared; and `<name>.counts`, float32 [experts, 1], how many tokens were
+summed. Layout: llama.cpp `tools/imatrix/imatrix.cpp`, `IMatrixCollector::save_imatrix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.atomic import replacing
+from edgecomp.errors import FileCorrupt
+from edgecomp.gguf_header import read_gguf_header
+
+SUMS, COUNTS = ".in_sum2", ".counts"
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def write_importance(
+    path: Path,
+    sums: Mapping[str, NDArray[np.float64]],
+    tokens: int,
+    *,
+    chunks: int,
+    chunk_tokens: int,
+    datasets: Sequence[str],
+) -> None:
+    """Write the sums of squares of each tensor's input columns [columns] over `tokens` tokens.
+
+    `sums` goes by GGUF names. `chunks` samples of `chunk_tokens` tokens were read from `datasets`.
+    Raises DiskFull, NotWritable.
+    """
+    with replacing(path) as temporary:
+        writer = gguf.GGUFWriter(temporary, arch="")
+        # The writer insists on an architecture; an imatrix file has none.
+        writer.kv_data[0].pop("general.architecture", None)
+        writer.add_type("imatrix")
+        writer.add_array("imatrix.datasets", list(datasets))
+        writer.add_uint32("imatrix.chunk_count", chunks)
+        writer.add_uint32("imatrix.chunk_size", chunk_tokens)
+        for name in sorted(sums):
+            writer.add_tensor(name + SUMS, sums[name].astype(np.float32)[None, :])
+            writer.add_tensor(name + COUNTS, np.full((1, 1), tokens, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
+def read_importance(path: Path) -> Weights:
+    """The mean of each input column squared, by GGUF tensor name: what the quantizer is given.
+
+    float32 [columns], or [experts x columns] flat where a tensor holds several experts; an expert
+    that saw no token weighs all columns 1, as in llama.cpp. Raises ModelNotFound, FileCorrupt.
+    """
+    header = read_gguf_header(path)
+    if header.get("general.type") != "imatrix":
+        raise FileCorrupt(path, "it is a GGUF file, but no importance matrix.")
+    arrays = {
+        row.name: np.fromfile(
+            path, np.float32, row.size_bytes // 4, offset=header.data_start + row.offset
+        ).reshape(row.shape)
+        for row in header.tensors
+        if row.type.name == "F32"
+    }
+    weights: Weights = {}
+    for name in (key.removesuffix(SUMS) for key in arrays if key.endswith(SUMS)):
+        if name + COUNTS not in arrays:
+            raise FileCorrupt(path, f"it lacks the counts of {name}.")
+        sums, counts = np.atleast_2d(arrays[name + SUMS]), arrays[name + COUNTS].reshape(-1, 1)
+        if counts.shape[0] != sums.shape[0] or not np.isfinite(sums).all():
+            raise FileCorrupt(path, f"the sums or counts of {name} are not what they should be.")
+        mean = np.where(counts > 0, sums / np.maximum(counts, 1), 1)
+        weights[name] = np.ascontiguousarray(mean, np.float32).reshape(-1)
+    return weights

@@ -1,0 +1,104 @@
+"""Codes of a GGUF type that a method chose, beside the float checkpoint that holds their values.
+
+Layout: `packed/00000.safetensors`, one file a block, tensors uint8 [rows, row bytes]; and
+`packed.json`, written last, which says for each GGUF tensor name its type, its shape
+[rows, columns] and where its bytes are. Rows stand in the checkpoint's order: whoever writes the
+GGUF file permutes them as it permutes the float rows (llama's Q and K). A row's bytes are exactly
+those of the GGUF file; `gguf.dequantize` of them equals the float weights bit for bit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from edgecomp.atomic import write_text
+from edgecomp.compress.checkpoint import read_tensor, write_shard
+from edgecomp.errors import FileCorrupt, ModelIncomplete
+from edgecomp.formats import TENSOR_TYPES
+from edgecomp.model import read_model
+from edgecomp.safetensors_header import read_safetensors_header
+from edgecomp.value import Value
+
+FOLDER, INDEX = "packed", "packed.json"
+
+
+class PackedTensor(NamedTuple):
+    """A matrix in a GGUF type: its name in edgecomp.formats, and uint8 [rows, row bytes]."""
+
+    type: str
+    rows: Tensor
+
+
+class PackedEntry(Value):
+    """Where the bytes of one GGUF tensor are. `shape` is [rows, columns] of its weights."""
+
+    type: str
+    shape: tuple[int, int]
+    file: str
+    tensor: str
+
+
+class PackedIndex(Value):
+    """packed.json: GGUF tensor name -> entry."""
+
+    schema_version: Literal[1] = 1
+    tensors: dict[str, PackedEntry]
+
+
+def write_packed(folder: Path, index: int, codes: Mapping[str, PackedTensor]) -> None:
+    """Write the codes of block `index`, by their Hugging Face weight names; none: no file."""
+    if codes:
+        tensors = {f"{packed.type}:{name}": packed.rows for name, packed in codes.items()}
+        write_shard(folder / FOLDER / f"{index:05d}.safetensors", tensors)
+
+
+def write_packed_index(source: Path, folder: Path) -> None:
+    """Write packed.json for the codes in `folder`, named as the model `source` is in GGUF."""
+    files = sorted((folder / FOLDER).glob("*.safetensors"))
+    if not files:
+        return
+    names = {tensor.source_name: tensor.name for tensor in read_model(source).tensors}
+    entries: dict[str, PackedEntry] = {}
+    for file in files:
+        for key, stored in read_safetensors_header(file).items():
+            kind, _, name = key.partition(":")
+            row = TENSOR_TYPES[kind]
+            rows, row_bytes = stored.shape
+            entries[names[name]] = PackedEntry(
+                type=kind,
+                shape=(rows, row_bytes // row.block_bytes * row.block_elements),
+                file=f"{FOLDER}/{file.name}",
+                tensor=key,
+            )
+    index = PackedIndex(tensors=entries)
+    write_text(folder / INDEX, index.model_dump_json(indent=2) + "\n")
+
+
+def read_packed_index(folder: Path) -> PackedIndex | None:
+    """The codes beside a checkpoint, or None where it has none."""
+    path = folder / INDEX
+    if not path.is_file():
+        return None
+    try:
+        return PackedIndex.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileCorrupt(path, f"it is no index of codes ({error}).") from error
+
+
+def read_packed(folder: Path, entry: PackedEntry) -> Tensor:
+    """The bytes of one tensor, uint8 [rows, row bytes]. Raises ModelIncomplete."""
+    file = folder / entry.file
+    if not file.is_file():
+        raise ModelIncomplete(folder, f"{entry.file} is missing.", "Compress it again.")
+    return read_tensor(read_safetensors_header(file)[entry.tensor])
+
+
+def clear_packed(folder: Path) -> None:
+    """Remove all codes."""
+    (folder / INDEX).unlink(missing_ok=True)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)

@@ -1,0 +1,64 @@
+"""Round to nearest: every weight takes the nearest value of its grid; only the scales are chosen.
+
+With `importance`, input column j's errors count by the mean of x_j^2 over the calibration, as in
+llama.cpp's quantizers; without, all count alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgecomp.compress.blocks import Block, Method
+from edgecomp.compress.grids import Grid, Scales
+from edgecomp.compress.quantized import GridOf, Quantized, group_slices, keep, per_column
+
+
+def round_to_nearest(
+    weight: Tensor, grid: Grid, importance: Tensor | None = None, name: str = "the matrix"
+) -> Quantized:
+    """Quantize weight float32 [rows, columns]; importance [columns]. `name` is for errors."""
+    columns = weight.shape[1]
+    counts = torch.ones(columns, device=weight.device) if importance is None else importance
+    # A column that is never driven still has to come out right on other texts.
+    counts = counts.clamp_min(1e-6 * counts.mean()).clamp_min(torch.finfo(torch.float32).tiny)
+    codes = torch.empty_like(weight, dtype=torch.int16)
+    values = torch.empty_like(weight)
+    kept: list[Scales] = []
+    for group in group_slices(grid, columns, name):
+        x, width = weight[:, group].contiguous(), group.stop - group.start
+        scales = grid.fit(x, counts[None, group])
+        step, offset = per_column(scales.step, width), per_column(scales.offset, width)
+        codes[:, group] = grid.codes.nearest(x, step, offset)
+        values[:, group] = grid.codes.values(codes[:, group], step, offset)
+        kept.append(scales)
+    return Quantized(codes, values, tuple(kept))
+
+
+def rtn(grid_of: GridOf, *, use_importance: bool) -> Method:
+    """The walker's method."""
+
+    def method(block: Block) -> None:
+        means = mean_squares(block) if use_importance else {}
+        for name, linear in block.linears.items():
+            weight_name = block.weight_name(name)
+            grid = grid_of(weight_name)
+            if grid is not None:
+                quantized = round_to_nearest(linear.weight, grid, means.get(name), weight_name)
+                keep(block, name, linear, grid, quantized)
+
+    return method
+
+
+def mean_squares(block: Block) -> dict[str, Tensor]:
+    """The mean of each input column squared, float32 [columns], for each linear."""
+    groups = block.shared_inputs()
+    sums: dict[str, Tensor] = {}
+    tokens = block.hidden.shape[0] * block.hidden.shape[1]
+
+    def add(first: str, inputs: Tensor) -> None:
+        squares = inputs.square().sum(dim=0, dtype=torch.float64)
+        sums[first] = sums.get(first, torch.zeros_like(squares)) + squares
+
+    block.observe({g[0]: lambda x, first=g[0]: add(first, x) for g in groups})  # type: ignore[misc]
+    return {name: (sums[group[0]] / tokens).float() for group in groups for name in group}

@@ -1,0 +1,65 @@
+"""SparseGPT (Frantar and Alistarh 2023, arXiv 2301.00774): prune, and let later columns make up.
+
+Columns are visited in order; sweep.py has the equations of the feedback. The mask is chosen for 128
+columns at a time from the weights as they then are (the paper's "adaptive mask selection", B_s =
+128), or for each M columns under N:M, by the error that pruning would cost: M_i,i^2 wanted_i^2, the
+paper's w^2 / [H^-1]_ii.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from edgecomp.compress.blocks import Block, Method
+from edgecomp.compress.hessian import DAMPING, gather_hessians, upper_factor
+from edgecomp.compress.sparsity import Sparsity, check_columns, lowest
+from edgecomp.compress.sweep import TILE, Sweep
+
+
+def sparsegpt(
+    weight: Tensor,
+    hessian: Tensor,
+    sparsity: Sparsity,
+    *,
+    damping: float = DAMPING,
+    name: str = "the matrix",
+) -> Tensor:
+    """weight float32 [rows, columns] pruned under hessian float32 [columns, columns].
+
+    Raises HessianSingular and CompressionSettingsInvalid, naming `name`.
+    """
+    columns = weight.shape[1]
+    check_columns(sparsity, columns, name)
+    sweep = Sweep(weight, upper_factor(hessian, name, damping))
+    span = sparsity.of or TILE
+    # One matrix product gathers the feedback for many small groups at once.
+    opened = span * max(1, TILE // span)
+    for first in range(0, columns, opened):
+        sweep.open(slice(first, min(first + opened, columns)))
+        for start in range(first, min(first + opened, columns), span):
+            part = slice(start, min(start + span, columns))
+            scores = sweep.free(part).square().T * sweep.importance[part]
+            pruned = lowest(scores, sparsity, "matrix").T
+
+            def choose(
+                column: int, wanted: Tensor, pruned: Tensor = pruned, start: int = start
+            ) -> Tensor:
+                return wanted.masked_fill(pruned[column - start], 0)
+
+            sweep.run(part, choose)
+    return sweep.values.T.contiguous()
+
+
+def sparsegpt_method(sparsity: Sparsity, *, damping: float = DAMPING) -> Method:
+    """The walker's method. Linears that read one tensor share its factorisation only in cost: masks
+    are chosen for each matrix apart."""
+
+    def method(block: Block) -> None:
+        for names, hessian in gather_hessians(block):
+            for name in names:
+                linear = block.linears[name]
+                layer = block.weight_name(name)
+                pruned = sparsegpt(linear.weight, hessian, sparsity, damping=damping, name=layer)
+                linear.weight.copy_(pruned)
+
+    return method

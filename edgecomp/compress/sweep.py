@@ -1,0 +1,79 @@
+"""Second-order error feedback: change a matrix column by column, later columns making up for it.
+
+The step that GPTQ (arXiv 2210.17323, equations 2 and 3) and SparseGPT (arXiv 2301.00774) share. The
+papers subtract (w_i - v_i) U_i,j / U_i,i from every later column j once column i has got its value
+v_i, with U the upper Cholesky factor of H^-1. Here the same numbers are gathered from the left when
+a column's turn comes (Chee et al. 2023, QuIP, arXiv 2307.13304, theorem 6: the two are one
+algorithm): with M = U^-1, upper triangular and M M^T = H, column i's value is chosen for
+
+    wanted_i = w_i + sum_{j<i} (w_j - v_j) M_j,i / M_i,i
+
+and the layer's error is exactly sum_i M_i,i^2 (wanted_i - v_i)^2. So no inverse is needed, updates
+are matrix products, and M_i,i^2 is the true weight of what is done to column i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+TILE = 128
+
+
+class Sweep:
+    """One matrix on its way. Tensors are transposed, [columns, rows]: a column is contiguous."""
+
+    def __init__(self, weight: Tensor, factor: Tensor) -> None:
+        """weight float32 [rows, columns]; factor: M, upper triangular [columns, columns]."""
+        self.weight = weight.T.contiguous()
+        self.values = self.weight.clone()
+        self.importance = factor.diagonal().square()
+        self._error = torch.zeros_like(self.weight)
+        self._feedback = factor / factor.diagonal()
+        self._start = 0
+        self._base = self.weight
+
+    def open(self, columns: slice) -> None:
+        """Gather, in one matrix product, what all columns before these feed back to them."""
+        done = slice(0, columns.start)
+        self._start = columns.start
+        self._base = torch.addmm(
+            self.weight[columns], self._feedback[done, columns].T, self._error[done]
+        )
+
+    def wanted(self, columns: slice) -> Tensor:
+        """What opened columns should be so far, [width, rows]; the first is next in turn."""
+        near = slice(self._start, columns.start)
+        base = self._base[columns.start - self._start : columns.stop - self._start]
+        if columns.start == self._start:
+            return base
+        return torch.addmm(base, self._feedback[near, columns].T, self._error[near])
+
+    def free(self, columns: slice) -> Tensor:
+        """What opened columns, the first of them next in turn, would best be if none of them were
+        constrained, [width, rows]: the papers' weights after all updates so far.
+
+        Unlike in `wanted`, columns among them answer to one another: with F what the columns before
+        feed back, the answers add up to F N^-1 for N = M_j,i / M_i,i among these columns.
+        """
+        fed_back = self.wanted(columns) - self.weight[columns]
+        among = self._feedback[columns, columns]
+        answers: Tensor = torch.linalg.solve_triangular(
+            among.T, fed_back, upper=False, unitriangular=True
+        )
+        return self.weight[columns] + answers
+
+    def run(self, columns: slice, choose: Callable[[int, Tensor], Tensor]) -> None:
+        """Give each of the columns, in order, the value `choose(column, wanted [rows])`."""
+        for start in range(columns.start, columns.stop, TILE):
+            tile = slice(start, min(start + TILE, columns.stop))
+            wanted = self.wanted(tile)
+            for i in range(tile.start, tile.stop):
+                near = slice(tile.start, i)
+                moved = torch.addmv(
+                    wanted[i - tile.start], self._error[near].T, self._feedback[near, i]
+                )
+                self.values[i] = choose(i, moved)
+                self._error[i] = self.weight[i] - self.values[i]

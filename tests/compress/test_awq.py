@@ -1,0 +1,72 @@
+"""AWQ: the model stays the same function, and rounding hurts it less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from edgecomp.compress.awq import ALPHAS, find_folds, search_scale
+from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.grids import integer_grid
+from edgecomp.compress.rtn import round_to_nearest
+
+from .conftest import FAMILIES, Save
+from .test_gptq import hessian_of, loss, weights
+
+LLAMA_LINEARS = {
+    *(f"self_attn.{name}_proj" for name in "qkvo"),
+    *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_folding_leaves_the_function_of_every_family_unchanged(
+    family: str, save_model: Save, tokens: Tensor, tmp_path: Path
+) -> None:
+    folder, model = save_model(family)
+    folded: set[str] = set()
+
+    def fold_any_scale(block: Block) -> None:
+        groups = {group[0]: group for group in block.shared_inputs()}
+        for first, fold in find_folds(block).items():
+            columns = block.linears[first].weight.shape[1]
+            random = torch.Generator().manual_seed(columns)
+            scale = fold.tie(torch.exp(torch.randn(columns, generator=random)))
+            fold.apply(scale)
+            for name in groups[first]:
+                block.linears[name].weight.mul_(scale)
+            folded.update(groups[first])
+
+    walk(folder, tokens, fold_any_scale, destination=tmp_path / "out")
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            written(tokens).logits, model(tokens).logits, rtol=1e-4, atol=1e-5
+        )
+    # GPT-2's GELU stands between its two FFN matrices: nothing can be folded there.
+    assert folded == {
+        "gpt2": {"attn.c_attn", "attn.c_proj", "mlp.c_fc"},
+        "phi3": {"self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"},
+    }.get(family, LLAMA_LINEARS)
+
+
+@pytest.mark.parametrize("kind", ["random", "correlated"])
+def test_the_scale_search_finds_the_best_of_its_candidates(kind: str) -> None:
+    weight, hessian = weights(), hessian_of(kind)
+    grid = integer_grid(3, 64, symmetric=True)
+
+    def loss_of(scale: Tensor) -> float:
+        rounded = round_to_nearest(weight * scale, grid, hessian.diagonal() / scale.square())
+        return loss(weight, rounded.values / scale, hessian)
+
+    candidates = []
+    for alpha in ALPHAS:
+        scale = hessian.diagonal().sqrt() ** alpha
+        candidates.append(loss_of(scale / (scale.max() * scale.min()).sqrt()))
+    found = loss_of(search_scale(weight, hessian, grid, lambda scale: scale))
+    assert found == pytest.approx(min(candidates), rel=1e-4)
+    assert found <= candidates[0]  # alpha = 0 is plain rounding

@@ -1,0 +1,221 @@
+"""The block walker: what flows through it, what it writes, and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from edgecomp.compress import blocks
+from edgecomp.compress.blocks import Block, walk
+from edgecomp.errors import (
+    ActivationsNotFinite,
+    ArchitectureUnsupported,
+    CalibrationUnusable,
+    NotWritable,
+)
+
+from .conftest import FAMILIES, Save
+
+
+def leave(block: Block) -> None:
+    """Change nothing."""
+
+
+def halve(block: Block) -> None:
+    for linear in block.linears.values():
+        linear.weight.mul_(0.5)
+
+
+def folder_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_walked_logits_equal_the_plain_models(
+    family: str, save_model: Save, tokens: torch.Tensor
+) -> None:
+    folder, model = save_model(family)
+    states: list[torch.Tensor] = []
+    walk(folder, tokens, leave, final=states.append)
+    with torch.no_grad():
+        logits = model.get_output_embeddings()(torch.cat(states)).view(*tokens.shape, -1)
+        cap = getattr(model.config, "final_logit_softcapping", None)
+        logits = cap * torch.tanh(logits / cap) if cap else logits
+        torch.testing.assert_close(logits, model(tokens).logits)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_unchanged_walk_writes_an_equal_checkpoint(
+    family: str, save_model: Save, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    folder, model = save_model(family)
+    walk(folder, tokens, leave, destination=tmp_path / "out")
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(written[name], weight), name
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_next_block_sees_the_compressed_blocks_outputs(
+    family: str, save_model: Save, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model(family)
+    states: list[torch.Tensor] = []
+    walk(folder, tokens, halve, destination=tmp_path / "out", final=states.append)
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    with torch.no_grad():
+        expected = written.base_model(tokens).last_hidden_state
+    torch.testing.assert_close(torch.cat(states).view_as(expected), expected)
+
+
+def test_a_bfloat16_source_is_run_with_the_weights_that_are_written(
+    save_model: Save, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    folder, model = save_model("llama")
+    model.bfloat16().save_pretrained(folder)
+
+    def scale(block: Block) -> None:
+        for linear in block.linears.values():
+            linear.weight.mul_(1.2345)  # not a bfloat16 number
+
+    states: list[torch.Tensor] = []
+    walk(folder, tokens, scale, destination=tmp_path / "out", final=states.append)
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.bfloat16).float()
+    with torch.no_grad():
+        expected = written.base_model(tokens).last_hidden_state
+    torch.testing.assert_close(torch.cat(states).view_as(expected), expected)
+    assert json.loads((tmp_path / "out/config.json").read_text())["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("finished", [0, 1, 2, 3])
+def test_a_killed_walk_goes_on_after_the_last_finished_block_with_the_same_bytes(
+    finished: int, save_model: Save, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model("llama")
+    seen: list[int] = []
+
+    def centre(block: Block) -> None:
+        """Depends on the inputs, so that a wrong resumption changes bytes."""
+        means: dict[str, torch.Tensor] = {}
+        block.observe({n: lambda x, n=n: means.__setitem__(n, x.mean()) for n in block.linears})
+        for name, linear in block.linears.items():
+            linear.weight.mul_(1 + means[name])
+        seen.append(block.index)
+
+    def killed(block: Block) -> None:
+        if block.index == finished:
+            raise KeyboardInterrupt
+        centre(block)
+
+    walk(folder, tokens, centre, destination=tmp_path / "whole", job="centre")
+    with pytest.raises(KeyboardInterrupt):
+        if finished == 3:
+            raise KeyboardInterrupt
+        walk(folder, tokens, killed, destination=tmp_path / "resumed", job="centre")
+    seen.clear()
+    walk(folder, tokens, centre, destination=tmp_path / "resumed", job="centre")
+    assert seen == list(range(finished if finished < 3 else 0, 3))
+    assert folder_bytes(tmp_path / "resumed") == folder_bytes(tmp_path / "whole")
+    walk(folder, tokens, centre, destination=tmp_path / "resumed", job="centre")
+    assert seen == list(range(finished if finished < 3 else 0, 3))  # nothing was left to do
+
+
+def test_another_job_in_the_same_folder_starts_anew(
+    save_model: Save, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    folder, model = save_model("llama")
+    walk(folder, tokens, leave, destination=tmp_path / "out", job="leave")
+    walk(folder, tokens, halve, destination=tmp_path / "out", job="halve")
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    name = "model.layers.2.mlp.down_proj.weight"
+    assert torch.equal(written[name], model.state_dict()[name] / 2)
+
+
+def test_a_folder_that_holds_another_model_is_not_overwritten(
+    save_model: Save, tokens: torch.Tensor
+) -> None:
+    folder, _ = save_model("llama")
+    with pytest.raises(NotWritable, match="already holds a model"):
+        walk(folder, tokens, leave, destination=folder)
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_hidden_states_too_large_for_memory_live_in_a_file_and_give_the_same_bytes(
+    save_model: Save, tokens: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = save_model("llama")
+    walk(folder, tokens, halve, destination=tmp_path / "memory")
+    monkeypatch.setattr(blocks, "available_memory_bytes", lambda: 0)
+    walk(folder, tokens, halve, destination=tmp_path / "file")
+    assert folder_bytes(tmp_path / "file") == folder_bytes(tmp_path / "memory")
+
+
+def test_linears_that_read_one_tensor_are_grouped_in_the_order_they_run(
+    save_model: Save, tokens: torch.Tensor
+) -> None:
+    folder, _ = save_model("llama")
+    groups: list[Any] = []
+    walk(folder, tokens, lambda block: groups.append(block.shared_inputs()))
+    assert groups[0] == [
+        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        ("self_attn.o_proj",),
+        ("mlp.gate_proj", "mlp.up_proj"),
+        ("mlp.down_proj",),
+    ]
+
+
+def test_infinite_activations_name_their_layer(save_model: Save, tokens: torch.Tensor) -> None:
+    folder, _ = save_model("llama")
+
+    def break_one(block: Block) -> None:
+        if block.index == 1:
+            block.linears["mlp.up_proj"].weight[3, 5] = float("inf")
+
+    with pytest.raises(ActivationsNotFinite, match=r"model\.layers\.1\.mlp\.up_proj"):
+        walk(folder, tokens, break_one)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [torch.full((2, 8), 97), torch.full((2, 8), -1), torch.zeros(0, 8).long(), torch.zeros(2, 8)],
+)
+def test_unusable_calibration_is_refused(bad: torch.Tensor, save_model: Save) -> None:
+    folder, _ = save_model("llama")
+    with pytest.raises(CalibrationUnusable):
+        walk(folder, bad, leave)
+
+
+def test_a_checkpoint_without_a_needed_tensor_is_refused_by_name(
+    save_model: Save, tokens: torch.Tensor
+) -> None:
+    folder, _ = save_model("llama")
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, file)
+    with pytest.raises(ArchitectureUnsupported, match=r"layers\.1\.mlp\.up_proj"):
+        walk(folder, tokens, leave)
+
+
+def test_a_checkpoint_saved_from_the_bare_decoder_is_walked(
+    save_model: Save, tokens: torch.Tensor
+) -> None:
+    folder, model = save_model("gpt2")
+    states: list[torch.Tensor] = []
+    save_file(
+        {
+            n.removeprefix("transformer."): t
+            for n, t in load_file(folder / "model.safetensors").items()
+        },
+        folder / "model.safetensors",
+    )
+    walk(folder, tokens, leave, final=states.append)
+    with torch.no_grad():
+        expected = model.base_model(tokens).last_hidden_state
+    torch.testing.assert_close(torch.cat(states).view_as(expected), expected)

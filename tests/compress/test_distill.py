@@ -1,0 +1,158 @@
+"""Distillation: the student comes closer to the teacher, resumes exactly, and stops in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from edgecomp.compress import distill as distillation
+from edgecomp.compress.distill import Distillation, check_share, distill, divergence, training_flops
+from edgecomp.compress.distill_targets import cache_targets
+from edgecomp.compress.structured import Sizes, measure_importance, prune
+from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.model import read_model
+
+from .conftest import Save
+
+SETTINGS = Distillation(steps=80, batch_samples=4, learning_rate=3e-3, evaluate_every=10)
+
+
+@pytest.fixture
+def text() -> Tensor:
+    """Token ids int64 [24, 16]: counting with steps, so that there is something to learn."""
+    start = torch.arange(24)[:, None]
+    return 3 + (start * 5 + torch.arange(16) * (1 + start % 3)) % 90
+
+
+def test_with_all_tokens_kept_the_divergence_is_the_full_kl() -> None:
+    random = torch.Generator().manual_seed(0)
+    teacher, student = torch.randn(2, 5, 97, generator=random)
+    log_teacher = teacher.log_softmax(-1)
+    expected = (log_teacher.exp() * (log_teacher - student.log_softmax(-1))).sum(-1)
+    best = log_teacher.topk(97)
+    torch.testing.assert_close(divergence(student, best.indices, best.values), expected)
+
+
+@pytest.mark.parametrize("k", [1, 8, 64])
+def test_with_few_tokens_kept_the_divergence_is_a_lower_bound_that_grows_with_k(k: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    teacher, student = torch.randn(2, 50, 97, generator=random)
+    log_teacher = teacher.log_softmax(-1)
+    full = (log_teacher.exp() * (log_teacher - student.log_softmax(-1))).sum(-1)
+    few, more = log_teacher.topk(k), log_teacher.topk(k + 30)
+    apart = divergence(student, few.indices, few.values)
+    closer = divergence(student, more.indices, more.values)
+    assert (apart >= -1e-6).all() and (apart <= closer + 1e-6).all()
+    assert (closer <= full + 1e-5).all()
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_cached_targets_are_the_teachers_own(
+    family: str, temperature: float, save_model: Save, text: Tensor, tmp_path: Path
+) -> None:
+    folder, model = save_model(family)
+    targets = cache_targets(folder, text, tmp_path / "cache", top_k=8, temperature=temperature)
+    with torch.no_grad():
+        output = model(text[3:5], output_hidden_states=True)
+    best = (output.logits / temperature).log_softmax(-1).topk(8)
+    found = targets.batch(torch.tensor([3, 4]))
+    torch.testing.assert_close(found["log_probabilities"], best.values, rtol=1e-3, atol=1e-3)
+    assert (found["ids"] == best.indices).float().mean() > 0.99  # equal ones may change places
+    torch.testing.assert_close(found["last"], output.hidden_states[-1], rtol=2e-3, atol=2e-3)
+    middle = output.hidden_states[(len(output.hidden_states) - 1) // 2]
+    torch.testing.assert_close(found["middle"], middle, rtol=2e-3, atol=2e-3)
+
+
+def pruned(folder: Path, text: Tensor, out: Path, sizes: Sizes) -> Path:
+    prune(folder, out, measure_importance(folder, text), sizes)
+    return out
+
+
+@pytest.mark.parametrize("sizes", [Sizes(blocks=2), Sizes(blocks=2, channels=48)])
+def test_r42_held_out_divergence_falls_by_more_than_half(
+    sizes: Sizes, save_model: Save, text: Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model("llama")
+    student = pruned(folder, text, tmp_path / "student", sizes)
+    targets = cache_targets(folder, text, tmp_path / "cache", top_k=32)
+    history = distill(student, text, targets, tmp_path / "out", SETTINGS)
+    best = min(history.points, key=lambda point: point.divergence)
+    assert best.divergence < 0.5 * history.points[0].divergence
+    # What was written is the best model that was measured.
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    held_out = torch.arange(22, 24)
+    wanted = targets.batch(held_out)
+    with torch.no_grad():
+        apart = divergence(model(text[held_out]).logits, wanted["ids"], wanted["log_probabilities"])
+    assert float(apart.mean()) == pytest.approx(best.divergence, rel=1e-4)
+
+
+def test_a_killed_distillation_goes_on_and_ends_with_the_same_bytes(
+    save_model: Save, text: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = save_model("llama")
+    student = pruned(folder, text, tmp_path / "student", Sizes(blocks=2))
+    targets = cache_targets(folder, text, tmp_path / "cache", top_k=32)
+    distill(student, text, targets, tmp_path / "whole", SETTINGS)
+
+    def killed(done: float, total: float) -> None:
+        if done == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(student, text, targets, tmp_path / "resumed", SETTINGS, progress=killed)
+    steps: list[float] = []
+    distill(
+        student, text, targets, tmp_path / "resumed", SETTINGS,
+        progress=lambda done, total: steps.append(done),
+    )  # fmt: skip
+    assert steps[0] == 20
+    whole, resumed = (load_file(tmp_path / d / "model.safetensors") for d in ("whole", "resumed"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_training_stops_when_the_held_out_divergence_no_longer_falls(
+    save_model: Save, text: Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model("llama")
+    targets = cache_targets(folder, text, tmp_path / "cache", top_k=32)
+    settings = SETTINGS.model_copy(update={"evaluate_every": 2, "patience": 2})
+    # The student is the teacher: it can only get worse.
+    history = distill(folder, text, targets, tmp_path / "out", settings)
+    assert history.stopped_early
+    assert len(history.points) == 3
+    teacher = load_file(folder / "model.safetensors")
+    written = load_file(tmp_path / "out/model.safetensors")
+    assert all(torch.equal(teacher[name], written[name]) for name in teacher)
+
+
+def test_r41_a_student_must_have_40_to_60_percent_of_the_teachers_parameters(
+    save_model: Save, text: Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model("llama")
+    teacher = read_model(folder)
+    with pytest.raises(CompressionSettingsInvalid, match="40 to 60 %"):
+        check_share(teacher, teacher)
+    student = read_model(pruned(folder, text, tmp_path / "student", Sizes(blocks=1)))
+    check_share(teacher, student)
+    with pytest.raises(CompressionSettingsInvalid, match="one tokenizer"):
+        check_share(teacher, student.model_copy(update={"vocabulary": 5}))
+
+
+def test_the_cost_is_six_operations_a_parameter_and_token(save_model: Save) -> None:
+    folder, _ = save_model("llama")
+    spec = read_model(folder)
+    assert training_flops(spec, SETTINGS, length=16) == 6 * spec.parameters * 80 * 4 * 16
+
+
+def test_too_few_samples_are_refused(save_model: Save, text: Tensor, tmp_path: Path) -> None:
+    folder, _ = save_model("llama")
+    targets = cache_targets(folder, text[:1], tmp_path / "cache", top_k=8)
+    with pytest.raises(CompressionSettingsInvalid, match="too few"):
+        distillation.distill(folder, text[:1], targets, tmp_path / "out", SETTINGS)

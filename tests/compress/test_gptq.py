@@ -1,0 +1,181 @@
+"""GPTQ against a slow, obvious transcription of the paper's algorithm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from edgecomp.compress.blocks import walk
+from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
+from edgecomp.compress.gguf_k_grids import K_GRIDS
+from edgecomp.compress.gptq import gptq, gptq_method
+from edgecomp.compress.grids import Grid, integer_grid
+from edgecomp.compress.hessian import upper_factor
+from edgecomp.compress.packed import read_packed, read_packed_index
+from edgecomp.compress.quantized import pack
+from edgecomp.compress.rtn import round_to_nearest
+from edgecomp.errors import CompressionSettingsInvalid, HessianSingular
+
+from .conftest import Save
+from .test_grids import GGUF_GRIDS, correlated
+
+ROWS, COLUMNS = 24, 128
+
+
+def weights(columns: int = COLUMNS) -> Tensor:
+    return torch.randn(ROWS, columns, generator=torch.Generator().manual_seed(7)) * 0.1
+
+
+def hessian_of(kind: str, columns: int = COLUMNS) -> Tensor:
+    if kind == "random":
+        x = torch.randn(1000, columns, generator=torch.Generator().manual_seed(3))
+    else:
+        x = correlated(1000, columns)
+    return x.T @ x / len(x)
+
+
+def loss(weight: Tensor, values: Tensor, hessian: Tensor) -> float:
+    change = (weight - values).double()
+    return float((change @ hessian.double() * change).sum())
+
+
+def paper_gptq(weight: Tensor, hessian: Tensor, step: Tensor, grid: Grid, damping: float) -> Tensor:
+    """Algorithm 1 of arXiv 2210.17323 without blocks, in float64; step [rows] is given."""
+    w, h = weight.double().clone(), hessian.double().clone()
+    h.diagonal().add_(damping * h.diagonal().mean())
+    u = torch.linalg.cholesky(torch.linalg.inv(h), upper=True)
+    q = torch.zeros_like(w)
+    for i in range(w.shape[1]):
+        code = (w[:, i] / step).round().clamp(grid.codes.low, grid.codes.high)
+        q[:, i] = code * step
+        error = (w[:, i] - q[:, i]) / u[i, i]
+        w[:, i:] -= error[:, None] * u[i, i:][None]
+    return q
+
+
+@pytest.mark.parametrize("kind", ["random", "correlated"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_codes_equal_the_papers_algorithm(kind: str, bits: int) -> None:
+    weight, hessian = weights(), hessian_of(kind)
+    grid = integer_grid(bits, -1, symmetric=True)
+    solved = gptq(weight, hessian, grid)
+    step = solved.scales[0].step[:, 0].double()
+    expected = paper_gptq(weight, hessian, step, grid, 0.01)
+    same = (solved.values.double() - expected).abs() < 1e-6
+    # A value within rounding of a tie may fall either way and move those after it.
+    assert same.float().mean() > 0.995
+    assert loss(weight, solved.values, hessian) == pytest.approx(
+        loss(weight, expected.float(), hessian), rel=5e-3
+    )
+
+
+@pytest.mark.parametrize("kind", ["random", "correlated"])
+def test_order_of_activation_equals_the_paper_on_permuted_columns(kind: str) -> None:
+    weight, hessian = weights(), hessian_of(kind)
+    grid = integer_grid(3, -1, symmetric=True)
+    solved = gptq(weight, hessian, grid, act_order=True)
+    order = hessian.diagonal().argsort(descending=True)
+    step = solved.scales[0].step[:, 0].double()
+    expected = torch.empty_like(weight)
+    expected[:, order] = paper_gptq(
+        weight[:, order], hessian[order][:, order], step, grid, 0.01
+    ).float()
+    assert ((solved.values - expected).abs() < 1e-6).float().mean() > 0.995
+
+
+@pytest.mark.parametrize("kind", GGUF_GRIDS)
+@pytest.mark.parametrize("act_order", [False, True])
+def test_error_feedback_beats_rounding_on_every_gguf_type_and_packs_losslessly(
+    kind: str, act_order: bool
+) -> None:
+    weight, hessian = weights(256), hessian_of("correlated", 256)
+    grid = GGUF_GRIDS[kind]
+    rounded = round_to_nearest(weight, grid, hessian.diagonal())
+    solved = gptq(weight, hessian, grid, act_order=act_order)
+    assert loss(weight, solved.values, hessian) < 0.8 * loss(weight, rounded.values, hessian)
+    packed = pack(grid, solved)
+    assert packed is not None
+    found = gguf.dequantize(packed.rows.numpy(), gguf.GGMLQuantizationType[kind])
+    assert torch.equal(torch.from_numpy(found), solved.values)
+
+
+@pytest.mark.parametrize("group", [32, 64, 100, -1])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_error_feedback_beats_rounding_with_any_group(group: int, symmetric: bool) -> None:
+    weight, hessian = weights(), hessian_of("correlated")
+    grid = integer_grid(4, group, symmetric)
+    rounded = round_to_nearest(weight, grid, hessian.diagonal())
+    solved = gptq(weight, hessian, grid)
+    assert loss(weight, solved.values, hessian) < 0.8 * loss(weight, rounded.values, hessian)
+
+
+def test_the_loss_is_the_sum_of_weighted_rounding_errors() -> None:
+    """What sweep.py says of M: tr(D H D^T) = |D M|^2 with M upper triangular."""
+    hessian = hessian_of("correlated")
+    factor = upper_factor(hessian, "layer", damping=1e-6)
+    assert torch.equal(factor, factor.triu())
+    torch.testing.assert_close(factor @ factor.T, hessian, rtol=1e-4, atol=1e-5)
+
+
+def test_a_column_that_is_never_driven_is_kept_and_rounded_by_itself() -> None:
+    weight, hessian = weights(), hessian_of("correlated")
+    hessian[5] = 0
+    hessian[:, 5] = 0
+    grid = integer_grid(8, -1, symmetric=True)
+    solved = gptq(weight, hessian, grid)
+    step = solved.scales[0].step[:, 0]
+    nearest = (weight[:, 5] / step).round().clamp(-128, 127) * step
+    assert torch.equal(solved.values[:, 5], nearest)
+
+
+def test_a_singular_hessian_is_damped_until_it_can_be_solved() -> None:
+    few = correlated(3, COLUMNS)  # rank 3
+    solved = gptq(weights(), few.T @ few / 3, integer_grid(4, 64, True), damping=1e-12)
+    assert torch.isfinite(solved.values).all()
+
+
+@pytest.mark.parametrize("fault", [0.0, float("nan"), float("inf")])
+def test_unusable_statistics_name_the_layer(fault: float) -> None:
+    with pytest.raises(HessianSingular, match=r"model\.layers\.3\.up"):
+        gptq(
+            weights(),
+            torch.full((COLUMNS, COLUMNS), fault),
+            integer_grid(4, 64, True),
+            name="model.layers.3.up",
+        )
+
+
+def test_columns_that_do_not_divide_are_refused_by_name() -> None:
+    with pytest.raises(CompressionSettingsInvalid, match=r"layer\.1 has 96 columns"):
+        gptq(weights(96), hessian_of("random", 96), K_GRIDS["Q4_K"], name="layer.1")
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3", "gpt2"])
+def test_the_sidecar_holds_the_bytes_of_the_checkpoints_weights(
+    family: str, save_model: Save, tokens: Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model(family)
+    out = tmp_path / "out"
+
+    def grid_of(name: str) -> Grid:
+        return SIMPLE_GRIDS["Q5_1" if "down" in name else "Q4_0"]
+
+    walk(folder, tokens, gptq_method(grid_of), destination=out, dtype=torch.float32)
+    written = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    index = read_packed_index(out)
+    assert index is not None
+    assert "blk.0.attn_output.weight" in index.tensors
+    for entry in index.tensors.values():
+        packed = read_packed(out, entry)
+        found = torch.from_numpy(
+            gguf.dequantize(packed.numpy(), gguf.GGMLQuantizationType[entry.type])
+        )
+        weight = written[entry.tensor.partition(":")[2]]
+        assert found.shape == entry.shape
+        assert torch.equal(found, weight.T if family == "gpt2" else weight)
+        assert entry.type == ("Q5_1" if "down" in entry.tensor else "Q4_0")
