@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml requirements.lock | $(BIN)/python
 	ls $(WHEELS)/llama_cpp_python-*.whl >/dev/null 2>&1 || \
 		$(BIN)/pip wheel --quiet --no-deps --wheel-dir $(WHEELS) '$(LLAMA)'
 	$(BIN)/pip install --quiet --constraint requirements.lock --find-links $(WHEELS) \
-		--editable '.[demo,dev]'
+		--editable '.[demo,dev,harness]'
 	$(BIN)/pip check
 	touch $@
 

@@ -1,7 +1,7 @@
 """Bring the README's generated parts up to date: the table of commands and the captured summary.
 
-`make readme` runs it after `make demo`. With --check it changes nothing and fails where the table of
-commands is stale, which a test uses.
+`make readme` runs it after `make demo`. With --check it changes nothing and fails where the table
+of commands is stale, which a test uses.
 """
 
 from __future__ import annotations

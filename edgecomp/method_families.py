@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecomp.constraints import Constraints
-from edgecomp.tasks import Task
 from edgecomp.device import DeviceProfile
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate, Family
 from edgecomp.quantity import format_duration, format_size
+from edgecomp.tasks import Task
 
 REQUIRED_BENCHMARKS: dict[Task, tuple[str, ...]] = {
     "general": ("mmlu", "gsm8k", "ifeval"),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Task = Literal[
-    "general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety"
-]
+Task = Literal["general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety"]
 TASKS: tuple[Task, ...] = (
     "general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety",
 )  # fmt: skip

@@ -10,7 +10,6 @@ import pytest
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import demo_model_path
 
-
 pytest_plugins = ["tiny_models"]
 
 

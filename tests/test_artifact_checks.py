@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edgecomp.exporters.gguf import expected_float_size_bytes, export
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -21,6 +20,7 @@ from edgecomp.artifact_checks import (
     check_types,
     tensor_types,
 )
+from edgecomp.exporters.gguf import expected_float_size_bytes, export
 from edgecomp.gguf_header import read_gguf_header
 from edgecomp.greedy_check import check_greedy
 from edgecomp.model import read_model

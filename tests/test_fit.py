@@ -103,7 +103,7 @@ def test_the_report_stands_predictions_beside_measurements(
 def test_a_second_identical_run_takes_everything_from_the_cache_and_says_so(
     source: Path, first: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    bundle, cache, done = first
+    bundle, cache, _ = first
     again = run(source, tmp_path / "again", cache)
     stages = [line for line in again.stderr.splitlines() if ": done, " in line]
     assert stages and all(line.endswith("from the cache") for line in stages)
@@ -165,7 +165,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
     source: Path, first: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     """Ten kills, each at a random moment of what is still to do; then the run is let through."""
-    bundle, cache, _ = first
+    bundle = first[0]
     moments = random.Random(7)
     for _ in range(10):
         process = subprocess.Popen(

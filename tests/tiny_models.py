@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgecomp.exporters import pretokenizers
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -19,6 +18,7 @@ from tokenizers import (
     trainers,
 )
 
+from edgecomp.exporters import pretokenizers
 from edgecomp.tokenizer_corpus import corpus
 
 QWEN2 = pretokenizers.PreTokenizer("qwen2", (pretokenizers.QWEN2,))

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_eval.api.instance import Instance  # type: ignore
-from lm_eval.api.model import LM  # type: ignore
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 
 from edgecomp.chat_template import ChatTemplate
 from edgecomp.errors import RuntimeRefused

@@ -13,14 +13,14 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from edgecomp.exporters.gguf import expected_float_size_bytes, export
-from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from edgecomp.errors import ArchitectureUnsupported, ExportRefused
+from edgecomp.exporters.gguf import expected_float_size_bytes, export
+from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
 from edgecomp.exporting import find_exporter
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf_header import read_gguf_header

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgecomp.exporters import pretokenizers
-from edgecomp.exporters.gguf import export
-from edgecomp.exporters.sentencepiece_model import Piece, read_pieces
 from tokenizers import Tokenizer, processors
 
 from edgecomp.artifact_checks import CheckResult, check_token_ids
 from edgecomp.errors import ExportRefused, FileCorrupt, ModelIncomplete
+from edgecomp.exporters import pretokenizers
+from edgecomp.exporters.gguf import export
+from edgecomp.exporters.sentencepiece_model import Piece, read_pieces
 from edgecomp.gguf_header import read_gguf_header
 from edgecomp.model import read_model
 from edgecomp.runtimes.protocol import find_runtime

@@ -10,14 +10,14 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from edgecomp.exporters import gguf as gguf_exporter
-from edgecomp.exporters import safetensors_writer
-from edgecomp.exporters.huggingface import expected_float_size_bytes, export
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from edgecomp.architectures import ARCHITECTURES, Architecture
 from edgecomp.artifact_checks import check_token_ids
 from edgecomp.errors import ArchitectureUnsupported, ExportRefused, NotWritable
+from edgecomp.exporters import gguf as gguf_exporter
+from edgecomp.exporters import safetensors_writer
+from edgecomp.exporters.huggingface import expected_float_size_bytes, export
 from edgecomp.float_conversion import raw_pieces
 from edgecomp.gguf_header import read_gguf_header
 from edgecomp.model import read_model
