@@ -14,12 +14,13 @@ from rich.table import Table
 
 from edgecomp.detect import calibrate_here, detect_device
 from edgecomp.exporting import find_exporter
+from edgecomp.format_facts import tensor_types_of
+from edgecomp.layered_weights import layered_weights
 from edgecomp.measure.latency import summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.memory import estimate_memory
 from edgecomp.model import read_model
 from edgecomp.placement import Placement
-from edgecomp.planner import tensor_types_of
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import estimate_speed
@@ -55,6 +56,7 @@ def main() -> None:
                 base, file, format_name, threads=device.cpu.cores, overrides={}, importance=None
             )
             types = tensor_types_of(model, format_name, importance=False)
+            weights = layered_weights(model, types)
             for context in CONTEXTS:
                 settings = RunSettings(context=context, threads=device.cpu.cores)
                 depth = context - DECODE_TOKENS - 1
@@ -63,9 +65,11 @@ def main() -> None:
                     repeats=REPEATS,
                 )  # fmt: skip
                 measured = summarise_measurement(raw, settings, runtime.name, state)
-                memory = estimate_memory(model, types, settings, calibration.worker_bytes)
+                memory = estimate_memory(
+                    model, weights.stored_bytes, settings, calibration.worker_bytes
+                )
                 speed = estimate_speed(
-                    model, types, device, Placement(), depth=depth, prompt_tokens=depth
+                    model, weights, device, Placement(), depth=depth, prompt_tokens=depth
                 )
                 row = measured.depths[0]
                 pairs = {

@@ -18,11 +18,12 @@ from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, Warned
+from edgecomp.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.measure.latency import compare_with_plan
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run
 from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import make_plan, planned_file_bytes, tensor_types_of
+from edgecomp.planner import make_plan
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
 from edgecomp.report import ModelFacts, Report
 from edgecomp.value import Value

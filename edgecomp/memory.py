@@ -119,13 +119,13 @@ def runtime_bytes(model: ModelSpec, worker_bytes: int = WORKER_BYTES) -> int:
 
 def estimate_memory(
     model: ModelSpec,
-    types: Mapping[str, str],
+    stored_bytes: int,
     settings: RunSettings,
     worker_bytes: int | None = None,
 ) -> MemoryEstimate:
-    """Peak memory of a model whose tensors have `types`, run with `settings`."""
+    """Peak memory of a model whose weights take `stored_bytes`, run with `settings`."""
     return MemoryEstimate(
-        weights_bytes=weights_bytes(model, types),
+        weights_bytes=stored_bytes,
         kv_cache_bytes=kv_cache_bytes(model, settings),
         compute_bytes=compute_bytes(model, settings),
         output_bytes=output_bytes(model, settings),

@@ -86,16 +86,20 @@ def distillation_seconds(model: ModelSpec, device: DeviceProfile) -> float:
     return operations / (0.4 * peak)
 
 
-def notices(model: ModelSpec, device: DeviceProfile) -> tuple[str, ...]:
+def notices(
+    model: ModelSpec, device: DeviceProfile, ranked: Sequence[Candidate]
+) -> tuple[str, ...]:
     """What the reader of the plan should know before believing it (R111-R116)."""
     texts = []
     half = 2 * model.parameters
     pool = device.pools[0]
-    if half > pool.usable_bytes:
+    beside = min((row.memory.total_bytes - row.memory.weights_bytes for row in ranked), default=0)
+    room = pool.usable_bytes - beside
+    if half > room > 0:
         texts.append(
-            f"At 16 bits the weights take {format_size(half)} and {pool.name} has "
-            f"{format_size(pool.size)}: they must become at least {half / pool.size:.1f} x "
-            "smaller, or part of them must stay outside it."
+            f"At 16 bits the weights take {format_size(half)}, and {pool.name} has room for "
+            f"{format_size(room)} beside the cache and the runtime: they must become at least "
+            f"{half / room:.1f} x smaller, or part of them must stay outside it."
         )
     if model.quantization:
         texts.append(

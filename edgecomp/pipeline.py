@@ -30,12 +30,12 @@ from edgecomp.evaluate.evaluate import evaluate
 from edgecomp.evaluate.items import Item, ItemResult
 from edgecomp.events import Listener, Progress, Warned
 from edgecomp.exporting import FloatType, default_float_type, find_exporter
+from edgecomp.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats import PRESETS
 from edgecomp.gguf_mix import fallbacks
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.planner import SOURCE, tensor_types_of
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp

@@ -1,8 +1,8 @@
-"""Which memory each tensor of a model lives in, as llama.cpp places whole layers."""
+"""Which memory each part of a model lives in, as llama.cpp places whole layers."""
 
 from __future__ import annotations
 
-from edgecomp.model import ModelSpec, TensorSpec
+from edgecomp.layered_weights import LayeredWeights, Shares
 from edgecomp.value import Value
 
 
@@ -16,31 +16,16 @@ class Placement(Value):
     """llama.cpp's `-ngl`: layers on the card from the last on, the output head counted as one."""
 
 
-def is_active(tensor: TensorSpec, model: ModelSpec) -> bool:
-    """True where a token reads the whole tensor; an embedding that is not the head is looked up."""
-    return tensor.group != "embedding" or (
-        model.tied_embeddings and tensor.name == "token_embd.weight"
-    )
+def on_gpu(weights: LayeredWeights, gpu_layers: int) -> tuple[Shares, ...]:
+    """What llama.cpp puts on the card: the head first of all, then layers from the last on."""
+    if gpu_layers <= 0:
+        return ()
+    first = len(weights.layers) - min(gpu_layers - 1, len(weights.layers))
+    return (weights.head, *weights.layers[first:])
 
 
-def active_share(tensor: TensorSpec, model: ModelSpec) -> float:
-    """Share of the tensor that one token reads: experts are read in part."""
-    if not is_active(tensor, model):
-        return 0.0
-    if tensor.group == "experts" and "_exps" in tensor.name and model.experts:
-        return model.experts_used / model.experts
-    return 1.0
-
-
-def layer_of(tensor: TensorSpec) -> int | None:
-    """The decoder layer a GGUF tensor belongs to; None for embeddings and the head."""
-    parts = tensor.name.split(".")
-    return int(parts[1]) if parts[0] == "blk" and parts[1].isdigit() else None
-
-
-def on_gpu(tensor: TensorSpec, model: ModelSpec, placement: Placement) -> bool:
-    """Whether llama.cpp puts the tensor on the GPU: the last layers, and the head first of all."""
-    layer = layer_of(tensor)
-    if layer is None:
-        return placement.gpu_layers > 0 and is_active(tensor, model)
-    return layer >= model.layers - max(placement.gpu_layers - 1, 0)
+def on_cpu(weights: LayeredWeights, gpu_layers: int) -> tuple[Shares, ...]:
+    """What is left to the CPU's arithmetic; looked-up embeddings cost no arithmetic."""
+    if gpu_layers <= 0:
+        return (weights.head, *weights.layers)
+    return weights.layers[: len(weights.layers) - min(gpu_layers - 1, len(weights.layers))]

@@ -6,23 +6,19 @@ Nothing here reads weights, imports torch or takes more than a fraction of a sec
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
-from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
-from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, expected_divergence, risk
-from edgecomp.exporting import find_gguf_exporter
-from edgecomp.formats import PRESETS, TENSOR_TYPES, Preset
-from edgecomp.gguf_mix import fallbacks, mixed_types
-from edgecomp.gguf_size import gguf_file_bytes
+from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
+from edgecomp.format_facts import FormatFacts, format_facts
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
 from edgecomp.memory import estimate_memory
 from edgecomp.method_families import method_families, notices, required_benchmarks
 from edgecomp.model import ModelSpec
 from edgecomp.offload import placements, pool_bytes
+from edgecomp.placement import Placement
 from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
 from edgecomp.quantity import format_size
 from edgecomp.runtimes.settings import RunSettings
@@ -34,27 +30,26 @@ TIGHT_SHARE = 0.9
 
 PROMPT_TOKENS = 512
 RUNTIME = "llama.cpp"
-GUESSED_HEADER_BYTES_PER_TOKEN = 40
-"""A token's text, type and score, and its merge rule."""
-
-SOURCE = "source"
-UNWEIGHTED = (SOURCE, "F32", "F16", "BF16", "Q8_0")
-"""Formats whose rounding no importance matrix could improve."""
+GUESSED_SPEEDS = "Speeds are guesses: run `edgecomp devices calibrate` for measured ones."
 
 
 def make_plan(
     model: ModelSpec,
     device: DeviceProfile,
     constraints: Constraints,
-    data_items: int | None = None,
+    facts: Sequence[FormatFacts] | None = None,
 ) -> Plan:
-    """Plan `model` for `device`. `data_items`: questions the evaluation will ask, if known."""
-    candidates = _without_dominated(list(_candidates(model, device, constraints)))
+    """Plan `model` for `device`.
+
+    `facts`: those of the model's formats, where many plans of one model are made.
+    """
+    facts = format_facts(model) if facts is None else facts
+    candidates = _without_dominated(list(_candidates(model, device, constraints, facts)))
     ranked = sorted(candidates, key=lambda row: _rank(row, constraints))
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     job: JobCost | None = None
     if chosen:
-        job = estimate_job(model, chosen, data_items)
+        job = estimate_job(model, chosen)
     return Plan(
         model=model.name,
         architecture=model.architecture,
@@ -67,26 +62,10 @@ def make_plan(
         families=method_families(model, device, constraints, ranked),
         task_risk=TASK_RISK[constraints.task],
         required_benchmarks=required_benchmarks(constraints.task),
-        notices=notices(model, device),
+        notices=notices(model, device, ranked),
         job=job,
         nearest=None if chosen else _nearest(ranked, constraints, device),
     )
-
-
-def tensor_types_of(
-    model: ModelSpec,
-    format_name: str,
-    importance: bool = True,
-    overrides: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """The type of every tensor of `model` in a format; `source` keeps each as it is.
-
-    `overrides` maps tensor names to types.
-    """
-    if format_name == SOURCE:
-        return {tensor.name: tensor.dtype for tensor in model.tensors}
-    patterns = {f"^{re.escape(name)}$": kind for name, kind in (overrides or {}).items()}
-    return mixed_types(model, PRESETS[format_name], importance, patterns)
 
 
 def contexts(model: ModelSpec, constraints: Constraints) -> tuple[int, ...]:
@@ -97,114 +76,61 @@ def contexts(model: ModelSpec, constraints: Constraints) -> tuple[int, ...]:
     return tuple(size for size in DEFAULT_CONTEXTS if size <= longest) or (longest,)
 
 
-def _formats(model: ModelSpec) -> Iterator[tuple[str, str | None]]:
-    """Each format with the reason why it makes no sense for this model, or None."""
-    if model.source == "gguf":
-        yield SOURCE, None
-    seen: dict[tuple[str, ...], str] = {}
-    for preset in PRESETS.values():
-        yield preset.name, _senseless(model, preset, seen)
-
-
-def _senseless(model: ModelSpec, preset: Preset, seen: dict[tuple[str, ...], str]) -> str | None:
-    if preset.base in ("TQ1_0", "TQ2_0"):
-        return "Ternary formats need a model that was trained for three-valued weights."
-    if preset.name == "MXFP4_MOE" and not model.experts:
-        return "MXFP4_MOE compresses experts, and this model has none."
-    if preset.name == "F32" and model.bits_per_weight < 32:
-        return "F32 doubles the size of 16-bit weights and adds nothing."
-    types = tuple(mixed_types(model, preset, importance=True).values())
-    if types in seen:
-        return f"Every tensor gets the same type as in {seen[types]}: its columns fall back there."
-    seen[types] = preset.name
-    return None
-
-
 def _candidates(
-    model: ModelSpec, device: DeviceProfile, constraints: Constraints
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: Sequence[FormatFacts],
 ) -> Iterator[Candidate]:
-    header_bytes = _header_bytes(model)
-    for name, senseless in _formats(model):
-        types = tensor_types_of(model, name, importance=name not in UNWEIGHTED)
-        file_bytes = _file_bytes(model, types, header_bytes)
-        if name == SOURCE:
-            file_bytes = model.file_bytes
+    for row in facts:
         for context in contexts(model, constraints):
-            yield from _placed(
-                model, device, constraints, name, types, file_bytes, context, senseless
-            )
-
-
-def planned_file_bytes(model: ModelSpec, format_name: str, types: Mapping[str, str]) -> int:
-    """Size of the file of a format whose tensors have `types`."""
-    if format_name == SOURCE:
-        return model.file_bytes
-    return _file_bytes(model, types, _header_bytes(model))
-
-
-def _file_bytes(model: ModelSpec, types: Mapping[str, str], header_bytes: int) -> int:
-    tensors = [(tensor.elements, types[tensor.name]) for tensor in model.tensors]
-    return gguf_file_bytes(header_bytes, tensors)
-
-
-def _header_bytes(model: ModelSpec) -> int:
-    """Of the GGUF file: exact where it can be written; else guessed from the vocabulary."""
-    try:
-        return find_gguf_exporter().expected_header_size_bytes(model)
-    except (ArchitectureUnsupported, ExportRefused, ModelIncomplete):
-        return GUESSED_HEADER_BYTES_PER_TOKEN * model.vocabulary
+            yield from _placed(model, device, constraints, row, context)
 
 
 def _placed(
     model: ModelSpec,
     device: DeviceProfile,
     constraints: Constraints,
-    name: str,
-    types: dict[str, str],
-    file_bytes: int,
+    facts: FormatFacts,
     context: int,
-    senseless: str | None,
 ) -> Iterator[Candidate]:
     settings = RunSettings(context=context, threads=device.cpu.cores)
-    calibration = device.calibration
-    memory = estimate_memory(
-        model, types, settings, calibration.worker_bytes if calibration else None
-    )
-    divergence = expected_divergence(model, types)
-    for placement in placements(model, types, settings, memory, device):
-        pools = pool_bytes(model, types, settings, memory, device, placement)
+    worker_bytes = device.calibration.worker_bytes if device.calibration else None
+    memory = estimate_memory(model, facts.weights.stored_bytes, settings, worker_bytes)
+    depth = min(PROMPT_TOKENS, max(context // 2, 1))
+    guess = () if device.calibration or device.name != "auto" else (GUESSED_SPEEDS,)
+    for placement in placements(facts.weights, memory, device):
+        pools = pool_bytes(facts.weights, memory, device, placement, tied=model.tied_embeddings)
         speed = estimate_speed(
-            model,
-            types,
-            device,
-            placement,
-            depth=min(PROMPT_TOKENS, context // 2),
-            prompt_tokens=min(PROMPT_TOKENS, context // 2),
+            model, facts.weights, device, placement, depth=depth, prompt_tokens=depth
         )
         candidate = Candidate(
-            format=name,
+            format=facts.name,
             context=context,
             placement=placement,
             settings=settings.model_copy(update={"gpu_layers": placement.gpu_layers}),
-            file_bytes=file_bytes,
-            bits_per_weight=8
-            * sum(TENSOR_TYPES[types[t.name]].size_bytes(t.elements) for t in model.tensors)
-            / max(model.parameters, 1),
+            file_bytes=facts.file_bytes,
+            bits_per_weight=facts.bits_per_weight,
             memory=memory,
             pool_bytes=pools,
             speed=speed,
-            expected_divergence_nats=divergence,
-            risk=risk(divergence, constraints.task),
+            expected_divergence_nats=facts.expected_divergence_nats,
+            risk=risk(facts.expected_divergence_nats, constraints.task),
             fits=_fit(pools, memory.total_bytes, device, constraints),
             rejections=(),
-            notes=_notes(model, name, types, device),
+            notes=(*facts.notes, *guess),
         )
-        missing = without_kernels({*types.values()} - {"F32"}, device, RUNTIME, placement)
-        if missing and senseless is None:
-            where = placement.gpu or device.cpu.name
-            senseless = f"{RUNTIME} has no kernels for {', '.join(sorted(missing))} on {where}."
+        senseless = facts.senseless or _without_kernels(facts, device, placement)
         reasons = _rejections(model, device, constraints, candidate, senseless)
         yield candidate.model_copy(update={"rejections": reasons})
+
+
+def _without_kernels(facts: FormatFacts, device: DeviceProfile, placement: Placement) -> str | None:
+    missing = without_kernels({*facts.types.values()} - {"F32"}, device, RUNTIME, placement)
+    if not missing:
+        return None
+    where = placement.gpu or device.cpu.name
+    return f"{RUNTIME} has no kernels for {', '.join(sorted(missing))} on {where}."
 
 
 def _fit(
@@ -282,26 +208,6 @@ def _dominates(other: Candidate, row: Candidate) -> bool:
         for c in (other, row)
     )
     return mine != its and all(a <= b for a, b in zip(mine, its, strict=True))
-
-
-def _notes(
-    model: ModelSpec, name: str, types: dict[str, str], device: DeviceProfile
-) -> tuple[str, ...]:
-    notes = []
-    if name != SOURCE:
-        fallen = fallbacks(model, types, PRESETS[name])
-        if fallen:
-            kinds = ", ".join(sorted(set(fallen.values())))
-            block = TENSOR_TYPES[PRESETS[name].base].block_elements
-            notes.append(
-                f"{len(fallen)} of {len(model.tensors)} tensors have columns that do not divide "
-                f"by {block} and become {kinds}."
-            )
-        if PRESETS[name].needs_importance:
-            notes.append("It is made with an importance matrix, which this format requires.")
-    if device.calibration is None and device.name == "auto":
-        notes.append("Speeds are guesses: run `edgecomp devices calibrate` for measured ones.")
-    return tuple(notes)
 
 
 def _rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:

@@ -12,8 +12,8 @@ from edgecomp.atomic import write_text
 from edgecomp.calibration import CalibrationMix, preset_mix
 from edgecomp.constraints import Constraints
 from edgecomp.errors import RecipeInvalid
+from edgecomp.format_facts import UNWEIGHTED
 from edgecomp.plan import Candidate
-from edgecomp.planner import UNWEIGHTED
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.value import Value
 

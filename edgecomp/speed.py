@@ -8,13 +8,11 @@ processor's peak stands in for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from edgecomp.calibrated import Calibration
 from edgecomp.device import DeviceProfile, Processor
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.layered_weights import LayeredWeights
 from edgecomp.model import ModelSpec
-from edgecomp.placement import Placement, active_share, on_gpu
+from edgecomp.placement import Placement, on_cpu, on_gpu
 from edgecomp.value import Value
 
 GPU_DECODE_SHARE, CPU_DECODE_SHARE = 0.70, 0.60
@@ -44,41 +42,38 @@ class SpeedEstimate(Value):
 
 def estimate_speed(
     model: ModelSpec,
-    types: Mapping[str, str],
+    weights: LayeredWeights,
     device: DeviceProfile,
     placement: Placement,
     *,
     depth: int,
     prompt_tokens: int,
-    flash_attention: bool = True,
 ) -> SpeedEstimate:
     """Predicted speed with `depth` tokens in the context."""
     calibration = device.calibration
     cpu = device.cpu
     gpu = next((p for p in device.gpus if p.name == placement.gpu), None)
     decode = prefill = 0.0
-    for tensor in model.tensors:
-        share = active_share(tensor, model)
-        if not share or len(tensor.shape) < 2:
-            continue
-        kind = types[tensor.name]
-        size = share * TENSOR_TYPES[kind].size_bytes(tensor.elements)
-        products = share * tensor.elements
-        processor = gpu if gpu and on_gpu(tensor, model, placement) else cpu
-        decode += size / _decode_rate(kind, device, processor, calibration)
-        if tensor.group not in ("output", "embedding"):
-            # Only the last position of a prompt goes through the head.
-            prefill += products / _prefill_rate(kind, device, processor, calibration)
-    gpu_layers = min(max(placement.gpu_layers - 1, 0), model.layers) if gpu else 0
-    shares = [(cpu, model.layers - gpu_layers)]
+    gpu_layers = placement.gpu_layers if gpu else 0
+    work = [(cpu, on_cpu(weights, gpu_layers))]
     if gpu:
-        shares.append((gpu, gpu_layers))
-    for processor, layers in shares:
+        work.append((gpu, on_gpu(weights, gpu_layers)))
+    for processor, parts in work:
         fixed, attention_decode, attention_prefill = _layer_costs(
             model, device, processor, calibration, depth, prompt_tokens
         )
-        decode += layers * (fixed + attention_decode)
-        prefill += layers * attention_prefill
+        for part in parts:
+            is_head = part is weights.head
+            for kind, share in part.items():
+                if not share.products:
+                    continue
+                decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
+                # Only the last position of a prompt goes through the head.
+                if not is_head:
+                    prefill += share.products / _prefill_rate(kind, device, processor, calibration)
+            if not is_head:
+                decode += fixed + attention_decode
+                prefill += attention_prefill
     decode += calibration.token_seconds if calibration and gpu is None else 0.0
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,

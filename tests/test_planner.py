@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile, find_device
+from edgecomp.format_facts import SOURCE, format_facts
 from edgecomp.formats import PRESETS
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import SOURCE, make_plan
+from edgecomp.planner import make_plan
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.tasks import TASKS
 
@@ -64,11 +67,13 @@ def test_planned_sizes_are_those_of_llama_cpps_quantizer_to_the_byte(
 
 
 def test_r37_a_more_sensitive_task_gets_a_less_lossy_artifact(
-    tiny_gguf: Path, laptop: DeviceProfile
+    header_only: Callable[[str], Path],
 ) -> None:
     """R4, R36, R37: no single default method."""
-    model = read_model(tiny_gguf)
-    chosen = {task: make_plan(model, laptop, Constraints(task=task)).chosen for task in TASKS}
+    model, card = read_model(header_only("Llama-3.1-8B")), find_device("rtx-4090")
+    facts = format_facts(model)
+    plans = {task: make_plan(model, card, Constraints(task=task), facts) for task in TASKS}
+    chosen = {task: plan.chosen for task, plan in plans.items()}
     losses = {task: c.expected_divergence_nats for task, c in chosen.items() if c}
     assert losses["safety"] < losses["general"] <= losses["knowledge"]
 
@@ -146,3 +151,29 @@ def test_r108_a_format_without_kernels_there_is_not_put_on_a_gpu(demo: ModelSpec
     assert on_gpu and {c.format for c in on_gpu} <= {"Q4_0", "Q8_0", "F16", "F32", "BF16"}
     out = next(c for c in plan.candidates if c.placement.gpu and c.format == "IQ3_XXS")
     assert any("no kernels" in rejection.text for rejection in out.rejections)
+
+
+def test_g1_a_70b_coder_on_one_rtx_4090(header_only: Callable[[str], Path]) -> None:
+    """G1 (R57-R71): the plan's numbers, drops and reasons, for less than 100 ms a token."""
+    constraints = Constraints(task="code", context=4096, min_decode_tokens_per_second=10)
+    model = read_model(header_only("Llama-3.3-70B"))
+    plan = make_plan(model, find_device("rtx-4090"), constraints)
+    assert 140e9 < 2 * model.parameters < 142e9
+    (needed,) = (notice for notice in plan.notices if "At 16 bits" in notice)
+    factor = re.search(r"141.1 GB.* at least ([\d.]+) x smaller", needed)
+    assert factor and float(factor[1]) >= 5.8
+    families = {family.name: family for family in plan.families}
+    assert not families["distillation"].kept and not families["pruning"].kept
+    for name in ("Q4_K_M", "Q4_0"):
+        on_card = [c for c in plan.candidates if c.format == name and c.placement.gpu]
+        assert all(c.placement.gpu_layers < model.layers for c in on_card)
+    (four_bit,) = (c for c in plan.candidates if c.format == "Q4_K_M" and c.placement.gpu)
+    assert four_bit.file_bytes == pytest.approx(42.5e9, rel=0.02)
+    assert 30 < four_bit.placement.gpu_layers < 50
+    assert "speed" in causes(four_bit)
+    assert plan.task_risk == "HIGH"
+    assert {"humaneval", "gsm8k"} <= set(plan.required_benchmarks)
+    whole = [
+        c for c in plan.candidates if c.placement.gpu_layers > model.layers and not c.rejections
+    ]
+    assert whole and all(c.bits_per_weight < 2.7 and c.risk == "HIGH" for c in whole)

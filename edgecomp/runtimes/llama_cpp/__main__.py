@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgecomp.events import Progress
 from edgecomp.measure.process_memory import process_memory
 from edgecomp.runtimes.child import serve
-from edgecomp.runtimes.llama_cpp import divergence, generate, meter, quantize
+from edgecomp.runtimes.llama_cpp import divergence, generate, meter, quantize, serving
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.settings import RunSettings
 
@@ -67,6 +67,12 @@ def compare(
 
 def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
     return meter.measure(path, RunSettings.model_validate(settings), progress=progress, **rest)
+
+
+def serve_load(
+    path: str, settings: dict[str, Any], progress: Progress, **rest: Any
+) -> dict[str, Any]:
+    return serving.serve(path, RunSettings.model_validate(settings), progress=progress, **rest)
 
 
 def pace(
@@ -148,6 +154,7 @@ if __name__ == "__main__":
             "score": score,
             "compare": compare,
             "measure": measure,
+            "serve": serve_load,
             "pace": pace,
             "idle_memory": idle_memory,
             "quantize": quantize_file,

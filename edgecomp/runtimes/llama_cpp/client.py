@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.process_memory import ProcessMemory
+from edgecomp.measure.serving_load import DrawnRequest, RawServing
 from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.protocol import Completion, DivergenceSamples, RawMeasurement, TimedRun
 from edgecomp.runtimes.settings import RunSettings
@@ -166,6 +167,30 @@ class LlamaCpp:
             [TimedRun.model_validate({"tokenize_seconds": 0.0, **run}) for run in runs]
             for runs in answer
         ]
+
+    def serve(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        text: str,
+        requests: Sequence[DrawnRequest],
+        *,
+        seconds: float | None,
+        progress: Progress = ignore_progress,
+    ) -> RawServing:
+        """Serve `requests`, whose prompts are cut from `text`, with continuous batching in a fresh
+        process; for `seconds`, round and round, where they are given."""
+        with Child(WORKER, spin=True) as child:
+            answer = child.call(
+                "serve",
+                progress,
+                path=str(artifact),
+                settings=settings.model_dump(),
+                text=text,
+                requests=[request.model_dump() for request in requests],
+                seconds=seconds,
+            )
+        return RawServing.model_validate(answer)
 
     def measure_idle(self) -> ProcessMemory:
         """The memory of a worker before any model is loaded."""

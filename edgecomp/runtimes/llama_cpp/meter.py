@@ -6,10 +6,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from edgecomp.errors import RuntimeRefused
 from edgecomp.events import Progress
 from edgecomp.measure.process_memory import process_memory
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.settings import RunSettings
+
+CHARACTERS_PER_TOKEN = 8
+"""More than tokenizers need for text in any script."""
 
 
 class _MemoryTimeline:
@@ -47,19 +51,21 @@ def measure(
     load_seconds = time.perf_counter() - began
     with session:
         loaded = timeline.sample()
-        tokens = session.tokenize(text, add_special=True, parse_special=False)
+        # No more of a long text than is needed: its tokens would count as the model's memory.
+        beginning = text[: CHARACTERS_PER_TOKEN * max(depths)]
+        tokens = session.tokenize(beginning, add_special=True, parse_special=False)
         if not tokens:
-            raise ValueError("the text to measure with has no tokens")
+            raise RuntimeRefused("The text to measure with has no tokens.")
         while len(tokens) < max(depths):
             tokens += tokens
         passes = []
         steps = len(depths) * (repeats + 1)
         for row, depth in enumerate(depths):
             runs = []
+            prompt = session.text(tokens[:depth])
             for repeat in range(repeats + 1):
                 began = time.perf_counter()
-                # What a server does with each request; the tokens are cut to the depth asked for.
-                session.tokenize(text, add_special=True, parse_special=False)
+                session.tokenize(prompt, add_special=True, parse_special=False)
                 tokenize_seconds = time.perf_counter() - began
                 run = pace(session, tokens[:depth], decode_tokens)
                 runs.append({"tokenize_seconds": tokenize_seconds, **run})

@@ -1,0 +1,91 @@
+"""The weights of a model in one format, summed by layer and type: all that the predictors read.
+
+A plan compares hundreds of candidates; summing tensors once a format keeps that instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from edgecomp.formats import TENSOR_TYPES
+from edgecomp.model import ModelSpec, TensorSpec
+
+
+@dataclass(frozen=True)
+class Share:
+    """Weights of one type: bytes they take, bytes that one token reads of their matrices, and
+    multiplications that one token makes with them."""
+
+    stored_bytes: int = 0
+    streamed_bytes: float = 0.0
+    products: float = 0.0
+
+    def __add__(self, other: Share) -> Share:
+        return Share(
+            self.stored_bytes + other.stored_bytes,
+            self.streamed_bytes + other.streamed_bytes,
+            self.products + other.products,
+        )
+
+
+Shares = dict[str, Share]
+"""By tensor type."""
+
+
+@dataclass(frozen=True)
+class LayeredWeights:
+    """Sums of each decoder layer, of the output head, and of what is only looked up."""
+
+    layers: tuple[Shares, ...]
+    head: Shares
+    looked_up: Shares
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of everything."""
+        return stored((*self.layers, self.head, self.looked_up))
+
+
+def stored(parts: Iterable[Shares]) -> int:
+    """Bytes that `parts` take together."""
+    return sum(share.stored_bytes for part in parts for share in part.values())
+
+
+def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeights:
+    """Sum the tensors of `model` whose types are `types`, by GGUF name."""
+    layers: list[Shares] = [{} for _ in range(model.layers)]
+    head: Shares = {}
+    looked_up: Shares = {}
+    for tensor in model.tensors:
+        kind = types[tensor.name]
+        layer = layer_of(tensor)
+        if layer is not None:
+            part = layers[layer]
+        else:
+            part = head if _is_head(tensor, model) else looked_up
+        size = TENSOR_TYPES[kind].size_bytes(tensor.elements)
+        read = _read_share(tensor, model) if len(tensor.shape) > 1 and part is not looked_up else 0
+        share = Share(size, read * size, read * tensor.elements)
+        part[kind] = part.get(kind, Share()) + share
+    return LayeredWeights(tuple(layers), head, looked_up)
+
+
+def layer_of(tensor: TensorSpec) -> int | None:
+    """The decoder layer a GGUF tensor belongs to; None for embeddings and the head."""
+    parts = tensor.name.split(".", 2)
+    return int(parts[1]) if parts[0] == "blk" and parts[1].isdigit() else None
+
+
+def _is_head(tensor: TensorSpec, model: ModelSpec) -> bool:
+    """The matrix that gives the logits: a tied embedding serves as it."""
+    if tensor.group == "embedding":
+        return model.tied_embeddings and tensor.name == "token_embd.weight"
+    return True
+
+
+def _read_share(tensor: TensorSpec, model: ModelSpec) -> float:
+    """Share of a matrix that one token reads: of experts, those that are used."""
+    if "_exps" in tensor.name and model.experts:
+        return model.experts_used / model.experts
+    return 1.0
