@@ -1,0 +1,54 @@
+"""Launchers start the artifact with exactly the planned settings."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+from edgecomp.chat_template import ChatTemplate
+from edgecomp.launchers import llama_server_arguments, llama_server_script, ollama_modelfile
+from edgecomp.runtimes.settings import RunSettings
+
+SETTINGS = RunSettings(context=4096, threads=6, kv_type="Q8_0", gpu_layers=20, sequences=2)
+
+
+def test_the_server_gets_every_setting() -> None:
+    arguments = llama_server_arguments("a model.gguf", SETTINGS)
+    pairs = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    assert pairs["--model"] == "a model.gguf"
+    assert pairs["--ctx-size"] == "4096" and pairs["--threads"] == "6"
+    assert pairs["--n-gpu-layers"] == "20" and pairs["--parallel"] == "2"
+    assert pairs["--cache-type-k"] == pairs["--cache-type-v"] == "q8_0"
+    assert arguments[-1] == "--no-mmap"
+
+
+def test_the_script_is_valid_shell_and_hands_arguments_on(tmp_path: Path) -> None:
+    """Run with a server that prints what it was given."""
+    script = tmp_path / "serve.sh"
+    script.write_text(llama_server_script("it's a model.gguf", SETTINGS))
+    server = tmp_path / "llama-server"
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    server.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(script), "--verbose"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )
+    given = done.stdout.splitlines()
+    assert given[:2] == ["--model", "it's a model.gguf"] and given[-1] == "--verbose"
+    assert "127.0.0.1" in given
+    assert shlex.split(" ".join(shlex.quote(a) for a in given)) == given
+
+
+def test_the_modelfile_is_ollamas() -> None:
+    text = ollama_modelfile("m.gguf", SETTINGS, ChatTemplate(source=None, eos="</s>"))
+    assert text == (
+        "FROM ./m.gguf\n"
+        "PARAMETER num_ctx 4096\n"
+        "PARAMETER num_thread 6\n"
+        "PARAMETER num_gpu 20\n"
+        'PARAMETER stop "</s>"\n'
+    )

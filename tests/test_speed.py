@@ -1,0 +1,105 @@
+"""The laws that predicted speeds obey; `make bench` holds them against measured ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgecomp.calibrated import Calibration, KernelRate
+from edgecomp.device import DeviceProfile, find_device
+from edgecomp.format_facts import tensor_types_of
+from edgecomp.layered_weights import LayeredWeights, layered_weights
+from edgecomp.model import ModelSpec, read_model
+from edgecomp.placement import Placement
+from edgecomp.speed import SpeedEstimate, estimate_speed
+
+
+@pytest.fixture(scope="module")
+def model(header_only: Callable[[str], Path]) -> ModelSpec:
+    return read_model(header_only("Llama-3.1-8B"))
+
+
+def weights_of(model: ModelSpec, name: str) -> LayeredWeights:
+    return layered_weights(model, tensor_types_of(model, name))
+
+
+def speed(
+    model: ModelSpec, name: str, device: DeviceProfile, gpu_layers: int = 0, depth: int = 512
+) -> SpeedEstimate:
+    placement = Placement(gpu=device.gpus[0].name if gpu_layers else None, gpu_layers=gpu_layers)
+    return estimate_speed(
+        model, weights_of(model, name), device, placement, depth=depth, prompt_tokens=512
+    )
+
+
+def test_decoding_is_bound_by_the_bytes_that_are_streamed(model: ModelSpec) -> None:
+    card = find_device("rtx-4090")
+    eight, four = (speed(model, name, card, 33) for name in ("Q8_0", "Q4_K_M"))
+    bandwidth = card.pools[0].bandwidth
+    streamed = weights_of(model, "Q8_0").stored_bytes - 128256 * 4096 * 34 / 32
+    assert eight.decode_tokens_per_second < bandwidth / streamed
+    assert 1.4 < four.decode_tokens_per_second / eight.decode_tokens_per_second < 2.0
+
+
+def test_more_layers_on_the_card_are_never_slower(model: ModelSpec) -> None:
+    card = find_device("rtx-4090")
+    speeds = [speed(model, "Q4_K_M", card, layers).decode_tokens_per_second for layers in range(34)]
+    assert speeds == sorted(speeds)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 100_000), st.integers(1, 20_000))
+def test_a_deeper_context_is_never_faster(depth: int, more: int) -> None:
+    model, device = DEEP
+    first, second = (
+        estimate_speed(
+            model, WEIGHTS, device, Placement(), depth=d, prompt_tokens=64
+        ).decode_tokens_per_second
+        for d in (depth, depth + more)
+    )
+    assert first > second
+
+
+DEEP: tuple[ModelSpec, DeviceProfile]
+WEIGHTS: LayeredWeights
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deep(demo_gguf: Path) -> None:
+    # Hypothesis calls its function many times, which a fixture of function scope would not allow.
+    global DEEP, WEIGHTS
+    DEEP = read_model(demo_gguf), find_device("office-laptop-ddr4")
+    WEIGHTS = layered_weights(DEEP[0], tensor_types_of(DEEP[0], "Q4_0"))
+
+
+def test_a_calibration_replaces_the_guess_and_says_so(model: ModelSpec) -> None:
+    laptop = find_device("office-laptop-ddr4")
+    assert speed(model, "Q4_0", laptop).basis == "formula"
+    rate = KernelRate(decode_bytes_per_second=10e9, prefill_products_per_second=50e9)
+    calibration = Calibration(
+        processor="x", threads=4, runtime="llama.cpp", measured_at="2026-11-24",
+        kernels=dict.fromkeys(("Q4_0", "Q4_1", "Q6_K"), rate), layer_seconds=1e-4,
+        token_seconds=1e-3, decode_attention_per_second=1e10, prefill_attention_per_second=1e10,
+        worker_bytes=1, memory_bytes_per_second=2e10, float_operations_per_second=1e11,
+    )  # fmt: skip
+    calibrated = laptop.model_copy(update={"calibration": calibration})
+    estimate = speed(model, "Q4_0", calibrated, depth=0)
+    weights = weights_of(model, "Q4_0")
+    embedding = sum(share.stored_bytes for share in weights.looked_up.values())
+    matrices = weights.stored_bytes - embedding
+    seconds = matrices / 10e9 + 32 * 1e-4 + 1e-3
+    assert estimate.basis == "calibrated"
+    assert estimate.decode_tokens_per_second == pytest.approx(1 / seconds, rel=0.01)
+
+
+def test_experts_that_are_not_used_are_not_streamed(header_only: Callable[[str], Path]) -> None:
+    """Qwen3-30B-A3B reads about 3 of its 30 billion weights a token."""
+    mixture = read_model(header_only("Qwen3-30B-A3B"))
+    weights = weights_of(mixture, "Q4_K_M")
+    read = sum(s.products for part in (*weights.layers, weights.head) for s in part.values())
+    assert 2.5e9 < read < 3.6e9
+    assert 30e9 < mixture.parameters < 31e9
