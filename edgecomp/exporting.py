@@ -55,8 +55,22 @@ class Exporter(Protocol):
         """The size of the files that hold the weights, to the byte, without reading a weight."""
 
 
-class GgufExporter(Exporter, Protocol):
+class GgufExporter(Protocol):
     """The exporter of GGUF, whose files' sizes are planned before any is written."""
+
+    def export(
+        self,
+        model: ModelSpec,
+        destination: Path,
+        float_type: FloatType | None = None,
+        progress: Progress = ignore_progress,
+        vocabulary: Path | None = None,
+    ) -> ExportRecord:
+        """As `Exporter.export`; `vocabulary` is a GGUF file to take the tokenizer from."""
+
+    def insert_codes(self, file: Path, checkpoint: Path) -> tuple[str, ...]:
+        """Put the codes that a method chose into a quantized file of the same model; the names of
+        the tensors that hold them now."""
 
     def expected_header_size_bytes(
         self, model: ModelSpec, float_type: FloatType | None = None

@@ -29,14 +29,19 @@ from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.evaluate import evaluate
 from edgecomp.evaluate.items import Item, ItemResult
 from edgecomp.events import Listener, Progress, Warned
-from edgecomp.exporting import FloatType, default_float_type, find_exporter
+from edgecomp.exporting import (
+    FloatType,
+    default_float_type,
+    find_exporter,
+    find_gguf_exporter,
+)
 from edgecomp.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats import PRESETS
 from edgecomp.gguf_mix import fallbacks
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.recipe import Recipe
+from edgecomp.recipe import PruneStage, Recipe
 from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.settings import RunSettings
@@ -44,6 +49,9 @@ from edgecomp.stage_cache import file_digest, run_stage
 from edgecomp.value import Value
 
 TORCH_WORKER = "edgecomp.compress"
+UNROUNDED = ("source", "F32", "F16", "BF16")
+"""Formats in which there is nothing to round."""
+
 DIVERGENCE_OUTPUTS = 64
 """Rows of logits compared at a time: a few megabytes of a large vocabulary."""
 
@@ -161,9 +169,10 @@ class Run:
             self.listen(Warned(text=warning))
         return made
 
-    def importance(self, calibration: StoredCalibration) -> StoredFile:
-        """The importance matrix, computed block by block in a worker."""
-        checkpoint = self.checkpoint
+    def importance(
+        self, calibration: StoredCalibration, checkpoint: Path, done: list[Any]
+    ) -> StoredFile:
+        """The importance matrix of a checkpoint, computed block by block in a worker."""
 
         def work(folder: Path, progress: Progress) -> StoredFile:
             path = folder / "importance.gguf"
@@ -179,35 +188,134 @@ class Run:
                 )
             return StoredFile(path=path, sha256=file_digest(path))
 
-        inputs = {"tokens": calibration.record.tokens_sha256, "threads": self.threads}
+        inputs = {
+            "tokens": calibration.record.tokens_sha256,
+            "threads": self.threads,
+            "stages": done,
+        }
         made: StoredFile = self.stage(
             "importance", "Measuring importance", StoredFile, inputs, work
         )
         return made
 
-    def quantized(self, base: StoredFile, importance: StoredFile | None) -> StoredFile:
-        """The artifact's file, by llama.cpp's quantizer."""
+    def pruned(self, calibration: StoredCalibration) -> tuple[Path, list[Any]]:
+        """The checkpoint after the recipe's stages, and what they were, for the keys of others."""
+        checkpoint = self.checkpoint
+        done: list[Any] = []
+        for stage in self.recipe.stages:
+            done = [*done, stage.model_dump(), calibration.record.tokens_sha256]
+
+            def work(
+                folder: Path,
+                progress: Progress,
+                stage: PruneStage = stage,
+                source: Path = checkpoint,
+            ) -> StoredFile:
+                path = folder / "checkpoint"
+                self._compress(
+                    "prune", progress, source, calibration, path,
+                    method=stage.method, sparsity=stage.sparsity,
+                )  # fmt: skip
+                return StoredFile(path=path, sha256=tree_digest(path))
+
+            title = f"Pruning {stage.sparsity} by {stage.method}"
+            made = self.stage("pruning", title, StoredFile, {"stages": done}, work)
+            checkpoint = made.path
+        return checkpoint, done
+
+    def pruned_export(self, base: StoredFile, checkpoint: Path, done: list[Any]) -> StoredFile:
+        """A pruned checkpoint as a float GGUF with the base's tokenizer."""
+        float_type = default_float_type(self.model)
+
+        def work(folder: Path, progress: Progress) -> StoredFile:
+            path = folder / f"pruned-{float_type}.gguf"
+            find_gguf_exporter().export(
+                read_model(checkpoint), path, float_type, progress, vocabulary=base.path
+            )
+            return StoredFile(path=path, sha256=file_digest(path))
+
+        title = "Writing the pruned float model"
+        inputs = {"type": float_type, "base": base.sha256, "stages": done}
+        made: StoredFile = self.stage("pruned-export", title, StoredFile, inputs, work)
+        return made
+
+    def codes(
+        self,
+        checkpoint: Path,
+        calibration: StoredCalibration,
+        types: dict[str, str],
+        done: list[Any],
+    ) -> StoredFile:
+        """The checkpoint with the codes that the recipe's rounding chose for its blocks."""
+        rounding = self.recipe.rounding
+
+        def work(folder: Path, progress: Progress) -> StoredFile:
+            path = folder / "checkpoint"
+            self._compress(
+                "round", progress, checkpoint, calibration, path, rounding=rounding, types=types
+            )
+            return StoredFile(path=path, sha256=tree_digest(path))
+
+        inputs = {
+            "tokens": calibration.record.tokens_sha256,
+            "rounding": rounding,
+            "types": types,
+            "stages": done,
+            "threads": self.threads,
+        }
+        made: StoredFile = self.stage(
+            "rounding", f"Rounding by {rounding.upper()}", StoredFile, inputs, work
+        )
+        return made
+
+    def _compress(
+        self,
+        request: str,
+        progress: Progress,
+        checkpoint: Path,
+        calibration: StoredCalibration,
+        destination: Path,
+        **settings: Any,
+    ) -> None:
+        with Child(TORCH_WORKER) as child:
+            child.call(
+                request,
+                progress,
+                checkpoint=str(checkpoint),
+                tokens=str(calibration.tokens.path),
+                destination=str(destination),
+                threads=self.threads,
+                **settings,
+            )
+
+    def quantized(
+        self, source: StoredFile, importance: StoredFile | None, codes: StoredFile | None
+    ) -> StoredFile:
+        """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in."""
         recipe = self.recipe
 
         def work(folder: Path, progress: Progress) -> StoredFile:
             path = folder / f"model-{recipe.format}.gguf"
             partial = path.with_suffix(".partial")
             self.runtime.quantize(
-                base.path,
+                source.path,
                 partial,
                 recipe.format,
                 threads=self.threads,
                 overrides=recipe.tensor_types,
                 importance=importance.path if importance else None,
             )
+            if codes:
+                find_gguf_exporter().insert_codes(partial, codes.path)
             partial.replace(path)
             return StoredFile(path=path, sha256=file_digest(path))
 
         inputs = {
-            "base": base.sha256,
+            "base": source.sha256,
             "format": recipe.format,
             "overrides": recipe.tensor_types,
             "importance": importance.sha256 if importance else None,
+            "codes": codes.sha256 if codes else None,
         }
         made: StoredFile = self.stage(
             "compression", f"Quantizing to {recipe.format}", StoredFile, inputs, work
@@ -266,16 +374,15 @@ class Run:
         base = self.float_export()
         checks = self.check_base(base).results
         _require(checks, base.path)
-        calibration = importance = None
+        calibration = None
         if self.recipe.format == SOURCE:
             file = StoredFile(path=self.model.path, sha256=self.source_digest)
             spec = self.model
         else:
-            if self.recipe.importance:
-                calibration = self.calibration(base)
-                importance = self.importance(calibration)
-            file = self.quantized(base, importance)
             spec = read_model(base.path)
+            if self.recipe.importance or self.recipe.stages or self._solves:
+                calibration = self.calibration(base)
+            file = self._made(base, spec, calibration)
         checks += self.check_artifact(file, planned_bytes, spec).results
         _require(checks, file.path)
         types = tensor_types(file.path)
@@ -290,6 +397,27 @@ class Run:
             calibration=calibration.record if calibration else None,
             base=base,
         )
+
+    @property
+    def _solves(self) -> bool:
+        return self.recipe.rounding != "llama.cpp" and self.recipe.format not in UNROUNDED
+
+    def _made(
+        self, base: StoredFile, spec: ModelSpec, calibration: StoredCalibration | None
+    ) -> StoredFile:
+        recipe, source, codes = self.recipe, base, None
+        done: list[Any] = []
+        checkpoint = self.checkpoint
+        if recipe.stages and calibration:
+            checkpoint, done = self.pruned(calibration)
+            source = self.pruned_export(base, checkpoint, done)
+        importance = None
+        if recipe.importance and calibration:
+            importance = self.importance(calibration, checkpoint, done)
+        if self._solves and calibration:
+            types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
+            codes = self.codes(checkpoint, calibration, types, done)
+        return self.quantized(source, importance, codes)
 
     def divergence(self, artifact: Artifact, text: str) -> DivergenceSummary:
         """How far the artifact's predictions are from the base's on `text`."""
@@ -426,6 +554,15 @@ def source_digest(model: ModelSpec) -> str:
 
     files = sorted(p for p in model.path.iterdir() if p.is_file() and not p.name.startswith("."))
     listed = "\n".join(f"{file.name} {file_digest(file)}" for file in files)
+    return sha256(listed.encode()).hexdigest()
+
+
+def tree_digest(folder: Path) -> str:
+    """A hash of every file below a folder that a stage made."""
+    from hashlib import sha256
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = "\n".join(f"{file.relative_to(folder)} {file_digest(file)}" for file in files)
     return sha256(listed.encode()).hexdigest()
 
 

@@ -33,6 +33,17 @@ class MeasurementSettings(Value):
     decode_tokens: int = Field(default=48, gt=0)
 
 
+Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
+"""Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
+
+
+class PruneStage(Value):
+    """Weights inside the blocks set to zero: a share (`50%`) or a pattern (`2:4`)."""
+
+    method: Literal["sparsegpt", "wanda", "magnitude"]
+    sparsity: str = "50%"
+
+
 class Recipe(Value):
     """One run, repeatable: same recipe, same inputs, same versions, same bytes."""
 
@@ -47,6 +58,10 @@ class Recipe(Value):
     tensor_types: dict[str, str] = Field(default={})
     """Types of single tensors by GGUF name, over the preset's own."""
 
+    stages: tuple[PruneStage, ...] = ()
+    """What is done to the float weights first, in order."""
+
+    rounding: Rounding = "llama.cpp"
     settings: RunSettings
     importance: bool
     """Whether rounding is weighted by an importance matrix."""

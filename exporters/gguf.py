@@ -62,13 +62,16 @@ def export(
     destination: Path,
     float_type: FloatType | None = None,
     progress: Progress = ignore_progress,
+    vocabulary: Path | None = None,
 ) -> ExportRecord:
     """Write `model` to the file `destination`, whole or not at all.
 
-    Without `float_type` the source's own is kept (F32 and quantized sources give F16). Raises
-    ArchitectureUnsupported, ExportRefused, ModelIncomplete, DiskFull or NotWritable.
+    Without `float_type` the source's own is kept (F32 and quantized sources give F16).
+    `vocabulary`: a GGUF file whose tokenizer and description go over byte for byte, for a
+    checkpoint that was made of it and has no tokenizer files. Raises ArchitectureUnsupported,
+    ExportRefused, ModelIncomplete, DiskFull or NotWritable.
     """
-    plan = _planned(model, float_type)
+    plan = _planned(model, float_type, vocabulary)
     size_bytes = write_gguf(
         destination, plan.fields, plan.tensors, plan.pieces, plan.alignment, progress
     )
@@ -79,6 +82,14 @@ def export(
         tensors={tensor.name: tensor.type for tensor in plan.tensors},
         notes=plan.notes,
     )
+
+
+def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:
+    """Put the codes that a method chose into a quantized file: see gguf_codes."""
+    # Planning finds this module and must not load torch, which reading codes needs.
+    from .gguf_codes import insert_codes as insert
+
+    return insert(file, checkpoint)
 
 
 def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:
@@ -97,14 +108,16 @@ def expected_header_size_bytes(model: ModelSpec, float_type: FloatType | None = 
     return len(header_bytes(plan.fields, plan.tensors, plan.alignment))
 
 
-def _planned(model: ModelSpec, float_type: FloatType | None) -> _Export:
+def _planned(
+    model: ModelSpec, float_type: FloatType | None, vocabulary: Path | None = None
+) -> _Export:
     chosen = float_type or default_float_type(model)
     if model.source == "gguf":
         return _from_gguf(model, chosen)
-    return _from_huggingface(model, chosen)
+    return _from_huggingface(model, chosen, vocabulary)
 
 
-def _from_huggingface(model: ModelSpec, float_type: FloatType) -> _Export:
+def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path | None) -> _Export:
     architecture = BY_GGUF_NAME.get(model.architecture)
     if architecture is None:
         raise ArchitectureUnsupported(model.architecture, "written as GGUF", list(BY_GGUF_NAME))
@@ -112,18 +125,33 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType) -> _Export:
     check_config(model, architecture, config)
     weights = CheckpointTensors(model, architecture, stored_tensors(model.path), config)
     writer = gguf.GGUFWriter(None, architecture.gguf_name)
-    tokenizer = tokenizer_definition(model.path)
-    name = name_in_file(tokenizer, model.name)
-    add_metadata(writer, model, architecture, config, float_type, name)
-    add_tokenizer(writer, model.path, tokenizer, model.vocabulary)
+    if vocabulary is None:
+        tokenizer = tokenizer_definition(model.path)
+        name = name_in_file(tokenizer, model.name)
+        add_metadata(writer, model, architecture, config, float_type, name)
+        add_tokenizer(writer, model.path, tokenizer, model.vocabulary)
+        fields = packed_fields(writer.kv_data[0])
+    else:
+        add_metadata(writer, model, architecture, config, float_type, model.name)
+        fields = packed_fields(writer.kv_data[0]) | _described(vocabulary)
     return _Export(
         float_type,
-        packed_fields(writer.kv_data[0]),
+        fields,
         output_tensors(model.tensors, float_type),
         DEFAULT_ALIGNMENT,
         weights.pieces,
         tuple(notes(model, architecture, config)),
     )
+
+
+def _described(vocabulary: Path) -> dict[str, bytes]:
+    """The entries of a GGUF file that tell of its tokenizer and origin, not of its weights."""
+    return {
+        key: raw
+        for key, raw in copied_fields(read_gguf_header(vocabulary)).items()
+        if key.startswith(("tokenizer.", "general."))
+        and key not in (FILE_TYPE, QUANTIZATION_VERSION)
+    }
 
 
 def _from_gguf(model: ModelSpec, float_type: FloatType) -> _Export:

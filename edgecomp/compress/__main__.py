@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecomp.events import Progress
 from edgecomp.runtimes.child import serve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _loaded(tokens: str, threads: int) -> Tensor:
+    """Token ids int64 [rows, length] from an .npy file."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(threads)
+    return torch.from_numpy(np.load(tokens))
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def importance(
@@ -18,18 +36,87 @@ def importance(
     progress: Progress,
 ) -> None:
     """Write the importance matrix of `checkpoint`; `tokens` is an .npy file [rows, length]."""
-    import numpy as np
-    import torch
-
     from edgecomp.compress.importance import compute_importance
 
-    torch.set_num_threads(threads)
     compute_importance(
         Path(checkpoint),
-        torch.from_numpy(np.load(tokens)),
+        _loaded(tokens, threads),
         Path(destination),
         datasets=datasets,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=_device(),
+        progress=progress,
+    )
+
+
+def round_weights(
+    checkpoint: str,
+    tokens: str,
+    destination: str,
+    rounding: str,
+    types: dict[str, str],
+    threads: int,
+    progress: Progress,
+) -> None:
+    """Choose codes of GGUF types for the matrices inside the blocks of `checkpoint`; `types` goes
+    by GGUF name, and matrices of types without a solver stay as they are."""
+    import torch
+
+    from edgecomp.compress.awq import awq_method
+    from edgecomp.compress.blocks import walk
+    from edgecomp.compress.gguf_types import GGUF_GRIDS, grids_of_types
+    from edgecomp.compress.gptq import gptq_method
+    from edgecomp.compress.rtn import rtn
+
+    solved = {
+        name: kind for name, kind in types.items() if name.startswith("blk.") and kind in GGUF_GRIDS
+    }
+    grid_of = grids_of_types(Path(checkpoint), solved)
+    method = {
+        "rtn": lambda: rtn(grid_of, use_importance=True),
+        "gptq": lambda: gptq_method(grid_of),
+        "awq": lambda: awq_method(grid_of),
+        "awq+gptq": lambda: awq_method(grid_of, solver="gptq"),
+    }[rounding]()
+    walk(
+        Path(checkpoint),
+        _loaded(tokens, threads),
+        method,
+        destination=Path(destination),
+        job=f"{rounding} {sorted(solved.items())}",
+        dtype=torch.float32,
+        device=_device(),
+        progress=progress,
+    )
+
+
+def prune(
+    checkpoint: str,
+    tokens: str,
+    destination: str,
+    method: str,
+    sparsity: str,
+    threads: int,
+    progress: Progress,
+) -> None:
+    """Set a share of the weights inside the blocks to zero."""
+    from edgecomp.compress.blocks import walk
+    from edgecomp.compress.magnitude import magnitude_method
+    from edgecomp.compress.sparsegpt import sparsegpt_method
+    from edgecomp.compress.sparsity import parse_sparsity
+    from edgecomp.compress.wanda import wanda_method
+
+    methods = {
+        "sparsegpt": sparsegpt_method,
+        "wanda": wanda_method,
+        "magnitude": magnitude_method,
+    }
+    walk(
+        Path(checkpoint),
+        _loaded(tokens, threads),
+        methods[method](parse_sparsity(sparsity)),
+        destination=Path(destination),
+        job=f"{method} {sparsity}",
+        device=_device(),
         progress=progress,
     )
 
@@ -56,4 +143,11 @@ def greedy_check(
 
 
 if __name__ == "__main__":
-    serve({"importance": importance, "greedy_check": greedy_check})
+    serve(
+        {
+            "importance": importance,
+            "round": round_weights,
+            "prune": prune,
+            "greedy_check": greedy_check,
+        }
+    )

@@ -1,0 +1,89 @@
+"""Put what a compression method chose into a quantized GGUF file, losslessly.
+
+llama.cpp's quantizer lays the file out and rounds what no method touched, the embeddings above all;
+then the matrices that a method gave codes for take their codes' very bytes, and the vectors of the
+blocks (norms that a method folded scales into, biases) the checkpoint's values.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.architectures import BY_GGUF_NAME, Architecture
+from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
+from edgecomp.errors import ExportRefused
+from edgecomp.gguf_header import GgufHeader, TensorEntry, read_gguf_header
+from edgecomp.gguf_writer import OutputTensor
+from edgecomp.huggingface_model import language_config, read_json, stored_tensors
+from edgecomp.model import ModelSpec, read_model
+
+from .gguf_tensors import CheckpointTensors, interleaved
+
+
+def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:
+    """Overwrite tensors of the GGUF `file` in place with the codes beside `checkpoint`.
+
+    Returns the names of the matrices that now hold a method's codes. Raises ExportRefused where a
+    matrix has another type or shape in the file than its codes have.
+    """
+    model = read_model(checkpoint)
+    architecture = BY_GGUF_NAME[model.architecture]
+    index = read_packed_index(checkpoint)
+    packed = index.tensors if index else {}
+    header = read_gguf_header(file)
+    config = language_config(read_json(checkpoint / "config.json"))
+    weights = CheckpointTensors(model, architecture, stored_tensors(checkpoint), config)
+    with file.open("r+b") as opened:
+        for tensor in header.tensors:
+            if tensor.name in packed:
+                entry = packed[tensor.name]
+                _require_same(tensor, entry, file)
+                codes = read_packed(checkpoint, entry).numpy()
+                parts = [_rows(codes, tensor.name, model, architecture)]
+            elif _is_block_vector(tensor):
+                output = OutputTensor(tensor.name, tensor.shape, tensor.type.name)
+                parts = list(weights.pieces(output))
+            else:
+                continue
+            _write(opened.fileno(), header, tensor, parts)
+        os.fsync(opened.fileno())
+    return tuple(packed)
+
+
+def _is_block_vector(tensor: TensorEntry) -> bool:
+    return tensor.name.startswith("blk.") and len(tensor.shape) == 1 and tensor.type.is_float
+
+
+def _require_same(tensor: TensorEntry, entry: PackedEntry, file: Path) -> None:
+    if (tensor.type.name, tensor.shape) != (entry.type, entry.shape):
+        raise ExportRefused(
+            f"{tensor.name} in {file} is {tensor.type.name} {list(tensor.shape)}, its codes are "
+            f"{entry.type} {list(entry.shape)}. Quantize the file to the types of the codes first."
+        )
+
+
+def _rows(
+    raw: NDArray[np.uint8], name: str, model: ModelSpec, architecture: Architecture
+) -> NDArray[np.uint8]:
+    """Rows of bytes in the order in which the file has rows of weights."""
+    if architecture.interleaved_rope and ".attn_q." in name:
+        return interleaved(raw, model.heads)
+    if architecture.interleaved_rope and ".attn_k." in name:
+        return interleaved(raw, model.kv_heads)
+    return raw
+
+
+def _write(
+    descriptor: int, header: GgufHeader, tensor: TensorEntry, parts: list[NDArray[Any]]
+) -> None:
+    raw = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+    if len(raw) != tensor.size_bytes:
+        raise ExportRefused(
+            f"{tensor.name} takes {tensor.size_bytes:,} bytes in {header.path}, not {len(raw):,}."
+        )
+    os.pwrite(descriptor, raw, header.data_start + tensor.offset)
