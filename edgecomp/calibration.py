@@ -24,6 +24,7 @@ from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.tasks import Task
 from edgecomp.value import Value
+from edgecomp.yaml_file import read_yaml
 
 SourceName = Literal[
     "math", "general_reasoning", "text", "instructions", "multilingual", "code", "knowledge",
@@ -95,6 +96,11 @@ def preset_mix(task: Task, seed: int = 0) -> CalibrationMix:
     return CalibrationMix(samples=MIXES[task], seed=seed)
 
 
+def read_mix(path: Path) -> CalibrationMix:
+    """Read a mix from a YAML file. Raises RecipeInvalid, naming the line and the field."""
+    return read_yaml(path, CalibrationMix, "calibration mix")
+
+
 def check_mix(mix: CalibrationMix, task: Task, override: bool = False) -> tuple[str, ...]:
     """Warnings about a mix for a task (R21, R31, R35).
 
@@ -159,12 +165,13 @@ def make_calibration(
     template: ChatTemplate,
     runtime: Runtime,
     data: Path | None,
+    any_calibration: bool = False,
 ) -> tuple[NDArray[np.int64], CalibrationRecord]:
     """Token ids [rows, row_tokens] by the model's own tokenizer, at most one row a sample.
 
     BOS stands where the deployed model sees it: before each sample, once (R106).
     """
-    warnings = check_mix(mix, task)
+    warnings = check_mix(mix, task, any_calibration)
     texts, origins = calibration_texts(mix, template, data)
     tokens = runtime.tokenize(model_file, texts, add_special=True, parse_special=True)
     rows = pack(tokens, mix.row_tokens)[: mix.total]

@@ -36,6 +36,8 @@ devices = typer.Typer(
     help="Devices: profiles, this machine, its calibration.", no_args_is_help=True
 )
 app.add_typer(devices, name="devices")
+recipes = typer.Typer(help="Recipes: what a run does, as a file.", no_args_is_help=True)
+app.add_typer(recipes, name="recipe")
 
 Model = Annotated[
     str, typer.Argument(help="A Hugging Face folder, a GGUF file, a hub id, or demo.")
@@ -205,6 +207,58 @@ def run(
 
 
 @app.command()
+def compress(
+    model: Model,
+    method: Annotated[
+        str, typer.Option(help="gptq, awq, awq+gptq, rtn, llama.cpp, sparsegpt, wanda, magnitude.")
+    ] = "gptq",
+    format: Annotated[str, typer.Option(help="The GGUF format, such as Q4_K_M.")] = "Q4_K_M",
+    sparsity: Annotated[str, typer.Option(help="For pruning: 50% or 2:4.")] = "50%",
+    task: TaskOption = "general",
+    calibration: Annotated[
+        Path | None, typer.Option(help="A YAML file with a mix (default: the task's own mix).")
+    ] = None,
+    any_calibration: Annotated[
+        bool, typer.Option(help="Go on although the calibration does not match the task.")
+    ] = False,
+    data: Data = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the result.")] = Path(
+        "compressed"
+    ),
+    json: Json = False,
+) -> None:
+    """Compress by one method and check the artifact, without evaluating it."""
+    from edgecomp.calibration import preset_mix, read_mix
+    from edgecomp.compress_job import compress as carry_out
+    from edgecomp.compress_job import compression_recipe
+    from edgecomp.progress import progress_bars
+    from edgecomp.report_tables import compressed
+
+    mix = read_mix(calibration) if calibration else preset_mix(task)
+    recipe = compression_recipe(model, method, format, sparsity, task, mix, any_calibration)
+    with progress_bars() as listen:
+        made = carry_out(recipe, output, data, listen)
+    _show(made, json, compressed)
+
+
+@recipes.command("show")
+def recipe_show(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Print a recipe as JSON, defaults filled in."""
+    from edgecomp.recipe import read_recipe
+
+    print(read_recipe(path).model_dump_json(indent=2))
+
+
+@recipes.command("validate")
+def recipe_validate(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Check a recipe; a fault is named by line and field."""
+    from edgecomp.recipe import read_recipe
+
+    recipe = read_recipe(path)
+    print(f"{path}: valid, {recipe.format} of {recipe.model} by {recipe.rounding}.")
+
+
+@app.command()
 def verify(folder: Annotated[Path, typer.Argument(help="A bundle.")], json: Json = False) -> None:
     """Hash a bundle's files again and load its artifact."""
     from edgecomp.bundle import verify_bundle
@@ -223,6 +277,7 @@ SCHEMAS = {
     "devices": "edgecomp.device:DeviceList",
     "fitted": "edgecomp.fit:Fitted",
     "verification": "edgecomp.bundle:Verification",
+    "compressed": "edgecomp.compress_job:Compressed",
     "recipe": "edgecomp.recipe:Recipe",
     "manifest": "edgecomp.bundle:Manifest",
 }

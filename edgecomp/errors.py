@@ -153,6 +153,10 @@ class DataMissing(EdgecompError):
     """Evaluation or calibration data is not where it should be."""
 
 
+class TaskUnavailable(EdgecompError):
+    """A benchmark cannot be run here: its name, its harness, its data or a score is missing."""
+
+
 class DataMalformed(EdgecompError):
     """A row of a data file has not the shape it must have."""
 

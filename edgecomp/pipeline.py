@@ -148,7 +148,13 @@ class Run:
 
         def work(folder: Path, progress: Progress) -> StoredCalibration:
             rows, record = make_calibration(
-                mix, task, base.path, self.template, self.runtime, self.data
+                mix,
+                task,
+                base.path,
+                self.template,
+                self.runtime,
+                self.data,
+                self.recipe.any_calibration,
             )
             path = folder / "tokens.npy"
             np.save(path, rows)
@@ -160,6 +166,7 @@ class Run:
             "base": base.sha256,
             "mix": mix.model_dump(mode="json"),
             "task": task,
+            "any": self.recipe.any_calibration,
             "data": data_digests(self.data),
         }
         made: StoredCalibration = self.stage(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from edgecomp.atomic import write_text
 from edgecomp.calibration import CalibrationMix, preset_mix
 from edgecomp.constraints import Constraints
-from edgecomp.errors import RecipeInvalid
 from edgecomp.format_facts import UNWEIGHTED
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.value import Value
+from edgecomp.yaml_file import read_yaml, write_yaml
 
 
 class EvaluationSettings(Value):
@@ -67,6 +65,9 @@ class Recipe(Value):
     """Whether rounding is weighted by an importance matrix."""
 
     calibration: CalibrationMix
+    any_calibration: bool = False
+    """Go on although the calibration does not match the task (R30, R35)."""
+
     evaluation: EvaluationSettings = EvaluationSettings()
     measurement: MeasurementSettings = MeasurementSettings()
 
@@ -94,44 +95,9 @@ def recipe_for(
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
     """Write a recipe as YAML."""
-    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_text(path, text)
+    write_yaml(path, recipe)
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises RecipeInvalid, naming the line and the field."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-        return Recipe.model_validate(raw)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeInvalid(f"The recipe {path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise RecipeInvalid(f"The recipe {path}{line} is not valid YAML: {problem}.") from error
-    except ValidationError as error:
-        # A misspelt field is also a missing one; the misspelling is what the reader can see.
-        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        place = [str(part) for part in first["loc"]]
-        number = _line_of(text, place)
-        where = f", line {number}" if number else ""
-        field = ".".join(place) or "the whole"
-        raise RecipeInvalid(
-            f"The recipe {path}{where}: {field} is refused: {first['msg']}."
-        ) from error
-
-
-def _line_of(text: str, place: list[str]) -> int | None:
-    """The line (from 1) of the deepest part of `place` that the file holds."""
-    node: Any = yaml.compose(text)
-    line = None
-    for part in place:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        pair = next((pair for pair in node.value if pair[0].value == part), None)
-        if pair is None:
-            break
-        line, node = pair[0].start_mark.line + 1, pair[1]
-    return line
+    return read_yaml(path, Recipe, "recipe")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from edgecomp.bundle import Verification
+from edgecomp.compress_job import Compressed
 from edgecomp.fit import Fitted
 from edgecomp.quantity import format_size
 from edgecomp.report import Section, capability_section
@@ -70,3 +73,14 @@ def verification(found: Verification) -> RenderableType:
         f"{found.folder}: {found.files} files, {format_size(found.size_bytes)}, all as the "
         "manifest lists them; the artifact loads and writes."
     )
+
+
+def compressed(made: Compressed) -> RenderableType:
+    """What a compression made, and that it passed its checks."""
+    counted = Counter(made.types.values()).most_common()
+    rows = [
+        ("file", f"{made.folder / made.file}, {format_size(made.size_bytes)}"),
+        ("types", ", ".join(f"{count} x {kind}" for kind, count in counted)),
+        *((check.name, check.detail) for check in made.checks),
+    ]
+    return facts(rows)

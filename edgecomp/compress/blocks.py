@@ -33,7 +33,7 @@ from edgecomp.errors import ActivationsNotFinite
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.safetensors_header import read_safetensors_header
 
-TOKENS_PER_BATCH = 4096
+TOKENS_PER_BATCH = 1024
 
 
 @dataclass

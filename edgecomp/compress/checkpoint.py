@@ -29,6 +29,9 @@ DTYPES = {
 }  # fmt: skip
 INDEX = "model.safetensors.index.json"
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".index.json")
+OF_THE_WEIGHTS = ("compression.json", "distillation.json", "packed.json")
+"""Records that are true of the weights beside them only."""
+
 ROWS_PER_READ = 8192
 COPY_BYTES = 1 << 24
 
@@ -121,6 +124,8 @@ def copy_companions(source: Path, destination: Path, dtype: torch.dtype | None) 
     """Copy tokenizer, template, licence and the like unchanged; config.json gets the dtype."""
     for file in sorted(source.iterdir()):
         if not file.is_file() or file.name.startswith(".") or file.name.endswith(WEIGHT_FILES):
+            continue
+        if file.name in OF_THE_WEIGHTS:
             continue
         if file.name != "config.json":
             try:

@@ -97,7 +97,9 @@ def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DA
     """The walker's method. Linears that read one tensor and share a grid are solved as one."""
 
     def method(block: Block) -> None:
-        for names, hessian in gather_hessians(block):
+        hessians = gather_hessians(block)
+        while hessians:
+            names, hessian = hessians.pop(0)
             for grid, members in _by_grid(block, names, grid_of):
                 stacked = torch.cat([block.linears[name].weight for name in members])
                 layer = block.weight_name(members[0])

@@ -47,13 +47,29 @@ def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor
     mean = hessian.diagonal().mean()
     if not torch.isfinite(mean) or mean <= 0:
         raise HessianSingular(name, "its inputs are all zero, NaN or infinite")
+    # Only one copy beside H, changed in place: for a wide layer each is hundreds of megabytes.
+    work, failed = torch.empty_like(hessian), hessian.new_zeros((), dtype=torch.int32)
     while damping <= LARGEST_DAMPING:
+        work.copy_(hessian)
+        work.diagonal().add_(damping * mean)
         # The factor that is upper triangular is found by running Cholesky from the last column.
-        flipped = hessian.flip(0, 1)
-        flipped.diagonal().add_(damping * mean)
-        factor: Tensor
-        factor, failed = torch.linalg.cholesky_ex(flipped)
+        _turn_around(work)
+        torch.linalg.cholesky_ex(work, out=(work, failed))
         if not failed:
-            return factor.flip(0, 1)
+            return _turn_around(work)
         damping *= 10
     raise HessianSingular(name, f"it stays singular with {LARGEST_DAMPING:.0%} damping")
+
+
+def _turn_around(matrix: Tensor) -> Tensor:
+    """Reverse the order of rows and of columns, in place, some rows at a time."""
+    size, step = len(matrix), 256
+    for first in range(0, size // 2, step):
+        head = slice(first, min(first + step, size // 2))
+        tail = slice(size - head.stop, size - head.start)
+        kept = matrix[head].flip(0, 1)
+        matrix[head] = matrix[tail].flip(0, 1)
+        matrix[tail] = kept
+    if size % 2:
+        matrix[size // 2] = matrix[size // 2].flip(0)
+    return matrix

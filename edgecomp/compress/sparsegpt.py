@@ -55,7 +55,9 @@ def sparsegpt_method(sparsity: Sparsity, *, damping: float = DAMPING) -> Method:
     are chosen for each matrix apart."""
 
     def method(block: Block) -> None:
-        for names, hessian in gather_hessians(block):
+        hessians = gather_hessians(block)
+        while hessians:
+            names, hessian = hessians.pop(0)
             for name in names:
                 linear = block.linears[name]
                 layer = block.weight_name(name)

@@ -26,12 +26,12 @@ class Sweep:
     """One matrix on its way. Tensors are transposed, [columns, rows]: a column is contiguous."""
 
     def __init__(self, weight: Tensor, factor: Tensor) -> None:
-        """weight float32 [rows, columns]; factor: M, upper triangular [columns, columns]."""
+        """weight [rows, columns]; factor: M, upper triangular [columns, columns], is used up."""
         self.weight = weight.T.contiguous()
         self.values = self.weight.clone()
         self.importance = factor.diagonal().square()
         self._error = torch.zeros_like(self.weight)
-        self._feedback = factor / factor.diagonal()
+        self._feedback = factor.div_(factor.diagonal().clone())
         self._start = 0
         self._base = self.weight
 

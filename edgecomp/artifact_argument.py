@@ -1,0 +1,41 @@
+"""What the user names as an artifact: a GGUF file, a bundle, or `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecomp.bundle import MANIFEST, read_manifest
+from edgecomp.errors import ModelNotFound
+from edgecomp.gguf_header import read_gguf_header
+from edgecomp.model import demo_model_path
+from edgecomp.recipe import Recipe
+from edgecomp.value import Value
+
+
+class NamedArtifact(Value):
+    """The file, and the recipe it was made by where it lies in a bundle."""
+
+    path: Path
+    recipe: Recipe | None
+
+
+def find_artifact(name: str) -> NamedArtifact:
+    """The artifact called `name`, its header read.
+
+    Raises ModelNotFound, BundleBroken, FileCorrupt or FileTruncated.
+    """
+    path = demo_model_path() if name == "demo" else Path(name).expanduser()
+    recipe = None
+    if path.is_dir() and (path / MANIFEST).is_file():
+        manifest = read_manifest(path)
+        path, recipe = path / manifest.artifact, manifest.recipe
+    if path.is_dir():
+        raise ModelNotFound(
+            name,
+            "It is a folder without an artifact. Give a GGUF file, a bundle or `demo`; "
+            "`edgecomp fit` makes a bundle of a Hugging Face folder.",
+        )
+    if not path.is_file():
+        raise ModelNotFound(name, "Give a GGUF file, a bundle or `demo`.")
+    read_gguf_header(path)
+    return NamedArtifact(path=path, recipe=recipe)

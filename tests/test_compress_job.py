@@ -1,0 +1,120 @@
+"""Methods end to end: what a solver chose is what the GGUF file holds, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgecomp.calibration import CalibrationMix
+from edgecomp.compress_job import Compressed, compress, compression_recipe
+from edgecomp.errors import CalibrationRefused, CompressionSettingsInvalid
+from edgecomp.events import ignore
+from edgecomp.exporting import find_exporter
+from edgecomp.float_conversion import float32_pieces
+from edgecomp.folders import cache_folder
+from edgecomp.gguf_header import read_gguf_header
+from edgecomp.huggingface_model import stored_tensors
+from edgecomp.model import read_model
+
+MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
+
+
+def made(source: Path, folder: Path, method: str, format_name: str = "Q4_0") -> Compressed:
+    recipe = compression_recipe(str(source), method, format_name, "50%", "general", MIX, False)
+    return compress(recipe, folder, None, ignore)
+
+
+def values(path: Path) -> dict[str, np.ndarray]:
+    """The dequantized matrices inside the blocks of a GGUF file."""
+    header = read_gguf_header(path)
+    return {
+        tensor.name: np.concatenate([piece.ravel() for piece in float32_pieces(header, tensor)])
+        for tensor in header.tensors
+        if tensor.name.startswith("blk.") and len(tensor.shape) > 1
+    }
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model: Callable[..., Path]) -> Path:
+    return tiny_model("llama")
+
+
+@pytest.mark.parametrize(
+    ("method", "format_name"),
+    [("gptq", "Q4_0"), ("gptq", "Q8_0"), ("awq+gptq", "Q5_1"), ("rtn", "IQ4_NL")],
+)
+def test_what_llama_cpp_dequantizes_is_what_the_solver_chose(
+    source: Path, tmp_path: Path, method: str, format_name: str
+) -> None:
+    result = made(source, tmp_path / "out", method, format_name)
+    file = result.folder / result.file
+    newest = max(
+        (cache_folder() / "stages").glob("rounding-*/checkpoint"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    chosen = tmp_path / "chosen.gguf"
+    base = next((cache_folder() / "stages").glob("intake-*/base-*.gguf"))
+    find_exporter("gguf").export(read_model(newest), chosen, "F32", vocabulary=base)
+    in_file, by_solver = values(file), values(chosen)
+    assert in_file.keys() == by_solver.keys()
+    for name in in_file:
+        assert np.array_equal(in_file[name], by_solver[name]), name
+
+
+def test_folded_scales_reach_the_norms_of_the_file(source: Path, tmp_path: Path) -> None:
+    """AWQ divides a norm by what it multiplies into the next matrices."""
+    plain, folded = (
+        read_gguf_header(r.folder / r.file)
+        for r in (made(source, tmp_path / m, m) for m in ("gptq", "awq+gptq"))
+    )
+    norms = [
+        np.concatenate([p.ravel() for p in float32_pieces(h, t)])
+        for h in (plain, folded)
+        for t in h.tensors
+        if t.name == "blk.0.attn_norm.weight"
+    ]
+    assert not np.array_equal(norms[0], norms[1])
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "magnitude"])
+def test_half_of_the_weights_are_zero_in_the_shipped_file(
+    source: Path, tmp_path: Path, method: str
+) -> None:
+    result = made(source, tmp_path / "out", method, "F16")
+    for name, weights in values(result.folder / result.file).items():
+        assert np.mean(weights == 0) == pytest.approx(0.5, abs=0.02), name
+
+
+def test_the_embedding_is_never_touched_by_pruning(source: Path, tmp_path: Path) -> None:
+    result = made(source, tmp_path / "out", "wanda", "F16")
+    header = read_gguf_header(result.folder / result.file)
+    (embedding,) = (t for t in header.tensors if t.name == "token_embd.weight")
+    found = np.concatenate([p.ravel() for p in float32_pieces(header, embedding)])
+    stored = stored_tensors(source)["model.embed_tokens.weight"]
+    original = np.memmap(stored.file, np.float32, "r", stored.start, stored.shape)
+    assert np.array_equal(found, original.astype(np.float16).astype(np.float32).ravel())
+
+
+def test_r30_pruning_for_reasoning_without_its_calibration_is_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    """R30, R35: the override is explicit."""
+    mix = CalibrationMix(samples={"text": 128}, row_tokens=64)
+    recipe = compression_recipe(str(source), "wanda", "F16", "50%", "reasoning", mix, False)
+    with pytest.raises(CalibrationRefused, match="matches the task reasoning"):
+        compress(recipe, tmp_path / "out", None, ignore)
+    assert not (tmp_path / "out").exists()
+    forced = recipe.model_copy(update={"any_calibration": True})
+    assert compress(forced, tmp_path / "out", None, ignore).calibration is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "format_name", "said"),
+    [("gtpq", "Q4_0", "no method 'gtpq'"), ("gptq", "Q4_9", "no format 'Q4_9'")],
+)
+def test_an_unknown_method_or_format_is_named(method: str, format_name: str, said: str) -> None:
+    with pytest.raises(CompressionSettingsInvalid, match=said):
+        compression_recipe("demo", method, format_name, "50%", "general", MIX, False)
