@@ -27,7 +27,7 @@ PROCESS_SECONDS = 300
 def command(model: Path, out: Path) -> list[str]:
     return [
         sys.executable, "-m", "edgecomp.cli", "fit", str(model), *ARGUMENTS,
-        "--max-size", "400kB", "-o", str(out),
+        "--max-size", "140kB", "-o", str(out),
     ]  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_the_bundle_holds_the_artifact_its_report_and_its_launchers(
         "Modelfile",
     } < names
     artifact = bundle / manifest.artifact
-    assert artifact.stat().st_size == fitted.report.chosen.file_bytes <= 400_000
+    assert artifact.stat().st_size == fitted.report.chosen.file_bytes <= 140_000
     assert tensor_types(artifact) == fitted.report.artifact.types
     assert all(check.passed for check in fitted.report.artifact.checks)
     assert {check.name for check in fitted.report.artifact.checks} == {
