@@ -9,9 +9,9 @@ float type can tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,13 @@ from edgecomp.artifact_checks import CONTROL, CheckResult
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import FloatType
 from edgecomp.gguf_header import read_gguf_header
+from edgecomp.huggingface_model import stored_tensors
+from edgecomp.model import read_model
 from edgecomp.runtimes.protocol import Completion, Runtime
 from edgecomp.runtimes.settings import RunSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GAP_ERRORS: dict[FloatType, float] = {"F32": 0.005, "F16": 0.02, "BF16": 0.16}
 """Largest error of the gap between two leading logits that each type explains, as a share of the
@@ -44,6 +49,8 @@ PROMPTS = (
     "Dear Sir or Madam,\n\nI am writing to",
 )
 CELLS_STEP = 256
+HEAD_ROWS = 8192
+"""Rows of the output head in memory at a time."""
 
 Logits = NDArray[np.float32]
 
@@ -62,7 +69,7 @@ def check_greedy(
     """Compare greedy continuations of `prompts`, `tokens` long, with those of `checkpoint`.
 
     `checkpoint` is a Hugging Face folder: the source itself, or the float checkpoint made of a
-    GGUF source, whose own kernels round. The whole of it is loaded as float32.
+    GGUF source, whose own kernels round. One block of it is in memory at a time, as float32.
     """
     ids = runtime.tokenize(artifact, prompts, add_special=True, parse_special=True)
     longest = max(len(row) for row in ids) + tokens
@@ -70,12 +77,11 @@ def check_greedy(
         context=-(-longest // CELLS_STEP) * CELLS_STEP, micro_batch=CELLS_STEP, threads=threads
     )
     answers = runtime.complete(artifact, settings, prompts, [tokens] * len(prompts), progress)
-    model = _load(checkpoint)
     control = _control_tokens(artifact)
     undecided: list[float] = []
     compared = 0
-    for prompt, row, answer in zip(prompts, ids, answers, strict=True):
-        for logits, token in _choices(model, row, answer, control):
+    for prompt, choices in zip(prompts, _choices(checkpoint, ids, answers, control), strict=True):
+        for logits, token in choices:
             compared += 1
             margin = float(logits.max() - logits[token])
             if margin == 0.0:
@@ -101,32 +107,57 @@ def check_greedy(
     return CheckResult(name="greedy text", passed=True, detail=detail)
 
 
-def _load(checkpoint: Path) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    # from_pretrained gives the model in evaluation mode.
-    return AutoModelForCausalLM.from_pretrained(
-        checkpoint, dtype=torch.float32, attn_implementation="eager"
-    )
-
-
 def _choices(
-    model: Any, prompt: Sequence[int], answer: Completion, control: Sequence[int]
-) -> list[tuple[Logits, int]]:
-    """The source's logits [vocabulary] at each position the artifact chose at, and its choice.
+    checkpoint: Path,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Completion],
+    control: Sequence[int],
+) -> Iterator[list[tuple[Logits, int]]]:
+    """For each prompt: the source's logits [vocabulary] at each position the artifact chose at, and
+    its choice. Where the artifact ended by itself, its choice was one of the control tokens."""
+    rows = [[*prompt, *answer.tokens] for prompt, answer in zip(prompts, answers, strict=True)]
+    logits = _logits(checkpoint, rows, [len(prompt) - 1 for prompt in prompts])
+    for answer, found in zip(answers, logits, strict=True):
+        chosen = list(answer.tokens)
+        if answer.ended and control:
+            chosen.append(max(control, key=lambda token: float(found[len(chosen)][token])))
+        yield list(zip(found, chosen, strict=False))
 
-    Where the artifact ended by itself, its choice was one of the control tokens.
+
+def _logits(checkpoint: Path, rows: Sequence[Sequence[int]], first: Sequence[int]) -> list[Logits]:
+    """Logits [positions, vocabulary] of each row of token ids from its position `first` on.
+
+    The rows pass through the checkpoint one block at a time, so that a model larger than memory can
+    be checked; later tokens do not reach earlier ones, so short rows are filled up.
     """
     import torch
 
-    with torch.inference_mode():
-        logits = model(torch.tensor([[*prompt, *answer.tokens]])).logits[0].numpy()
-    rows = logits[len(prompt) - 1 :]
-    chosen = list(answer.tokens)
-    if answer.ended and control:
-        chosen.append(max(control, key=lambda token: float(rows[len(chosen)][token])))
-    return list(zip(rows, chosen, strict=False))
+    from edgecomp.compress.blocks import walk
+
+    length = max(len(row) for row in rows)
+    tokens = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows])
+    hidden: list[torch.Tensor] = []
+    walk(checkpoint, tokens, lambda block: None, final=hidden.append)
+    states = torch.cat(hidden).view(len(rows), length, -1)
+    wanted = [state[at : len(row)] for state, at, row in zip(states, first, rows, strict=True)]
+    scores = torch.cat(list(_through_head(checkpoint, torch.cat(wanted))), dim=1)
+    sizes = [len(state) for state in wanted]
+    return [part.numpy() for part in scores.split(sizes)]
+
+
+def _through_head(checkpoint: Path, states: Tensor) -> Iterator[Tensor]:
+    """Logits [positions, some of the vocabulary] of states [positions, width], part by part."""
+    import torch
+
+    from edgecomp.compress.checkpoint import read_rows
+
+    model = read_model(checkpoint)
+    name = "token_embd.weight" if model.tied_embeddings else "output.weight"
+    source = next(tensor.source_name for tensor in model.tensors if tensor.name == name)
+    stored = stored_tensors(checkpoint)[source]
+    for begin in range(0, model.vocabulary, HEAD_ROWS):
+        part = torch.arange(begin, min(begin + HEAD_ROWS, model.vocabulary))
+        yield states @ read_rows(stored, part).float().T
 
 
 def _control_tokens(artifact: Path) -> list[int]:
