@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,9 @@ app.add_typer(recipes, name="recipe")
 Model = Annotated[
     str, typer.Argument(help="A Hugging Face folder, a GGUF file, a hub id, or demo.")
 ]
+Artifact = Annotated[str, typer.Argument(help="A GGUF file, a bundle, or demo.")]
+SuiteName = Literal["quick", "standard", "full"]
+OnlyPerplexity = Literal["perplexity"]
 Device = Annotated[str, typer.Option(help="A profile's name, or auto for this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one versioned JSON object on stdout.")]
 TaskOption = Annotated[Task, typer.Option(help="The capability that counts first.")]
@@ -270,6 +273,113 @@ def verify(folder: Annotated[Path, typer.Argument(help="A bundle.")], json: Json
         raise typer.Exit(USER_ERROR)
 
 
+@app.command()
+def evaluate(
+    artifact: Artifact,
+    base: Annotated[
+        str | None, typer.Option(help="The model it came from, as GGUF: compare and judge.")
+    ] = None,
+    data: Data = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Benchmarks by name, with commas; any lm-eval task.")
+    ] = None,
+    suite: Annotated[SuiteName, typer.Option(help="How much to ask.")] = "quick",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Questions of each benchmark, at most.")
+    ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Run code the model writes, in a sandbox.")
+    ] = False,
+    task: TaskOption = "general",
+    json: Json = False,
+) -> None:
+    """Score an artifact by capability and reliability; with a base, judge what it lost."""
+    from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
+    from edgecomp.progress import progress_bars
+    from edgecomp.result_tables import evaluation_table
+
+    names = tuple(name.strip() for name in (tasks or "").split(",") if name.strip())
+    request = EvaluationRequest(
+        artifact=artifact, base=base, data=data, tasks=names, suite=suite, limit=limit,
+        allow_code=allow_code, task=task,
+    )  # fmt: skip
+    with progress_bars() as listen:
+        found = evaluate_artifact(request, listen)
+    _show(found, json, evaluation_table)
+
+
+@app.command()
+def compare(
+    bundles: Annotated[list[Path], typer.Argument(help="Two bundles or more.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="An HTML page to write as well.")
+    ] = None,
+    only: Annotated[
+        OnlyPerplexity | None, typer.Option(help="Compare perplexity alone, knowing its limits.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Set bundles beside each other: efficiency, capabilities, reliability, divergence."""
+    from edgecomp.compare import compare_bundles
+    from edgecomp.compare_report import write_comparison
+    from edgecomp.result_tables import comparison_table
+
+    found = compare_bundles(bundles, only)
+    if output:
+        write_comparison(found, output)
+    _show(found, json, comparison_table)
+
+
+@app.command()
+def improve(
+    bundle: Annotated[Path, typer.Argument(help="A bundle whose verdict proposes remedies.")],
+    rounds: Annotated[int, typer.Option(min=1, help="New runs, at most.")] = 3,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Carry out the verdict's remedies as new runs, and say what each gave back."""
+    from edgecomp.improve import improve as carry_out
+    from edgecomp.progress import progress_bars
+    from edgecomp.result_tables import improvement_table
+
+    with progress_bars() as listen:
+        found = carry_out(bundle, rounds, data, listen)
+    _show(found, json, improvement_table)
+
+
+@app.command()
+def measure(
+    artifact: Artifact,
+    concurrency: Annotated[
+        str, typer.Option(help="Requests at a time, with commas: one load each.")
+    ] = "1,2,4",
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Poisson arrivals a second (default: a closed loop)."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Keep the highest load up for so long as well.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
+    from edgecomp.measure.serving import measure_artifact
+    from edgecomp.progress import progress_bars
+    from edgecomp.result_tables import serving_table
+
+    levels = _whole_numbers("--concurrency", concurrency)
+    with progress_bars() as listen:
+        found = measure_artifact(artifact, levels, rate, minutes, listen)
+    _show(found, json, serving_table)
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) for part in parts):
+        raise typer.BadParameter(f"{option} takes whole numbers from 1 on, such as 1,2,4")
+    return [int(part) for part in parts]
+
+
 SCHEMAS = {
     "model": "edgecomp.model:ModelSpec",
     "plan": "edgecomp.plan:Plan",
@@ -278,6 +388,10 @@ SCHEMAS = {
     "fitted": "edgecomp.fit:Fitted",
     "verification": "edgecomp.bundle:Verification",
     "compressed": "edgecomp.compress_job:Compressed",
+    "evaluation": "edgecomp.evaluation:Evaluation",
+    "comparison": "edgecomp.compare:BundleComparison",
+    "improvement": "edgecomp.improve:Improvement",
+    "serving": "edgecomp.measure.serving:Serving",
     "recipe": "edgecomp.recipe:Recipe",
     "manifest": "edgecomp.bundle:Manifest",
 }

@@ -80,7 +80,8 @@ def check_greedy(
     control = _control_tokens(artifact)
     undecided: list[float] = []
     compared = 0
-    for prompt, choices in zip(prompts, _choices(checkpoint, ids, answers, control), strict=True):
+    every = _choices(checkpoint, ids, answers, control, progress)
+    for prompt, choices in zip(prompts, every, strict=True):
         for logits, token in choices:
             compared += 1
             margin = float(logits.max() - logits[token])
@@ -112,11 +113,12 @@ def _choices(
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Completion],
     control: Sequence[int],
+    progress: Progress,
 ) -> Iterator[list[tuple[Logits, int]]]:
     """For each prompt: the source's logits [vocabulary] at each position the artifact chose at, and
     its choice. Where the artifact ended by itself, its choice was one of the control tokens."""
     rows = [[*prompt, *answer.tokens] for prompt, answer in zip(prompts, answers, strict=True)]
-    logits = _logits(checkpoint, rows, [len(prompt) - 1 for prompt in prompts])
+    logits = _logits(checkpoint, rows, [len(prompt) - 1 for prompt in prompts], progress)
     for answer, found in zip(answers, logits, strict=True):
         chosen = list(answer.tokens)
         if answer.ended and control:
@@ -124,7 +126,9 @@ def _choices(
         yield list(zip(found, chosen, strict=False))
 
 
-def _logits(checkpoint: Path, rows: Sequence[Sequence[int]], first: Sequence[int]) -> list[Logits]:
+def _logits(
+    checkpoint: Path, rows: Sequence[Sequence[int]], first: Sequence[int], progress: Progress
+) -> list[Logits]:
     """Logits [positions, vocabulary] of each row of token ids from its position `first` on.
 
     The rows pass through the checkpoint one block at a time, so that a model larger than memory can
@@ -137,12 +141,12 @@ def _logits(checkpoint: Path, rows: Sequence[Sequence[int]], first: Sequence[int
     length = max(len(row) for row in rows)
     tokens = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows])
     hidden: list[torch.Tensor] = []
-    walk(checkpoint, tokens, lambda block: None, final=hidden.append)
+    walk(checkpoint, tokens, lambda block: None, final=hidden.append, progress=progress)
     states = torch.cat(hidden).view(len(rows), length, -1)
     wanted = [state[at : len(row)] for state, at, row in zip(states, first, rows, strict=True)]
     scores = torch.cat(list(_through_head(checkpoint, torch.cat(wanted))), dim=1)
     sizes = [len(state) for state in wanted]
-    return [part.numpy() for part in scores.split(sizes)]
+    return [part.numpy() for part in torch.split(scores, sizes)]
 
 
 def _through_head(checkpoint: Path, states: Tensor) -> Iterator[Tensor]:

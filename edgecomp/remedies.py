@@ -25,6 +25,9 @@ DENSER_PERCENT = 10.0
 RUINED_SPARSITY_PERCENT = 30.0
 HIGHEST_COMPRESSED_BITS = 6.0
 
+IMPROVE = "edgecomp improve BUNDLE"
+"""Carries out what a recipe can, as new runs."""
+
 OTHER_METHODS = {
     "quantization": "Use AWQ or GPTQ, which shape the rounding by the calibration, at the same "
     "size.",
@@ -78,7 +81,7 @@ def loss_remedies(evidence: Evidence, weak: set[Category]) -> tuple[Remedy, ...]
             f"Reasoning fell by {reasoning.drop_points:.1f} points: keep attention at 8 bits and "
             "the feed-forward weights at 4 (R71)."
         )
-        steps.append(Remedy(kind="mixed precision", text=text))
+        steps.append(Remedy(kind="mixed precision", text=text, command=IMPROVE))
     steps.append(Remedy(kind="other method", text=OTHER_METHODS[evidence.method]))
     return tuple(steps)
 
@@ -96,7 +99,7 @@ def evaluation_remedies(
         steps.append(f"Ask more items of {wanted}.")
     if missing:
         steps.append(f"Examine what is missing: {', '.join(missing)}.")
-    command = "edgecomp fit MODEL --data DIR"
+    command = "edgecomp evaluate BUNDLE --base FILE --data DIR"
     return tuple(Remedy(kind="evaluate more", text=text, command=command) for text in steps)
 
 
@@ -113,7 +116,8 @@ def _recalibrate(evidence: Evidence, weak: set[Category]) -> Remedy:
         f"Evaluate again: {_listed(weak)} should rise, knowledge stay within "
         f"{KNOWLEDGE_MAY_MOVE_POINTS:.0f} points.",
     )
-    return Remedy(kind="recalibrate", text=" ".join(part for part in parts if part))
+    text = " ".join(part for part in parts if part)
+    return Remedy(kind="recalibrate", text=text, command=_improves(evidence))
 
 
 def _listed(weak: set[Category]) -> str:
@@ -166,4 +170,9 @@ def _compress_less(evidence: Evidence, *, ruined: bool) -> Remedy:
         text = "Keep 16 bits: 8 already lose too much."
     else:
         text = "Quantize to 8 bits instead of 4."
-    return Remedy(kind="compress less", text=text)
+    return Remedy(kind="compress less", text=text, command=_improves(evidence))
+
+
+def _improves(evidence: Evidence) -> str | None:
+    """The command for what a recipe can carry out; pruning has none."""
+    return IMPROVE if evidence.method == "quantization" else None

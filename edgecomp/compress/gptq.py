@@ -94,40 +94,25 @@ def _by_activation(
 
 
 def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DAMPING) -> Method:
-    """The walker's method. Linears that read one tensor and share a grid are solved as one."""
+    """The walker's method."""
 
     def method(block: Block) -> None:
         hessians = gather_hessians(block)
         while hessians:
+            # Each goes as soon as its layers are done: a wide one is hundreds of megabytes.
             names, hessian = hessians.pop(0)
-            for grid, members in _by_grid(block, names, grid_of):
-                stacked = torch.cat([block.linears[name].weight for name in members])
-                layer = block.weight_name(members[0])
-                solved = gptq(
-                    stacked, hessian, grid, act_order=act_order, damping=damping, name=layer
-                )
-                first = 0
-                for name in members:
-                    linear = block.linears[name]
-                    rows = slice(first, first + linear.weight.shape[0])
-                    keep(block, name, linear, grid, _rows(solved, rows))
-                    first = rows.stop
+            for name in names:
+                linear, layer = block.linears[name], block.weight_name(name)
+                grid = grid_of(layer)
+                if grid is not None:
+                    solved = gptq(
+                        linear.weight,
+                        hessian,
+                        grid,
+                        act_order=act_order,
+                        damping=damping,
+                        name=layer,
+                    )
+                    keep(block, name, linear, grid, solved)
 
     return method
-
-
-def _by_grid(block: Block, names: tuple[str, ...], grid_of: GridOf) -> list[tuple[Grid, list[str]]]:
-    chosen: dict[str, tuple[Grid, list[str]]] = {}
-    for name in names:
-        grid = grid_of(block.weight_name(name))
-        if grid is not None:
-            chosen.setdefault(grid.name, (grid, []))[1].append(name)
-    return list(chosen.values())
-
-
-def _rows(solved: Quantized, rows: slice) -> Quantized:
-    scales = tuple(
-        Scales(s.step[rows], s.offset[rows], tuple(part[rows] for part in s.stored))
-        for s in solved.scales
-    )
-    return Quantized(solved.codes[rows], solved.values[rows], scales)

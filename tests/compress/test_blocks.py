@@ -219,3 +219,16 @@ def test_a_checkpoint_saved_from_the_bare_decoder_is_walked(
     with torch.no_grad():
         expected = model.base_model(tokens).last_hidden_state
     torch.testing.assert_close(torch.cat(states).view_as(expected), expected)
+
+
+def test_tokenizer_and_template_travel_unchanged_but_records_of_old_weights_do_not(
+    save_model: Save, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model("llama")
+    (folder / "tokenizer.json").write_bytes(b"\x00 any bytes \xff")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "packed.json").write_text("codes of weights that are about to change")
+    walk(folder, tokens, halve, destination=tmp_path / "out")
+    assert (tmp_path / "out/tokenizer.json").read_bytes() == b"\x00 any bytes \xff"
+    assert (tmp_path / "out/chat_template.jinja").read_text() == "{{ messages }}"
+    assert not (tmp_path / "out/packed.json").exists()
