@@ -15,6 +15,7 @@ from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.events import Listener
 from edgecomp.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS
+from edgecomp.making import make_artifact
 from edgecomp.model import read_model
 from edgecomp.pipeline import Run
 from edgecomp.recipe import PruneStage, Recipe, Rounding, write_recipe
@@ -81,7 +82,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     model = read_model(recipe.model, weights=True)
     types = tensor_types_of(model, recipe.format, recipe.importance, recipe.tensor_types)
     run = Run(model, recipe, data, listen)
-    artifact = run.artifact(planned_file_bytes(model, recipe.format, types))
+    artifact = make_artifact(run, planned_file_bytes(model, recipe.format, types))
     file = output / artifact.file.path.name
     with replacing(file) as temporary:
         shutil.copyfile(artifact.file.path, temporary)

@@ -6,7 +6,7 @@ import importlib.metadata
 from pathlib import Path
 from typing import Literal
 
-from edgecomp import __version__
+from edgecomp import __version__, proving
 from edgecomp.bundle import check_destination, write_bundle
 from edgecomp.constraints import Constraints
 from edgecomp.detect import calibrate_here
@@ -19,6 +19,7 @@ from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, Warned
 from edgecomp.format_facts import planned_file_bytes, tensor_types_of
+from edgecomp.making import make_artifact
 from edgecomp.measure.latency import compare_with_plan
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run
@@ -139,20 +140,20 @@ def _carry_out(
 ) -> Report:
     run = Run(spec, recipe, data, listen)
     types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
-    artifact = run.artifact(planned_file_bytes(spec, recipe.format, types))
+    artifact = make_artifact(run, planned_file_bytes(spec, recipe.format, types))
     text = evaluation_text(data)
-    divergence = run.divergence(artifact, text)
-    coherence = run.coherence(artifact, divergence)
+    divergence = proving.divergence(run, artifact, text)
+    coherence = proving.coherence(run, artifact, divergence)
     if not coherence.coherent:
         # R102, R103: no long evaluation of what writes no text.
         marks = ", ".join(f"{found.mark} ({found.evidence})" for found in coherence.findings[:3])
         raise ArtifactRejected(f"{chosen.label} writes garbage: {marks}. {coherence.remedy}")
     items = evaluation_items(data, recipe.evaluation.items)
     comparison = compare_results(
-        run.answers(artifact.base, items, "base").results,
-        run.answers(artifact.file, items, "artifact").results,
+        proving.answers(run, artifact.base, items, "base").results,
+        proving.answers(run, artifact.file, items, "artifact").results,
     )
-    measurement = run.measurement(artifact, text)
+    measurement = proving.measurement(run, artifact, text)
     predictions = compare_with_plan(chosen, measurement)
     verdict = judge(
         Evidence(

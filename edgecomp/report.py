@@ -10,7 +10,7 @@ from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.measure.statistics import Interval, Spread
-from edgecomp.pipeline import Artifact
+from edgecomp.making import Artifact
 from edgecomp.plan import Candidate, JobCost
 from edgecomp.quantity import format_duration, format_size
 from edgecomp.recipe import Recipe
