@@ -154,7 +154,8 @@ def _carry_out(
         proving.answers(run, artifact.file, items, "artifact").results,
     )
     measurement = proving.measurement(run, artifact, text)
-    predictions = compare_with_plan(chosen, measurement)
+    here = _candidate_here(spec, recipe, chosen)
+    predictions = compare_with_plan(here, measurement)
     verdict = judge(
         Evidence(
             comparison=comparison,
@@ -187,8 +188,27 @@ def _carry_out(
         coherence=coherence,
         comparison=comparison,
         verdict=verdict,
-        notices=(*plan.notices, *chosen.notes),
+        notices=(*plan.notices, *chosen.notes, *_elsewhere(recipe, device)),
         versions=versions(),
+    )
+
+
+def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candidate:
+    """What was planned for this machine, on which the artifact is measured: a prediction for
+    another device says nothing about it."""
+    if recipe.device == "auto":
+        return chosen
+    constraints = Constraints(context=recipe.settings.context)
+    rows = make_plan(spec, find_device("auto"), constraints).candidates
+    return next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
+
+
+def _elsewhere(recipe: Recipe, device: DeviceProfile) -> tuple[str, ...]:
+    if recipe.device == "auto":
+        return ()
+    return (
+        f"Speed and memory were measured on this machine, not on {device.title}: what the plan "
+        "says of that device is predicted only.",
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from edgecomp.calibrated import Calibration
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
@@ -19,9 +20,16 @@ from edgecomp.plan import Candidate, JobCost, StageCost
 from edgecomp.quantity import format_size
 
 CALIBRATION_TOKENS = 128 * 256
-DIVERGENCE_TOKENS = 40 * 512
+DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
-DEFAULT_QUESTIONS = 420
+DEFAULT_QUESTIONS = 510
+WRITTEN_SHARE = 0.3
+"""Of the questions, so many are answered in text; the rest choose."""
+
+CHECKED_TOKENS = 8 * 48
+TORCH_SHARE = 0.6
+"""Of the peak of a large matrix product that whole decoder blocks reach."""
+
 DISK_BYTES_PER_SECOND = 300 * 10**6
 QUANTIZE_WEIGHTS_PER_SECOND = 15 * 10**6
 FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
@@ -34,57 +42,10 @@ START_SECONDS = 6.0
 def estimate_job(model: ModelSpec, chosen: Candidate, questions: int | None = None) -> JobCost:
     """The cost of making and proving `chosen` here."""
     calibration = stored_calibration()
-    basis = "calibrated" if calibration else "formula"
-    flops = calibration.float_operations_per_second if calibration else FLOAT_OPERATIONS_PER_SECOND
-    half, single = 2 * model.parameters, 4 * model.parameters
     stages = []
     if chosen.format != "source":
-        block = single // max(model.layers, 1)
-        hidden = 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
-        kind = PRESETS[chosen.format].base
-        rate = (
-            calibration.kernels[kind].quantize_weights_per_second
-            if (calibration and kind in calibration.kernels)
-            else None
-        )
-        stages = [
-            StageCost(
-                stage="intake",
-                seconds=(model.file_bytes + half) / DISK_BYTES_PER_SECOND + 1,
-                peak_memory_bytes=WORKER_BYTES + _largest_tensor_bytes(model),
-                disk_bytes=half,
-                basis="formula",
-            ),
-            StageCost(
-                stage="calibration",
-                seconds=START_SECONDS + 2 * model.parameters * CALIBRATION_TOKENS / (0.6 * flops),
-                peak_memory_bytes=TORCH_BYTES + 2 * block + hidden,
-                disk_bytes=half,
-                basis=basis,
-            ),
-            StageCost(
-                stage="compression",
-                seconds=model.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
-                peak_memory_bytes=WORKER_BYTES + 3 * _largest_tensor_bytes(model),
-                disk_bytes=chosen.file_bytes,
-                basis=basis if rate else "formula",
-            ),
-        ]
-    speed = chosen.speed
-    asked = questions or DEFAULT_QUESTIONS
-    # Base and artifact both read everything; the float base is slower by its bytes.
-    read = 2 * (asked * QUESTION_TOKENS + DIVERGENCE_TOKENS) / speed.prefill_tokens_per_second
-    slower = max(1.0, half / chosen.file_bytes)
-    written = 0.3 * asked * ANSWER_TOKENS * (1 + slower) / speed.decode_tokens_per_second
-    stages.append(
-        StageCost(
-            stage="evaluation",
-            seconds=read + written + 10,
-            peak_memory_bytes=chosen.memory.total_bytes + half,
-            disk_bytes=2 * 10**6,
-            basis=speed.basis,
-        )
-    )
+        stages = _making(model, chosen, calibration)
+    stages.append(_evaluation(model, chosen, questions or DEFAULT_QUESTIONS))
     free_memory = int(psutil.virtual_memory().available)
     folder = _existing(cache_folder())
     free_disk = shutil.disk_usage(folder).free
@@ -104,6 +65,67 @@ def estimate_job(model: ModelSpec, chosen: Candidate, questions: int | None = No
         free_memory_bytes=free_memory,
         free_disk_bytes=free_disk,
         refusals=tuple(refusals),
+    )
+
+
+def _making(
+    model: ModelSpec, chosen: Candidate, calibration: Calibration | None
+) -> list[StageCost]:
+    """Intake, its check, calibration and compression: torch sees one block at a time."""
+    basis = "calibrated" if calibration else "formula"
+    flops = TORCH_SHARE * (
+        calibration.float_operations_per_second if calibration else FLOAT_OPERATIONS_PER_SECOND
+    )
+    half, block = 2 * model.parameters, 4 * model.parameters // max(model.layers, 1)
+    hidden = 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
+    kind = PRESETS[chosen.format].base
+    measured = calibration.kernels.get(kind) if calibration else None
+    rate = measured.quantize_weights_per_second if measured else None
+    largest = _largest_tensor_bytes(model)
+    return [
+        StageCost(
+            stage="intake",
+            seconds=(model.file_bytes + half) / DISK_BYTES_PER_SECOND + 1,
+            peak_memory_bytes=WORKER_BYTES + largest,
+            disk_bytes=2 * half if model.source == "gguf" else half,
+            basis="formula",
+        ),
+        StageCost(
+            stage="check",
+            seconds=START_SECONDS + 2 * model.parameters * CHECKED_TOKENS / flops,
+            peak_memory_bytes=TORCH_BYTES + 2 * block,
+            disk_bytes=0,
+            basis=basis,
+        ),
+        StageCost(
+            stage="calibration",
+            seconds=START_SECONDS + 2 * model.parameters * CALIBRATION_TOKENS / flops,
+            peak_memory_bytes=TORCH_BYTES + 2 * block + hidden,
+            disk_bytes=8 * CALIBRATION_TOKENS,
+            basis=basis,
+        ),
+        StageCost(
+            stage="compression",
+            seconds=model.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
+            peak_memory_bytes=WORKER_BYTES + 3 * largest,
+            disk_bytes=chosen.file_bytes,
+            basis="calibrated" if rate else "formula",
+        ),
+    ]
+
+
+def _evaluation(model: ModelSpec, chosen: Candidate, questions: int) -> StageCost:
+    """Base and artifact both read everything; the float base is slower by its bytes."""
+    speed, half = chosen.speed, 2 * model.parameters
+    read = 2 * (questions * QUESTION_TOKENS + DIVERGENCE_TOKENS) / speed.prefill_tokens_per_second
+    slower = max(1.0, half / chosen.file_bytes)
+    written = WRITTEN_SHARE * questions * ANSWER_TOKENS * (1 + slower)
+    return StageCost(
+        stage="evaluation",
+        seconds=read + written / speed.decode_tokens_per_second + 10,
+        peak_memory_bytes=chosen.memory.total_bytes + half,
+        disk_bytes=2 * 10**6,
+        basis=speed.basis,
     )
 
 

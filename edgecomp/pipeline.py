@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgecomp.chat_template import ChatTemplate, read_chat_template
+from edgecomp.detect import physical_cores
 from edgecomp.events import Listener, Progress
 from edgecomp.model import ModelSpec
 from edgecomp.recipe import Recipe
@@ -40,7 +41,8 @@ class Run:
         self.data = data
         self.listen = listen
         self.runtime = LlamaCpp()
-        self.threads = recipe.settings.threads
+        # The device may have more cores than the machine that makes its artifact.
+        self.threads = min(recipe.settings.threads, physical_cores())
         self.template: ChatTemplate = read_chat_template(model.path)
         self.source_digest = source_digest(model)
 

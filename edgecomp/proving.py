@@ -102,8 +102,9 @@ def answers(run: Run, file: StoredFile, items: tuple[Item, ...], who: str) -> An
 
 
 def measurement(run: Run, artifact: Artifact, text: str) -> Measurement:
-    """Speed and memory of the artifact with the plan's settings, in a fresh process."""
-    settings, wanted = run.recipe.settings, run.recipe.measurement
+    """Speed and memory on this machine with the plan's settings, in a fresh process."""
+    wanted = run.recipe.measurement
+    settings = run.recipe.settings.model_copy(update={"threads": run.threads})
     room = settings.context - wanted.decode_tokens - 1
     depths = sorted({min(depth, room) for depth in (128, 512, room)})
 

@@ -33,6 +33,7 @@ def summary(fitted: Fitted) -> RenderableType:
     """A run on one screen: what came out, what it lost, how fast it is, and the verdict."""
     report = fitted.report
     divergence, measured = report.divergence, report.measurement
+    memory, speed = report.predictions[:2]
     row = measured.at(report.chosen.speed.prompt_tokens)
     decode, prefill = row.decode_tokens_per_second, row.prefill_tokens_per_second
     size = report.artifact.size_bytes
@@ -40,10 +41,10 @@ def summary(fitted: Fitted) -> RenderableType:
         ("artifact", f"{report.chosen.format}, {format_size(size)}, "
          f"{2 * report.model.parameters / size:.2f} x smaller than 16 bits"),
         ("memory", f"{format_size(measured.peak_memory_bytes)} at the peak, "
-         f"{format_size(report.chosen.memory.total_bytes)} predicted"),
+         f"{format_size(memory.predicted)} predicted"),
         ("decode", f"{decode.median:.1f} tok/s at depth {row.depth} (p5 to p95 {decode.p5:.1f} to "
          f"{decode.p95:.1f}, n={decode.count}), "
-         f"{report.chosen.speed.decode_tokens_per_second:.1f} predicted"),
+         f"{speed.predicted:.1f} predicted"),
         ("prefill", f"{prefill.median:.0f} tok/s, first token after "
          f"{row.first_token_seconds.median:.3f} s"),
         ("divergence", f"{divergence.kl_mean:.4f} nats from the base "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,42 @@ def test_an_impossible_constraint_is_refused_before_any_work(tmp_path: Path) -> 
     )
     assert "--max-size 1 MB is too small: the smallest artifact is" in done.stderr
     assert not out.exists()
+
+
+def test_an_unknown_architecture_is_planned_and_refused_only_where_weights_are_rewritten(
+    header_only: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(header_only("SmolLM2-135M"), tmp_path / "strange")
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = ["StrangeForCausalLM"]
+    (folder / "config.json").write_text(json.dumps(config))
+    planned = edgecomp("plan", str(folder), "--device", "office-laptop-ddr4")
+    assert "planned from its headers only" in planned.stdout
+    refused = edgecomp(
+        "fit", str(folder), "--device", "office-laptop-ddr4", "-o", str(tmp_path / "out"), code=2
+    )
+    assert "StrangeForCausalLM" in refused.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_job_that_this_machine_cannot_do_is_refused_before_it_starts(
+    header_only: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """R19, R101: a 70B model's float copy has no room here."""
+    done = edgecomp(
+        "fit", str(header_only("Llama-3.3-70B")), "--device", "rtx-5090", "--context", "2048",
+        "--max-size", "30GB", "-o", str(tmp_path / "out"), code=2,
+    )  # fmt: skip
+    assert "This machine cannot make" in done.stderr and "are free" in done.stderr
+
+
+def test_a_place_without_write_permission_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "read-only"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        done = edgecomp("fit", "demo", "-o", str(place / "out"), code=2)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert "cannot be written: read-only file system" in done.stderr
