@@ -14,7 +14,7 @@ import typer
 
 from edgecomp import __version__
 from edgecomp.errors import EdgecompError
-from edgecomp.tasks import Task
+from edgecomp.tasks import Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
@@ -55,6 +55,9 @@ MinSpeed = Annotated[float | None, typer.Option(help="Decoded tokens a second, a
 Data = Annotated[
     Path | None,
     typer.Option(help="Folder of evaluation and calibration data (default: what ships with us)."),
+]
+RoundingOption = Annotated[
+    Rounding | None, typer.Option(help="Who rounds (default: gptq where it can).")
 ]
 RuntimeName = Annotated[str, typer.Option(help="The runtime that will run the artifact.")]
 Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
@@ -172,6 +175,7 @@ def fit(
     data: Data = None,
     output: Output = None,
     items: Items = DEFAULT_ITEMS,
+    method: RoundingOption = None,
     runtime: RuntimeName = "llama.cpp",
     json: Json = False,
 ) -> None:
@@ -186,7 +190,14 @@ def fit(
     find_runtime(runtime)
     with progress_bars() as listen:
         fitted = carry_out(
-            model, device, constraints, output, data, listen, EvaluationSettings(items=items)
+            model,
+            device,
+            constraints,
+            output,
+            data,
+            listen,
+            EvaluationSettings(items=items),
+            method,
         )
     _show(fitted, json, summary)
 

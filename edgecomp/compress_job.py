@@ -18,9 +18,9 @@ from edgecomp.formats import PRESETS
 from edgecomp.making import make_artifact
 from edgecomp.model import read_model
 from edgecomp.pipeline import Run
-from edgecomp.recipe import PruneStage, Recipe, Rounding, write_recipe
+from edgecomp.recipe import PruneStage, Recipe, write_recipe
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.tasks import Task
+from edgecomp.tasks import Rounding, Task
 from edgecomp.value import Value
 
 PRUNERS: tuple[str, ...] = get_args(PruneStage.model_fields["method"].annotation)

@@ -27,6 +27,7 @@ from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
 from edgecomp.report import ModelFacts, Report
+from edgecomp.tasks import Rounding
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, judge
 
@@ -49,6 +50,7 @@ def fit(
     data: Path | None,
     listen: Listener,
     evaluation: EvaluationSettings | None = None,
+    rounding: Rounding | None = None,
 ) -> Fitted:
     """Plan, make, check, evaluate, measure and bundle.
 
@@ -57,7 +59,7 @@ def fit(
     spec, profile, folder = _opened(model, device, output, listen)
     plan = make_plan(spec, profile, constraints)
     chosen = _chosen(plan)
-    recipe = recipe_for(model, device, constraints, chosen, evaluation)
+    recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding)
     return _bundled(spec, profile, plan, chosen, recipe, folder, data, listen)
 
 

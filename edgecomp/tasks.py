@@ -1,4 +1,7 @@
-"""The capability that counts first for the user (R25); light enough for the command line."""
+"""Choices a user names: the capability that counts first (R25), and who rounds.
+
+They stand apart so that the command line need load nothing else.
+"""
 
 from __future__ import annotations
 
@@ -8,3 +11,6 @@ Task = Literal["general", "knowledge", "reasoning", "multilingual", "instruction
 TASKS: tuple[Task, ...] = (
     "general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety",
 )  # fmt: skip
+
+Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
+"""Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""

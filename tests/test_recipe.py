@@ -9,7 +9,7 @@ import pytest
 from edgecomp.calibration import preset_mix
 from edgecomp.constraints import Constraints
 from edgecomp.errors import RecipeInvalid
-from edgecomp.recipe import Recipe, read_recipe, write_recipe
+from edgecomp.recipe import SOLVED_TYPES, Recipe, read_recipe, write_recipe
 from edgecomp.runtimes.settings import RunSettings
 
 RECIPE = Recipe(
@@ -58,3 +58,9 @@ def test_a_broken_recipe_is_refused_where_it_breaks(
 def test_a_missing_recipe_is_an_explained_error(tmp_path: Path) -> None:
     with pytest.raises(RecipeInvalid, match="cannot be read"):
         read_recipe(tmp_path / "none.yaml")
+
+
+def test_the_types_that_recipes_solve_are_those_that_have_a_solver() -> None:
+    from edgecomp.compress.gguf_types import GGUF_GRIDS
+
+    assert set(SOLVED_TYPES) == set(GGUF_GRIDS)
