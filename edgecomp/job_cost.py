@@ -30,6 +30,9 @@ CHECKED_TOKENS = 8 * 48
 TORCH_SHARE = 0.6
 """Of the peak of a large matrix product that whole decoder blocks reach."""
 
+INPUT_ROLES = ("attn_q", "attn_qkv", "attn_output", "ffn_up", "ffn_down")
+"""One matrix for each input that matrices share."""
+
 DISK_BYTES_PER_SECOND = 300 * 10**6
 QUANTIZE_WEIGHTS_PER_SECOND = 15 * 10**6
 FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
@@ -105,6 +108,13 @@ def _making(
             basis=basis,
         ),
         StageCost(
+            stage="rounding",
+            seconds=START_SECONDS + _gptq_operations(model) / flops,
+            peak_memory_bytes=TORCH_BYTES + 4 * block + hidden,
+            disk_bytes=6 * model.parameters,
+            basis=basis,
+        ),
+        StageCost(
             stage="compression",
             seconds=model.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
             peak_memory_bytes=WORKER_BYTES + 3 * largest,
@@ -112,6 +122,18 @@ def _making(
             basis="calibrated" if rate else "formula",
         ),
     ]
+
+
+def _gptq_operations(model: ModelSpec) -> float:
+    """Two passes of the calibration, X^T X of every matrix's input, and the sweep over columns."""
+    passes = 4.0 * model.parameters * CALIBRATION_TOKENS
+    matrices = [t for t in model.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
+    hessians = sum(
+        2.0 * CALIBRATION_TOKENS * t.shape[1] ** 2
+        for t in matrices
+        if any(f".{role}." in t.name for role in INPUT_ROLES)
+    )
+    return passes + hessians + sum(2.0 * t.shape[0] * t.shape[1] ** 2 for t in matrices)
 
 
 def _evaluation(model: ModelSpec, chosen: Candidate, questions: int) -> StageCost:
