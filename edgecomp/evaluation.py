@@ -23,7 +23,7 @@ from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.evaluate import evaluate
 from edgecomp.evaluate.harness_tasks import HarnessTask, run_task
-from edgecomp.evaluate.items import Item, ItemResult
+from edgecomp.evaluate.items import Category, Item, ItemResult
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.events import Listener, Progress, Warned
@@ -31,7 +31,8 @@ from edgecomp.fit import evaluation_text, versions
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.model import read_model
-from edgecomp.pipeline import DIVERGENCE_OUTPUTS, Answers, text_digest
+from edgecomp.pipeline import text_digest
+from edgecomp.proving import DIVERGENCE_OUTPUTS, Answers
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.settings import RunSettings
@@ -177,7 +178,10 @@ class _Examination:
         if not coherence.coherent:
             marks = ", ".join(sorted({row.mark for row in coherence.findings}))
             self.say(f"The artifact writes garbage ({marks}), so it was asked nothing more.")
-        covered = coverage((result.category, result.benchmark) for result in results)
+        seen: list[tuple[Category, str]] = [(row.category, row.benchmark) for row in results]
+        if any(row.toxic is not None for row in results):
+            seen.append(("toxicity", "written answers by lexicon"))
+        covered = coverage(seen)
         return Evaluation(
             request=self.request,
             artifact_sha256=file_digest(self.artifact.path),

@@ -102,7 +102,7 @@ def run_task(
         )
     try:
         import lm_eval
-        from lm_eval.tasks import TaskManager, get_task_dict
+        from lm_eval.tasks import TaskManager
 
         from edgecomp.evaluate.harness import RuntimeModel
     except ImportError as error:
@@ -117,18 +117,22 @@ def run_task(
             "`lm-eval ls tasks` lists what it has."
         )
     try:
-        tasks = get_task_dict([wanted.task], manager)
+        loaded = manager.load([wanted.task])
     except EdgecompError:
         raise
     except Exception as error:  # Every loader of datasets has errors of its own.
         raise TaskUnavailable(_without_data(wanted, error)) from error
+    # A model that writes is asked as it is deployed, in turns; examples become turns as well.
+    in_turns = template.source is not None and any(
+        task.OUTPUT_TYPE == "generate_until" for task in loaded["tasks"].values()
+    )
     found = lm_eval.evaluate(
         lm=RuntimeModel(runtime, artifact, settings, template),
-        task_dict=tasks,
+        task_dict=loaded,
         limit=limit,
         bootstrap_iters=0,
-        apply_chat_template=template.source is not None and _writes(tasks),
-        fewshot_as_multiturn=template.source is not None and _writes(tasks),
+        apply_chat_template=in_turns,
+        fewshot_as_multiturn=in_turns,
     )
     return results_of_samples(wanted, found["samples"])
 
@@ -144,13 +148,6 @@ def _without_data(wanted: HarnessTask, error: Exception) -> str:
         f"The data of {wanted.name} (lm-eval's {wanted.task}) are not at hand: {fault}. Run once "
         f"with network access so that they are fetched{where} into the Hugging Face cache{by_file}."
     )
-
-
-def _writes(tasks: Any) -> bool:
-    """Whether a task, or any of a group, asks for written answers."""
-    if isinstance(tasks, dict):
-        return any(_writes(task) for task in tasks.values())
-    return getattr(tasks, "OUTPUT_TYPE", "") == "generate_until"
 
 
 def results_of_samples(

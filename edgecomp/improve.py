@@ -1,0 +1,194 @@
+"""Carry out a verdict's remedies as new runs, and say what each gave back (R51, R52).
+
+Each round takes the best bundle so far, changes its recipe by the first remedy not yet tried, and
+makes, proves and judges a new bundle beside it. The record is written after every round; a run that
+was stopped finds the finished stages of its rounds in the cache.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from edgecomp.atomic import write_text
+from edgecomp.compare import read_report
+from edgecomp.errors import ArtifactRejected, CompressionSettingsInvalid
+from edgecomp.evaluate.comparison import Comparison
+from edgecomp.evaluate.items import Category
+from edgecomp.events import Listener
+from edgecomp.fit import fit_recipe
+from edgecomp.model import read_model
+from edgecomp.recipe import Recipe
+from edgecomp.remedies import Kind, Recovery, recovery
+from edgecomp.remedy_recipes import Step, next_step, weak_categories
+from edgecomp.report import Report
+from edgecomp.value import Value
+from edgecomp.verdict import Level
+
+GOOD: tuple[Level, ...] = ("ship", "ship with accepted losses")
+
+
+class Round(Value):
+    """One remedy carried out."""
+
+    number: int
+    kind: Kind
+    remedy: str
+    change: str
+    started_from: Path
+    recipe: Recipe
+    folder: Path | None
+    """The new bundle; None where the artifact was rejected."""
+
+    rejected: str | None
+    level: Level | None
+    artifact_bytes: int | None
+    recovered: dict[Category, Recovery]
+    """Of each weak category, against the bundle it started from (R52); 50 % of the lost points is
+    the best that recalibration is known to give back (R112)."""
+
+    notices: tuple[str, ...]
+
+
+class Improvement(Value):
+    """All rounds, and the best bundle in the end."""
+
+    schema_version: Literal[1] = 1
+    start: Path
+    start_level: Level
+    rounds: tuple[Round, ...]
+    best: Path
+    best_level: Level
+    ended: str
+    """Why no further round was made."""
+
+
+def improve(folder: Path, rounds: int, data: Path | None, listen: Listener) -> Improvement:
+    """Improve the bundle in `folder`, in at most `rounds` new runs beside it.
+
+    `data` must be the folder the bundle was evaluated with, so that its questions are the same.
+    Raises BundleBroken, and what a fit raises; a rejected artifact ends its round only.
+    """
+    report = start = read_report(folder)
+    best, tried = folder, [report.recipe]
+    done: list[Round] = []
+    ended = f"{rounds} rounds were made."
+    for number in range(1, rounds + 1):
+        step = next_step(report, read_model(report.recipe.model), tried)
+        if step is None:
+            ended = _nothing_left(report)
+            break
+        tried.append(step.recipe)
+        target = folder.with_name(f"{folder.name}-round{number}")
+        outcome, made = _carry_out(number, step, report, best, target, data, listen)
+        done.append(outcome)
+        if made and _rank(made) < _rank(report):
+            best, report = target, made
+        _record(folder, start, done, best, report, f"Round {number} of {rounds} is done.")
+        if report.verdict.level in GOOD:
+            ended = f"The verdict on {best} is: {report.verdict.level}."
+            break
+    return _record(folder, start, done, best, report, ended)
+
+
+def record_path(folder: Path) -> Path:
+    """Where the rounds that began with a bundle are recorded: beside it, since the bundle itself is
+    hashed."""
+    return folder.with_name(f"{folder.name}-improve.json")
+
+
+def _carry_out(
+    number: int,
+    step: Step,
+    before: Report,
+    started_from: Path,
+    target: Path,
+    data: Path | None,
+    listen: Listener,
+) -> tuple[Round, Report | None]:
+    made, rejected = None, None
+    try:
+        made = fit_recipe(step.recipe, target, data, listen).report
+    except (ArtifactRejected, CompressionSettingsInvalid) as error:
+        rejected = str(error)
+    weak = weak_categories(before.verdict)
+    same = made is not None and same_questions(before.comparison, made.comparison)
+    notice = (
+        "The questions are not those of the bundle before, so nothing can be said to have come "
+        "back. Give the same --data as then."
+    )
+    outcome = Round(
+        number=number,
+        kind=step.kind,
+        remedy=step.text,
+        change=step.change,
+        started_from=started_from,
+        recipe=step.recipe,
+        folder=target if made else None,
+        rejected=rejected,
+        level=made.verdict.level if made else None,
+        artifact_bytes=made.artifact.size_bytes if made else None,
+        recovered=recovered(weak, before.comparison, made.comparison) if made and same else {},
+        notices=(notice,) if made and not same else (),
+    )
+    return outcome, made
+
+
+def recovered(
+    categories: set[Category], before: Comparison, after: Comparison
+) -> dict[Category, Recovery]:
+    """What each category regained from one attempt to the next; their base is the same."""
+    found = {}
+    for category in sorted(categories):
+        first, second = before.category(category), after.category(category)
+        if first and second:
+            found[category] = recovery(
+                first.base_percent, first.artifact_percent, second.artifact_percent
+            )
+    return found
+
+
+def same_questions(before: Comparison, after: Comparison) -> bool:
+    """Whether the base scored the same on as many items of the same benchmarks."""
+    first, second = (
+        {(row.name, row.items, row.base_percent) for row in (*found.benchmarks, *found.categories)}
+        for found in (before, after)
+    )
+    return first == second
+
+
+def _rank(report: Report) -> tuple[float, ...]:
+    """Lower is better: the verdict, then the points lost in what it found lost, then divergence."""
+    verdict = report.verdict
+    weak = weak_categories(verdict)
+    lost = sum(row.drop_points for row in report.comparison.categories if row.category in weak)
+    # To recalibrate is a diagnosis of the same loss that forbids shipping, and no better.
+    levels = (*GOOD, "incomplete")
+    place = levels.index(verdict.level) if verdict.level in levels else len(levels)
+    return place, lost, report.divergence.kl_mean
+
+
+def _nothing_left(report: Report) -> str:
+    """Why no recipe follows from the verdict."""
+    if not report.verdict.remedies:
+        return f"The verdict is {report.verdict.level} and proposes nothing."
+    texts = " ".join(remedy.text for remedy in report.verdict.remedies)
+    return (
+        "No remedy is left that a recipe could carry out within the constraints "
+        f"of the bundle. What was proposed: {texts}"
+    )
+
+
+def _record(
+    folder: Path, start: Report, rounds: list[Round], best: Path, report: Report, ended: str
+) -> Improvement:
+    improvement = Improvement(
+        start=folder,
+        start_level=start.verdict.level,
+        rounds=tuple(rounds),
+        best=best,
+        best_level=report.verdict.level,
+        ended=ended,
+    )
+    write_text(record_path(folder), improvement.model_dump_json(indent=1))
+    return improvement

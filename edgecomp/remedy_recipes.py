@@ -1,0 +1,206 @@
+"""Remedies as changed recipes: what to try after a verdict, in the order of the remedies.
+
+Matching calibration first (R51, R97), since it costs no size; then less of it: a lower sparsity,
+the next larger format; then mixed precision (R71); then another method at the same size. Pure:
+nothing is run here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from edgecomp.calibration import (
+    MIXES,
+    MOST_SAMPLES,
+    TASK_SOURCES,
+    CalibrationMix,
+    SourceName,
+)
+from edgecomp.evaluate.items import Category, bucket
+from edgecomp.format_facts import UNWEIGHTED, planned_file_bytes, tensor_types_of
+from edgecomp.formats import PRESETS, TENSOR_TYPES
+from edgecomp.gguf_mix import quantizable
+from edgecomp.model import ModelSpec
+from edgecomp.plan import Candidate
+from edgecomp.quantity import format_size
+from edgecomp.recipe import SOLVED_TYPES, Recipe, recipe_for
+from edgecomp.remedies import DENSER_PERCENT, Kind, Remedy
+from edgecomp.report import Report
+from edgecomp.tasks import Rounding
+from edgecomp.value import Value
+from edgecomp.verdict import Verdict
+
+MORE_SAMPLES, LEAST_MORE_SAMPLES = 3, 2
+"""The weak category's samples are taken 3 x as often, or 2 x where 3 x is more than fits (R51)."""
+
+OTHER_ROUNDINGS: tuple[Rounding, ...] = ("gptq", "awq+gptq")
+ATTENTION_TYPE = "Q8_0"
+FEED_FORWARD_TYPE = "Q4_K"
+FEED_FORWARD_BITS = 4.0
+
+
+class Step(Value):
+    """One remedy carried over into a recipe."""
+
+    kind: Kind
+    text: str
+    """The verdict's own words."""
+
+    change: str
+    """What differs from the recipe before."""
+
+    recipe: Recipe
+
+
+def next_step(report: Report, source: ModelSpec, tried: Sequence[Recipe]) -> Step | None:
+    """The first remedy of the report's verdict that a recipe can carry out and `tried` does not
+    hold; None where there is none. `source` is the model that the recipe compresses.
+
+    Calibration is changed once: what it does not give back, more of the same will not.
+    """
+    recalibrated = len({recipe.calibration.model_dump_json() for recipe in tried}) > 1
+    for remedy in report.verdict.remedies:
+        if remedy.kind == "recalibrate" and recalibrated:
+            continue
+        for change, recipe in _recipes(remedy, report, source):
+            if recipe not in tried:
+                return Step(kind=remedy.kind, text=remedy.text, change=change, recipe=recipe)
+    return None
+
+
+def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tuple[str, Recipe]]:
+    recipe = report.recipe
+    weak = weak_categories(report.verdict)
+    if remedy.kind == "recalibrate" and recipe.importance and weak:
+        mix = recalibrated_mix(recipe.calibration, weak)
+        change = f"calibration {_listed(recipe.calibration)} -> {_listed(mix)}"
+        yield change, recipe.model_copy(update={"calibration": mix})
+    if remedy.kind == "compress less":
+        yield from _denser(recipe)
+        for row in larger_formats(report):
+            change = f"format {recipe.format} -> {row.format}"
+            fresh = recipe_for(recipe.model, recipe.device, recipe.constraints, row)
+            update = {
+                "format": row.format,
+                "rounding": fresh.rounding,
+                "importance": fresh.importance,
+                "tensor_types": {},
+            }
+            yield change, recipe.model_copy(update=update)
+    if remedy.kind == "mixed precision" and recipe.format in PRESETS:
+        types = attention_at_eight_bits(source, recipe)
+        size = planned_file_bytes(
+            source,
+            recipe.format,
+            tensor_types_of(source, recipe.format, recipe.importance, types),
+        )
+        limit = recipe.constraints.max_size_bytes
+        if types and (limit is None or size <= limit):
+            change = f"attention at 8 bits, feed-forward at 4 or more ({format_size(size)})"
+            yield change, recipe.model_copy(update={"tensor_types": types})
+    if remedy.kind == "other method" and _solvable(recipe):
+        for rounding in OTHER_ROUNDINGS:
+            change = f"rounding by {rounding} instead of {recipe.rounding}"
+            yield change, recipe.model_copy(update={"rounding": rounding})
+
+
+def _solvable(recipe: Recipe) -> bool:
+    """Whether our solvers can choose the codes of the recipe's format."""
+    weighted = recipe.format not in UNWEIGHTED
+    return weighted and PRESETS[recipe.format].base in SOLVED_TYPES
+
+
+def _denser(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """The recipe with less pruned by each stage that prunes a share (R40, R50)."""
+    shares = [re.fullmatch(r"(\d+) ?%", stage.sparsity) for stage in recipe.stages]
+    if not shares or not all(shares):
+        return
+    stages = []
+    for stage, share in zip(recipe.stages, shares, strict=True):
+        assert share is not None
+        lower = max(int(share[1]) - round(DENSER_PERCENT), 0)
+        stages.append(stage.model_copy(update={"sparsity": f"{lower}%"}))
+    change = ", ".join(
+        f"sparsity {old.sparsity} -> {new.sparsity}"
+        for old, new in zip(recipe.stages, stages, strict=True)
+    )
+    if all(stage.sparsity != "0%" for stage in stages):
+        yield change, recipe.model_copy(update={"stages": tuple(stages)})
+
+
+def weak_categories(verdict: Verdict) -> set[Category]:
+    """What the verdict found lost; reasoning as well where knowledge bias is flagged."""
+    weak = {row.category for row in verdict.findings if row.status == "lost" and row.category}
+    return weak | {"reasoning"} if verdict.knowledge_bias == "flagged" else weak
+
+
+def recalibrated_mix(mix: CalibrationMix, weak: set[Category]) -> CalibrationMix:
+    """The mix with 2-3 x the samples of each weak category, of at most 512 where that is possible
+    (R31, R51).
+
+    A source that the mix lacks joins with its share of the category's own preset, which for
+    reasoning gives the 256/128/128 mix from generic text (R87-R90). Where even 2 x is too much, the
+    other sources give way, down to none.
+    """
+    wanted: dict[SourceName, int] = {}
+    for category in weak:
+        preset = MIXES[bucket(category)]
+        for name in TASK_SOURCES[bucket(category)]:
+            if not mix.samples.get(name):
+                wanted[name] = max(wanted.get(name, 0), preset.get(name, 0))
+    held = {
+        name
+        for category in weak
+        for name in TASK_SOURCES[bucket(category)]
+        if mix.samples.get(name)
+    }
+    for factor in (MORE_SAMPLES, LEAST_MORE_SAMPLES):
+        raised = wanted | {name: factor * mix.samples[name] for name in held}
+        others = {name: count for name, count in mix.samples.items() if name not in raised}
+        if sum(raised.values()) + sum(others.values()) <= MOST_SAMPLES:
+            break
+    room = max(MOST_SAMPLES - sum(raised.values()), 0)
+    share = min(room / max(sum(others.values()), 1), 1.0)
+    samples = others | raised
+    samples = {name: int(n * share) if name in others else n for name, n in samples.items()}
+    kept = {name: count for name, count in sorted(samples.items()) if count}
+    return mix.model_copy(update={"samples": kept})
+
+
+def larger_formats(report: Report) -> list[Candidate]:
+    """The plan's candidates that meet every constraint at the same context and place, are larger,
+    and are expected to lose less: the next one first."""
+    chosen = report.chosen
+    return sorted(
+        (
+            row
+            for row in report.others
+            if row.context == chosen.context
+            and row.settings.gpu_layers == chosen.settings.gpu_layers
+            and row.file_bytes > chosen.file_bytes
+            and row.expected_divergence_nats < chosen.expected_divergence_nats
+        ),
+        key=lambda row: row.file_bytes,
+    )
+
+
+def attention_at_eight_bits(source: ModelSpec, recipe: Recipe) -> dict[str, str]:
+    """Types of single tensors: attention at 8 bits, feed-forward at 4 where the format gives it
+    less (R71). Empty where the format already keeps attention at 8 or more."""
+    now = tensor_types_of(source, recipe.format, recipe.importance, recipe.tensor_types)
+    types = {}
+    for tensor in source.tensors:
+        bits = TENSOR_TYPES[now[tensor.name]].bits_per_weight
+        if not quantizable(tensor):
+            continue
+        if tensor.group == "attention" and bits < TENSOR_TYPES[ATTENTION_TYPE].bits_per_weight:
+            types[tensor.name] = ATTENTION_TYPE
+        if tensor.group == "ffn" and bits < FEED_FORWARD_BITS:
+            types[tensor.name] = FEED_FORWARD_TYPE
+    raised = any(kind == ATTENTION_TYPE for kind in types.values())
+    return recipe.tensor_types | types if raised else {}
+
+
+def _listed(mix: CalibrationMix) -> str:
+    return " + ".join(f"{count} {name}" for name, count in mix.samples.items())

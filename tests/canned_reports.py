@@ -1,0 +1,159 @@
+"""Reports of runs that were not made: real plans of a tiny model, with figures put in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecomp.bundle import MANIFEST, BundledFile, Manifest
+from edgecomp.calibration import CalibrationMix, CalibrationRecord
+from edgecomp.constraints import Constraints
+from edgecomp.device import find_device
+from edgecomp.evaluate.coherence import Coherence
+from edgecomp.evaluate.comparison import Comparison, ScoreComparison, published
+from edgecomp.evaluate.divergence import summarise
+from edgecomp.evaluate.items import Category
+from edgecomp.making import Artifact
+from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_plan
+from edgecomp.measure.machine import machine_state
+from edgecomp.measure.statistics import Interval, Spread
+from edgecomp.model import ModelSpec
+from edgecomp.pipeline import StoredFile
+from edgecomp.planner import make_plan
+from edgecomp.recipe import EvaluationSettings, MeasurementSettings, recipe_for
+from edgecomp.report import ModelFacts, Report
+from edgecomp.runtimes.protocol import DivergenceSamples
+from edgecomp.verdict import REQUIRED, Efficiency, Evidence, judge
+
+BASE_PERCENT = 60.0
+
+
+def scores(drops: Mapping[Category, float]) -> Comparison:
+    """All required categories, fallen by `drops` points of 100 items, half a point otherwise."""
+    return Comparison(categories=tuple(_score(name, drops.get(name, 0.5)) for name in REQUIRED))
+
+
+def _score(category: Category, drop: float) -> ScoreComparison:
+    row = published(category, category, BASE_PERCENT, BASE_PERCENT - drop)
+    noise = Interval(low=drop - 1.5, high=drop + 1.5)
+    return row.model_copy(update={"items": 100, "drop_interval": noise, "base_above_chance": True})
+
+
+def canned_report(
+    spec: ModelSpec,
+    format_name: str,
+    comparison: Comparison,
+    *,
+    decode: float = 50.0,
+    kl: float = 0.05,
+    base: str = "a" * 64,
+    mix: CalibrationMix | None = None,
+    constraints: Constraints | None = None,
+    windows: int = 3,
+) -> Report:
+    """The report of `spec` in a format of its plan, as if it had been made and measured."""
+    device = find_device("office-laptop-ddr4")
+    constraints = constraints or Constraints(context=256)
+    plan = make_plan(spec, device, constraints)
+    chosen = next(row for row in plan.candidates if row.format == format_name)
+    recipe = recipe_for(
+        str(spec.path), device.name, constraints, chosen, EvaluationSettings(items=2, windows=2)
+    )
+    # A real run of this recipe is to take little of the machine.
+    recipe = recipe.model_copy(
+        update={
+            "settings": recipe.settings.model_copy(update={"threads": 1}),
+            "measurement": MeasurementSettings(repeats=1, decode_tokens=4),
+        }
+    )
+    if mix:
+        recipe = recipe.model_copy(update={"calibration": mix})
+    measurement = _measurement(chosen.settings, chosen.memory.total_bytes, decode)
+    divergence = summarise(
+        DivergenceSamples(
+            kl=((kl,) * 8,) * windows,
+            agree=((1.0,) * 8,) * windows,
+            base_nll=((2.0,) * 8,) * windows,
+            artifact_nll=((2.0 + kl,) * 8,) * windows,
+        )
+    )
+    coherence = Coherence(coherent=True, prompts=8, findings=(), remedy=None)
+    size = chosen.file_bytes
+    verdict = judge(
+        Evidence(
+            comparison=comparison,
+            divergence=divergence,
+            coherence=coherence,
+            efficiency=Efficiency(
+                base_bytes=4 * size, artifact_bytes=size, decode_tokens_per_second=decode,
+                peak_memory_bytes=measurement.peak_memory_bytes,
+            ),
+            bits=chosen.bits_per_weight,
+            calibration=recipe.calibration,
+        )
+    )  # fmt: skip
+    record = CalibrationRecord(
+        mix=recipe.calibration, origins={}, rows=1, tokens_sha256="c" * 64, template_sha256=None,
+        warnings=(),
+    )  # fmt: skip
+    return Report(
+        model=ModelFacts(
+            name=spec.name, architecture=spec.architecture, parameters=spec.parameters,
+            source=str(spec.path), source_sha256="s" * 64, source_bits_per_weight=16.0,
+            licence=None,
+        ),
+        device_title=device.title,
+        recipe=recipe,
+        chosen=chosen,
+        others=tuple(row for row in plan.candidates if not row.rejections and row != chosen),
+        job_predicted=None,
+        artifact=Artifact(
+            file=StoredFile(path=Path(f"model-{format_name}.gguf"), sha256="f" * 64),
+            size_bytes=size, types={}, fallbacks={}, checks=(), calibration=record,
+            base=StoredFile(path=Path("base.gguf"), sha256=base),
+        ),
+        predictions=compare_with_plan(chosen, measurement),
+        measurement=measurement,
+        divergence=divergence,
+        coherence=coherence,
+        comparison=comparison,
+        verdict=verdict,
+        notices=(),
+        versions={},
+    )  # fmt: skip
+
+
+def _measurement(settings: Any, peak_bytes: int, decode: float) -> Measurement:
+    def around(value: float) -> Spread:
+        return Spread(median=value, p5=0.9 * value, p95=1.1 * value, count=5)
+
+    machine = machine_state().model_copy(update={"load_before": 0.0})
+    row = DepthLatency(
+        depth=128,
+        first_token_seconds=around(0.2),
+        prefill_tokens_per_second=around(600.0),
+        decode_tokens_per_second=around(decode),
+        token_seconds=around(1 / decode),
+    )
+    return Measurement(
+        runtime="llama.cpp", settings=settings, machine=machine, load_seconds=0.1,
+        peak_memory_bytes=peak_bytes, peak_anonymous_bytes=peak_bytes, peak_file_backed_bytes=0,
+        started_memory_bytes=10**7, buffer_bytes={}, memory_timeline=((0.0, peak_bytes, 0),),
+        depths=(row,),
+    )  # fmt: skip
+
+
+def write_canned_bundle(report: Report, folder: Path) -> Path:
+    """A bundle's report and manifest, without the artifact."""
+    folder.mkdir(parents=True)
+    text = report.model_dump_json()
+    (folder / "report.json").write_text(text)
+    manifest = Manifest(
+        artifact=report.artifact.file.path.name,
+        files={"report.json": BundledFile(size_bytes=len(text), sha256="0" * 64)},
+        recipe=report.recipe, device=report.device_title, source=report.model.source,
+        source_sha256=report.model.source_sha256, calibration_sha256=None, versions={},
+    )  # fmt: skip
+    (folder / MANIFEST).write_text(manifest.model_dump_json())
+    return folder
