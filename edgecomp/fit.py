@@ -27,6 +27,7 @@ from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
 from edgecomp.report import ModelFacts, Report
+from edgecomp.sparsity import parse_sparsity
 from edgecomp.tasks import Rounding
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, judge
@@ -172,6 +173,8 @@ def _carry_out(
                 ).decode_tokens_per_second.median,
                 peak_memory_bytes=measurement.peak_memory_bytes,
             ),
+            method="pruning" if recipe.stages else "quantization",
+            sparsity_percent=_sparsity_percent(recipe),
             bits=chosen.bits_per_weight,
             calibration=artifact.calibration.mix if artifact.calibration else None,
         )
@@ -193,6 +196,11 @@ def _carry_out(
         notices=(*plan.notices, *chosen.notes, *_elsewhere(recipe, device)),
         versions=versions(),
     )
+
+
+def _sparsity_percent(recipe: Recipe) -> float | None:
+    """The share of weights that the recipe's last pruning sets to zero."""
+    return 100 * parse_sparsity(recipe.stages[-1].sparsity).ratio if recipe.stages else None
 
 
 def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candidate:

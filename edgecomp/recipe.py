@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edgecomp.calibration import CalibrationMix, preset_mix
 from edgecomp.constraints import Constraints
+from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.format_facts import UNWEIGHTED
 from edgecomp.formats import PRESETS
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.sparsity import parse_sparsity
 from edgecomp.tasks import Rounding
 from edgecomp.value import Value
 from edgecomp.yaml_file import read_yaml, write_yaml
@@ -45,6 +47,15 @@ class PruneStage(Value):
 
     method: Literal["sparsegpt", "wanda", "magnitude"]
     sparsity: str = "50%"
+
+    @field_validator("sparsity")
+    @classmethod
+    def _is_one(cls, text: str) -> str:
+        try:
+            parse_sparsity(text)
+        except CompressionSettingsInvalid as error:
+            raise ValueError(str(error)) from error
+        return text
 
 
 class Recipe(Value):

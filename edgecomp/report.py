@@ -8,9 +8,9 @@ from typing import Literal
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
+from edgecomp.making import Artifact
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.measure.statistics import Interval, Spread
-from edgecomp.making import Artifact
 from edgecomp.plan import Candidate, JobCost
 from edgecomp.quantity import format_duration, format_size
 from edgecomp.recipe import Recipe
@@ -66,7 +66,10 @@ class Section(Value):
     @cached_property
     def numeric(self) -> tuple[bool, ...]:
         """Which columns hold figures: all but the first and those named in words."""
-        worded = {"verdict", "detail", "basis", "evidence", "finding"}
+        worded = {
+            "verdict", "detail", "basis", "evidence", "finding", "variant", "category", "format",
+            "front",
+        }  # fmt: skip
         return tuple(
             index > 0 and column not in worded for index, column in enumerate(self.columns)
         )

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
+from functools import partial
 
-import matplotlib
-
-matplotlib.use("svg")
-
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from edgecomp.report import Report
+from edgecomp.svg_plot import svg_plot
 
 
 def plots(report: Report) -> tuple[tuple[str, str], ...]:
     """(title, SVG element) of each plot."""
-    return (
-        ("Size against divergence; colour is decode speed", _drawn(_candidates, report)),
-        ("Predicted against measured", _drawn(_predictions, report)),
-        ("Memory of the process over time", _drawn(_memory, report)),
+    drawings: dict[str, Callable[[Axes, Report], None]] = {
+        "Size against divergence; colour is decode speed": _candidates,
+        "Predicted against measured": _predictions,
+        "Memory of the process over time": _memory,
+    }
+    return tuple(
+        (title, svg_plot(partial(draw, report=report))) for title, draw in drawings.items()
     )
-
-
-def _drawn(draw: Callable[[Axes, Report], None], report: Report) -> str:
-    # Same report, same bytes: matplotlib otherwise draws its element names at random.
-    with pyplot.rc_context({"svg.hashsalt": "edgecomp", "svg.fonttype": "path"}):
-        figure, axes = pyplot.subplots(figsize=(7.2, 3.6), layout="constrained")
-        draw(axes, report)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        pyplot.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
 
 
 def _candidates(axes: Axes, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Models of real shapes as headers alone: config.json and sparse files of the weights' full size."""
+"""Models of real shapes as headers alone: config.json and sparse files of the full size."""
 
 from __future__ import annotations
 

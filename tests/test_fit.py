@@ -18,7 +18,11 @@ import pytest
 
 from edgecomp.artifact_checks import tensor_types
 from edgecomp.bundle import Manifest
+from edgecomp.calibration import CalibrationMix
+from edgecomp.constraints import Constraints
 from edgecomp.fit import Fitted
+from edgecomp.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
+from edgecomp.runtimes.settings import RunSettings
 
 ARGUMENTS = ("--device", "office-laptop-ddr4", "--context", "256", "--items", "2", "--json")
 PROCESS_SECONDS = 300
@@ -232,21 +236,37 @@ def test_a_full_disk_is_an_explained_error_that_leaves_nothing_half_written(
     assert not out.exists() and not list(out.parent.glob(".bundle*"))
 
 
+DEMO_RECIPE = Recipe(
+    model="demo",
+    device="office-laptop-ddr4",
+    constraints=Constraints(context=512, max_size_bytes=95_000_000),
+    runtime="llama.cpp",
+    format="Q4_0",
+    rounding="gptq",
+    settings=RunSettings(context=512, threads=2),
+    importance=True,
+    calibration=CalibrationMix(samples={"instructions": 16, "math": 16}, row_tokens=64),
+    evaluation=EvaluationSettings(items=1, windows=4, window_tokens=256),
+    measurement=MeasurementSettings(repeats=1, decode_tokens=16),
+)
+"""The real model and every stage, with as little of each as keeps the test short."""
+
+
 @pytest.mark.demo
-def test_the_real_demo_model_is_fitted_under_a_size_limit(tmp_path: Path) -> None:
-    """The embedded model, smaller than its source, with every check passed."""
+def test_a_recipe_fits_the_real_demo_model_and_passes_every_check(tmp_path: Path) -> None:
+    write_recipe(tmp_path / "recipe.yaml", DEMO_RECIPE)
     done = subprocess.run(
         [
-            sys.executable, "-m", "edgecomp.cli", "fit", "demo", "--device", "office-laptop-ddr4",
-            "--context", "512", "--max-size", "95MB", "--items", "4", "--json",
+            sys.executable, "-m", "edgecomp.cli", "run", str(tmp_path / "recipe.yaml"), "--json",
             "-o", str(tmp_path / "bundle"),
         ],
         capture_output=True,
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)["report"]
-    assert report["artifact"]["size_bytes"] <= 95_000_000
-    assert report["coherence"]["coherent"]
-    assert 0 < report["divergence"]["kl_mean"] < 0.2
+    report = Fitted.model_validate_json(done.stdout).report
+    assert report.artifact.size_bytes <= 95_000_000
+    assert all(check.passed for check in report.artifact.checks)
+    assert report.coherence.coherent
+    assert 0 < report.divergence.kl_mean < 0.3
     assert verify(tmp_path / "bundle").returncode == 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecomp.events import Progress
 from edgecomp.runtimes.child import serve
+from edgecomp.sparsity import parse_sparsity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +103,6 @@ def prune(
     from edgecomp.compress.blocks import walk
     from edgecomp.compress.magnitude import magnitude_method
     from edgecomp.compress.sparsegpt import sparsegpt_method
-    from edgecomp.compress.sparsity import parse_sparsity
     from edgecomp.compress.wanda import wanda_method
 
     methods = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
-from edgecomp.compress.sparsity import Sparsity, check_columns, lowest
+from edgecomp.compress.sparsity import check_columns, lowest
+from edgecomp.sparsity import Sparsity
 
 
 def magnitude(weight: Tensor, sparsity: Sparsity, name: str = "the matrix") -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
 from edgecomp.compress.hessian import DAMPING, gather_hessians, upper_factor
-from edgecomp.compress.sparsity import Sparsity, check_columns, lowest
+from edgecomp.compress.sparsity import check_columns, lowest
 from edgecomp.compress.sweep import TILE, Sweep
+from edgecomp.sparsity import Sparsity
 
 
 def sparsegpt(

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 from edgecomp.compress.blocks import Method, walk
 from edgecomp.compress.magnitude import magnitude, magnitude_method
 from edgecomp.compress.sparsegpt import sparsegpt, sparsegpt_method
-from edgecomp.compress.sparsity import Sparsity, parse_sparsity
 from edgecomp.compress.wanda import wanda, wanda_method
 from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.sparsity import Sparsity, parse_sparsity
 
 from .conftest import Save
 from .test_gptq import hessian_of, loss, weights
