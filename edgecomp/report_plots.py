@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from matplotlib.axes import Axes
 
@@ -13,13 +12,14 @@ from edgecomp.svg_plot import svg_plot
 
 def plots(report: Report) -> tuple[tuple[str, str], ...]:
     """(title, SVG element) of each plot."""
-    drawings: dict[str, Callable[[Axes, Report], None]] = {
-        "Size against divergence; colour is decode speed": _candidates,
-        "Predicted against measured": _predictions,
-        "Memory of the process over time": _memory,
-    }
-    return tuple(
-        (title, svg_plot(partial(draw, report=report))) for title, draw in drawings.items()
+
+    def drawn(draw: Callable[[Axes, Report], None]) -> str:
+        return svg_plot(lambda axes: draw(axes, report))
+
+    return (
+        ("Size against divergence; colour is decode speed", drawn(_candidates)),
+        ("Predicted against measured", drawn(_predictions)),
+        ("Memory of the process over time", drawn(_memory)),
     )
 
 
