@@ -109,6 +109,8 @@ def _fill(report: Report, folder: Path) -> Manifest:
     name = f"{_plain(report.model.name)}-{report.chosen.format}.gguf"
     # A copy, not a link: whatever happens to the bundle must not reach the cache.
     shutil.copyfile(artifact, folder / name)
+    if report.artifact.importance:
+        shutil.copyfile(report.artifact.importance.path, folder / "importance.gguf")
     texts = {
         "report.json": report.model_dump_json(indent=2),
         "report.md": markdown_report(report),

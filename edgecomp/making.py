@@ -46,6 +46,9 @@ class Artifact(Value):
     base: StoredFile
     """The float file that the artifact was made from and is compared with."""
 
+    importance: StoredFile | None = None
+    """The importance matrix, in the layout of llama.cpp's tools."""
+
 
 def calibrated_tokens(run: Run, base: StoredFile) -> StoredCalibration:
     """The calibration's token rows, by the model's own tokenizer."""
@@ -237,7 +240,7 @@ def make_artifact(run: Run, planned_bytes: int) -> Artifact:
     checkpoint = float_checkpoint(run)
     checks = check_base(run, base, checkpoint).results
     require(checks, base.path)
-    calibration = None
+    calibration = importance = None
     if run.recipe.format == SOURCE:
         file = StoredFile(path=run.model.path, sha256=run.source_digest)
         spec = run.model
@@ -245,7 +248,7 @@ def make_artifact(run: Run, planned_bytes: int) -> Artifact:
         spec = read_model(base.path)
         if run.recipe.importance or run.recipe.stages or _solves(run):
             calibration = calibrated_tokens(run, base)
-        file = _made(run, base, checkpoint, spec, calibration)
+        file, importance = _made(run, base, checkpoint, spec, calibration)
     checks += check_artifact(run, file, planned_bytes, spec).results
     require(checks, file.path)
     types = tensor_types(file.path)
@@ -259,6 +262,7 @@ def make_artifact(run: Run, planned_bytes: int) -> Artifact:
         checks=checks,
         calibration=calibration.record if calibration else None,
         base=base,
+        importance=importance,
     )
 
 
@@ -272,7 +276,7 @@ def _made(
     checkpoint: Path,
     spec: ModelSpec,
     calibration: StoredCalibration | None,
-) -> StoredFile:
+) -> tuple[StoredFile, StoredFile | None]:
     recipe, source, codes = run.recipe, base, None
     done: list[Any] = []
     if recipe.stages and calibration:
@@ -284,4 +288,4 @@ def _made(
     if _solves(run) and calibration:
         types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
         codes = chosen_codes(run, checkpoint, calibration, types, done)
-    return quantized(run, source, importance, codes)
+    return quantized(run, source, importance, codes), importance

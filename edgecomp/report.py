@@ -65,7 +65,9 @@ class Section(Value):
 
     @cached_property
     def numeric(self) -> tuple[bool, ...]:
-        """Which columns hold figures: all but the first and those named in words."""
+        """Which columns hold figures: all but the first, those named in words, and mixed ones."""
+        if self.columns[:1] == ("what",):
+            return (False,) * len(self.columns)
         worded = {
             "verdict", "detail", "basis", "evidence", "finding", "variant", "category", "format",
             "front",

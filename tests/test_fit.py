@@ -80,7 +80,8 @@ def test_the_bundle_holds_the_artifact_its_report_and_its_launchers(
         "recipe.yaml",
         "serve.sh",
         "Modelfile",
-    } < names
+        "importance.gguf",
+    } | {manifest.artifact} == names
     artifact = bundle / manifest.artifact
     assert artifact.stat().st_size == fitted.report.chosen.file_bytes <= 140_000
     assert tensor_types(artifact) == fitted.report.artifact.types
