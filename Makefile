@@ -15,7 +15,7 @@ LLAMA := llama-cpp-python==0.3.36
 PROCESSOR := $(shell grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null | cksum | cut -d' ' -f1)
 WHEELS ?= $(HOME)/.cache/edgecomp-wheels/$(PROCESSOR)
 
-.PHONY: help install demo test lint format bench readme lock clean
+.PHONY: help install demo test lint format bench readme tui-demo screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -53,9 +53,16 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 bench: $(INSTALLED) ## Predicted against measured, and our meter against a bare loop
 	$(BIN)/python benchmarks/predictions.py
 	$(BIN)/python benchmarks/meter_overhead.py
+	$(BIN)/python benchmarks/tui.py
 
 readme: demo ## Bring the README's generated parts up to date
 	$(BIN)/python benchmarks/readme.py
+
+tui-demo: $(INSTALLED) ## Record the app from start to verdict as text frames
+	$(BIN)/python benchmarks/tui_demo.py docs/tui-demo.txt
+
+screenshots: $(INSTALLED) ## Draw the README's pictures of the app anew
+	$(BIN)/python benchmarks/tui_screenshots.py docs
 
 lock: $(INSTALLED) ## Pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|torch)==' > requirements.lock

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -57,8 +56,9 @@ def compress(folder: Path) -> None:
     from edgecomp.compress.blocks import walk
     from edgecomp.compress.gguf_types import gguf_grid
     from edgecomp.compress.gptq import gptq_method
+    from edgecomp.measure.process_memory import process_memory
 
-    started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    started = process_memory().resident_bytes
     random = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, COMMON["vocab_size"], (SAMPLES, LENGTH), generator=random)
     begun = time.monotonic()
@@ -70,7 +70,7 @@ def compress(folder: Path) -> None:
         json.dumps(
             {
                 "started_bytes": started,
-                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "peak_bytes": process_memory().peak_bytes,
                 "seconds": time.monotonic() - begun,
             }
         )
@@ -86,8 +86,10 @@ def main() -> None:
     if arguments.compress:
         compress(arguments.compress)
         return
-    print("| shape | blocks | block as float32 | calibration | peak RSS | seconds a block |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| shape | blocks | before | block as float32 | calibration | peak RSS | seconds a block |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for shape in arguments.shapes:
         for blocks in arguments.blocks:
             with tempfile.TemporaryDirectory() as scratch:
@@ -100,7 +102,7 @@ def main() -> None:
             block = 4 * (2 * width * width + 2 * width * 256 + 3 * width * inner)
             calibration = 4 * SAMPLES * LENGTH * width
             print(
-                f"| {shape} | {blocks} | {block / 1e6:.0f} MB | {calibration / 1e6:.0f} MB "
+                f"| {shape} | {blocks} | {found['started_bytes'] / 1e6:.0f} MB | {block / 1e6:.0f} MB | {calibration / 1e6:.0f} MB "
                 f"| {found['peak_bytes'] / 1e6:.0f} MB | {found['seconds'] / blocks:.1f} |",
                 flush=True,
             )

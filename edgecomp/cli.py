@@ -27,7 +27,7 @@ DEFAULT_ITEMS = 60
 app = typer.Typer(
     name="edgecomp",
     help="Fit a language model onto one device, and prove what it kept.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -93,11 +93,16 @@ def _version(wanted: bool) -> None:
 
 @app.callback(epilog="--debug, anywhere, shows the traceback of an error.")
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            tui()
+        else:
+            print(context.get_help())
 
 
 def _show(value: Value, as_json: bool, render: Any) -> None:
@@ -389,6 +394,23 @@ def _whole_numbers(option: str, text: str) -> list[int]:
     if not all(part.isdigit() and int(part) for part in parts):
         raise typer.BadParameter(f"{option} takes whole numbers from 1 on, such as 1,2,4")
     return [int(part) for part in parts]
+
+
+@app.command()
+def tui(
+    data: Data = None,
+    serve: Annotated[bool, typer.Option(help="Offer the app in a browser.")] = False,
+    host: Annotated[str, typer.Option(help="Where to serve it.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8765,
+) -> None:
+    """Open the app: pick a model and a device, plan, run, compare; also `edgecomp` alone."""
+    from importlib.metadata import entry_points
+
+    apps = entry_points(group="edgecomp.apps")
+    if serve:
+        apps["serve"].load()(data, host, port)
+    else:
+        apps["tui"].load()(data)
 
 
 SCHEMAS = {

@@ -1,0 +1,113 @@
+"""Drive the real app in tmux from the model to the verified bundle, and record what it shows.
+
+    python benchmarks/tui_demo.py FRAMES
+
+keeps six questions of each benchmark by editing the recipe, and writes every different screen as
+text with its time. Ends with code 1, and the last screen, where something expected does not
+appear. Needs tmux; the run on the demo model takes some minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+COLUMNS, ROWS = 120, 36
+LOOK_SECONDS, KEY_SECONDS = 0.25, 0.1
+STEPS = (
+    ("Choose", (), 20),
+    ("embedding", ("Enter",), 20),
+    ("usable", ("2",), 20),
+    ("best for the task", ("3",), 30),
+    (r"Q\w+ at context \d+ fits", ("/", "Tab", "Tab", *"95MB"), 20),
+    ("Make this", ("Escape",), 20),
+    ("Calibration,", ("Enter",), 20),
+    (r"\b6 questions a benchmark", (*["NPage"] * 3, *["Up"] * 6, "End", "BSpace"), 20),
+    ("elapsed", ("C-r",), 60),
+    ("Done: the bundle is", (), 1500),
+    ("Predicted against measured", ("6", "End"), 30),
+    ("SHA-256", ("8",), 30),
+    ("all as the manifest lists them", ("v",), 120),
+)
+"""What must appear (a pattern), the keys that make it appear, and within how many seconds."""
+
+
+class Terminal:
+    """One tmux session of its own server."""
+
+    def __init__(self, command: list[str]) -> None:
+        # A server that was told to end may still be there: no name is used twice.
+        self.server = f"edgecomp-{uuid.uuid4().hex[:12]}"
+        self.tmux(
+            "-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS),
+            shlex.join(command),
+        )  # fmt: skip
+
+    def tmux(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", self.server, *arguments], capture_output=True, text=True
+        )
+        return done.stdout
+
+    def screen(self) -> str:
+        return self.tmux("capture-pane", "-p")
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after another, no faster than a person would."""
+        for index, key in enumerate(keys):
+            time.sleep(KEY_SECONDS if index else 0)
+            self.tmux("send-keys", key)
+
+    def close(self) -> None:
+        self.tmux("kill-server")
+
+
+def record(terminal: Terminal, frames: Path) -> str | None:
+    """Take all steps; return what did not appear, or None."""
+    began, last = time.monotonic(), ""
+    with frames.open("w", encoding="utf-8") as file:
+        for expected, keys, seconds in STEPS:
+            if keys:
+                terminal.press(*keys)
+            deadline = time.monotonic() + seconds
+            while True:
+                screen = terminal.screen()
+                if screen != last:
+                    now = time.monotonic() - began
+                    file.write(f"--- {now:.2f} s, keys {' '.join(keys) or 'none'}\n{screen}\n")
+                    file.flush()
+                    last = screen
+                if re.search(expected, screen):
+                    break
+                if time.monotonic() > deadline:
+                    return f"{expected!r} did not appear within {seconds} s.\n{screen}"
+                time.sleep(LOOK_SECONDS)
+    return None
+
+
+def main() -> None:
+    frames = Path(sys.argv[1]).absolute()
+    with tempfile.TemporaryDirectory(prefix="edgecomp-demo-") as folder:
+        settings = ("EDGECOMP_CACHE", "EDGECOMP_CONFIG")
+        own = [f"{name}={os.environ.get(name) or folder + '/' + name.lower()}" for name in settings]
+        command = ["env", "-C", folder, *own, sys.executable, "-m", "edgecomp.tui"]
+        terminal = Terminal(command)
+        try:
+            fault = record(terminal, frames)
+            terminal.press("q")
+        finally:
+            terminal.close()
+    if fault:
+        raise SystemExit(fault)
+    print(f"From start to verified bundle: {frames}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""A fit in a process of its own: anyone may watch it, and only who started it may stop it.
+
+Each request has a folder in the cache: `request.json`, `events.jsonl` (an Event a line), `log.txt`
+(what native code printed), `outcome.json` once it ended, and a lock that the worker holds while it
+lives. A watcher only reads these files, so a second app sees the same run. The worker ends when its
+starter does; the stage cache lets the next start of the same request go on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from edgecomp.atomic import write_text
+from edgecomp.errors import EdgecompError, RunBusy
+from edgecomp.events import Event, StageProgress
+from edgecomp.folders import cache_folder
+from edgecomp.recipe import Recipe
+from edgecomp.runtimes.child import Child, serve
+from edgecomp.value import Value
+
+MODULE = "edgecomp.background"
+REQUEST, EVENTS, LOG, OUTCOME, OWNER, LOCK = (
+    "request.json", "events.jsonl", "log.txt", "outcome.json", "owner", ".lock",
+)  # fmt: skip
+NICENESS = 5
+"""Whoever watches keeps the upper hand over a run that uses every core."""
+
+PROGRESS_SECONDS = 0.1
+"""At most one progress event of a stage is written in this time."""
+
+LOCK_SECONDS = 2.0
+STOP_SECONDS = 5.0
+SILENCE_SECONDS = 7 * 24 * 3600.0
+"""The run's own workers have limits of their own."""
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+class FitRequest(Value):
+    """A recipe to carry out, the data it is judged with, and the bundle's place."""
+
+    schema_version: Literal[1] = 1
+    recipe: Recipe
+    data: Path | None = None
+    output: Path
+
+
+class Outcome(Value):
+    """How a run ended: with a bundle, or with an error's class and its text."""
+
+    schema_version: Literal[1] = 1
+    folder: Path | None
+    error: str | None = None
+    text: str = ""
+
+    @property
+    def crashed(self) -> bool:
+        """True where the worker died instead of explaining itself; its log tells more."""
+        return self.error is not None and self.error.startswith("Child")
+
+
+def run_folder(request: FitRequest) -> Path:
+    """Where everything about this request is kept."""
+    digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:16]
+    return cache_folder() / "runs" / digest
+
+
+def is_running(folder: Path) -> bool:
+    """Whether some process is working on the run right now."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def owner(folder: Path) -> int | None:
+    """The process that works, or last worked, on the run."""
+    path = folder / OWNER
+    text = path.read_text() if path.is_file() else ""
+    return int(text) if text.isdigit() else None
+
+
+def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
+    """The events after `offset` bytes of the run's file, and the offset to go on from."""
+    path = folder / EVENTS
+    if not path.is_file():
+        return [], 0
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        if file.tell() < offset:
+            offset = 0  # The run was started again.
+        file.seek(offset)
+        data = file.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    return [EVENT.validate_json(line) for line in whole.splitlines()], offset + len(whole)
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """How the run ended; None where it goes on or was stopped."""
+    path = folder / OUTCOME
+    try:
+        return Outcome.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
+class BackgroundFit:
+    """A fit that this process started and may stop."""
+
+    def __init__(self, request: FitRequest) -> None:
+        """Start the worker. Raises RunBusy where another process works on the same request."""
+        self.request = request
+        self.folder = run_folder(request)
+        if is_running(self.folder):
+            raise _busy(self.folder)
+        self.stopped = False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in (EVENTS, OUTCOME):
+            (self.folder / name).unlink(missing_ok=True)
+        write_text(self.folder / REQUEST, request.model_dump_json(indent=1))
+        # Its own workers choose how their threads wait; what is set here they would inherit.
+        self._child = Child(MODULE, log=self.folder / LOG, spin=True)
+
+    @property
+    def process_id(self) -> int:
+        return self._child.process_id
+
+    def wait(self) -> Outcome | None:
+        """Block until the run ends; None where it was stopped, to be resumed later."""
+        try:
+            answer = self._child.call(
+                "fit",
+                longest_silence_seconds=SILENCE_SECONDS,
+                request=self.request.model_dump(mode="json"),
+            )
+            outcome = Outcome.model_validate(answer)
+        except EdgecompError as error:
+            outcome = Outcome(folder=None, error=type(error).__name__, text=str(error))
+        finally:
+            self._child.close()
+        if self.stopped and outcome.folder is None:
+            return None
+        write_text(self.folder / OUTCOME, outcome.model_dump_json(indent=1))
+        return outcome
+
+    def stop(self) -> None:
+        """Interrupt the worker as Ctrl-C would, and kill it where it does not heed that."""
+        self.stopped = True
+        process = self._child.process_id
+        for number, patience in ((signal.SIGINT, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+            try:
+                os.killpg(process, number)
+            except (ProcessLookupError, PermissionError):
+                return
+            deadline = time.monotonic() + patience
+            while is_running(self.folder) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if not is_running(self.folder):
+                return
+
+
+def _busy(folder: Path) -> RunBusy:
+    who = owner(folder)
+    named = f"Process {who}" if who else "Another process"
+    return RunBusy(f"{named} is working on the same run in {folder}. Watch it, or stop it there.")
+
+
+def _writer(path: Path) -> Callable[[Event], None]:
+    """A listener that appends events to `path`, at most ten progress events a second a stage."""
+    file = path.open("a", encoding="utf-8")
+    written: dict[str, float] = {}
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageProgress):
+            now = time.monotonic()
+            early = now - written.get(event.stage, 0.0) < PROGRESS_SECONDS
+            if early and event.done < event.total:
+                return
+            written[event.stage] = now
+        file.write(event.model_dump_json() + "\n")
+        file.flush()
+
+    return listen
+
+
+def _fit(request: dict[str, Any], progress: object) -> dict[str, Any]:
+    """Carry out a request in this process, which is the worker."""
+    from edgecomp.fit import fit_recipe
+
+    wanted = FitRequest.model_validate(request)
+    folder = run_folder(wanted)
+    try:
+        with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+            os.nice(NICENESS)
+            (folder / OWNER).write_text(str(os.getpid()))
+            listen = _writer(folder / EVENTS)
+            fitted = fit_recipe(wanted.recipe, wanted.output, wanted.data, listen)
+            outcome = Outcome(folder=fitted.folder.absolute())
+    except Timeout:
+        raise _busy(folder) from None
+    except EdgecompError as error:
+        outcome = Outcome(folder=None, error=type(error).__name__, text=str(error))
+    return outcome.model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    try:
+        serve({"fit": _fit})
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

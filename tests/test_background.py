@@ -1,0 +1,147 @@
+"""A fit in a process of its own: watched, stopped, resumed, and its errors explained."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from edgecomp.background import (
+    BackgroundFit,
+    FitRequest,
+    is_running,
+    read_events,
+    read_outcome,
+    run_folder,
+)
+from edgecomp.constraints import Constraints
+from edgecomp.device import find_device
+from edgecomp.errors import RunBusy
+from edgecomp.events import StageFinished, StageStarted
+from edgecomp.model import read_model
+from edgecomp.planner import make_plan
+from edgecomp.recipe import EvaluationSettings, recipe_for
+
+DEVICE = "office-laptop-ddr4"
+WAIT_SECONDS = 120
+
+
+@pytest.fixture
+def request_made(
+    tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FitRequest:
+    """A request for the smallest artifact of a tiny model, with a cache of its own."""
+    monkeypatch.setenv("EDGECOMP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    model = tiny_model("llama")
+    constraints = Constraints(context=256)
+    plan = make_plan(read_model(str(model)), find_device(DEVICE), constraints)
+    chosen = next(row for row in plan.candidates if row.format == "Q8_0")
+    recipe = recipe_for(str(model), DEVICE, constraints, chosen, EvaluationSettings(items=2))
+    return FitRequest(recipe=recipe, output=tmp_path / "tiny-edge")
+
+
+def stages(folder: Path) -> list[StageFinished]:
+    return [event for event in read_events(folder)[0] if isinstance(event, StageFinished)]
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_last_finished_stage(
+    request_made: FitRequest,
+) -> None:
+    run = BackgroundFit(request_made)
+    ended: list[object] = []
+    waiter = threading.Thread(target=lambda: ended.append(run.wait()))
+    waiter.start()
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not stages(run.folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_running(run.folder)
+    with pytest.raises(RunBusy, match="is working on the same run"):
+        BackgroundFit(request_made)
+    finished = [event.stage for event in stages(run.folder)]
+    run.stop()
+    waiter.join(WAIT_SECONDS)
+    assert ended == [None]
+    assert not is_running(run.folder) and read_outcome(run.folder) is None
+    assert not request_made.output.exists()
+
+    outcome = BackgroundFit(request_made).wait()
+    assert outcome and outcome.folder == request_made.output, outcome
+    assert (request_made.output / "manifest.json").is_file()
+    again = {event.stage: event for event in stages(run.folder)}
+    assert all(again[name].cached for name in finished)
+    assert read_outcome(run.folder) == outcome
+
+
+def test_a_worker_that_is_killed_is_an_error_with_its_log(request_made: FitRequest) -> None:
+    run = BackgroundFit(request_made)
+    killer = threading.Timer(1.0, os.kill, (run.process_id, signal.SIGKILL))
+    killer.start()
+    outcome = run.wait()
+    assert outcome and outcome.crashed and outcome.error == "ChildKilledByMemory"
+    assert "was killed" in outcome.text
+
+
+def test_an_explained_error_keeps_its_class_and_its_words(request_made: FitRequest) -> None:
+    lost = request_made.recipe.model_copy(update={"model": "gone.gguf"})
+    outcome = BackgroundFit(request_made.model_copy(update={"recipe": lost})).wait()
+    assert outcome and not outcome.crashed
+    assert outcome.error == "ModelNotFound" and "gone.gguf" in outcome.text
+
+
+def test_events_are_read_whole_lines_at_a_time(request_made: FitRequest) -> None:
+    folder = run_folder(request_made)
+    folder.mkdir(parents=True)
+    line = StageStarted(stage="intake", title="Écrire").model_dump_json() + "\n"
+    (folder / "events.jsonl").write_bytes(line.encode() + line.encode()[:9])
+    events, offset = read_events(folder)
+    assert [event.kind for event in events] == ["stage-started"]
+    assert read_events(folder, offset) == ([], offset)
+    (folder / "events.jsonl").write_bytes(2 * line.encode())
+    assert len(read_events(folder, offset)[0]) == 1
+
+
+def test_a_held_lock_means_that_the_run_is_worked_on(request_made: FitRequest) -> None:
+    folder = run_folder(request_made)
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        assert is_running(folder)
+    assert not is_running(folder)
+
+
+def test_another_recipe_is_another_run(request_made: FitRequest) -> None:
+    other = request_made.recipe.model_copy(update={"importance": True})
+    assert run_folder(request_made) != run_folder(request_made.model_copy(update={"recipe": other}))
+    assert json.loads(request_made.model_dump_json())["schema_version"] == 1
+
+
+def test_the_worker_ends_with_its_starter_and_leaves_a_run_to_resume(
+    request_made: FitRequest, tmp_path: Path
+) -> None:
+    wanted = tmp_path / "request.json"
+    wanted.write_text(request_made.model_dump_json())
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from edgecomp.background import BackgroundFit, FitRequest\n"
+        f"BackgroundFit(FitRequest.model_validate_json(Path({str(wanted)!r}).read_text())).wait()"
+    )
+    folder = run_folder(request_made)
+    with subprocess.Popen([sys.executable, "-c", script]) as starter:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not read_events(folder)[0] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert is_running(folder)
+        starter.kill()
+    while is_running(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(folder)
+    assert read_outcome(folder) is None

@@ -1,0 +1,106 @@
+"""The limits and the task, as fields; a value that cannot be read is explained under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Input, Label, Select
+
+from edgecomp.tasks import TASKS
+
+from .notice import Notice
+
+if TYPE_CHECKING:
+    from edgecomp.constraints import Constraints
+
+DEBOUNCE_SECONDS = 0.25
+FIELDS = {
+    "context": ("context", "tokens"),
+    "max_memory": ("memory ≤", "6GB"),
+    "max_size": ("size ≤", "100MB"),
+    "min_speed": ("speed ≥", "tok/s"),
+}
+
+
+class ConstraintsForm(Vertical):
+    """Posts Changed when what was typed makes new constraints, a moment after the last key."""
+
+    @dataclass
+    class Changed(Message):
+        constraints: Constraints
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pending: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="fields"):
+            with Vertical():
+                yield Label("task")
+                yield Select(
+                    [(task, task) for task in TASKS],
+                    value="general",
+                    allow_blank=False,
+                    compact=True,
+                    id="task",
+                )
+            for name, (label, placeholder) in FIELDS.items():
+                with Vertical():
+                    yield Label(label)
+                    yield Input(placeholder=placeholder, compact=True, id=name)
+        yield Notice("form-notice")
+
+    def on_input_changed(self) -> None:
+        self._wait()
+
+    def on_select_changed(self) -> None:
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._pending:
+            self._pending.stop()
+        self._pending = self.set_timer(DEBOUNCE_SECONDS, self.read)
+
+    def read(self) -> None:
+        """Post what the fields say, or show what is wrong with them."""
+        from edgecomp.errors import EdgecompError
+
+        notice = self.query_one("#form-notice", Notice)
+        try:
+            constraints = self._constraints()
+        except (EdgecompError, ValueError) as error:
+            notice.say("error", str(error))
+            return
+        notice.hide()
+        self.post_message(self.Changed(constraints))
+
+    def _constraints(self) -> Constraints:
+        from pydantic import ValidationError
+
+        from edgecomp.constraints import Constraints
+        from edgecomp.quantity import parse_size
+
+        typed = {name: self.query_one(f"#{name}", Input).value.strip() for name in FIELDS}
+        sizes = {
+            name: parse_size(typed[name]) if typed[name] else None
+            for name in ("max_memory", "max_size")
+        }
+        try:
+            return Constraints.model_validate(
+                {
+                    "task": self.query_one("#task", Select).value,
+                    "context": typed["context"] or None,
+                    "max_memory_bytes": sizes["max_memory"],
+                    "max_size_bytes": sizes["max_size"],
+                    "min_decode_tokens_per_second": typed["min_speed"] or None,
+                }
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]).removesuffix("_bytes").replace("_", " ")
+            raise ValueError(f"{name}: {first['msg']}.") from error

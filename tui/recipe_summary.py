@@ -1,0 +1,50 @@
+"""A recipe in words: method, calibration mix, and the stages it will take."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from edgecomp.format_facts import SOURCE
+from edgecomp.recipe import Recipe
+
+from .bars import bar
+
+
+def recipe_summary(recipe: Recipe, width: int) -> RenderableType:
+    """Lines of at most `width` cells."""
+    lines = [Text("Method", style="bold"), Text(_method(recipe))]
+    if recipe.importance:
+        mix = recipe.calibration
+        lines += [Text(), Text(f"Calibration, {mix.total} samples", style="bold")]
+        for name, count in sorted(mix.samples.items(), key=lambda row: -row[1]):
+            line = Text(f"{name:18.18}{count:>4} ")
+            lines.append(line.append_text(bar(count / mix.total, max(width - 24, 4), "cyan")))
+    lines += [Text(), Text("Stages", style="bold")]
+    lines += [Text(f"{number}. {stage}") for number, stage in enumerate(_stages(recipe), start=1)]
+    return Group(*lines)
+
+
+def _method(recipe: Recipe) -> str:
+    if recipe.format == SOURCE:
+        return "the file as it is, judged and measured"
+    weighted = ", weighted by an importance matrix" if recipe.importance else ""
+    pruned = "".join(f"{stage.method} {stage.sparsity}, then " for stage in recipe.stages)
+    return f"{pruned}{recipe.format}, rounded by {recipe.rounding}{weighted}"
+
+
+def _stages(recipe: Recipe) -> list[str]:
+    stages = ["write and check the float model"]
+    if recipe.importance:
+        stages += ["gather calibration text", "compute the importance matrix"]
+    stages += [f"prune by {stage.method} to {stage.sparsity}" for stage in recipe.stages]
+    if recipe.format != SOURCE:
+        stages.append(f"quantize to {recipe.format}")
+    evaluation, measured = recipe.evaluation, recipe.measurement
+    return [
+        *stages,
+        "check the artifact",
+        f"divergence over {evaluation.windows} windows",
+        f"{evaluation.items} questions a benchmark",
+        f"measure, {measured.repeats} repeats a depth",
+    ]
