@@ -102,7 +102,8 @@ def main() -> None:
             block = 4 * (2 * width * width + 2 * width * 256 + 3 * width * inner)
             calibration = 4 * SAMPLES * LENGTH * width
             print(
-                f"| {shape} | {blocks} | {found['started_bytes'] / 1e6:.0f} MB | {block / 1e6:.0f} MB | {calibration / 1e6:.0f} MB "
+                f"| {shape} | {blocks} | {found['started_bytes'] / 1e6:.0f} MB "
+                f"| {block / 1e6:.0f} MB | {calibration / 1e6:.0f} MB "
                 f"| {found['peak_bytes'] / 1e6:.0f} MB | {found['seconds'] / blocks:.1f} |",
                 flush=True,
             )

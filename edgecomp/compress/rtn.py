@@ -22,17 +22,41 @@ def round_to_nearest(
     counts = torch.ones(columns, device=weight.device) if importance is None else importance
     # A column that is never driven still has to come out right on other texts.
     counts = counts.clamp_min(1e-6 * counts.mean()).clamp_min(torch.finfo(torch.float32).tiny)
-    codes = torch.empty_like(weight, dtype=torch.int16)
-    values = torch.empty_like(weight)
-    kept: list[Scales] = []
-    for group in group_slices(grid, columns, name):
-        x, width = weight[:, group].contiguous(), group.stop - group.start
-        scales = grid.fit(x, counts[None, group])
-        step, offset = per_column(scales.step, width), per_column(scales.offset, width)
-        codes[:, group] = grid.codes.nearest(x, step, offset)
-        values[:, group] = grid.codes.values(codes[:, group], step, offset)
-        kept.append(scales)
-    return Quantized(codes, values, tuple(kept))
+    groups = group_slices(grid, columns, name)
+    width = groups[0].stop
+    whole = columns // width
+    parts = [_round(weight[:, : whole * width], counts[: whole * width], grid, whole)]
+    if columns % width:
+        parts.append(_round(weight[:, whole * width :], counts[whole * width :], grid, 1))
+    return Quantized(
+        torch.cat([part.codes for part in parts], dim=1),
+        torch.cat([part.values for part in parts], dim=1),
+        tuple(scales for part in parts for scales in part.scales),
+    )
+
+
+def _round(weight: Tensor, importance: Tensor, grid: Grid, groups: int) -> Quantized:
+    """Round a matrix of so many groups of equal width, all groups in one go."""
+    rows, columns = weight.shape
+    width = columns // groups
+    x = weight.reshape(rows * groups, width)
+    fitted = grid.fit(x, importance.expand(rows, columns).reshape(rows * groups, width))
+    step, offset = per_column(fitted.step, width), per_column(fitted.offset, width)
+    codes = grid.codes.nearest(x, step, offset)
+    values = grid.codes.values(codes, step, offset)
+
+    def of_group(part: Tensor, index: int) -> Tensor:
+        return part.view(rows, groups, -1)[:, index]
+
+    scales = tuple(
+        Scales(
+            of_group(fitted.step, i),
+            of_group(fitted.offset, i),
+            tuple(of_group(part, i) for part in fitted.stored),
+        )
+        for i in range(groups)
+    )
+    return Quantized(codes.view(rows, columns), values.view(rows, columns), scales)
 
 
 def rtn(grid_of: GridOf, *, use_importance: bool) -> Method:
