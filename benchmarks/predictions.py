@@ -28,6 +28,8 @@ from edgecomp.speed import estimate_speed
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M")
 CONTEXTS = (512, 2048, 8192)
 DECODE_TOKENS, REPEATS = 48, 3
+DEEPEST = 2000
+"""Tokens read before decoding: a full context of 8192 would take minutes for each row."""
 TEXT = "The river was low that summer, and the boats lay on the sand. " * 40
 
 
@@ -59,7 +61,7 @@ def main() -> None:
             weights = layered_weights(model, types)
             for context in CONTEXTS:
                 settings = RunSettings(context=context, threads=device.cpu.cores)
-                depth = context - DECODE_TOKENS - 1
+                depth = min(context - DECODE_TOKENS - 1, DEEPEST)
                 raw = runtime.measure(
                     file, settings, TEXT, depths=[depth], decode_tokens=DECODE_TOKENS,
                     repeats=REPEATS,
