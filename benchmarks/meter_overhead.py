@@ -47,9 +47,7 @@ def main() -> None:
     settings = RunSettings(context=CONTEXT, threads=threads)
     ours, bare = [], []
     for _ in range(ROUNDS):
-        raw = runtime.measure(
-            path, settings, TEXT, depths=[DEPTH], decode_tokens=TOKENS, repeats=1
-        )
+        raw = runtime.measure(path, settings, TEXT, depths=[DEPTH], decode_tokens=TOKENS, repeats=1)
         ours.append(TOKENS / sum(raw.depths[0].runs[0].token_seconds))
         numbers = [str(number) for number in (threads, DEPTH, TOKENS, CONTEXT)]
         command = [sys.executable, "-c", BARE, str(path), *numbers]
