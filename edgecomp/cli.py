@@ -57,7 +57,7 @@ Data = Annotated[
     typer.Option(help="Folder of evaluation and calibration data (default: what ships with us)."),
 ]
 RoundingOption = Annotated[
-    Rounding | None, typer.Option(help="Who rounds (default: awq+gptq where it can).")
+    Rounding | None, typer.Option(help="Who rounds (default: gptq where it can).")
 ]
 RuntimeName = Annotated[str, typer.Option(help="The runtime that will run the artifact.")]
 Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]

@@ -98,8 +98,9 @@ def recipe_for(
 ) -> Recipe:
     """The recipe that makes and proves a plan's candidate.
 
-    AWQ's scales and GPTQ's error feedback round where they can, unless another `rounding` is asked
-    for: at the same size they lose less than rounding each weight by itself.
+    GPTQ rounds where it can, unless another `rounding` is asked for: at the same size it loses less
+    than rounding each weight by itself. AWQ's scales before it lose less still, and their search
+    takes several times as long.
     """
     weighted = chosen.format not in UNWEIGHTED
     solved = chosen.format in PRESETS and PRESETS[chosen.format].base in SOLVED_TYPES
@@ -109,7 +110,7 @@ def recipe_for(
         constraints=constraints,
         runtime="llama.cpp",
         format=chosen.format,
-        rounding=rounding or ("awq+gptq" if solved and weighted else "llama.cpp"),
+        rounding=rounding or ("gptq" if solved and weighted else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,
         calibration=preset_mix(constraints.task),
