@@ -15,7 +15,7 @@ LLAMA := llama-cpp-python==0.3.36
 PROCESSOR := $(shell grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null | cksum | cut -d' ' -f1)
 WHEELS ?= $(HOME)/.cache/edgecomp-wheels/$(PROCESSOR)
 
-.PHONY: help install demo test lint format bench readme tui-demo screenshots lock clean
+.PHONY: help install demo test test-long lint format bench readme tui-demo screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ demo: $(INSTALLED) ## Fit the embedded model under 95 MB and prove it
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/pytest $(TESTS)
+
+test-long: $(INSTALLED) ## The app with the demo model, end to end in tmux (many minutes)
+	$(BIN)/pytest -m long
 
 lint: $(INSTALLED) ## Formatter, linter and types
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ import pytest
 DRIVER = Path(__file__).parents[2] / "benchmarks" / "tui_demo.py"
 
 
-@pytest.mark.demo
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
 def test_the_demo_model_goes_from_model_to_verified_bundle(here: Path, demo_gguf: Path) -> None:
