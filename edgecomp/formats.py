@@ -92,10 +92,6 @@ class Preset:
     base: str
     needs_importance: bool = False
 
-    @property
-    def nominal_bits(self) -> float:
-        return TENSOR_TYPES[self.base].bits_per_weight
-
 
 PRESETS = {
     row.name: row

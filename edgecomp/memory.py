@@ -6,8 +6,6 @@ the library itself reports, for several shapes and settings, in tests/test_memor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec
 from edgecomp.runtimes.settings import RunSettings
@@ -47,11 +45,6 @@ class MemoryEstimate(Value):
             + self.output_bytes
             + self.runtime_bytes
         )
-
-
-def weights_bytes(model: ModelSpec, types: Mapping[str, str]) -> int:
-    """Sum over tensors of whole blocks times the block's bytes."""
-    return sum(TENSOR_TYPES[types[t.name]].size_bytes(t.elements) for t in model.tensors)
 
 
 def padded(cells: int) -> int:

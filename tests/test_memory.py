@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecomp.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.memory import (
     CELL_PADDING,
@@ -16,7 +17,6 @@ from edgecomp.memory import (
     kv_cache_bytes,
     output_bytes,
     padded,
-    weights_bytes,
 )
 from edgecomp.model import ModelSpec, TensorSpec, read_model
 from edgecomp.runtimes.llama_cpp import runtime
@@ -59,7 +59,7 @@ def test_weights_and_kv_cache_equal_what_llama_cpp_allocates(
     model = read_model(shaped)
     settings = RunSettings(context=context, threads=1, kv_type=kv_type)
     reported = runtime.buffers(shaped, settings)
-    assert weights_bytes(model, source_types(model)) == pytest.approx(
+    assert layered_weights(model, source_types(model)).stored_bytes == pytest.approx(
         reported["weights"], abs=REPORTED_TO_BYTES
     )
     assert kv_cache_bytes(model, settings) == pytest.approx(reported["kv"], abs=REPORTED_TO_BYTES)
@@ -126,7 +126,7 @@ def test_a_sliding_layer_keeps_its_window_and_one_batch_whatever_the_context(
 )
 def test_more_context_never_takes_less_memory(small: int, more: int, kv_type: str) -> None:
     model = sliding_model(512, 6, 12)
-    stored = weights_bytes(model, source_types(model))
+    stored = layered_weights(model, source_types(model)).stored_bytes
     first, second = (
         estimate_memory(model, stored, RunSettings(context=size, threads=1, kv_type=kv_type))
         for size in (small, small + more)
