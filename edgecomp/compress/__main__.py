@@ -58,18 +58,22 @@ def round_weights(
     threads: int,
     progress: Progress,
 ) -> None:
-    """Choose codes of GGUF types for the matrices inside the blocks of `checkpoint`; `types` goes
-    by GGUF name, and matrices of types without a solver stay as they are."""
+    """Choose codes for the matrices inside the blocks of `checkpoint`, and for the output head
+    where its type is ONNX's. `types` goes by GGUF name; matrices of types without a solver stay."""
     import torch
 
     from edgecomp.compress.awq import awq_method
     from edgecomp.compress.blocks import walk
-    from edgecomp.compress.gguf_types import GGUF_GRIDS, grids_of_types
+    from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types
     from edgecomp.compress.gptq import gptq_method
+    from edgecomp.compress.head import round_head
+    from edgecomp.compress.onnx_grids import ONNX_GRIDS
     from edgecomp.compress.rtn import rtn
 
     solved = {
-        name: kind for name, kind in types.items() if name.startswith("blk.") and kind in GGUF_GRIDS
+        name: kind
+        for name, kind in types.items()
+        if name.startswith("blk.") and kind in SOLVED_GRIDS
     }
     grid_of = grids_of_types(Path(checkpoint), solved)
     method = {
@@ -88,6 +92,9 @@ def round_weights(
         device=_device(),
         progress=progress,
     )
+    for name in ("token_embd.weight", "output.weight"):
+        if types.get(name) in ONNX_GRIDS:
+            round_head(Path(checkpoint), Path(destination), name, types[name])
 
 
 def prune(
