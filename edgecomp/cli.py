@@ -156,16 +156,20 @@ def plan(
     max_memory: MaxMemory = None,
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
+    runtime: RuntimeName = "llama.cpp",
     json: Json = False,
 ) -> None:
     """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
     from edgecomp.device import find_device
     from edgecomp.model import read_model
     from edgecomp.planner import make_plan
+    from edgecomp.runtimes.protocol import find_runtime
     from edgecomp.tables import plan_table
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed)
-    _show(make_plan(read_model(model), find_device(device), constraints), json, plan_table)
+    find_runtime(runtime)
+    made = make_plan(read_model(model), find_device(device), constraints, runtime=runtime)
+    _show(made, json, plan_table)
 
 
 @app.command()
@@ -203,6 +207,7 @@ def fit(
             listen,
             EvaluationSettings(items=items),
             method,
+            runtime,
         )
     _show(fitted, json, summary)
 

@@ -19,10 +19,11 @@ from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, Warned
 from edgecomp.format_facts import planned_file_bytes, tensor_types_of
-from edgecomp.making import make_artifact
+from edgecomp.making import Artifact, make_artifact
 from edgecomp.measure.latency import compare_with_plan
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.pipeline import Run
+from edgecomp.onnx_making import make_onnx_artifact
+from edgecomp.pipeline import Run, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
@@ -32,7 +33,10 @@ from edgecomp.tasks import Rounding
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, judge
 
-PACKAGES = ("llama-cpp-python", "gguf", "torch", "transformers", "tokenizers", "numpy")
+PACKAGES = (
+    "llama-cpp-python", "gguf", "onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers",
+    "tokenizers", "numpy",
+)  # fmt: skip
 
 
 class Fitted(Value):
@@ -52,15 +56,16 @@ def fit(
     listen: Listener,
     evaluation: EvaluationSettings | None = None,
     rounding: Rounding | None = None,
+    runtime: str = "llama.cpp",
 ) -> Fitted:
-    """Plan, make, check, evaluate, measure and bundle.
+    """Plan, make, check, evaluate, measure and bundle, for one runtime.
 
     Raises ConstraintsImpossible or JobTooLarge before any work, and what the stages raise.
     """
     spec, profile, folder = _opened(model, device, output, listen)
-    plan = make_plan(spec, profile, constraints)
+    plan = make_plan(spec, profile, constraints, runtime=runtime)
     chosen = _chosen(plan)
-    recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding)
+    recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding, runtime)
     return _bundled(spec, profile, plan, chosen, recipe, folder, data, listen)
 
 
@@ -72,7 +77,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     """
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
     constraints = recipe.constraints.model_copy(update={"context": recipe.settings.context})
-    plan = make_plan(spec, profile, constraints)
+    plan = make_plan(spec, profile, constraints, runtime=recipe.runtime)
     wanted = (recipe.format, recipe.settings.gpu_layers)
     rows = [row for row in plan.candidates if (row.format, row.settings.gpu_layers) == wanted]
     if not rows:
@@ -142,8 +147,7 @@ def _carry_out(
     listen: Listener,
 ) -> Report:
     run = Run(spec, recipe, data, listen)
-    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
-    artifact = make_artifact(run, planned_file_bytes(spec, recipe.format, types))
+    artifact = _made(run)
     text = evaluation_text(data)
     divergence = proving.divergence(run, artifact, text)
     coherence = proving.coherence(run, artifact, divergence)
@@ -166,7 +170,7 @@ def _carry_out(
             coherence=coherence,
             task=recipe.constraints.task,
             efficiency=Efficiency(
-                base_bytes=artifact.base.path.stat().st_size,
+                base_bytes=path_bytes(artifact.base.path),
                 artifact_bytes=artifact.size_bytes,
                 decode_tokens_per_second=measurement.at(
                     chosen.speed.prompt_tokens
@@ -198,6 +202,14 @@ def _carry_out(
     )
 
 
+def _made(run: Run) -> Artifact:
+    recipe = run.recipe
+    if recipe.runtime == "onnx":
+        return make_onnx_artifact(run)
+    types = tensor_types_of(run.model, recipe.format, recipe.importance, recipe.tensor_types)
+    return make_artifact(run, planned_file_bytes(run.model, recipe.format, types))
+
+
 def _sparsity_percent(recipe: Recipe) -> float | None:
     """The share of weights that the recipe's last pruning sets to zero."""
     return 100 * parse_sparsity(recipe.stages[-1].sparsity).ratio if recipe.stages else None
@@ -209,7 +221,8 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     if recipe.device == "auto":
         return chosen
     constraints = Constraints(context=recipe.settings.context)
-    rows = make_plan(spec, find_device("auto"), constraints).candidates
+    here = find_device("auto")
+    rows = make_plan(spec, here, constraints, runtime=recipe.runtime).candidates
     return next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
 
 

@@ -16,6 +16,7 @@ from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
 from edgecomp.model import ModelSpec
+from edgecomp.onnx_formats import ONNX_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
 from edgecomp.quantity import format_size
 
@@ -81,7 +82,8 @@ def _making(
     )
     half, block = 2 * model.parameters, 4 * model.parameters // max(model.layers, 1)
     hidden = 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
-    kind = PRESETS[chosen.format].base
+    onnx = chosen.format in ONNX_FORMATS
+    kind = ONNX_FORMATS[chosen.format].type if onnx else PRESETS[chosen.format].base
     measured = calibration.kernels.get(kind) if calibration else None
     rate = measured.quantize_weights_per_second if measured else None
     largest = _largest_tensor_bytes(model)
@@ -117,8 +119,11 @@ def _making(
         StageCost(
             stage="compression",
             seconds=model.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
-            peak_memory_bytes=WORKER_BYTES + 3 * largest,
-            disk_bytes=chosen.file_bytes,
+            # The ONNX builder holds the float model, and the graph it makes of it.
+            peak_memory_bytes=TORCH_BYTES + 8 * model.parameters
+            if onnx
+            else WORKER_BYTES + 3 * largest,
+            disk_bytes=chosen.file_bytes + (4 * model.parameters if onnx else 0),
             basis="calibrated" if rate else "formula",
         ),
     ]

@@ -20,6 +20,7 @@ from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import TORCH_WORKER, Run, StoredFile, data_digests, tree_digest
 from edgecomp.recipe import PruneStage
 from edgecomp.runtimes.child import Child
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.stage_cache import file_digest
 from edgecomp.value import Value
 
@@ -211,7 +212,7 @@ def quantized(
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / f"model-{recipe.format}.gguf"
         partial = path.with_suffix(".partial")
-        run.runtime.quantize(
+        LlamaCpp().quantize(
             source.path,
             partial,
             recipe.format,

@@ -14,10 +14,12 @@ from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
 from edgecomp.format_facts import FormatFacts, format_facts
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
-from edgecomp.memory import estimate_memory
+from edgecomp.memory import MemoryEstimate, estimate_memory
 from edgecomp.method_families import method_families, notices, required_benchmarks
 from edgecomp.model import ModelSpec
 from edgecomp.offload import placements, pool_bytes
+from edgecomp.onnx_facts import onnx_facts
+from edgecomp.onnx_memory import estimate_onnx_memory
 from edgecomp.placement import Placement
 from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
 from edgecomp.quantity import format_size
@@ -29,7 +31,10 @@ TIGHT_SHARE = 0.9
 """From this share of a memory or a limit on, a candidate fits but is called tight."""
 
 PROMPT_TOKENS = 512
-RUNTIME = "llama.cpp"
+RUNTIME, ONNX = "llama.cpp", "onnx"
+ONNX_MICRO_BATCH = 128
+"""ONNX Runtime gives the logits of every position: a larger batch costs memory, not time."""
+
 GUESSED_SPEEDS = "Speeds are guesses: run `edgecomp devices calibrate` for measured ones."
 
 
@@ -38,13 +43,16 @@ def make_plan(
     device: DeviceProfile,
     constraints: Constraints,
     facts: Sequence[FormatFacts] | None = None,
+    runtime: str = RUNTIME,
 ) -> Plan:
-    """Plan `model` for `device`.
+    """Plan `model` for `device`, to be run by `runtime`.
 
     `facts`: those of the model's formats, where many plans of one model are made.
     """
-    facts = format_facts(model) if facts is None else facts
-    candidates = _without_dominated(list(_candidates(model, device, constraints, facts)))
+    if facts is None:
+        facts = onnx_facts(model) if runtime == ONNX else format_facts(model)
+    placed = _onnx_candidates if runtime == ONNX else _candidates
+    candidates = _without_dominated(list(placed(model, device, constraints, facts)))
     ranked = sorted(candidates, key=lambda row: _rank(row, constraints))
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     job: JobCost | None = None
@@ -55,6 +63,7 @@ def make_plan(
         architecture=model.architecture,
         parameters=model.parameters,
         source_bits_per_weight=model.bits_per_weight,
+        runtime=runtime,
         device=device.name,
         device_title=device.title,
         constraints=constraints,
@@ -87,6 +96,27 @@ def _candidates(
             yield from _placed(model, device, constraints, row, context)
 
 
+def _onnx_candidates(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: Sequence[FormatFacts],
+) -> Iterator[Candidate]:
+    """Everything on the CPU, the only provider whose predictions were checked. A calibration is of
+    llama.cpp's kernels and says nothing of ONNX Runtime's."""
+    plain = device.model_copy(update={"calibration": None})
+    for row in facts:
+        for context in contexts(model, constraints):
+            settings = RunSettings(
+                context=context,
+                threads=device.cpu.cores,
+                kv_type="F32",
+                micro_batch=ONNX_MICRO_BATCH,
+            )
+            memory = estimate_onnx_memory(model, row.name, settings)
+            yield _candidate(model, plain, constraints, row, settings, memory, Placement(), ONNX)
+
+
 def _placed(
     model: ModelSpec,
     device: DeviceProfile,
@@ -97,40 +127,55 @@ def _placed(
     settings = RunSettings(context=context, threads=device.cpu.cores)
     worker_bytes = device.calibration.worker_bytes if device.calibration else None
     memory = estimate_memory(model, facts.weights.stored_bytes, settings, worker_bytes)
-    depth = min(PROMPT_TOKENS, max(context // 2, 1))
-    guess = () if device.calibration or device.name != "auto" else (GUESSED_SPEEDS,)
     for placement in placements(facts.weights, memory, device):
-        pools = pool_bytes(facts.weights, memory, device, placement, tied=model.tied_embeddings)
-        speed = estimate_speed(
-            model, facts.weights, device, placement, depth=depth, prompt_tokens=depth
-        )
-        candidate = Candidate(
-            format=facts.name,
-            context=context,
-            placement=placement,
-            settings=settings.model_copy(update={"gpu_layers": placement.gpu_layers}),
-            file_bytes=facts.file_bytes,
-            bits_per_weight=facts.bits_per_weight,
-            memory=memory,
-            pool_bytes=pools,
-            speed=speed,
-            expected_divergence_nats=facts.expected_divergence_nats,
-            risk=risk(facts.expected_divergence_nats, constraints.task),
-            fits=_fit(pools, memory.total_bytes, device, constraints),
-            rejections=(),
-            notes=(*facts.notes, *guess),
-        )
-        senseless = facts.senseless or _without_kernels(facts, device, placement)
-        reasons = _rejections(model, device, constraints, candidate, senseless)
-        yield candidate.model_copy(update={"rejections": reasons})
+        yield _candidate(model, device, constraints, facts, settings, memory, placement, RUNTIME)
 
 
-def _without_kernels(facts: FormatFacts, device: DeviceProfile, placement: Placement) -> str | None:
-    missing = without_kernels({*facts.types.values()} - {"F32"}, device, RUNTIME, placement)
+def _candidate(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: FormatFacts,
+    settings: RunSettings,
+    memory: MemoryEstimate,
+    placement: Placement,
+    runtime: str,
+) -> Candidate:
+    depth = min(PROMPT_TOKENS, max(settings.context // 2, 1))
+    guessed = runtime == RUNTIME and not device.calibration and device.name == "auto"
+    pools = pool_bytes(facts.weights, memory, device, placement, tied=model.tied_embeddings)
+    speed = estimate_speed(
+        model, facts.weights, device, placement, depth=depth, prompt_tokens=depth
+    )
+    candidate = Candidate(
+        format=facts.name,
+        context=settings.context,
+        placement=placement,
+        settings=settings.model_copy(update={"gpu_layers": placement.gpu_layers}),
+        file_bytes=facts.file_bytes,
+        bits_per_weight=facts.bits_per_weight,
+        memory=memory,
+        pool_bytes=pools,
+        speed=speed,
+        expected_divergence_nats=facts.expected_divergence_nats,
+        risk=risk(facts.expected_divergence_nats, constraints.task),
+        fits=_fit(pools, memory.total_bytes, device, constraints),
+        rejections=(),
+        notes=(*facts.notes, *((GUESSED_SPEEDS,) if guessed else ())),
+    )
+    senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
+    reasons = _rejections(model, device, constraints, candidate, senseless)
+    return candidate.model_copy(update={"rejections": reasons})
+
+
+def _without_kernels(
+    facts: FormatFacts, device: DeviceProfile, placement: Placement, runtime: str
+) -> str | None:
+    missing = without_kernels({*facts.types.values()} - {"F32"}, device, runtime, placement)
     if not missing:
         return None
     where = placement.gpu or device.cpu.name
-    return f"{RUNTIME} has no kernels for {', '.join(sorted(missing))} on {where}."
+    return f"{runtime} has no kernels for {', '.join(sorted(missing))} on {where}."
 
 
 def _fit(

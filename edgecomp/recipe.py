@@ -12,6 +12,7 @@ from edgecomp.constraints import Constraints
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.format_facts import UNWEIGHTED
 from edgecomp.formats import PRESETS
+from edgecomp.onnx_formats import ONNX_FORMATS
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.sparsity import parse_sparsity
@@ -95,6 +96,7 @@ def recipe_for(
     chosen: Candidate,
     evaluation: EvaluationSettings | None = None,
     rounding: Rounding | None = None,
+    runtime: str = "llama.cpp",
 ) -> Recipe:
     """The recipe that makes and proves a plan's candidate.
 
@@ -102,15 +104,17 @@ def recipe_for(
     than rounding each weight by itself. AWQ's scales before it lose less still, and their search
     takes several times as long.
     """
-    weighted = chosen.format not in UNWEIGHTED
-    solved = chosen.format in PRESETS and PRESETS[chosen.format].base in SOLVED_TYPES
+    onnx = ONNX_FORMATS.get(chosen.format)
+    weighted = not onnx and chosen.format not in UNWEIGHTED
+    solved = weighted and chosen.format in PRESETS and PRESETS[chosen.format].base in SOLVED_TYPES
+    solved = solved or (onnx is not None and onnx.precision == "int4")
     return Recipe(
         model=model,
         device=device,
         constraints=constraints,
-        runtime="llama.cpp",
+        runtime=runtime,
         format=chosen.format,
-        rounding=rounding or ("gptq" if solved and weighted else "llama.cpp"),
+        rounding=rounding or ("gptq" if solved else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,
         calibration=preset_mix(constraints.task),

@@ -129,12 +129,18 @@ def prune(
 
 
 def greedy_check(
-    checkpoint: str, artifact: str, float_type: Any, threads: int, progress: Progress
+    checkpoint: str,
+    artifact: str,
+    float_type: Any,
+    threads: int,
+    progress: Progress,
+    runtime: str = "llama.cpp",
+    prompts: list[str] | None = None,
 ) -> dict[str, Any]:
     """The CheckResult of `edgecomp.greedy_check.check_greedy`."""
     import torch
 
-    from edgecomp.greedy_check import check_greedy
+    from edgecomp.greedy_check import PROMPTS, check_greedy
     from edgecomp.runtimes.protocol import find_runtime
 
     torch.set_num_threads(threads)
@@ -142,8 +148,9 @@ def greedy_check(
         Path(checkpoint),
         Path(artifact),
         float_type,
-        find_runtime("llama.cpp"),
+        find_runtime(runtime),
         threads=threads,
+        prompts=prompts or PROMPTS,
         progress=progress,
     )
     return result.model_dump()

@@ -87,6 +87,11 @@ class Session:
             raise RuntimeRefused(
                 f"{total} tokens do not fit into a context of {self.settings.context}."
             )
+        if total > self.tokenizer.folder.context_length:
+            raise RuntimeRefused(
+                f"{total} tokens are more than the {self.tokenizer.folder.context_length} "
+                "positions the model was trained for, and its graph has no more."
+            )
         binding = self._binding
         binding.bind_cpu_input("input_ids", np.asarray([tokens], dtype=np.int64))
         binding.bind_cpu_input("attention_mask", np.ones((1, total), dtype=np.int64))
@@ -125,18 +130,15 @@ class OnnxTokenizer:
         """Raises what `read_onnx_folder` raises."""
         self.folder = read_onnx_folder(Path(path))
         self._tokenizer = Tokenizer.from_file(str(Path(path) / TOKENIZER))
-        self._plain = Tokenizer.from_file(str(Path(path) / TOKENIZER))
-        self._plain.encode_special_tokens = True
-        for tokenizer in (self._tokenizer, self._plain):
-            tokenizer.no_truncation()
-            tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         begin = self._tokenizer.encode("", add_special_tokens=True).ids
         self.begin_text = (self._tokenizer.id_to_token(begin[0]) or "") if begin else ""
 
     def ids(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`; `add_special` adds what the tokenizer adds to every text."""
-        tokenizer = self._tokenizer if parse_special else self._plain
-        return list(tokenizer.encode(text, add_special_tokens=add_special).ids)
+        self._tokenizer.encode_special_tokens = not parse_special
+        return list(self._tokenizer.encode(text, add_special_tokens=add_special).ids)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`, without special tokens."""
