@@ -59,7 +59,9 @@ Data = Annotated[
 RoundingOption = Annotated[
     Rounding | None, typer.Option(help="Who rounds (default: gptq where it can).")
 ]
-RuntimeName = Annotated[str, typer.Option(help="The runtime that will run the artifact.")]
+RuntimeName = Annotated[
+    str, typer.Option(help="What will run the artifact: llama.cpp or onnx; fit also takes both.")
+]
 Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the bundle.")]
 
@@ -196,19 +198,19 @@ def fit(
     from edgecomp.runtimes.protocol import find_runtime
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    evaluation = EvaluationSettings(items=items)
+    wanted = (model, device, constraints, output, data)
+    if runtime == "both":
+        from edgecomp.fit_both import fit_both
+        from edgecomp.result_tables import comparison_table
+
+        with progress_bars() as listen:
+            compared = fit_both(*wanted, listen, evaluation, method)
+        _show(compared, json, comparison_table)
+        return
     find_runtime(runtime)
     with progress_bars() as listen:
-        fitted = carry_out(
-            model,
-            device,
-            constraints,
-            output,
-            data,
-            listen,
-            EvaluationSettings(items=items),
-            method,
-            runtime,
-        )
+        fitted = carry_out(*wanted, listen, evaluation, method, runtime)
     _show(fitted, json, summary)
 
 
