@@ -14,7 +14,7 @@ import typer
 
 from edgecomp import __version__
 from edgecomp.errors import EdgecompError
-from edgecomp.tasks import Rounding, Task
+from edgecomp.tasks import KvType, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
@@ -58,6 +58,9 @@ Data = Annotated[
 ]
 RoundingOption = Annotated[
     Rounding | None, typer.Option(help="Who rounds (default: gptq where it can).")
+]
+KvTypeOption = Annotated[
+    KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
 ]
 RuntimeName = Annotated[str, typer.Option(help="The runtime that will run the artifact.")]
 Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
@@ -123,6 +126,7 @@ def _constraints(
     max_memory: str | None,
     max_size: str | None,
     min_speed: float | None,
+    kv_type: KvType,
 ) -> Constraints:
     from edgecomp.constraints import Constraints
     from edgecomp.quantity import parse_size
@@ -134,6 +138,7 @@ def _constraints(
             "max_memory_bytes": parse_size(max_memory) if max_memory else None,
             "max_size_bytes": parse_size(max_size) if max_size else None,
             "min_decode_tokens_per_second": min_speed,
+            "kv_type": kv_type,
         }
     )
 
@@ -156,6 +161,7 @@ def plan(
     max_memory: MaxMemory = None,
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
+    kv_type: KvTypeOption = "F16",
     json: Json = False,
 ) -> None:
     """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
@@ -164,7 +170,7 @@ def plan(
     from edgecomp.planner import make_plan
     from edgecomp.tables import plan_table
 
-    constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     _show(make_plan(read_model(model), find_device(device), constraints), json, plan_table)
 
 
@@ -177,6 +183,7 @@ def fit(
     max_memory: MaxMemory = None,
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
+    kv_type: KvTypeOption = "F16",
     data: Data = None,
     output: Output = None,
     items: Items = DEFAULT_ITEMS,
@@ -191,7 +198,7 @@ def fit(
     from edgecomp.report_tables import summary
     from edgecomp.runtimes.protocol import find_runtime
 
-    constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     find_runtime(runtime)
     with progress_bars() as listen:
         fitted = carry_out(

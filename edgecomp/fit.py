@@ -71,7 +71,9 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     what `fit` raises.
     """
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
-    constraints = recipe.constraints.model_copy(update={"context": recipe.settings.context})
+    constraints = recipe.constraints.model_copy(
+        update={"context": recipe.settings.context, "kv_type": recipe.settings.kv_type}
+    )
     plan = make_plan(spec, profile, constraints)
     wanted = (recipe.format, recipe.settings.gpu_layers)
     rows = [row for row in plan.candidates if (row.format, row.settings.gpu_layers) == wanted]
@@ -208,7 +210,9 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     another device says nothing about it."""
     if recipe.device == "auto":
         return chosen
-    constraints = Constraints(context=recipe.settings.context)
+    constraints = Constraints.model_validate(
+        {"context": recipe.settings.context, "kv_type": recipe.settings.kv_type}
+    )
     rows = make_plan(spec, find_device("auto"), constraints).candidates
     return next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
 
