@@ -14,7 +14,7 @@ import typer
 
 from edgecomp import __version__
 from edgecomp.errors import EdgecompError
-from edgecomp.tasks import Rounding, Task
+from edgecomp.tasks import KvType, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
@@ -58,6 +58,9 @@ Data = Annotated[
 ]
 RoundingOption = Annotated[
     Rounding | None, typer.Option(help="Who rounds (default: gptq where it can).")
+]
+KvTypeOption = Annotated[
+    KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
 ]
 RuntimeName = Annotated[
     str, typer.Option(help="What will run the artifact: llama.cpp or onnx; fit also takes both.")
@@ -125,6 +128,7 @@ def _constraints(
     max_memory: str | None,
     max_size: str | None,
     min_speed: float | None,
+    kv_type: KvType,
 ) -> Constraints:
     from edgecomp.constraints import Constraints
     from edgecomp.quantity import parse_size
@@ -136,6 +140,7 @@ def _constraints(
             "max_memory_bytes": parse_size(max_memory) if max_memory else None,
             "max_size_bytes": parse_size(max_size) if max_size else None,
             "min_decode_tokens_per_second": min_speed,
+            "kv_type": kv_type,
         }
     )
 
@@ -159,6 +164,7 @@ def plan(
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
     runtime: RuntimeName = "llama.cpp",
+    kv_type: KvTypeOption = "F16",
     json: Json = False,
 ) -> None:
     """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
@@ -168,7 +174,7 @@ def plan(
     from edgecomp.runtimes.protocol import find_runtime
     from edgecomp.tables import plan_table
 
-    constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     find_runtime(runtime)
     made = make_plan(read_model(model), find_device(device), constraints, runtime=runtime)
     _show(made, json, plan_table)
@@ -183,6 +189,7 @@ def fit(
     max_memory: MaxMemory = None,
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
+    kv_type: KvTypeOption = "F16",
     data: Data = None,
     output: Output = None,
     items: Items = DEFAULT_ITEMS,
@@ -197,7 +204,7 @@ def fit(
     from edgecomp.report_tables import summary
     from edgecomp.runtimes.protocol import find_runtime
 
-    constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     evaluation = EvaluationSettings(items=items)
     wanted = (model, device, constraints, output, data)
     if runtime == "both":
@@ -425,6 +432,7 @@ SCHEMAS = {
     "plan": "edgecomp.plan:Plan",
     "device": "edgecomp.device:DeviceProfile",
     "devices": "edgecomp.device:DeviceList",
+    "device-comparison": "edgecomp.device_comparison:DeviceComparison",
     "fitted": "edgecomp.fit:Fitted",
     "verification": "edgecomp.bundle:Verification",
     "compressed": "edgecomp.compress_job:Compressed",
@@ -468,6 +476,22 @@ def devices_show(name: Annotated[str, typer.Argument()] = "auto", json: Json = F
     from edgecomp.tables import device_table
 
     _show(find_device(name), json, device_table)
+
+
+@devices.command("compare")
+def devices_compare(
+    names: Annotated[list[str] | None, typer.Argument(help="Profiles; none: all of them.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Plan this model for each.")] = None,
+    context: Annotated[int, typer.Option(min=1, help="Tokens of context to serve.")] = 4096,
+    json: Json = False,
+) -> None:
+    """Set devices beside each other, with what each would run of a model."""
+    from edgecomp.device_comparison import compare_devices
+    from edgecomp.model import read_model
+    from edgecomp.tables import device_comparison_table
+
+    found = compare_devices(names or (), [read_model(name) for name in model or ()], context)
+    _show(found, json, device_comparison_table)
 
 
 @devices.command("detect")

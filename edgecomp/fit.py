@@ -37,6 +37,8 @@ PACKAGES = (
     "llama-cpp-python", "gguf", "onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers",
     "tokenizers", "numpy",
 )  # fmt: skip
+SETTLED = {"context", "kv_type"}
+"""Constraints that a recipe's settings repeat, and may change."""
 
 
 class Fitted(Value):
@@ -76,7 +78,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     what `fit` raises.
     """
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
-    constraints = recipe.constraints.model_copy(update={"context": recipe.settings.context})
+    constraints = _settled(recipe)
     plan = make_plan(spec, profile, constraints, runtime=recipe.runtime)
     wanted = (recipe.format, recipe.settings.gpu_layers)
     rows = [row for row in plan.candidates if (row.format, row.settings.gpu_layers) == wanted]
@@ -86,6 +88,15 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
             f"GPU is no candidate of {spec.name} on {profile.title}. `edgecomp plan` lists them."
         )
     return _bundled(spec, profile, plan, rows[0], recipe, folder, data, listen)
+
+
+def _settled(recipe: Recipe) -> Constraints:
+    """The recipe's constraints with the context and the cache type it runs with; ONNX Runtime's
+    cache has the graph's own type, which is no choice."""
+    settled = recipe.settings.model_dump(include=SETTLED)
+    if recipe.runtime == "onnx":
+        del settled["kv_type"]
+    return recipe.constraints.model_copy(update=settled)
 
 
 def _opened(
@@ -220,7 +231,7 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     another device says nothing about it."""
     if recipe.device == "auto":
         return chosen
-    constraints = Constraints(context=recipe.settings.context)
+    constraints = Constraints().model_copy(update=_settled(recipe).model_dump(include=SETTLED))
     here = find_device("auto")
     rows = make_plan(spec, here, constraints, runtime=recipe.runtime).candidates
     return next(row for row in rows if row.format == recipe.format and not row.placement.gpu)

@@ -14,7 +14,7 @@ from edgecomp.events import Progress, Warned
 from edgecomp.exporting import default_float_type, find_gguf_exporter
 from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.format_facts import SOURCE, tensor_types_of
-from edgecomp.formats import PRESETS
+from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf_mix import fallbacks
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import TORCH_WORKER, Run, StoredFile, data_digests, tree_digest
@@ -204,10 +204,21 @@ def _compress(
 
 
 def quantized(
-    run: Run, source: StoredFile, importance: StoredFile | None, codes: StoredFile | None
+    run: Run,
+    source: StoredFile,
+    types: dict[str, str],
+    importance: StoredFile | None,
+    codes: StoredFile | None,
 ) -> StoredFile:
-    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in."""
+    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in.
+
+    Where `codes` hold all that importance would weigh, llama.cpp is given none, and is told every
+    tensor's type instead: its own rule would choose others without.
+    """
     recipe = run.recipe
+    overrides = recipe.tensor_types
+    if recipe.importance and not importance:
+        overrides = {name: types[name] for name in _matrices(read_model(source.path))}
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / f"model-{recipe.format}.gguf"
@@ -217,7 +228,7 @@ def quantized(
             partial,
             recipe.format,
             threads=run.threads,
-            overrides=recipe.tensor_types,
+            overrides=overrides,
             importance=importance.path if importance else None,
         )
         if codes:
@@ -228,7 +239,7 @@ def quantized(
     inputs = {
         "base": source.sha256,
         "format": recipe.format,
-        "overrides": recipe.tensor_types,
+        "overrides": overrides,
         "importance": importance.sha256 if importance else None,
         "codes": codes.sha256 if codes else None,
     }
@@ -279,14 +290,36 @@ def _made(
     calibration: StoredCalibration | None,
 ) -> tuple[StoredFile, StoredFile | None]:
     recipe, source, codes = run.recipe, base, None
+    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
     done: list[Any] = []
     if recipe.stages and calibration:
         checkpoint, done = pruned_checkpoint(run, checkpoint, calibration)
         source = pruned_export(run, base, checkpoint, done)
-    importance = None
-    if recipe.importance and calibration:
-        importance = importance_matrix(run, calibration, checkpoint, done)
     if _solves(run) and calibration:
-        types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
         codes = chosen_codes(run, checkpoint, calibration, types, done)
-    return quantized(run, source, importance, codes), importance
+    importance = None
+    if recipe.importance and calibration and _left_to_llama_cpp(spec, types, codes):
+        importance = importance_matrix(run, calibration, checkpoint, done)
+    return quantized(run, source, types, importance, codes), importance
+
+
+def _left_to_llama_cpp(
+    spec: ModelSpec, types: dict[str, str], codes: StoredFile | None
+) -> list[str]:
+    """The tensors that an importance matrix covers and whose codes no solver chose: where there are
+    none, measuring importance would change no byte."""
+    from edgecomp.compress.packed import read_packed_index
+
+    index = read_packed_index(codes.path) if codes else None
+    solved = index.tensors if index else {}
+    return [
+        name
+        for name in _matrices(spec)
+        if (name.startswith("blk.") or name == "output.weight")
+        and not TENSOR_TYPES[types[name]].is_float
+        and name not in solved
+    ]
+
+
+def _matrices(spec: ModelSpec) -> list[str]:
+    return [tensor.name for tensor in spec.tensors if len(tensor.shape) > 1]

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
+from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
 from edgecomp.format_facts import FormatFacts, format_facts
+from edgecomp.formats import TENSOR_TYPES
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
 from edgecomp.memory import MemoryEstimate, estimate_memory
@@ -49,6 +51,11 @@ def make_plan(
 
     `facts`: those of the model's formats, where many plans of one model are made.
     """
+    if runtime == ONNX and constraints.kv_type != "F16":
+        raise CompressionSettingsInvalid(
+            f"ONNX Runtime keeps keys and values as its graph has them, not as "
+            f"{constraints.kv_type}. Leave --kv-type out, or plan for llama.cpp."
+        )
     if facts is None:
         facts = onnx_facts(model) if runtime == ONNX else format_facts(model)
     placed = _onnx_candidates if runtime == ONNX else _candidates
@@ -124,7 +131,7 @@ def _placed(
     facts: FormatFacts,
     context: int,
 ) -> Iterator[Candidate]:
-    settings = RunSettings(context=context, threads=device.cpu.cores)
+    settings = RunSettings(context=context, threads=device.cpu.cores, kv_type=constraints.kv_type)
     worker_bytes = device.calibration.worker_bytes if device.calibration else None
     memory = estimate_memory(model, facts.weights.stored_bytes, settings, worker_bytes)
     for placement in placements(facts.weights, memory, device):
@@ -221,38 +228,48 @@ def _rejections(
     if model.context_length and candidate.context > model.context_length:
         text = f"The model was trained for {model.context_length} tokens, not {candidate.context}."
         reasons.append(Rejection(cause="context", text=text))
+    block = TENSOR_TYPES[constraints.kv_type].block_elements
+    if model.key_length % block or model.value_length % block:
+        heads = f"{model.key_length} and {model.value_length}"
+        text = f"A {constraints.kv_type} cache needs heads in blocks of {block}, not of {heads}."
+        reasons.append(Rejection(cause="kv-type", text=text))
     return tuple(reasons)
 
 
 def _without_dominated(candidates: list[Candidate]) -> list[Candidate]:
     """Reject what another candidate of the same context beats or equals in every respect."""
-    open_rows = [row for row in candidates if not row.rejections]
+    rivals: dict[tuple[int, str | None], list[tuple[Candidate, tuple[float, ...]]]] = {}
+    for row in candidates:
+        if not row.rejections:
+            place = (row.context, row.placement.gpu)
+            rivals.setdefault(place, []).append((row, _costs(row)))
     result = []
     for row in candidates:
-        better = None
         if not row.rejections:
-            better = next((other for other in open_rows if _dominates(other, row)), None)
-        if better:
-            text = f"{better.format} is no larger, no slower, and is expected to lose no more."
-            row = row.model_copy(update={"rejections": (Rejection(cause="dominated", text=text),)})
+            mine = _costs(row)
+            near = rivals[row.context, row.placement.gpu]
+            better = next((other for other, its in near if _dominates(its, mine)), None)
+            if better:
+                text = f"{better.format} is no larger, no slower, and is expected to lose no more."
+                dominated = Rejection(cause="dominated", text=text)
+                row = row.model_copy(update={"rejections": (dominated,)})
         result.append(row)
     return result
 
 
-def _dominates(other: Candidate, row: Candidate) -> bool:
-    if other.context != row.context or other.placement.gpu != row.placement.gpu:
-        return False
-    mine, its = (
-        (
-            c.file_bytes,
-            c.memory.total_bytes,
-            -c.speed.decode_tokens_per_second,
-            -c.speed.prefill_tokens_per_second,
-            c.expected_divergence_nats,
-        )
-        for c in (other, row)
+def _costs(row: Candidate) -> tuple[float, ...]:
+    """All that counts, each the better the smaller."""
+    return (
+        row.file_bytes,
+        row.memory.total_bytes,
+        -row.speed.decode_tokens_per_second,
+        -row.speed.prefill_tokens_per_second,
+        row.expected_divergence_nats,
     )
-    return mine != its and all(a <= b for a, b in zip(mine, its, strict=True))
+
+
+def _dominates(its: tuple[float, ...], mine: tuple[float, ...]) -> bool:
+    return mine != its and all(a <= b for a, b in zip(its, mine, strict=True))
 
 
 def _rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
@@ -310,6 +327,8 @@ def _nearest(
             f"{device.title} is too small: {lightest.label} needs least, "
             f"{format_size(lightest.memory.total_bytes)}."
         )
+    if all("kv-type" in _causes(row) for row in options):
+        texts.append(f"--kv-type {constraints.kv_type} does not suit the heads: F16 does.")
     return " ".join(texts) or (
         "Each limit can be met alone, but no candidate meets all of them: relax the size, the "
         "memory, the speed or the context."

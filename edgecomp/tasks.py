@@ -1,4 +1,4 @@
-"""Choices a user names: the capability that counts first (R25), and who rounds.
+"""Choices a user names: the capability that counts first (R25), who rounds, the KV cache's type.
 
 They stand apart so that the command line need load nothing else.
 """
@@ -14,3 +14,7 @@ TASKS: tuple[Task, ...] = (
 
 Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
 """Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
+
+KvType = Literal["F16", "Q8_0", "Q4_0"]
+KV_TYPES: tuple[KvType, ...] = ("F16", "Q8_0", "Q4_0")
+"""Types in which a runtime keeps keys and values."""
