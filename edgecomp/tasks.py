@@ -1,4 +1,4 @@
-"""Choices a user names: the capability that counts first (R25), and who rounds.
+"""Choices a user names: the capability that counts first (R25), who rounds, who mixes types.
 
 They stand apart so that the command line need load nothing else.
 """
@@ -14,3 +14,7 @@ TASKS: tuple[Task, ...] = (
 
 Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
 """Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
+
+Mix = Literal["optimal", "attention-8-ffn-4"]
+"""Who gives each matrix inside the blocks its type: the choice with the least expected loss within
+the size, or a fixed rule."""
