@@ -47,8 +47,8 @@ def stage_costs(model: ModelSpec, stages: Sequence[Stage], rate: TorchRate) -> I
 
 
 def _walked(before: ModelSpec, after: ModelSpec, stage: Stage, rate: TorchRate) -> StageCost:
-    """Two passes of the calibration over the blocks, one at a time; SparseGPT's sweep beside."""
-    flops = 4.0 * before.parameters * CALIBRATION_TOKENS
+    """Three passes of the calibration over the blocks, one at a time; SparseGPT's sweep beside."""
+    flops = 6.0 * before.parameters * CALIBRATION_TOKENS
     if isinstance(stage, PruneStage) and stage.method == "sparsegpt":
         matrices = [t for t in before.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
         flops += sum(2.0 * t.shape[0] * t.shape[1] ** 2 for t in matrices)
