@@ -14,7 +14,7 @@ import typer
 
 from edgecomp import __version__
 from edgecomp.errors import EdgecompError
-from edgecomp.tasks import Mix, Rounding, Task
+from edgecomp.tasks import KvType, Mix, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
@@ -69,6 +69,9 @@ Student = Annotated[
 ]
 TensorMix = Annotated[
     Mix | None, typer.Option(help="Types chosen tensor by tensor to fill the size, or by a rule.")
+]
+KvTypeOption = Annotated[
+    KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
 ]
 RuntimeName = Annotated[str, typer.Option(help="The runtime that will run the artifact.")]
 Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
@@ -134,6 +137,7 @@ def _constraints(
     max_memory: str | None,
     max_size: str | None,
     min_speed: float | None,
+    kv_type: KvType,
 ) -> Constraints:
     from edgecomp.constraints import Constraints
     from edgecomp.quantity import parse_size
@@ -145,6 +149,7 @@ def _constraints(
             "max_memory_bytes": parse_size(max_memory) if max_memory else None,
             "max_size_bytes": parse_size(max_size) if max_size else None,
             "min_decode_tokens_per_second": min_speed,
+            "kv_type": kv_type,
         }
     )
 
@@ -167,6 +172,7 @@ def plan(
     max_memory: MaxMemory = None,
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
+    kv_type: KvTypeOption = "F16",
     depth: Depth = None,
     width: Width = None,
     distill: Distill = None,
@@ -180,7 +186,7 @@ def plan(
     from edgecomp.stages import shrinking_stages
     from edgecomp.tables import plan_table
 
-    constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     stages = shrinking_stages(depth, width, distill, student)
     made = make_plan(read_model(model), find_device(device), constraints, stages=stages)
     _show(made, json, plan_table)
@@ -195,6 +201,7 @@ def fit(
     max_memory: MaxMemory = None,
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
+    kv_type: KvTypeOption = "F16",
     data: Data = None,
     output: Output = None,
     items: Items = DEFAULT_ITEMS,
@@ -210,7 +217,7 @@ def fit(
     from edgecomp.report_tables import summary
     from edgecomp.runtimes.protocol import find_runtime
 
-    constraints = _constraints(task, context, max_memory, max_size, min_speed)
+    constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     find_runtime(runtime)
     with progress_bars() as listen:
         fitted = carry_out(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from edgecomp.tasks import Task
+from edgecomp.tasks import KvType, Task
 from edgecomp.value import Value
 
 
@@ -22,3 +22,5 @@ class Constraints(Value):
     """Of the artifact's file."""
 
     min_decode_tokens_per_second: float | None = Field(default=None, gt=0)
+    kv_type: KvType = "F16"
+    """The KV cache's. A smaller one is lossy: the artifact is judged with it."""

@@ -73,7 +73,9 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     what `fit` raises.
     """
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
-    constraints = recipe.constraints.model_copy(update={"context": recipe.settings.context})
+    constraints = recipe.constraints.model_copy(
+        update={"context": recipe.settings.context, "kv_type": recipe.settings.kv_type}
+    )
     plan = make_plan(spec, profile, constraints, stages=recipe.stages, mix=recipe.mix)
     wanted = (recipe.format, recipe.settings.gpu_layers)
     rows = [row for row in plan.candidates if (row.format, row.settings.gpu_layers) == wanted]
@@ -223,7 +225,8 @@ def _as_made(
     if not recipe.tensor_types:
         return chosen
     made = staged_model(spec, recipe.stages)
-    return with_types(chosen, made, device, recipe.constraints, recipe.tensor_types)
+    constraints = recipe.constraints.model_copy(update={"kv_type": recipe.settings.kv_type})
+    return with_types(chosen, made, device, constraints, recipe.tensor_types)
 
 
 def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candidate:
@@ -232,7 +235,9 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     if recipe.device == "auto":
         return chosen
     here = find_device("auto")
-    constraints = Constraints(context=recipe.settings.context)
+    constraints = Constraints.model_validate(
+        {"context": recipe.settings.context, "kv_type": recipe.settings.kv_type}
+    )
     rows = make_plan(spec, here, constraints, stages=recipe.stages).candidates
     row = next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
     return _as_made(spec, here, row, recipe)

@@ -14,7 +14,7 @@ from edgecomp.events import Progress
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.format_facts import SOURCE, planned_file_bytes, tensor_types_of
-from edgecomp.formats import PRESETS
+from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf_mix import fallbacks
 from edgecomp.mixing import Mixture, mixture
 from edgecomp.model import ModelSpec, read_model
@@ -109,10 +109,21 @@ def chosen_codes(
 
 
 def quantized(
-    run: Run, source: StoredFile, importance: StoredFile | None, codes: StoredFile | None
+    run: Run,
+    source: StoredFile,
+    types: dict[str, str],
+    importance: StoredFile | None,
+    codes: StoredFile | None,
 ) -> StoredFile:
-    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in."""
+    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in.
+
+    Where `codes` hold all that importance would weigh, llama.cpp is given none, and is told every
+    tensor's type instead: its own rule would choose others without.
+    """
     recipe = run.recipe
+    overrides = recipe.tensor_types
+    if recipe.importance and not importance:
+        overrides = {name: types[name] for name in _matrices(read_model(source.path))}
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / f"model-{recipe.format}.gguf"
@@ -122,7 +133,7 @@ def quantized(
             partial,
             recipe.format,
             threads=run.threads,
-            overrides=recipe.tensor_types,
+            overrides=overrides,
             importance=importance.path if importance else None,
         )
         if codes:
@@ -133,7 +144,7 @@ def quantized(
     inputs = {
         "base": source.sha256,
         "format": recipe.format,
-        "overrides": recipe.tensor_types,
+        "overrides": overrides,
         "importance": importance.sha256 if importance else None,
         "codes": codes.sha256 if codes else None,
     }
@@ -199,7 +210,8 @@ def _solves(run: Run) -> bool:
 def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
     recipe, spec, source = run.recipe, read_model(base.path), base
     if not (recipe.importance or recipe.stages or recipe.mix or _solves(run)):
-        return _Made(quantized(run, base, None, None), spec, run)
+        types = tensor_types_of(spec, recipe.format, False, recipe.tensor_types)
+        return _Made(quantized(run, base, types, None, None), spec, run)
     calibration = calibrated_tokens(run, base)
     shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
     if recipe.stages:
@@ -209,12 +221,12 @@ def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
     if recipe.mix and not recipe.tensor_types:
         mix = mixture(run, spec, shrunk.checkpoint, calibration, shrunk.done)
         run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
-    if recipe.importance:
-        importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
+    types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
     if _solves(run):
-        types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
         codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
-    file = quantized(run, source, importance, codes)
+    if recipe.importance and _left_to_llama_cpp(spec, types, codes):
+        importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
+    file = quantized(run, source, types, importance, codes)
     return _Made(file, spec, run, calibration, importance, shrunk.histories, mix)
 
 
@@ -223,3 +235,25 @@ def followed(recipe: Recipe, artifact: Artifact) -> Recipe:
     if artifact.mixture is None:
         return recipe
     return recipe.model_copy(update={"tensor_types": artifact.mixture.types})
+
+
+def _left_to_llama_cpp(
+    spec: ModelSpec, types: dict[str, str], codes: StoredFile | None
+) -> list[str]:
+    """The tensors that an importance matrix covers and whose codes no solver chose: where there are
+    none, measuring importance would change no byte."""
+    from edgecomp.compress.packed import read_packed_index
+
+    index = read_packed_index(codes.path) if codes else None
+    solved = index.tensors if index else {}
+    return [
+        name
+        for name in _matrices(spec)
+        if (name.startswith("blk.") or name == "output.weight")
+        and not TENSOR_TYPES[types[name]].is_float
+        and name not in solved
+    ]
+
+
+def _matrices(spec: ModelSpec) -> list[str]:
+    return [tensor.name for tensor in spec.tensors if len(tensor.shape) > 1]

@@ -20,7 +20,7 @@ Verdict = Literal["fits", "tight", "no"]
 class Rejection(Value):
     """Why a candidate is out: what stands against it, and that in a sentence."""
 
-    cause: Literal["format", "memory", "limit", "size", "speed", "context", "dominated"]
+    cause: Literal["format", "memory", "limit", "size", "speed", "context", "kv-type", "dominated"]
     """`memory`: the device's; `limit`: --max-memory; `dominated`: another is better in all."""
 
     text: str

@@ -12,6 +12,7 @@ from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
 from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
 from edgecomp.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
+from edgecomp.formats import TENSOR_TYPES
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
 from edgecomp.memory import estimate_memory
@@ -116,7 +117,7 @@ def _placed(
     facts: FormatFacts,
     context: int,
 ) -> Iterator[Candidate]:
-    settings = RunSettings(context=context, threads=device.cpu.cores)
+    settings = RunSettings(context=context, threads=device.cpu.cores, kv_type=constraints.kv_type)
     worker_bytes = device.calibration.worker_bytes if device.calibration else None
     memory = estimate_memory(model, facts.weights.stored_bytes, settings, worker_bytes)
     depth = min(PROMPT_TOKENS, max(context // 2, 1))
@@ -198,6 +199,11 @@ def _rejections(
     if model.context_length and candidate.context > model.context_length:
         text = f"The model was trained for {model.context_length} tokens, not {candidate.context}."
         reasons.append(Rejection(cause="context", text=text))
+    block = TENSOR_TYPES[constraints.kv_type].block_elements
+    if model.key_length % block or model.value_length % block:
+        heads = f"{model.key_length} and {model.value_length}"
+        text = f"A {constraints.kv_type} cache needs heads in blocks of {block}, not of {heads}."
+        reasons.append(Rejection(cause="kv-type", text=text))
     return tuple(reasons)
 
 
@@ -287,6 +293,8 @@ def _nearest(
             f"{device.title} is too small: {lightest.label} needs least, "
             f"{format_size(lightest.memory.total_bytes)}."
         )
+    if all("kv-type" in _causes(row) for row in options):
+        texts.append(f"--kv-type {constraints.kv_type} does not suit the heads: F16 does.")
     return " ".join(texts) or (
         "Each limit can be met alone, but no candidate meets all of them: relax the size, the "
         "memory, the speed or the context."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from edgecomp.detect import cpu_model
 from edgecomp.evaluate.coherence import Coherence, answer_fixed_prompts, check_coherence
@@ -17,6 +18,7 @@ from edgecomp.pipeline import Run, StoredFile, text_digest
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.value import Value
 
+Who = Literal["base", "artifact"]
 DIVERGENCE_OUTPUTS = 64
 """Rows of logits compared at a time: a few megabytes of a large vocabulary."""
 
@@ -34,6 +36,7 @@ def divergence(run: Run, artifact: Artifact, text: str) -> DivergenceSummary:
         context=evaluation.window_tokens,
         outputs=DIVERGENCE_OUTPUTS,
         threads=run.threads,
+        kv_type=run.recipe.settings.kv_type,
     )
 
     def work(folder: Path, progress: Progress) -> DivergenceSummary:
@@ -62,22 +65,26 @@ def divergence(run: Run, artifact: Artifact, text: str) -> DivergenceSummary:
 
 def coherence(run: Run, artifact: Artifact, divergence: DivergenceSummary) -> Coherence:
     """Whether the artifact still writes text; asked before the long evaluation."""
-    settings = _answer_settings(run)
+    settings = {who: _answer_settings(run, who) for who in ("base", "artifact")}
 
     def work(folder: Path, progress: Progress) -> Coherence:
-        written = [
-            answer_fixed_prompts(run.runtime, file.path, settings, run.template, progress)
-            for file in (artifact.base, artifact.file)
-        ]
-        return check_coherence(written[1], written[0], divergence)
+        base, written = (
+            answer_fixed_prompts(run.runtime, file.path, settings[who], run.template, progress)
+            for who, file in (("base", artifact.base), ("artifact", artifact.file))
+        )
+        return check_coherence(written, base, divergence)
 
-    inputs = {"base": artifact.base.sha256, "artifact": artifact.file.sha256}
+    inputs = {
+        "base": artifact.base.sha256,
+        "artifact": artifact.file.sha256,
+        "kv_type": run.recipe.settings.kv_type,
+    }
     return run.stage("coherence", "Reading what the artifact writes", Coherence, inputs, work)
 
 
-def answers(run: Run, file: StoredFile, items: tuple[Item, ...], who: str) -> Answers:
+def answers(run: Run, file: StoredFile, items: tuple[Item, ...], who: Who) -> Answers:
     """What one file answers to `items`."""
-    settings = _answer_settings(run)
+    settings = _answer_settings(run, who)
 
     def work(folder: Path, progress: Progress) -> Answers:
         results = evaluate(
@@ -135,6 +142,16 @@ def measurement(run: Run, artifact: Artifact, text: str) -> Measurement:
     return made
 
 
-def _answer_settings(run: Run) -> RunSettings:
-    """Several sequences at once: a question's choices, or several answers."""
-    return RunSettings(context=8192, sequences=8, outputs=DIVERGENCE_OUTPUTS, threads=run.threads)
+def _answer_settings(run: Run, who: Who) -> RunSettings:
+    """Several sequences at once: a question's choices, or several answers.
+
+    The artifact's KV cache is the one it ships with; the base's is exact.
+    """
+    kv_type = run.recipe.settings.kv_type if who == "artifact" else "F16"
+    return RunSettings(
+        context=8192,
+        sequences=8,
+        outputs=DIVERGENCE_OUTPUTS,
+        threads=run.threads,
+        kv_type=kv_type,
+    )

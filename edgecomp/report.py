@@ -322,7 +322,8 @@ def _provenance_section(report: Report) -> Section:
         ("source SHA-256", report.model.source_sha256),
         ("source bits per weight", f"{report.model.source_bits_per_weight:.2f}"),
         ("licence", report.model.licence or "not stated"),
-        ("importance matrix", "yes" if report.recipe.importance else "no"),
+        ("rounding", report.recipe.rounding),
+        ("importance matrix", "importance.gguf" if report.artifact.importance else "not needed"),
     ]
     calibration = report.artifact.calibration
     if calibration:

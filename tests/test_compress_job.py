@@ -11,13 +11,15 @@ import pytest
 from edgecomp.calibration import CalibrationMix
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.errors import CalibrationRefused, CompressionSettingsInvalid
-from edgecomp.events import ignore
+from edgecomp.events import Event, StageFinished, StageStarted, ignore
 from edgecomp.exporting import find_exporter
 from edgecomp.float_conversion import float32_pieces
 from edgecomp.folders import cache_folder
+from edgecomp.format_facts import tensor_types_of
 from edgecomp.gguf_header import read_gguf_header
 from edgecomp.huggingface_model import stored_tensors
 from edgecomp.model import read_model
+from edgecomp.recipe import read_recipe
 
 MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
 
@@ -118,3 +120,30 @@ def test_r30_pruning_for_reasoning_without_its_calibration_is_refused(
 def test_an_unknown_method_or_format_is_named(method: str, format_name: str, said: str) -> None:
     with pytest.raises(CompressionSettingsInvalid, match=said):
         compression_recipe("demo", method, format_name, "50%", "general", MIX, False)
+
+
+def listened(source: Path, folder: Path, format_name: str) -> tuple[Compressed, set[str]]:
+    """What GPTQ made of a model, and the stages that it took."""
+    recipe = compression_recipe(str(source), "gptq", format_name, "50%", "general", MIX, False)
+    stages: set[str] = set()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageStarted | StageFinished):
+            stages.add(event.stage)
+
+    return compress(recipe, folder, None, listen), stages
+
+
+def test_importance_is_not_measured_where_a_solver_chose_all_it_would_weigh(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    tied = tiny_model("llama-tied-llama3-rope")
+    result, stages = listened(tied, tmp_path / "out", "Q4_0")
+    assert "rounding" in stages and "importance" not in stages
+    recipe = read_recipe(tmp_path / "out" / "recipe.yaml")
+    planned = tensor_types_of(read_model(tied), "Q4_0", recipe.importance)
+    assert result.types == planned
+
+
+def test_importance_is_measured_for_an_output_head_of_its_own(source: Path, tmp_path: Path) -> None:
+    assert "importance" in listened(source, tmp_path / "out", "Q4_0")[1]

@@ -179,3 +179,26 @@ def test_g1_a_70b_coder_on_one_rtx_4090(header_only: Callable[[str], Path]) -> N
         c for c in plan.candidates if c.placement.gpu_layers > model.layers and not c.rejections
     ]
     assert whole and all(c.bits_per_weight < 2.7 and c.risk == "HIGH" for c in whole)
+
+
+def test_a_smaller_kv_cache_saves_what_its_blocks_do(
+    demo: ModelSpec, laptop: DeviceProfile
+) -> None:
+    """Q8_0 keeps 32 numbers of 2 bytes each in 34 bytes."""
+    exact, small = (
+        row(make_plan(demo, laptop, Constraints.model_validate(c)), "Q8_0")
+        for c in ({"context": 8192}, {"context": 8192, "kv_type": "Q8_0"})
+    )
+    assert small.settings.kv_type == "Q8_0"
+    assert small.memory.kv_cache_bytes * 64 == exact.memory.kv_cache_bytes * 34
+    assert small.memory.compute_bytes == exact.memory.compute_bytes
+
+
+def test_heads_that_a_kv_types_blocks_do_not_divide_are_said(
+    demo: ModelSpec, laptop: DeviceProfile
+) -> None:
+    odd = demo.model_copy(update={"key_length": 80, "value_length": 80})
+    plan = make_plan(odd, laptop, Constraints(context=2048, kv_type="Q8_0"))
+    assert plan.chosen is None
+    assert plan.nearest is not None and "--kv-type Q8_0" in plan.nearest
+    assert make_plan(odd, laptop, Constraints(context=2048)).chosen is not None

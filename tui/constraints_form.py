@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Label, Select
 
-from edgecomp.tasks import TASKS
+from edgecomp.tasks import KV_TYPES, TASKS
 
 from .notice import Notice
 
@@ -27,6 +28,13 @@ FIELDS = {
 }
 
 
+def _choice(label: str, name: str, values: Sequence[str]) -> ComposeResult:
+    """A labelled field that takes one of `values`, the first at the start."""
+    with Vertical():
+        yield Label(label)
+        yield Select([(value, value) for value in values], allow_blank=False, compact=True, id=name)
+
+
 class ConstraintsForm(Vertical):
     """Posts Changed when what was typed makes new constraints, a moment after the last key."""
 
@@ -40,19 +48,12 @@ class ConstraintsForm(Vertical):
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="fields"):
-            with Vertical():
-                yield Label("task")
-                yield Select(
-                    [(task, task) for task in TASKS],
-                    value="general",
-                    allow_blank=False,
-                    compact=True,
-                    id="task",
-                )
+            yield from _choice("task", "task", TASKS)
             for name, (label, placeholder) in FIELDS.items():
                 with Vertical():
                     yield Label(label)
                     yield Input(placeholder=placeholder, compact=True, id=name)
+            yield from _choice("KV cache", "kv_type", KV_TYPES)
         yield Notice("form-notice")
 
     def on_input_changed(self) -> None:
@@ -98,6 +99,7 @@ class ConstraintsForm(Vertical):
                     "max_memory_bytes": sizes["max_memory"],
                     "max_size_bytes": sizes["max_size"],
                     "min_decode_tokens_per_second": typed["min_speed"] or None,
+                    "kv_type": self.query_one("#kv_type", Select).value,
                 }
             )
         except ValidationError as error:

@@ -118,7 +118,10 @@ class Runtime(Protocol):
         windows: int,
         progress: Progress = ignore_progress,
     ) -> DivergenceSamples:
-        """Divergence of `artifact` from `base` over the first `windows` windows of `text`."""
+        """Divergence of `artifact` from `base` over the first `windows` windows of `text`.
+
+        The KV cache's type in `settings` is the artifact's: the base's stays exact.
+        """
 
     def measure(
         self,

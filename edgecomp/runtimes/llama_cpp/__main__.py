@@ -59,7 +59,8 @@ def compare(
 ) -> dict[str, Any]:
     """Divergence of `artifact` from `base` over the first `windows` windows of `text`."""
     chosen = RunSettings.model_validate(settings)
-    with Session(base, chosen) as first, Session(artifact, chosen) as second:
+    exact = chosen.model_copy(update={"kv_type": "F16"})
+    with Session(base, exact) as first, Session(artifact, chosen) as second:
         tokens = first.tokenize(text, add_special=False, parse_special=False)
         parts = [tokens[i : i + window] for i in range(0, len(tokens) - window + 1, window)]
         return divergence.compare(first, second, parts[:windows], progress)
