@@ -279,7 +279,7 @@ def compress(
     ),
     json: Json = False,
 ) -> None:
-    """Compress and check the artifact, without evaluating it.
+    """Compress by one method and check the artifact, without evaluating it.
 
     In this order: blocks and neurons taken out, weights pruned, distilled, rounded.
     """
