@@ -461,6 +461,7 @@ SCHEMAS = {
     "plan": "edgecomp.plan:Plan",
     "device": "edgecomp.device:DeviceProfile",
     "devices": "edgecomp.device:DeviceList",
+    "device-comparison": "edgecomp.device_comparison:DeviceComparison",
     "fitted": "edgecomp.fit:Fitted",
     "verification": "edgecomp.bundle:Verification",
     "compressed": "edgecomp.compress_job:Compressed",
@@ -504,6 +505,22 @@ def devices_show(name: Annotated[str, typer.Argument()] = "auto", json: Json = F
     from edgecomp.tables import device_table
 
     _show(find_device(name), json, device_table)
+
+
+@devices.command("compare")
+def devices_compare(
+    names: Annotated[list[str] | None, typer.Argument(help="Profiles; none: all of them.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Plan this model for each.")] = None,
+    context: Annotated[int, typer.Option(min=1, help="Tokens of context to serve.")] = 4096,
+    json: Json = False,
+) -> None:
+    """Set devices beside each other, with what each would run of a model."""
+    from edgecomp.device_comparison import compare_devices
+    from edgecomp.model import read_model
+    from edgecomp.tables import device_comparison_table
+
+    found = compare_devices(names or (), [read_model(name) for name in model or ()], context)
+    _show(found, json, device_comparison_table)
 
 
 @devices.command("detect")

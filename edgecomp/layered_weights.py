@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec, TensorSpec
@@ -28,6 +29,13 @@ class Share:
             self.products + other.products,
         )
 
+    def __sub__(self, other: Share) -> Share:
+        return Share(
+            self.stored_bytes - other.stored_bytes,
+            self.streamed_bytes - other.streamed_bytes,
+            self.products - other.products,
+        )
+
 
 Shares = dict[str, Share]
 """By tensor type."""
@@ -44,7 +52,23 @@ class LayeredWeights:
     @property
     def stored_bytes(self) -> int:
         """Of everything."""
-        return stored((*self.layers, self.head, self.looked_up))
+        return stored((self._first[-1], self.head, self.looked_up))
+
+    def layers_between(self, first: int, last: int) -> Shares:
+        """Sums of the layers first..last-1."""
+        before = self._first[first]
+        return {kind: s - before.get(kind, Share()) for kind, s in self._first[last].items()}
+
+    @cached_property
+    def _first(self) -> tuple[Shares, ...]:
+        """Sums of the first n layers, for every n."""
+        sums: list[Shares] = [{}]
+        for layer in self.layers:
+            total = dict(sums[-1])
+            for kind, share in layer.items():
+                total[kind] = total.get(kind, Share()) + share
+            sums.append(total)
+        return tuple(sums)
 
 
 def stored(parts: Iterable[Shares]) -> int:

@@ -23,9 +23,9 @@ def shared_bytes(memory: MemoryEstimate) -> int:
 
 def gpu_bytes(weights: LayeredWeights, memory: MemoryEstimate, gpu_layers: int) -> int:
     """Bytes a card must hold with `gpu_layers` on it."""
-    layers = min(max(gpu_layers - 1, 0), len(weights.layers))
-    cache = memory.kv_cache_bytes * layers // len(weights.layers)
-    return stored(on_gpu(weights, gpu_layers)) + cache + shared_bytes(memory)
+    part = on_gpu(weights, gpu_layers)
+    cache = memory.kv_cache_bytes * part.layers // len(weights.layers)
+    return stored((part.weights, part.head)) + cache + shared_bytes(memory)
 
 
 def most_gpu_layers(weights: LayeredWeights, memory: MemoryEstimate, usable_bytes: int) -> int:

@@ -209,33 +209,38 @@ def _rejections(
 
 def _without_dominated(candidates: list[Candidate]) -> list[Candidate]:
     """Reject what another candidate of the same context beats or equals in every respect."""
-    open_rows = [row for row in candidates if not row.rejections]
+    rivals: dict[tuple[int, str | None], list[tuple[Candidate, tuple[float, ...]]]] = {}
+    for row in candidates:
+        if not row.rejections:
+            place = (row.context, row.placement.gpu)
+            rivals.setdefault(place, []).append((row, _costs(row)))
     result = []
     for row in candidates:
-        better = None
         if not row.rejections:
-            better = next((other for other in open_rows if _dominates(other, row)), None)
-        if better:
-            text = f"{better.format} is no larger, no slower, and is expected to lose no more."
-            row = row.model_copy(update={"rejections": (Rejection(cause="dominated", text=text),)})
+            mine = _costs(row)
+            near = rivals[row.context, row.placement.gpu]
+            better = next((other for other, its in near if _dominates(its, mine)), None)
+            if better:
+                text = f"{better.format} is no larger, no slower, and is expected to lose no more."
+                dominated = Rejection(cause="dominated", text=text)
+                row = row.model_copy(update={"rejections": (dominated,)})
         result.append(row)
     return result
 
 
-def _dominates(other: Candidate, row: Candidate) -> bool:
-    if other.context != row.context or other.placement.gpu != row.placement.gpu:
-        return False
-    mine, its = (
-        (
-            c.file_bytes,
-            c.memory.total_bytes,
-            -c.speed.decode_tokens_per_second,
-            -c.speed.prefill_tokens_per_second,
-            c.expected_divergence_nats,
-        )
-        for c in (other, row)
+def _costs(row: Candidate) -> tuple[float, ...]:
+    """All that counts, each the better the smaller."""
+    return (
+        row.file_bytes,
+        row.memory.total_bytes,
+        -row.speed.decode_tokens_per_second,
+        -row.speed.prefill_tokens_per_second,
+        row.expected_divergence_nats,
     )
-    return mine != its and all(a <= b for a, b in zip(mine, its, strict=True))
+
+
+def _dominates(its: tuple[float, ...], mine: tuple[float, ...]) -> bool:
+    return mine != its and all(a <= b for a, b in zip(its, mine, strict=True))
 
 
 def _rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:

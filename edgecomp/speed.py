@@ -58,22 +58,18 @@ def estimate_speed(
     work = [(cpu, on_cpu(weights, gpu_layers))]
     if gpu:
         work.append((gpu, on_gpu(weights, gpu_layers)))
-    for processor, parts in work:
+    for processor, part in work:
         fixed, attention_decode, attention_prefill = _layer_costs(
             model, device, processor, calibration, depth, prompt_tokens
         )
-        for part in parts:
-            is_head = part is weights.head
-            for kind, share in part.items():
-                if not share.products:
-                    continue
-                decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
-                # Only the last position of a prompt goes through the head.
-                if not is_head:
-                    prefill += share.products / _prefill_rate(kind, device, processor, calibration)
-            if not is_head:
-                decode += fixed + attention_decode
-                prefill += attention_prefill
+        decode += part.layers * (fixed + attention_decode)
+        prefill += part.layers * attention_prefill
+        for kind, share in part.weights.items():
+            decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
+            prefill += share.products / _prefill_rate(kind, device, processor, calibration)
+        # Only the last position of a prompt goes through the head.
+        for kind, share in part.head.items():
+            decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
     decode += calibration.token_seconds if calibration and gpu is None else 0.0
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecomp.device import DeviceProfile
+from edgecomp.device_comparison import DeviceComparison, PlannedThere
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate, JobCost, Plan
 from edgecomp.quantity import format_duration, format_size
@@ -104,12 +105,17 @@ def _candidate_cells(row: Candidate) -> list[str]:
         f"{row.bits_per_weight:.2f}",
         format_size(row.file_bytes),
         format_size(row.memory.total_bytes),
-        f"{row.speed.decode_tokens_per_second:.3g}",
-        f"{row.speed.prefill_tokens_per_second:.3g}",
+        _rate(row.speed.decode_tokens_per_second),
+        _rate(row.speed.prefill_tokens_per_second),
         f"{row.expected_divergence_nats:.3f} nats",
         row.risk,
         row.fits,
     ]
+
+
+def _rate(per_second: float) -> str:
+    """Three digits, and never an exponent."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
 
 
 def job_table(job: JobCost) -> RenderableType:
@@ -163,3 +169,38 @@ def device_table(device: DeviceProfile) -> RenderableType:
         )
     rows += [(f"source: {place}", source) for place, source in device.sources.items()]
     return facts(rows)
+
+
+def device_comparison_table(comparison: DeviceComparison) -> RenderableType:
+    """One row a device: its memories and processors, then what it would run of each model."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("device", no_wrap=True)
+    for name in ("memory, fastest first", "bandwidth", "compute"):
+        table.add_column(name, justify="right")
+    models = [planned.model for planned in comparison.devices[0].planned]
+    for model in models:
+        table.add_column(f"{escape(model)}: format, size, tok/s")
+    for row in comparison.devices:
+        device = row.device
+        kind, rate = next(iter(device.processors[0].peak.items()))
+        table.add_row(
+            device.name,
+            " + ".join(format_size(pool.usable_bytes) for pool in device.pools),
+            f"{format_size(device.pools[0].bandwidth)}/s",
+            f"{kind} {rate / 1e12:.3g} T/s",
+            *(_planned_cell(planned) for planned in row.planned),
+        )
+    if not models:
+        return table
+    note = f"At context {comparison.context}; memory is what is usable, speeds are predicted."
+    return Group(table, "", note)
+
+
+def _planned_cell(planned: PlannedThere) -> str:
+    chosen = planned.chosen
+    if chosen is None:
+        return "nothing fits"
+    where = f", {chosen.placement.gpu_layers} layers on GPU" if chosen.placement.gpu else ""
+    tight = ", tight" if chosen.fits == "tight" else ""
+    speed = _rate(chosen.speed.decode_tokens_per_second)
+    return f"{chosen.format} {format_size(chosen.file_bytes)} {speed}{where}{tight}"

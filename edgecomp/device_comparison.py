@@ -1,0 +1,62 @@
+"""Devices side by side: what each has, and the artifact that would be chosen there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from edgecomp.constraints import Constraints
+from edgecomp.device import DeviceProfile, find_device, profile_paths
+from edgecomp.format_facts import FormatFacts, format_facts
+from edgecomp.model import ModelSpec
+from edgecomp.plan import Candidate
+from edgecomp.planner import make_plan
+from edgecomp.value import Value
+
+
+class PlannedThere(Value):
+    """What a device would run of one model; `nearest` says why nothing, and what would work."""
+
+    model: str
+    chosen: Candidate | None
+    nearest: str | None
+
+
+class ComparedDevice(Value):
+    """One device, and its plan for each model that was asked about."""
+
+    device: DeviceProfile
+    planned: tuple[PlannedThere, ...]
+
+
+class DeviceComparison(Value):
+    """Devices in the order they were named."""
+
+    schema_version: Literal[1] = 1
+    context: int
+    devices: tuple[ComparedDevice, ...]
+
+
+def compare_devices(
+    names: Sequence[str], models: Sequence[ModelSpec], context: int
+) -> DeviceComparison:
+    """Set devices (every profile where none is named) beside each other, and plan each model for
+    each at `context` tokens. Raises DeviceUnknown and ProfileInvalid."""
+    known = [(model, format_facts(model)) for model in models]
+    return DeviceComparison(
+        context=context,
+        devices=tuple(
+            ComparedDevice(
+                device=device,
+                planned=tuple(_planned(model, device, context, facts) for model, facts in known),
+            )
+            for device in map(find_device, names or profile_paths())
+        ),
+    )
+
+
+def _planned(
+    model: ModelSpec, device: DeviceProfile, context: int, facts: Sequence[FormatFacts]
+) -> PlannedThere:
+    plan = make_plan(model, device, Constraints(context=context), facts)
+    return PlannedThere(model=model.name, chosen=plan.chosen, nearest=plan.nearest)
