@@ -23,6 +23,10 @@ START_SECONDS = 6.0
 ACTIVATIONS_PER_LAYER = 20
 """Floats of the width that training keeps of each token and layer."""
 
+ROUNDING_OPERATIONS = 10_000
+"""Of trying one type on one weight: rounding to nearest searches the scales of each block. From one
+run of the demo model's student on 2 busy cores, so rather too many."""
+
 LOGITS_KEPT = 4
 """Copies of the logits in training: themselves, their log-softmax, and the gradients of both."""
 
@@ -106,6 +110,7 @@ def sensitivity_cost(model: ModelSpec, types: int, tokens: int, rate: TorchRate)
     """Of trying so many types on every matrix of the blocks."""
     matrices = [t for t in model.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
     flops = sum(2.0 * (types * t.shape[0] + tokens) * t.shape[1] ** 2 for t in matrices)
+    flops += ROUNDING_OPERATIONS * types * sum(t.elements for t in matrices)
     # Each matrix is tried for real once: one pass through its block.
     passes = 2.0 * tokens * sum(t.elements for t in matrices) * len(matrices) / max(model.layers, 1)
     return StageCost(
