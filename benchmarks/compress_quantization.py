@@ -1,13 +1,15 @@
-"""What each quantization method loses, on the demo model moved off its grid.
+"""What each quantization or pruning method loses, on the demo model moved off its grid.
 
-Every linear inside the blocks is quantized; embedding and norms stay as they are. The loss is the
-KL divergence from the float model on WikiText-2's test split, in transformers, from the very values
-that go into the GGUF file. `ggml` is llama.cpp's own quantizer (ggml_quantize_chunk) with the same
-importance matrix, measured on the same calibration tokens.
+Every linear inside the blocks is quantized or pruned; embedding and norms stay as they are. The
+loss is the KL divergence from the float model on WikiText-2's test split, in transformers, from the
+very values that go into the GGUF file. `ggml` is llama.cpp's own quantizer (ggml_quantize_chunk)
+with the same importance matrix, measured on the same calibration tokens.
 
     python benchmarks/compress_off_grid.py DEMO_CHECKPOINT OFF_GRID
     EDGECOMP_DATA=... python benchmarks/compress_quantization.py OFF_GRID ggml:Q4_0 rtn+:Q4_0 \\
         gptq:Q4_0 gptq-act:Q4_0 awq:Q4_0 awq+gptq:Q4_0 rtn:4-bit-g64 gptq-act:3-bit-g64
+    EDGECOMP_DATA=... python benchmarks/compress_quantization.py OFF_GRID magnitude:50% wanda:50% \\
+        sparsegpt:50% wanda:2:4 sparsegpt:2:4
 
 rtn+ rounds under the importance matrix; N-bit-gM are plain symmetric integers.
 """
@@ -34,9 +36,18 @@ from edgecomp.compress.blocks import Block, Method, walk
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.grids import Grid, integer_grid
+from edgecomp.compress.magnitude import magnitude_method
 from edgecomp.compress.rtn import mean_squares, rtn
+from edgecomp.compress.sparsegpt import sparsegpt_method
+from edgecomp.compress.wanda import wanda_method
+from edgecomp.sparsity import parse_sparsity
 
 CALIBRATION_SAMPLES, TEST_SAMPLES, LENGTH = 16, 8, 512
+PRUNERS = {
+    "magnitude": magnitude_method,
+    "wanda": wanda_method,
+    "sparsegpt": sparsegpt_method,
+}
 
 
 def grid_called(name: str) -> Grid:
@@ -79,6 +90,8 @@ def method_called(text: str) -> Method:
     method, _, kind = text.partition(":")
     if method == "ggml":
         return ggml_method(kind)
+    if method in PRUNERS:
+        return PRUNERS[method](parse_sparsity(kind))
     grid = grid_called(kind)
     return {
         "rtn": lambda: rtn(lambda name: grid, use_importance=False),

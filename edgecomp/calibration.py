@@ -135,21 +135,33 @@ def calibration_texts(
     for name, count in sorted(mix.samples.items()):
         if count == 0:
             continue
-        file = data / FILES[name] if data and name in FILES else None
-        available = list(_from_file(name, file, template) if file else _own(name, template))
-        if not available:
-            raise DataMissing(f"The calibration source {name} is empty.")
+        available = available_texts(name, template, data)
         chosen = random.Random(f"{mix.seed}-{name}").sample(available, min(count, len(available)))
         # A source smaller than its share is repeated, so that the mix keeps its proportions.
         texts += [chosen[index % len(chosen)] for index in range(count)]
+        file = _file_of(name, data)
         origins[name] = file.name if file else "ships with edgecomp"
     random.Random(mix.seed).shuffle(texts)
     return texts, origins
 
 
+def available_texts(name: SourceName, template: ChatTemplate, data: Path | None) -> list[str]:
+    """Every rendered sample of a source. Raises DataMissing, DataMalformed."""
+    file = _file_of(name, data)
+    texts = list(_from_file(name, file, template) if file else _own(name, template))
+    if not texts:
+        raise DataMissing(f"The calibration source {name} is empty.")
+    return texts
+
+
+def _file_of(name: SourceName, data: Path | None) -> Path | None:
+    return data / FILES[name] if data and name in FILES else None
+
+
 def pack(rows_of_tokens: Sequence[Sequence[int]], row_tokens: int) -> NDArray[np.int64]:
     """Samples joined end to end and cut into rows [rows, row_tokens]; a short rest is dropped."""
-    joined = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows_of_tokens])
+    empty = np.empty(0, dtype=np.int64)
+    joined = np.concatenate([empty, *(np.asarray(row, np.int64) for row in rows_of_tokens)])
     rows = len(joined) // row_tokens
     if rows == 0:
         raise CalibrationRefused(

@@ -18,8 +18,7 @@ from edgecomp.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats import PRESETS
 from edgecomp.gguf_mix import fallbacks
 from edgecomp.model import ModelSpec
-from edgecomp.pipeline import TORCH_WORKER, Run, StoredFile
-from edgecomp.runtimes.child import Child
+from edgecomp.pipeline import Run, StoredFile
 from edgecomp.value import Value
 
 
@@ -35,15 +34,13 @@ def check_base(run: Run, base: StoredFile, checkpoint: Path) -> Checks:
 
     def work(folder: Path, progress: Progress) -> Checks:
         tokens = check_token_ids(run.model, base.path, run.runtime)
-        with Child(TORCH_WORKER) as child:
-            greedy = child.call(
-                "greedy_check",
-                progress,
-                checkpoint=str(checkpoint),
-                artifact=str(base.path),
-                float_type=float_type,
-                threads=run.threads,
-            )
+        greedy = run.in_torch(
+            "greedy_check",
+            progress,
+            checkpoint=str(checkpoint),
+            artifact=str(base.path),
+            float_type=float_type,
+        )
         return Checks(results=(tokens, CheckResult.model_validate(greedy)))
 
     return run.stage(

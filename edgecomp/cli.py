@@ -14,7 +14,7 @@ import typer
 
 from edgecomp import __version__
 from edgecomp.errors import EdgecompError
-from edgecomp.tasks import KvType, Rounding, Task
+from edgecomp.tasks import KvType, Mix, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
@@ -58,6 +58,17 @@ Data = Annotated[
 ]
 RoundingOption = Annotated[
     Rounding | None, typer.Option(help="Who rounds (default: gptq where it can).")
+]
+Depth = Annotated[str | None, typer.Option(help="Blocks to keep: a share or a count, as 50%.")]
+Width = Annotated[str | None, typer.Option(help="FFN neurons of each block to keep, as 60%.")]
+Distill = Annotated[
+    str | None, typer.Option(help="Train what is left on the source: 10min, 2h or 500steps.")
+]
+Student = Annotated[
+    str | None, typer.Option(help="A smaller checkpoint with the same tokenizer, to distil into.")
+]
+TensorMix = Annotated[
+    Mix | None, typer.Option(help="Types chosen tensor by tensor to fill the size, or by a rule.")
 ]
 KvTypeOption = Annotated[
     KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
@@ -165,6 +176,10 @@ def plan(
     min_speed: MinSpeed = None,
     runtime: RuntimeName = "llama.cpp",
     kv_type: KvTypeOption = "F16",
+    depth: Depth = None,
+    width: Width = None,
+    distill: Distill = None,
+    student: Student = None,
     json: Json = False,
 ) -> None:
     """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
@@ -172,11 +187,15 @@ def plan(
     from edgecomp.model import read_model
     from edgecomp.planner import make_plan
     from edgecomp.runtimes.protocol import find_runtime
+    from edgecomp.stages import shrinking_stages
     from edgecomp.tables import plan_table
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     find_runtime(runtime)
-    made = make_plan(read_model(model), find_device(device), constraints, runtime=runtime)
+    stages = shrinking_stages(depth, width, distill, student)
+    made = make_plan(
+        read_model(model), find_device(device), constraints, stages=stages, runtime=runtime
+    )
     _show(made, json, plan_table)
 
 
@@ -194,6 +213,7 @@ def fit(
     output: Output = None,
     items: Items = DEFAULT_ITEMS,
     method: RoundingOption = None,
+    mix: TensorMix = None,
     runtime: RuntimeName = "llama.cpp",
     json: Json = False,
 ) -> None:
@@ -208,6 +228,8 @@ def fit(
     evaluation = EvaluationSettings(items=items)
     wanted = (model, device, constraints, output, data)
     if runtime == "both":
+        if mix:
+            raise typer.BadParameter("--mix is for llama.cpp alone, not for both runtimes.")
         from edgecomp.fit_both import fit_both
         from edgecomp.result_tables import comparison_table
 
@@ -217,7 +239,7 @@ def fit(
         return
     find_runtime(runtime)
     with progress_bars() as listen:
-        fitted = carry_out(*wanted, listen, evaluation, method, runtime)
+        fitted = carry_out(*wanted, listen, evaluation, method, mix, runtime)
     _show(fitted, json, summary)
 
 
@@ -247,6 +269,12 @@ def compress(
     ] = "gptq",
     format: Annotated[str, typer.Option(help="The GGUF format, such as Q4_K_M.")] = "Q4_K_M",
     sparsity: Annotated[str, typer.Option(help="For pruning: 50% or 2:4.")] = "50%",
+    depth: Depth = None,
+    width: Width = None,
+    distill: Distill = None,
+    student: Student = None,
+    max_size: MaxSize = None,
+    mix: TensorMix = None,
     task: TaskOption = "general",
     calibration: Annotated[
         Path | None, typer.Option(help="A YAML file with a mix (default: the task's own mix).")
@@ -260,15 +288,25 @@ def compress(
     ),
     json: Json = False,
 ) -> None:
-    """Compress by one method and check the artifact, without evaluating it."""
+    """Compress by one method and check the artifact, without evaluating it.
+
+    In this order: blocks and neurons taken out, weights pruned, distilled, rounded.
+    """
     from edgecomp.calibration import preset_mix, read_mix
     from edgecomp.compress_job import compress as carry_out
     from edgecomp.compress_job import compression_recipe
     from edgecomp.progress import progress_bars
+    from edgecomp.quantity import parse_size
     from edgecomp.report_tables import compressed
+    from edgecomp.stages import shrinking_stages
 
-    mix = read_mix(calibration) if calibration else preset_mix(task)
-    recipe = compression_recipe(model, method, format, sparsity, task, mix, any_calibration)
+    texts = read_mix(calibration) if calibration else preset_mix(task)
+    recipe = compression_recipe(
+        model, method, format, sparsity, task, texts, any_calibration,
+        stages=shrinking_stages(depth, width, distill, student),
+        max_size_bytes=parse_size(max_size) if max_size else None,
+        tensor_mix=mix,
+    )  # fmt: skip
     with progress_bars() as listen:
         made = carry_out(recipe, output, data, listen)
     _show(made, json, compressed)

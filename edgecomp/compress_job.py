@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
+
+from pydantic import ValidationError
 
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.atomic import replacing
 from edgecomp.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.constraints import Constraints
 from edgecomp.detect import physical_cores
-from edgecomp.errors import CompressionSettingsInvalid
-from edgecomp.events import Listener
-from edgecomp.format_facts import planned_file_bytes, tensor_types_of
+from edgecomp.distillation import History
+from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
+from edgecomp.events import Listener, Noted
 from edgecomp.formats import PRESETS
-from edgecomp.making import make_artifact
-from edgecomp.model import read_model
+from edgecomp.job_cost import estimate_compression
+from edgecomp.making import followed, make_artifact
+from edgecomp.mixing import Mixture, file_bytes, require_room
+from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run
-from edgecomp.recipe import PruneStage, Recipe, write_recipe
+from edgecomp.plan import JobCost
+from edgecomp.quantity import format_size
+from edgecomp.recipe import Recipe, write_recipe
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.tasks import Rounding, Task
+from edgecomp.sparsity import parse_sparsity
+from edgecomp.stages import (
+    DistillStage,
+    PruneStage,
+    Stage,
+    staged_model,
+)
+from edgecomp.tasks import Mix, Rounding, Task
 from edgecomp.value import Value
 
 PRUNERS: tuple[str, ...] = get_args(PruneStage.model_fields["method"].annotation)
@@ -38,6 +52,9 @@ class Compressed(Value):
     types: dict[str, str]
     checks: tuple[CheckResult, ...]
     calibration: CalibrationRecord | None
+    job_predicted: JobCost | None = None
+    distillations: tuple[History, ...] = ()
+    mixture: Mixture | None = None
 
 
 def compression_recipe(
@@ -48,9 +65,13 @@ def compression_recipe(
     task: Task,
     mix: CalibrationMix,
     any_calibration: bool,
+    *,
+    stages: Sequence[Stage] = (),
+    max_size_bytes: int | None = None,
+    tensor_mix: Mix | None = None,
 ) -> Recipe:
-    """The recipe of one method. Raises CompressionSettingsInvalid for a method or format that is
-    none."""
+    """The recipe of one method, after `stages`. Raises CompressionSettingsInvalid for a method,
+    format or sparsity that is none, or that cannot be had together."""
     if method not in METHODS:
         raise CompressionSettingsInvalid(
             f"There is no method {method!r}. Known: {', '.join(METHODS)}."
@@ -59,34 +80,47 @@ def compression_recipe(
         raise CompressionSettingsInvalid(
             f"There is no format {format_name!r}. Known: {', '.join(PRESETS)}."
         )
+    parse_sparsity(sparsity)
     pruning = method in PRUNERS
-    return Recipe.model_validate(
-        {
-            "model": model,
-            "device": "auto",
-            "constraints": Constraints(task=task),
-            "runtime": "llama.cpp",
-            "format": format_name,
-            "stages": [{"method": method, "sparsity": sparsity}] if pruning else [],
-            "rounding": "llama.cpp" if pruning else method,
-            "settings": RunSettings(context=2048, threads=physical_cores()),
-            "importance": not PRESETS[format_name].base.startswith(("F", "BF")),
-            "calibration": mix,
-            "any_calibration": any_calibration,
-        }
-    )
+    # Pruned before it is distilled: what is left makes up for what went.
+    cut = [{"method": method, "sparsity": sparsity}] if pruning else []
+    distilled = [stage for stage in stages if isinstance(stage, DistillStage)]
+    try:
+        return Recipe.model_validate(
+            {
+                "model": model,
+                "device": "auto",
+                "constraints": Constraints(task=task, max_size_bytes=max_size_bytes),
+                "runtime": "llama.cpp",
+                "format": format_name,
+                "mix": tensor_mix,
+                "stages": [*(s for s in stages if s not in distilled), *cut, *distilled],
+                "rounding": "llama.cpp" if pruning else method,
+                "settings": RunSettings(context=2048, threads=physical_cores()),
+                "importance": not PRESETS[format_name].base.startswith(("F", "BF")),
+                "calibration": mix,
+                "any_calibration": any_calibration,
+            }
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise CompressionSettingsInvalid(f"The settings are refused: {fault}.") from error
 
 
 def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) -> Compressed:
-    """Carry out a recipe up to the checked artifact, and put it into the folder `output`."""
+    """Carry out a recipe up to the checked artifact, and put it into the folder `output`.
+
+    Raises JobTooLarge, ConstraintsImpossible or CompressionSettingsInvalid before any work, and
+    what the stages raise.
+    """
     model = read_model(recipe.model, weights=True)
-    types = tensor_types_of(model, recipe.format, recipe.importance, recipe.tensor_types)
-    run = Run(model, recipe, data, listen)
-    artifact = make_artifact(run, planned_file_bytes(model, recipe.format, types))
+    job = _job(model, recipe)
+    listen(Noted(text=job.sentence))
+    artifact = make_artifact(Run(model, recipe, data, listen))
     file = output / artifact.file.path.name
     with replacing(file) as temporary:
         shutil.copyfile(artifact.file.path, temporary)
-    write_recipe(output / "recipe.yaml", recipe)
+    write_recipe(output / "recipe.yaml", followed(recipe, artifact))
     return Compressed(
         folder=output,
         file=file.name,
@@ -94,4 +128,28 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
         types=artifact.types,
         checks=artifact.checks,
         calibration=artifact.calibration,
+        job_predicted=job,
+        distillations=artifact.distillations,
+        mixture=artifact.mixture,
     )
+
+
+def _job(model: ModelSpec, recipe: Recipe) -> JobCost:
+    """What the recipe costs here; refused where it is too much or cannot come out."""
+    made = staged_model(model, recipe.stages)
+    require_room(made, recipe)
+    size = file_bytes(made, recipe, recipe.tensor_types)
+    limit = recipe.constraints.max_size_bytes
+    if limit and size > limit and not recipe.mix:
+        raise ConstraintsImpossible(
+            f"{recipe.format} makes {format_size(size)} of this model, more than --max-size "
+            f"{format_size(limit)}. Choose a smaller --format, or fill the size with --mix optimal."
+        )
+    planned = min(size, limit) if limit else size
+    job = estimate_compression(model, recipe.format, planned, recipe.stages, recipe.mix)
+    if job.refusals:
+        raise JobTooLarge(
+            f"This machine cannot carry out the recipe. {' '.join(job.refusals)} Free some, or "
+            "make it on a larger machine."
+        )
+    return job

@@ -42,7 +42,14 @@ class Warned(Value):
     text: str
 
 
-Event = StageStarted | StageProgress | StageFinished | Warned
+class Noted(Value):
+    """Something worth telling that is no fault, such as what the job will cost."""
+
+    kind: Literal["noted"] = "noted"
+    text: str
+
+
+Event = StageStarted | StageProgress | StageFinished | Warned | Noted
 Listener = Callable[[Event], None]
 Progress = Callable[[float, float], None]
 """Called with (done, total) by a piece of work that does not know which stage it serves."""

@@ -17,19 +17,20 @@ from edgecomp.evaluate.datasets import available, read_benchmark
 from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.events import Listener, Warned
-from edgecomp.format_facts import planned_file_bytes, tensor_types_of
-from edgecomp.making import Artifact, make_artifact
+from edgecomp.events import Listener, Noted, Warned
+from edgecomp.making import followed, make_artifact
 from edgecomp.measure.latency import compare_with_plan
+from edgecomp.mixing import require_room
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx_making import make_onnx_artifact
 from edgecomp.pipeline import Run, path_bytes
 from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import make_plan
+from edgecomp.planner import make_plan, with_types
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
 from edgecomp.report import ModelFacts, Report
 from edgecomp.sparsity import parse_sparsity
-from edgecomp.tasks import Rounding
+from edgecomp.stages import DistillStage, PruneStage, staged_model
+from edgecomp.tasks import Mix, Rounding
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, judge
 
@@ -58,6 +59,7 @@ def fit(
     listen: Listener,
     evaluation: EvaluationSettings | None = None,
     rounding: Rounding | None = None,
+    mix: Mix | None = None,
     runtime: str = "llama.cpp",
 ) -> Fitted:
     """Plan, make, check, evaluate, measure and bundle, for one runtime.
@@ -65,9 +67,9 @@ def fit(
     Raises ConstraintsImpossible or JobTooLarge before any work, and what the stages raise.
     """
     spec, profile, folder = _opened(model, device, output, listen)
-    plan = make_plan(spec, profile, constraints, runtime=runtime)
+    plan = make_plan(spec, profile, constraints, mix=mix, runtime=runtime)
     chosen = _chosen(plan)
-    recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding, runtime)
+    recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding, mix, runtime)
     return _bundled(spec, profile, plan, chosen, recipe, folder, data, listen)
 
 
@@ -78,8 +80,14 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     what `fit` raises.
     """
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
-    constraints = _settled(recipe)
-    plan = make_plan(spec, profile, constraints, runtime=recipe.runtime)
+    plan = make_plan(
+        spec,
+        profile,
+        _settled(recipe),
+        stages=recipe.stages,
+        mix=recipe.mix,
+        runtime=recipe.runtime,
+    )
     wanted = (recipe.format, recipe.settings.gpu_layers)
     rows = [row for row in plan.candidates if (row.format, row.settings.gpu_layers) == wanted]
     if not rows:
@@ -127,6 +135,9 @@ def _bundled(
 ) -> Fitted:
     for text in (*plan.notices, *chosen.notes):
         listen(Warned(text=text))
+    if plan.job:
+        listen(Noted(text=plan.job.sentence))
+    require_room(staged_model(spec, recipe.stages), recipe)
     spec = read_model(recipe.model, weights=True)
     report = _carry_out(spec, device, plan, chosen, recipe, data, listen)
     write_bundle(report, folder)
@@ -158,7 +169,9 @@ def _carry_out(
     listen: Listener,
 ) -> Report:
     run = Run(spec, recipe, data, listen)
-    artifact = _made(run)
+    artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
+    recipe = followed(recipe, artifact)
+    chosen = _as_made(spec, device, chosen, recipe)
     text = evaluation_text(data)
     divergence = proving.divergence(run, artifact, text)
     coherence = proving.coherence(run, artifact, divergence)
@@ -188,7 +201,7 @@ def _carry_out(
                 ).decode_tokens_per_second.median,
                 peak_memory_bytes=measurement.peak_memory_bytes,
             ),
-            method="pruning" if recipe.stages else "quantization",
+            method=_method(recipe),
             sparsity_percent=_sparsity_percent(recipe),
             bits=chosen.bits_per_weight,
             calibration=artifact.calibration.mix if artifact.calibration else None,
@@ -213,17 +226,27 @@ def _carry_out(
     )
 
 
-def _made(run: Run) -> Artifact:
-    recipe = run.recipe
-    if recipe.runtime == "onnx":
-        return make_onnx_artifact(run)
-    types = tensor_types_of(run.model, recipe.format, recipe.importance, recipe.tensor_types)
-    return make_artifact(run, planned_file_bytes(run.model, recipe.format, types))
-
-
 def _sparsity_percent(recipe: Recipe) -> float | None:
     """The share of weights that the recipe's last pruning sets to zero."""
-    return 100 * parse_sparsity(recipe.stages[-1].sparsity).ratio if recipe.stages else None
+    pruned = [stage for stage in recipe.stages if isinstance(stage, PruneStage)]
+    return 100 * parse_sparsity(pruned[-1].sparsity).ratio if pruned else None
+
+
+def _method(recipe: Recipe) -> Literal["quantization", "pruning", "distillation"]:
+    if any(isinstance(stage, DistillStage) for stage in recipe.stages):
+        return "distillation"
+    return "pruning" if recipe.stages else "quantization"
+
+
+def _as_made(
+    spec: ModelSpec, device: DeviceProfile, chosen: Candidate, recipe: Recipe
+) -> Candidate:
+    """The candidate with the types that the recipe gives single tensors."""
+    if not recipe.tensor_types:
+        return chosen
+    made = staged_model(spec, recipe.stages)
+    constraints = recipe.constraints.model_copy(update={"kv_type": recipe.settings.kv_type})
+    return with_types(chosen, made, device, constraints, recipe.tensor_types)
 
 
 def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candidate:
@@ -233,8 +256,11 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
         return chosen
     constraints = Constraints().model_copy(update=_settled(recipe).model_dump(include=SETTLED))
     here = find_device("auto")
-    rows = make_plan(spec, here, constraints, runtime=recipe.runtime).candidates
-    return next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
+    rows = make_plan(
+        spec, here, constraints, stages=recipe.stages, runtime=recipe.runtime
+    ).candidates
+    row = next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
+    return _as_made(spec, here, row, recipe)
 
 
 def _elsewhere(recipe: Recipe, device: DeviceProfile) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def fit_both(
         raise NotWritable(folder, "it is a file, and two bundles need a folder.")
     settings = (data, listen, evaluation, rounding)
     folders = [
-        fit(model, device, constraints, folder / runtime, *settings, runtime).folder
+        fit(model, device, constraints, folder / runtime, *settings, runtime=runtime).folder
         for runtime in RUNTIMES
     ]
     comparison = compare_bundles(folders)

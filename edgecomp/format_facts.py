@@ -11,9 +11,9 @@ from edgecomp.expected_loss import expected_divergence
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.formats import PRESETS, TENSOR_TYPES, Preset
 from edgecomp.gguf_mix import fallbacks, mixed_types
-from edgecomp.gguf_size import gguf_file_bytes
+from edgecomp.gguf_size import gguf_file_bytes, table_row_bytes
 from edgecomp.layered_weights import LayeredWeights, layered_weights
-from edgecomp.model import ModelSpec
+from edgecomp.model import ModelSpec, read_model
 
 SOURCE = "source"
 UNWEIGHTED = (SOURCE, "F32", "F16", "BF16", "Q8_0")
@@ -62,6 +62,22 @@ def _facts(
     )
 
 
+def facts_of_types(model: ModelSpec, name: str, overrides: Mapping[str, str]) -> FormatFacts:
+    """The facts of a format of `model` in which some tensors have other types."""
+    types = tensor_types_of(model, name, name not in UNWEIGHTED, overrides)
+    weights = layered_weights(model, types)
+    return FormatFacts(
+        name=name,
+        senseless=None,
+        types=types,
+        weights=weights,
+        file_bytes=_file_bytes(model, types, _header_bytes(model)),
+        bits_per_weight=8 * weights.stored_bytes / max(model.parameters, 1),
+        expected_divergence_nats=expected_divergence(model, types),
+        notes=_notes(model, PRESETS[name], types),
+    )
+
+
 def tensor_types_of(
     model: ModelSpec,
     format_name: str,
@@ -94,8 +110,17 @@ def _header_bytes(model: ModelSpec) -> int:
     """Of the GGUF file: exact where it can be written; else guessed from the vocabulary."""
     try:
         return find_gguf_exporter().expected_header_size_bytes(model)
-    except (ArchitectureUnsupported, ExportRefused, ModelIncomplete):
-        return GUESSED_HEADER_BYTES_PER_TOKEN * model.vocabulary
+    except ExportRefused:
+        # Planned with fewer blocks than its folder holds: the header lacks their tensors' rows.
+        whole = read_model(model.path)
+        kept = {tensor.name for tensor in model.tensors}
+        gone = [tensor for tensor in whole.tensors if tensor.name not in kept]
+        if gone:
+            rows = sum(table_row_bytes(row.name, len(row.shape)) for row in gone)
+            return _header_bytes(whole) - rows
+    except (ArchitectureUnsupported, ModelIncomplete):
+        pass
+    return GUESSED_HEADER_BYTES_PER_TOKEN * model.vocabulary
 
 
 def _senseless(

@@ -7,11 +7,11 @@ this machine's calibration where there is one.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from edgecomp.calibrated import Calibration
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
@@ -19,8 +19,18 @@ from edgecomp.model import ModelSpec
 from edgecomp.onnx_formats import ONNX_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
 from edgecomp.quantity import format_size
+from edgecomp.recipe import SOLVED_TYPES
+from edgecomp.stage_cost import (
+    CALIBRATION_TOKENS,
+    START_SECONDS,
+    TORCH_BYTES,
+    TorchRate,
+    sensitivity_cost,
+    stage_costs,
+)
+from edgecomp.stages import Stage, staged_model
+from edgecomp.tasks import Mix
 
-CALIBRATION_TOKENS = 128 * 256
 DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
 DEFAULT_QUESTIONS = 510
@@ -37,19 +47,34 @@ INPUT_ROLES = ("attn_q", "attn_qkv", "attn_output", "ffn_up", "ffn_down")
 DISK_BYTES_PER_SECOND = 300 * 10**6
 QUANTIZE_WEIGHTS_PER_SECOND = 15 * 10**6
 FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
-TORCH_BYTES = 450 * 10**6
 WORKER_BYTES = 100 * 10**6
-START_SECONDS = 6.0
-"""Of a process that imports torch and transformers."""
+SENSITIVITY_TOKENS = 16 * 256
 
 
-def estimate_job(model: ModelSpec, chosen: Candidate, questions: int | None = None) -> JobCost:
-    """The cost of making and proving `chosen` here."""
-    calibration = stored_calibration()
-    stages = []
+def estimate_job(
+    model: ModelSpec,
+    chosen: Candidate,
+    questions: int | None = None,
+    stages: Sequence[Stage] = (),
+    mix: Mix | None = None,
+) -> JobCost:
+    """The cost of making and proving `chosen` of `model` after `stages` here."""
+    costs = []
     if chosen.format != "source":
-        stages = _making(model, chosen, calibration)
-    stages.append(_evaluation(model, chosen, questions or DEFAULT_QUESTIONS))
+        costs = _making(model, chosen.format, chosen.file_bytes, stages, mix)
+    made = staged_model(model, stages)
+    costs.append(_evaluation(model, made, chosen, questions or DEFAULT_QUESTIONS))
+    return _together(costs)
+
+
+def estimate_compression(
+    model: ModelSpec, format_name: str, file_bytes: int, stages: Sequence[Stage], mix: Mix | None
+) -> JobCost:
+    """The cost of making a file of a format here, without proving it."""
+    return _together(_making(model, format_name, file_bytes, stages, mix))
+
+
+def _together(stages: list[StageCost]) -> JobCost:
     free_memory = int(psutil.virtual_memory().available)
     folder = _existing(cache_folder())
     free_disk = shutil.disk_usage(folder).free
@@ -73,20 +98,29 @@ def estimate_job(model: ModelSpec, chosen: Candidate, questions: int | None = No
 
 
 def _making(
-    model: ModelSpec, chosen: Candidate, calibration: Calibration | None
+    model: ModelSpec,
+    format_name: str,
+    file_bytes: int,
+    stages: Sequence[Stage],
+    mix: Mix | None,
 ) -> list[StageCost]:
-    """Intake, its check, calibration and compression: torch sees one block at a time."""
+    """Intake, its check, the stages, calibration and compression: torch sees one block at a time,
+    except in distillation."""
+    calibration = stored_calibration()
     basis = "calibrated" if calibration else "formula"
     flops = TORCH_SHARE * (
         calibration.float_operations_per_second if calibration else FLOAT_OPERATIONS_PER_SECOND
     )
-    half, block = 2 * model.parameters, 4 * model.parameters // max(model.layers, 1)
-    hidden = 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
-    onnx = chosen.format in ONNX_FORMATS
-    kind = ONNX_FORMATS[chosen.format].type if onnx else PRESETS[chosen.format].base
+    torch_rate = TorchRate(flops, basis)
+    made = staged_model(model, stages)
+    half, block = 2 * model.parameters, 4 * made.parameters // max(made.layers, 1)
+    hidden = 2 * 4 * CALIBRATION_TOKENS * made.embedding_length
+    onnx = format_name in ONNX_FORMATS
+    kind = ONNX_FORMATS[format_name].type if onnx else PRESETS[format_name].base
     measured = calibration.kernels.get(kind) if calibration else None
     rate = measured.quantize_weights_per_second if measured else None
     largest = _largest_tensor_bytes(model)
+    mixing = [sensitivity_cost(made, len(SOLVED_TYPES), SENSITIVITY_TOKENS, torch_rate)]
     return [
         StageCost(
             stage="intake",
@@ -98,32 +132,34 @@ def _making(
         StageCost(
             stage="check",
             seconds=START_SECONDS + 2 * model.parameters * CHECKED_TOKENS / flops,
-            peak_memory_bytes=TORCH_BYTES + 2 * block,
+            peak_memory_bytes=TORCH_BYTES + 2 * block * model.parameters // made.parameters,
             disk_bytes=0,
             basis=basis,
         ),
+        *stage_costs(model, stages, torch_rate),
+        *(mixing if mix == "optimal" else []),
         StageCost(
             stage="calibration",
-            seconds=START_SECONDS + 2 * model.parameters * CALIBRATION_TOKENS / flops,
+            seconds=START_SECONDS + 2 * made.parameters * CALIBRATION_TOKENS / flops,
             peak_memory_bytes=TORCH_BYTES + 2 * block + hidden,
             disk_bytes=8 * CALIBRATION_TOKENS,
             basis=basis,
         ),
         StageCost(
             stage="rounding",
-            seconds=START_SECONDS + _gptq_operations(model) / flops,
+            seconds=START_SECONDS + _gptq_operations(made) / flops,
             peak_memory_bytes=TORCH_BYTES + 4 * block + hidden,
-            disk_bytes=6 * model.parameters,
+            disk_bytes=6 * made.parameters,
             basis=basis,
         ),
         StageCost(
             stage="compression",
-            seconds=model.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
+            seconds=made.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
             # The ONNX builder holds the float model, and the graph it makes of it.
-            peak_memory_bytes=TORCH_BYTES + 8 * model.parameters
+            peak_memory_bytes=TORCH_BYTES + 8 * made.parameters
             if onnx
             else WORKER_BYTES + 3 * largest,
-            disk_bytes=chosen.file_bytes + (4 * model.parameters if onnx else 0),
+            disk_bytes=file_bytes + (4 * made.parameters if onnx else 0),
             basis="calibrated" if rate else "formula",
         ),
     ]
@@ -141,10 +177,12 @@ def _gptq_operations(model: ModelSpec) -> float:
     return passes + hessians + sum(2.0 * t.shape[0] * t.shape[1] ** 2 for t in matrices)
 
 
-def _evaluation(model: ModelSpec, chosen: Candidate, questions: int) -> StageCost:
-    """Base and artifact both read everything; the float base is slower by its bytes."""
+def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate, questions: int) -> StageCost:
+    """Base and artifact both read everything; the float base is slower by its bytes, and by its
+    parameters where the artifact has fewer."""
     speed, half = chosen.speed, 2 * model.parameters
-    read = 2 * (questions * QUESTION_TOKENS + DIVERGENCE_TOKENS) / speed.prefill_tokens_per_second
+    read = (questions * QUESTION_TOKENS + DIVERGENCE_TOKENS) / speed.prefill_tokens_per_second
+    read *= 1 + model.parameters / made.parameters
     slower = max(1.0, half / chosen.file_bytes)
     written = WRITTEN_SHARE * questions * ANSWER_TOKENS * (1 + slower)
     return StageCost(

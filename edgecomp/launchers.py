@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 
 from edgecomp.chat_template import ChatTemplate
@@ -50,3 +52,59 @@ def ollama_modelfile(model_file: str, settings: RunSettings, template: ChatTempl
     if template.eos:
         lines.append(f'PARAMETER stop "{template.eos}"')
     return "\n".join(lines) + "\n"
+
+
+def lm_studio_config(settings: RunSettings, layers: int) -> str:
+    """LM Studio's settings of one model (JSON): saved as PUBLISHER/FOLDER/FILE.gguf.json below
+    `~/.lmstudio/.internal/user-concrete-model-default-config`, they hold whenever it is loaded.
+
+    `layers`: decoder layers of the model; LM Studio takes the share of them that is on the GPU.
+    """
+    cache = {"checked": True, "value": LLAMA_CACHE_TYPES[settings.kv_type]}
+    load = {
+        "llm.load.contextLength": settings.context,
+        "llm.load.numParallelSessions": settings.sequences,
+        "llm.load.llama.cpuThreadPoolSize": settings.threads,
+        "llm.load.llama.evalBatchSize": settings.micro_batch,
+        "llm.load.llama.acceleration.offloadRatio": min(1.0, settings.gpu_layers / (layers + 1)),
+        "llm.load.llama.flashAttention": settings.flash_attention,
+        "llm.load.llama.tryMmap": settings.memory_map,
+        "llm.load.llama.kCacheQuantizationType": cache,
+        "llm.load.llama.vCacheQuantizationType": cache,
+    }
+    fields = [{"key": key, "value": value} for key, value in load.items()]
+    config = {"preset": "", "operation": {"fields": []}, "load": {"fields": fields}}
+    return json.dumps(config, indent=2) + "\n"
+
+
+def systemd_script(model_name: str, peak_memory_bytes: int) -> str:
+    """A shell script that prints a systemd unit for the bundle where it lies: systemd wants
+    absolute paths, which only the device knows.
+
+    The service may take half as much again as the measured peak before systemd ends it.
+    """
+    # systemd expands %, and the shell expands the other three.
+    name = re.sub(r"([$`\\])", r"\\\1", model_name.replace("%", "%%"))
+    unit = (
+        "[Unit]\n"
+        f"Description={name}\n"
+        "After=network.target\n\n"
+        "[Service]\n"
+        "WorkingDirectory=$here\n"
+        "ExecStart=/bin/sh serve.sh\n"
+        "Restart=on-failure\n"
+        f"MemoryMax={peak_memory_bytes * 3 // 2}\n"
+        "NoNewPrivileges=yes\n"
+        "PrivateTmp=yes\n"
+        "ProtectSystem=strict\n"
+        "ProtectHome=read-only\n\n"
+        "[Install]\n"
+        "WantedBy=default.target\n"
+    )
+    return (
+        "#!/bin/sh\n"
+        "# Prints a unit: ./service.sh > ~/.config/systemd/user/NAME.service, then\n"
+        "# systemctl --user enable --now NAME\n"
+        'here=$(cd "$(dirname "$0")" && pwd) || exit 1\n'
+        f"cat <<UNIT\n{unit}UNIT\n"
+    )

@@ -1,38 +1,32 @@
-"""Make a run's artifact: calibrate, prune, weigh, round, lay out, check."""
+"""Make a run's artifact: calibrate, make smaller, weigh, round, lay out, check."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from edgecomp.artifact_checks import CheckResult, tensor_types
-from edgecomp.calibration import CalibrationRecord, make_calibration
+from edgecomp.calibrating import StoredCalibration, calibrated_tokens
+from edgecomp.calibration import CalibrationRecord
 from edgecomp.checking import check_artifact, check_base, require
-from edgecomp.events import Progress, Warned
-from edgecomp.exporting import default_float_type, find_gguf_exporter
+from edgecomp.distillation import History
+from edgecomp.events import Progress
+from edgecomp.exporting import find_gguf_exporter
 from edgecomp.float_model import float_checkpoint, float_export
-from edgecomp.format_facts import SOURCE, tensor_types_of
+from edgecomp.format_facts import SOURCE, planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf_mix import fallbacks
+from edgecomp.mixing import Mixture, mixture
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.pipeline import TORCH_WORKER, Run, StoredFile, data_digests, tree_digest
-from edgecomp.recipe import PruneStage
-from edgecomp.runtimes.child import Child
+from edgecomp.pipeline import Run, StoredFile, tree_digest
+from edgecomp.recipe import Recipe
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.stage_cache import file_digest
 from edgecomp.value import Value
 
 UNROUNDED = ("source", "F32", "F16", "BF16")
 """Formats in which there is nothing to round."""
-
-
-class StoredCalibration(Value):
-    """Token rows on disk (.npy, int64), and where they came from."""
-
-    tokens: StoredFile
-    record: CalibrationRecord
 
 
 class Artifact(Value):
@@ -50,39 +44,11 @@ class Artifact(Value):
     importance: StoredFile | None = None
     """The importance matrix, in the layout of llama.cpp's tools."""
 
+    distillations: tuple[History, ...] = ()
+    """How the held-out divergence fell in each of the recipe's distillations."""
 
-def calibrated_tokens(run: Run, base: StoredFile) -> StoredCalibration:
-    """The calibration's token rows, by the model's own tokenizer."""
-    mix, task = run.recipe.calibration, run.recipe.constraints.task
-
-    def work(folder: Path, progress: Progress) -> StoredCalibration:
-        rows, record = make_calibration(
-            mix,
-            task,
-            base.path,
-            run.template,
-            run.runtime,
-            run.data,
-            run.recipe.any_calibration,
-        )
-        path = folder / "tokens.npy"
-        np.save(path, rows)
-        return StoredCalibration(
-            tokens=StoredFile(path=path, sha256=file_digest(path)), record=record
-        )
-
-    inputs = {
-        "base": base.sha256,
-        "mix": mix.model_dump(mode="json"),
-        "task": task,
-        "any": run.recipe.any_calibration,
-        "data": data_digests(run.data),
-    }
-    title = "Gathering calibration text"
-    made = run.stage("calibration", title, StoredCalibration, inputs, work)
-    for warning in made.record.warnings:
-        run.listen(Warned(text=warning))
-    return made
+    mixture: Mixture | None = None
+    """The types that the recipe's mix chose, and what each would have cost."""
 
 
 def importance_matrix(
@@ -92,16 +58,14 @@ def importance_matrix(
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / "importance.gguf"
-        with Child(TORCH_WORKER) as child:
-            child.call(
-                "importance",
-                progress,
-                checkpoint=str(checkpoint),
-                tokens=str(calibration.tokens.path),
-                destination=str(path),
-                datasets=[f"{k}: {v}" for k, v in calibration.record.origins.items()],
-                threads=run.threads,
-            )
+        run.in_torch(
+            "importance",
+            progress,
+            checkpoint=str(checkpoint),
+            tokens=str(calibration.tokens.path),
+            destination=str(path),
+            datasets=[f"{k}: {v}" for k, v in calibration.record.origins.items()],
+        )
         return StoredFile(path=path, sha256=file_digest(path))
 
     inputs = {
@@ -110,49 +74,6 @@ def importance_matrix(
         "stages": done,
     }
     return run.stage("importance", "Measuring importance", StoredFile, inputs, work)
-
-
-def pruned_checkpoint(
-    run: Run, checkpoint: Path, calibration: StoredCalibration
-) -> tuple[Path, list[Any]]:
-    """The checkpoint after the recipe's stages, and what they were, for the keys of others."""
-    done: list[Any] = []
-    for stage in run.recipe.stages:
-        done = [*done, stage.model_dump(), calibration.record.tokens_sha256]
-
-        def work(
-            folder: Path,
-            progress: Progress,
-            stage: PruneStage = stage,
-            source: Path = checkpoint,
-        ) -> StoredFile:
-            path = folder / "checkpoint"
-            _compress(run, 
-                "prune", progress, source, calibration, path,
-                method=stage.method, sparsity=stage.sparsity,
-            )  # fmt: skip
-            return StoredFile(path=path, sha256=tree_digest(path))
-
-        title = f"Pruning {stage.sparsity} by {stage.method}"
-        made = run.stage("pruning", title, StoredFile, {"stages": done}, work)
-        checkpoint = made.path
-    return checkpoint, done
-
-
-def pruned_export(run: Run, base: StoredFile, checkpoint: Path, done: list[Any]) -> StoredFile:
-    """A pruned checkpoint as a float GGUF with the base's tokenizer."""
-    float_type = default_float_type(run.model)
-
-    def work(folder: Path, progress: Progress) -> StoredFile:
-        path = folder / f"pruned-{float_type}.gguf"
-        find_gguf_exporter().export(
-            read_model(checkpoint), path, float_type, progress, vocabulary=base.path
-        )
-        return StoredFile(path=path, sha256=file_digest(path))
-
-    title = "Writing the pruned float model"
-    inputs = {"type": float_type, "base": base.sha256, "stages": done}
-    return run.stage("pruned-export", title, StoredFile, inputs, work)
 
 
 def chosen_codes(
@@ -167,8 +88,14 @@ def chosen_codes(
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / "checkpoint"
-        _compress(
-            run, "round", progress, checkpoint, calibration, path, rounding=rounding, types=types
+        run.in_torch(
+            "round",
+            progress,
+            checkpoint=str(checkpoint),
+            tokens=str(calibration.tokens.path),
+            destination=str(path),
+            rounding=rounding,
+            types=types,
         )
         return StoredFile(path=path, sha256=tree_digest(path))
 
@@ -180,27 +107,6 @@ def chosen_codes(
         "threads": run.threads,
     }
     return run.stage("rounding", f"Rounding by {rounding.upper()}", StoredFile, inputs, work)
-
-
-def _compress(
-    run: Run,
-    request: str,
-    progress: Progress,
-    checkpoint: Path,
-    calibration: StoredCalibration,
-    destination: Path,
-    **settings: Any,
-) -> None:
-    with Child(TORCH_WORKER) as child:
-        child.call(
-            request,
-            progress,
-            checkpoint=str(checkpoint),
-            tokens=str(calibration.tokens.path),
-            destination=str(destination),
-            threads=run.threads,
-            **settings,
-        )
 
 
 def quantized(
@@ -246,22 +152,40 @@ def quantized(
     return run.stage("compression", f"Quantizing to {recipe.format}", StoredFile, inputs, work)
 
 
-def make_artifact(run: Run, planned_bytes: int) -> Artifact:
+class _Made(NamedTuple):
+    """A file, and what its making brought to light."""
+
+    file: StoredFile
+    spec: ModelSpec
+    """Of the float file that was rounded: the source itself where there are no stages."""
+
+    run: Run
+    """By the recipe as it was followed: with the types that its mix chose."""
+
+    calibration: StoredCalibration | None = None
+    importance: StoredFile | None = None
+    histories: tuple[History, ...] = ()
+    mixture: Mixture | None = None
+
+
+def make_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
     base = float_export(run)
     checkpoint = float_checkpoint(run)
     checks = check_base(run, base, checkpoint).results
     require(checks, base.path)
-    calibration = importance = None
     if run.recipe.format == SOURCE:
-        file = StoredFile(path=run.model.path, sha256=run.source_digest)
-        spec = run.model
+        made = _Made(StoredFile(path=run.model.path, sha256=run.source_digest), run.model, run)
     else:
-        spec = read_model(base.path)
-        if run.recipe.importance or run.recipe.stages or _solves(run):
-            calibration = calibrated_tokens(run, base)
-        file, importance = _made(run, base, checkpoint, spec, calibration)
-    checks += check_artifact(run, file, planned_bytes, spec).results
+        made = _made(run, base, checkpoint)
+    file, recipe = made.file, made.run.recipe
+    planned = planned_file_bytes(
+        # The float file's own header is the artifact's, where stages came between it and the plan.
+        made.spec if recipe.stages else run.model,
+        recipe.format,
+        tensor_types_of(made.spec, recipe.format, recipe.importance, recipe.tensor_types),
+    )
+    checks += check_artifact(made.run, file, planned, made.spec).results
     require(checks, file.path)
     types = tensor_types(file.path)
     return Artifact(
@@ -269,12 +193,14 @@ def make_artifact(run: Run, planned_bytes: int) -> Artifact:
         size_bytes=file.path.stat().st_size,
         types=types,
         fallbacks={}
-        if run.recipe.format == SOURCE
-        else fallbacks(spec, types, PRESETS[run.recipe.format]),
+        if recipe.format == SOURCE
+        else fallbacks(made.spec, types, PRESETS[recipe.format]),
         checks=checks,
-        calibration=calibration.record if calibration else None,
+        calibration=made.calibration.record if made.calibration else None,
         base=base,
-        importance=importance,
+        importance=made.importance,
+        distillations=made.histories,
+        mixture=made.mixture,
     )
 
 
@@ -282,25 +208,34 @@ def _solves(run: Run) -> bool:
     return run.recipe.rounding != "llama.cpp" and run.recipe.format not in UNROUNDED
 
 
-def _made(
-    run: Run,
-    base: StoredFile,
-    checkpoint: Path,
-    spec: ModelSpec,
-    calibration: StoredCalibration | None,
-) -> tuple[StoredFile, StoredFile | None]:
-    recipe, source, codes = run.recipe, base, None
-    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
-    done: list[Any] = []
-    if recipe.stages and calibration:
-        checkpoint, done = pruned_checkpoint(run, checkpoint, calibration)
-        source = pruned_export(run, base, checkpoint, done)
-    if _solves(run) and calibration:
-        codes = chosen_codes(run, checkpoint, calibration, types, done)
-    importance = None
-    if recipe.importance and calibration and _left_to_llama_cpp(spec, types, codes):
-        importance = importance_matrix(run, calibration, checkpoint, done)
-    return quantized(run, source, types, importance, codes), importance
+def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
+    recipe, spec, source = run.recipe, read_model(base.path), base
+    if not (recipe.importance or recipe.stages or recipe.mix or _solves(run)):
+        types = tensor_types_of(spec, recipe.format, False, recipe.tensor_types)
+        return _Made(quantized(run, base, types, None, None), spec, run)
+    calibration = calibrated_tokens(run, base)
+    shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
+    if recipe.stages:
+        source = shrunk_export(run, base, shrunk)
+        spec = read_model(source.path)
+    importance = codes = mix = None
+    if recipe.mix and not recipe.tensor_types:
+        mix = mixture(run, spec, shrunk.checkpoint, calibration, shrunk.done)
+        run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
+    types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
+    if _solves(run):
+        codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
+    if recipe.importance and _left_to_llama_cpp(spec, types, codes):
+        importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
+    file = quantized(run, source, types, importance, codes)
+    return _Made(file, spec, run, calibration, importance, shrunk.histories, mix)
+
+
+def followed(recipe: Recipe, artifact: Artifact) -> Recipe:
+    """The recipe with the types that its mix chose: what makes the same file again."""
+    if artifact.mixture is None:
+        return recipe
+    return recipe.model_copy(update={"tensor_types": artifact.mixture.types})
 
 
 def _left_to_llama_cpp(

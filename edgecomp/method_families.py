@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate, Family
 from edgecomp.quantity import format_duration, format_size
+from edgecomp.stages import DistillStage, Stage
 from edgecomp.tasks import Task
 
 REQUIRED_BENCHMARKS: dict[Task, tuple[str, ...]] = {
@@ -39,8 +41,9 @@ def method_families(
     device: DeviceProfile,
     constraints: Constraints,
     ranked: Sequence[Candidate],
+    stages: Sequence[Stage] = (),
 ) -> tuple[Family, ...]:
-    """Each family, kept or out with its reason (R2, R24)."""
+    """Each family, kept or out with its reason (R2, R24). `stages`: what the user asked for."""
     training = format_duration(distillation_seconds(model, device))
     works = any(not row.rejections for row in ranked)
     return (
@@ -53,7 +56,8 @@ def method_families(
                 else "No format meets the constraints."
             ),
         ),
-        Family(
+        _asked("pruning", [s for s in stages if not isinstance(s, DistillStage)])
+        or Family(
             name="pruning",
             kept=False,
             reason=(
@@ -62,7 +66,8 @@ def method_families(
                 "distillation after."
             ),
         ),
-        Family(
+        _asked("distillation", [s for s in stages if isinstance(s, DistillStage)])
+        or Family(
             name="distillation",
             kept=False,
             reason=(
@@ -71,6 +76,13 @@ def method_families(
             ),
         ),
     )
+
+
+def _asked(name: Literal["pruning", "distillation"], stages: Sequence[Stage]) -> Family | None:
+    """The family where the user asked for it."""
+    if not stages:
+        return None
+    return Family(name=name, kept=True, reason=f"Asked for: {'; '.join(s.title for s in stages)}.")
 
 
 def distillation_seconds(model: ModelSpec, device: DeviceProfile) -> float:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecomp.artifact_checks import CheckResult, check_token_ids
+from edgecomp.calibrating import calibrated_tokens
 from edgecomp.checking import Checks, require
-from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.events import Progress
 from edgecomp.exporting import find_onnx_exporter
 from edgecomp.float_model import float_checkpoint
 from edgecomp.greedy_check import MORE_PROMPTS, PROMPTS
-from edgecomp.making import Artifact, calibrated_tokens, chosen_codes
-from edgecomp.model import read_model
+from edgecomp.making import Artifact, chosen_codes
+from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx_folder import DATA, read_onnx_folder
 from edgecomp.onnx_formats import onnx_data_bytes, onnx_format, onnx_types
-from edgecomp.pipeline import TORCH_WORKER, Run, StoredFile, tree_digest
-from edgecomp.runtimes.child import Child
+from edgecomp.pipeline import Run, StoredFile, tree_digest
 
 BASE_FORMAT = "onnx-fp32"
 
@@ -24,11 +23,6 @@ BASE_FORMAT = "onnx-fp32"
 def make_onnx_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
     name = run.recipe.format
-    if run.recipe.stages:
-        raise CompressionSettingsInvalid(
-            "Pruned models are not exported as ONNX: no kernel there gains by zeros. "
-            "Take the stages out of the recipe, or make a GGUF."
-        )
     checkpoint = float_checkpoint(run)
     base = exported(run, checkpoint, BASE_FORMAT, None)
     checks = check_float(run, base, checkpoint).results
@@ -42,7 +36,7 @@ def make_onnx_artifact(run: Run) -> Artifact:
             calibration = calibrated_tokens(run, base)
             codes = chosen_codes(run, checkpoint, calibration, types, [])
         file = exported(run, codes.path if codes else checkpoint, name, codes)
-    checks += check_onnx(run, file, onnx_data_bytes(spec, name)).results
+    checks += check_onnx(run, file, spec, onnx_data_bytes(spec, name)).results
     require(checks, file.path)
     return Artifact(
         file=file,
@@ -74,25 +68,24 @@ def check_float(run: Run, base: StoredFile, checkpoint: Path) -> Checks:
 
     def work(folder: Path, progress: Progress) -> Checks:
         tokens = check_token_ids(read_model(checkpoint), base.path, run.runtime)
-        with Child(TORCH_WORKER) as child:
-            greedy = child.call(
-                "greedy_check",
-                progress,
-                checkpoint=str(checkpoint),
-                artifact=str(base.path),
-                float_type="F32",
-                threads=run.threads,
-                runtime=run.runtime.name,
-                prompts=[*PROMPTS, *MORE_PROMPTS],
-            )
+        greedy = run.in_torch(
+            "greedy_check",
+            progress,
+            checkpoint=str(checkpoint),
+            artifact=str(base.path),
+            float_type="F32",
+            runtime=run.runtime.name,
+            prompts=[*PROMPTS, *MORE_PROMPTS],
+        )
         return Checks(results=(tokens, CheckResult.model_validate(greedy)))
 
     title = "Checking the float model against its source"
     return run.stage("check-base", title, Checks, {"base": base.sha256}, work)
 
 
-def check_onnx(run: Run, file: StoredFile, planned_bytes: int) -> Checks:
-    """The artifact's own checks: tokenizer and size. ONNX's checker passed when it was exported."""
+def check_onnx(run: Run, file: StoredFile, source: ModelSpec, planned_bytes: int) -> Checks:
+    """The artifact's own checks: the tokenizer of the checkpoint `source`, and the size. ONNX's
+    checker passed when it was exported."""
 
     def work(folder: Path, progress: Progress) -> Checks:
         actual = (file.path / DATA).stat().st_size
@@ -101,9 +94,7 @@ def check_onnx(run: Run, file: StoredFile, planned_bytes: int) -> Checks:
         opsets = ", ".join(f"{name} {version}" for name, version in found.opsets.items())
         return Checks(
             results=(
-                check_token_ids(run.model, file.path, run.runtime)
-                if run.model.source == "huggingface"
-                else check_token_ids(read_model(float_checkpoint(run)), file.path, run.runtime),
+                check_token_ids(source, file.path, run.runtime),
                 CheckResult(
                     name="size",
                     passed=actual == planned_bytes,

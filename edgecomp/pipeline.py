@@ -8,6 +8,7 @@ and a run that was stopped goes on from the last finished one. Nothing here prin
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from edgecomp.detect import physical_cores
 from edgecomp.events import Listener, Progress
 from edgecomp.model import ModelSpec
 from edgecomp.recipe import Recipe
+from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.stage_cache import file_digest, run_stage
 from edgecomp.value import Value
@@ -57,6 +59,17 @@ class Run:
         """`run_stage` with the run's own listener; every key holds the source and the runtime."""
         inputs = {"source": self.source_digest, "runtime": self.runtime.version(), **inputs}
         return run_stage(name, title, kind, inputs, work, self.listen)
+
+    def in_torch(self, request: str, progress: Progress, **settings: Any) -> Any:
+        """What the worker that holds torch answers to a request (compress/__main__.py)."""
+        with Child(TORCH_WORKER) as child:
+            return child.call(request, progress, threads=self.threads, **settings)
+
+    def following(self, recipe: Recipe) -> Run:
+        """The same run by a recipe that has been filled in on the way."""
+        other = copy(self)
+        other.recipe = recipe
+        return other
 
 
 def source_digest(model: ModelSpec) -> str:

@@ -9,6 +9,7 @@ from edgecomp.constraints import Constraints
 from edgecomp.expected_loss import Risk
 from edgecomp.memory import MemoryEstimate
 from edgecomp.placement import Placement
+from edgecomp.quantity import format_duration, format_size
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import SpeedEstimate
 from edgecomp.value import Value
@@ -94,6 +95,17 @@ class JobCost(Value):
     @cached_property
     def disk_bytes(self) -> int:
         return sum(stage.disk_bytes for stage in self.stages)
+
+    @cached_property
+    def sentence(self) -> str:
+        """The whole job, and the stages that take most of its time."""
+        longest = sorted(self.stages, key=lambda stage: -stage.seconds)[:3]
+        named = ", ".join(f"{stage.stage} {format_duration(stage.seconds)}" for stage in longest)
+        return (
+            f"The job takes about {format_duration(self.seconds)} here ({named}), "
+            f"{format_size(self.peak_memory_bytes)} of memory and "
+            f"{format_size(self.disk_bytes)} of disk."
+        )
 
 
 class Plan(Value):

@@ -6,13 +6,13 @@ Nothing here reads weights, imports torch or takes more than a fraction of a sec
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
-from edgecomp.format_facts import FormatFacts, format_facts
+from edgecomp.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
@@ -27,6 +27,8 @@ from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
 from edgecomp.quantity import format_size
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import estimate_speed
+from edgecomp.stages import Stage, staged_model
+from edgecomp.tasks import Mix
 
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
 TIGHT_SHARE = 0.9
@@ -45,43 +47,72 @@ def make_plan(
     device: DeviceProfile,
     constraints: Constraints,
     facts: Sequence[FormatFacts] | None = None,
+    stages: Sequence[Stage] = (),
+    mix: Mix | None = None,
     runtime: str = RUNTIME,
 ) -> Plan:
     """Plan `model` for `device`, to be run by `runtime`.
 
-    `facts`: those of the model's formats, where many plans of one model are made.
+    `facts`: those of the model's formats, where many plans of one model are made. `stages` and
+    `mix`: what the recipe does beside rounding; the candidates are those of the model that the
+    stages leave. Raises what `staged_model` raises.
     """
-    if runtime == ONNX and constraints.kv_type != "F16":
-        raise CompressionSettingsInvalid(
-            f"ONNX Runtime keeps keys and values as its graph has them, not as "
-            f"{constraints.kv_type}. Leave --kv-type out, or plan for llama.cpp."
-        )
+    if runtime == ONNX:
+        _refuse_what_onnx_lacks(constraints, stages, mix)
+    made = staged_model(model, stages)
     if facts is None:
-        facts = onnx_facts(model) if runtime == ONNX else format_facts(model)
+        facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
+    if stages:
+        facts = [row for row in facts if row.name != SOURCE]
     placed = _onnx_candidates if runtime == ONNX else _candidates
-    candidates = _without_dominated(list(placed(model, device, constraints, facts)))
+    candidates = _without_dominated(list(placed(made, device, constraints, facts)))
     ranked = sorted(candidates, key=lambda row: _rank(row, constraints))
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     job: JobCost | None = None
     if chosen:
-        job = estimate_job(model, chosen)
+        job = estimate_job(model, chosen, stages=stages, mix=mix)
     return Plan(
         model=model.name,
         architecture=model.architecture,
-        parameters=model.parameters,
+        parameters=made.parameters,
         source_bits_per_weight=model.bits_per_weight,
         runtime=runtime,
         device=device.name,
         device_title=device.title,
         constraints=constraints,
         candidates=tuple(ranked),
-        families=method_families(model, device, constraints, ranked),
+        families=method_families(model, device, constraints, ranked, stages),
         task_risk=TASK_RISK[constraints.task],
         required_benchmarks=required_benchmarks(constraints.task),
         notices=notices(model, device, ranked),
         job=job,
         nearest=None if chosen else _nearest(ranked, constraints, device),
     )
+
+
+def with_types(
+    candidate: Candidate,
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    types: Mapping[str, str],
+) -> Candidate:
+    """The candidate with other tensor types than its format's own: its size, memory and speed."""
+    facts = facts_of_types(model, candidate.format, types)
+    rows = _placed(model, device, constraints, facts, candidate.context)
+    return next((row for row in rows if row.placement == candidate.placement), candidate)
+
+
+def _refuse_what_onnx_lacks(
+    constraints: Constraints, stages: Sequence[Stage], mix: Mix | None
+) -> None:
+    asked = "--kv-type" if constraints.kv_type != "F16" else "--mix" if mix else None
+    if asked or stages:
+        raise CompressionSettingsInvalid(
+            f"{asked or 'What a recipe does before rounding'} is for llama.cpp: ONNX artifacts are "
+            "made of the source, one type for all matrices, with a float32 cache. Leave it out, or "
+            "choose --runtime llama.cpp."
+        )
 
 
 def contexts(model: ModelSpec, constraints: Constraints) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from rich.progress import (
 from edgecomp.events import (
     Event,
     Listener,
+    Noted,
     StageFinished,
     StageProgress,
     StageStarted,
@@ -60,6 +61,8 @@ def progress_bars() -> Iterator[Listener]:
             case Warned() if event.text not in warned:
                 warned.add(event.text)
                 console.print(f"[yellow]Warning:[/yellow] {event.text}", soft_wrap=True)
+            case Noted():
+                console.print(event.text, soft_wrap=True, markup=False)
 
     with bars:
         yield listen

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from edgecomp.calibration import CalibrationMix, preset_mix
 from edgecomp.constraints import Constraints
-from edgecomp.errors import CompressionSettingsInvalid
-from edgecomp.format_facts import UNWEIGHTED
-from edgecomp.formats import PRESETS
+from edgecomp.format_facts import SOURCE, UNWEIGHTED
+from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.onnx_formats import ONNX_FORMATS
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.sparsity import parse_sparsity
-from edgecomp.tasks import Rounding
+from edgecomp.stages import Stage
+from edgecomp.tasks import Mix, Rounding
 from edgecomp.value import Value
 from edgecomp.yaml_file import read_yaml, write_yaml
 
@@ -43,22 +42,6 @@ SOLVED_TYPES = (
 """Tensor types whose codes our solvers choose (compress/gguf_types.py)."""
 
 
-class PruneStage(Value):
-    """Weights inside the blocks set to zero: a share (`50%`) or a pattern (`2:4`)."""
-
-    method: Literal["sparsegpt", "wanda", "magnitude"]
-    sparsity: str = "50%"
-
-    @field_validator("sparsity")
-    @classmethod
-    def _is_one(cls, text: str) -> str:
-        try:
-            parse_sparsity(text)
-        except CompressionSettingsInvalid as error:
-            raise ValueError(str(error)) from error
-        return text
-
-
 class Recipe(Value):
     """One run, repeatable: same recipe, same inputs, same versions, same bytes."""
 
@@ -73,7 +56,10 @@ class Recipe(Value):
     tensor_types: dict[str, str] = Field(default={})
     """Types of single tensors by GGUF name, over the preset's own."""
 
-    stages: tuple[PruneStage, ...] = ()
+    mix: Mix | None = None
+    """Who chooses `tensor_types`; a recipe that lists them already is followed as it is."""
+
+    stages: tuple[Stage, ...] = ()
     """What is done to the float weights first, in order."""
 
     rounding: Rounding = "llama.cpp"
@@ -88,6 +74,17 @@ class Recipe(Value):
     evaluation: EvaluationSettings = EvaluationSettings()
     measurement: MeasurementSettings = MeasurementSettings()
 
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        unrounded = self.format not in PRESETS or TENSOR_TYPES[PRESETS[self.format].base].is_float
+        if self.mix and unrounded:
+            raise ValueError(f"mix {self.mix} chooses types, and {self.format} rounds nothing")
+        if self.stages and self.format == SOURCE:
+            raise ValueError("the source as it is has no stages: give a format to make")
+        if self.stages and self.runtime == "onnx":
+            raise ValueError("stages are carried out for llama.cpp only: ONNX exports the source")
+        return self
+
 
 def recipe_for(
     model: str,
@@ -96,6 +93,7 @@ def recipe_for(
     chosen: Candidate,
     evaluation: EvaluationSettings | None = None,
     rounding: Rounding | None = None,
+    mix: Mix | None = None,
     runtime: str = "llama.cpp",
 ) -> Recipe:
     """The recipe that makes and proves a plan's candidate.
@@ -114,6 +112,7 @@ def recipe_for(
         constraints=constraints,
         runtime=runtime,
         format=chosen.format,
+        mix=mix,
         rounding=rounding or ("gptq" if solved else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,

@@ -27,6 +27,7 @@ from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES, Recipe, recipe_for
 from edgecomp.remedies import DENSER_PERCENT, Kind, Remedy
 from edgecomp.report import Report
+from edgecomp.stages import PruneStage, Stage
 from edgecomp.tasks import Rounding
 from edgecomp.value import Value
 from edgecomp.verdict import Verdict
@@ -86,6 +87,7 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
                 "rounding": fresh.rounding,
                 "importance": fresh.importance,
                 "tensor_types": {},
+                "mix": None,
             }
             yield change, recipe.model_copy(update=update)
     if remedy.kind == "mixed precision" and recipe.format in PRESETS:
@@ -98,7 +100,8 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
         limit = recipe.constraints.max_size_bytes
         if types and (limit is None or size <= limit):
             change = f"attention at 8 bits, feed-forward at 4 or more ({format_size(size)})"
-            yield change, recipe.model_copy(update={"tensor_types": types})
+            update = {"tensor_types": types, "mix": None}
+            yield change, recipe.model_copy(update=update)
     if remedy.kind == "other method" and _solvable(recipe):
         for rounding in OTHER_ROUNDINGS:
             change = f"rounding by {rounding} instead of {recipe.rounding}"
@@ -112,21 +115,20 @@ def _solvable(recipe: Recipe) -> bool:
 
 
 def _denser(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """The recipe with less pruned by each stage that prunes a share (R40, R50)."""
-    shares = [re.fullmatch(r"(\d+) ?%", stage.sparsity) for stage in recipe.stages]
-    if not shares or not all(shares):
-        return
-    stages = []
-    for stage, share in zip(recipe.stages, shares, strict=True):
-        assert share is not None
-        lower = max(int(share[1]) - round(DENSER_PERCENT), 0)
-        stages.append(stage.model_copy(update={"sparsity": f"{lower}%"}))
-    change = ", ".join(
-        f"sparsity {old.sparsity} -> {new.sparsity}"
-        for old, new in zip(recipe.stages, stages, strict=True)
-    )
-    if all(stage.sparsity != "0%" for stage in stages):
-        yield change, recipe.model_copy(update={"stages": tuple(stages)})
+    """The recipe with less pruned by each stage that sets a share to zero (R40, R50)."""
+    stages: list[Stage] = []
+    changes = []
+    for stage in recipe.stages:
+        if isinstance(stage, PruneStage):
+            share = re.fullmatch(r"(\d+) ?%", stage.sparsity)
+            lower = int(share[1]) - round(DENSER_PERCENT) if share else 0
+            if lower <= 0:
+                return
+            changes.append(f"sparsity {stage.sparsity} -> {lower}%")
+            stage = stage.model_copy(update={"sparsity": f"{lower}%"})
+        stages.append(stage)
+    if changes:
+        yield ", ".join(changes), recipe.model_copy(update={"stages": tuple(stages)})
 
 
 def weak_categories(verdict: Verdict) -> set[Category]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 from typing import Literal
 
+from edgecomp.distillation import History
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.making import Artifact
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.measure.statistics import Interval, Spread
+from edgecomp.mixing import Mixture
 from edgecomp.plan import Candidate, JobCost
 from edgecomp.quantity import format_duration, format_size
 from edgecomp.recipe import Recipe
@@ -82,6 +85,8 @@ def sections(report: Report) -> tuple[Section, ...]:
     return (
         _artifact_section(report),
         _verdict_section(report),
+        *(distillation_section(row) for row in report.artifact.distillations),
+        *([mixture_section(report.artifact.mixture)] if report.artifact.mixture else []),
         _divergence_section(report.divergence),
         capability_section(report.comparison),
         _speed_section(report.measurement),
@@ -110,6 +115,55 @@ def _artifact_section(report: Report) -> Section:
         text=" ".join(report.notices),
         columns=("what", "value"),
         rows=rows,
+    )
+
+
+def distillation_section(history: History) -> Section:
+    """How the student came closer to its teacher."""
+    first, best = history.points[0], min(history.points, key=lambda point: point.divergence)
+    early = " It stopped early: the divergence no longer fell." if history.stopped_early else ""
+    return Section(
+        title="Distillation",
+        text=(
+            f"Held-out divergence from the teacher fell from {first.divergence:.3f} to "
+            f"{best.divergence:.3f} nats a token, in {best.step} of {history.steps} steps.{early}"
+        ),
+        columns=("step", "held-out divergence"),
+        rows=tuple((str(point.step), f"{point.divergence:.4f}") for point in history.points),
+    )
+
+
+def mixture_section(mixture: Mixture) -> Section:
+    """The types that a mix chose, by the role of the tensors, and what they are expected to cost;
+    every tensor by itself is in report.json."""
+    mixed, found = mixture.types, mixture.sensitivities
+    losses = {t.name: t.losses[mixed[t.name]] for t in found.tensors} if found else {}
+    worst = {t.name: max(t.losses.values()) for t in found.tensors} if found else {}
+    roles: dict[str, list[str]] = {}
+    for name in mixed:
+        roles.setdefault(name.split(".")[-2], []).append(name)
+    total = sum(losses.values())
+    return Section(
+        title="Types, tensor by tensor",
+        text=(
+            f"Chosen for the least expected loss within the size: {total:.4g} in all, where the "
+            f"fewest bits everywhere would give {sum(worst.values()):.4g}. Loss is the squared "
+            "change of a block's output, relative to its square, summed over tensors."
+            if found
+            else "Set by a fixed rule."
+        ),
+        columns=("tensors", "format", "expected loss", "at the fewest bits"),
+        rows=tuple(
+            (
+                role,
+                ", ".join(
+                    f"{count} x {kind}" for kind, count in Counter(mixed[n] for n in names).items()
+                ),
+                f"{sum(losses[n] for n in names):.4g}" if found else "",
+                f"{sum(worst[n] for n in names):.4g}" if found else "",
+            )
+            for role, names in roles.items()
+        ),
     )
 
 

@@ -12,7 +12,12 @@ from edgecomp.bundle import Verification
 from edgecomp.compress_job import Compressed
 from edgecomp.fit import Fitted
 from edgecomp.quantity import format_size
-from edgecomp.report import Section, capability_section
+from edgecomp.report import (
+    Section,
+    capability_section,
+    distillation_section,
+    mixture_section,
+)
 from edgecomp.tables import facts
 
 
@@ -85,4 +90,7 @@ def compressed(made: Compressed) -> RenderableType:
         ("types", ", ".join(f"{count} x {kind}" for kind, count in counted)),
         *((check.name, check.detail) for check in made.checks),
     ]
-    return facts(rows)
+    sections = [distillation_section(row) for row in made.distillations]
+    if made.mixture:
+        sections.append(mixture_section(made.mixture))
+    return Group(facts(rows), *(section_table(row) for row in sections))

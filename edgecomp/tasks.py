@@ -1,4 +1,5 @@
-"""Choices a user names: the capability that counts first (R25), who rounds, the KV cache's type.
+"""Choices a user names: the capability that counts first (R25), who rounds, who mixes types, the KV
+cache's type.
 
 They stand apart so that the command line need load nothing else.
 """
@@ -14,6 +15,10 @@ TASKS: tuple[Task, ...] = (
 
 Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
 """Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
+
+Mix = Literal["optimal", "attention-8-ffn-4"]
+"""Who gives each matrix inside the blocks its type: the choice with the least expected loss within
+the size, or a fixed rule."""
 
 KvType = Literal["F16", "Q8_0", "Q4_0"]
 KV_TYPES: tuple[KvType, ...] = ("F16", "Q8_0", "Q4_0")

@@ -15,10 +15,12 @@ from edgecomp.bundle import verify_bundle
 from edgecomp.compare import BundleComparison
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
+from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.fit import Fitted
 from edgecomp.model import read_model
 from edgecomp.onnx_folder import read_onnx_folder
 from edgecomp.planner import make_plan
+from edgecomp.tasks import Mix
 
 PROCESS_SECONDS = 500
 
@@ -95,6 +97,23 @@ def test_formats_whose_blocks_do_not_divide_are_out_with_the_reason(
     assert "float16" in out["onnx-fp16"]
     assert plan.runtime == "onnx"
     assert plan.chosen is not None
+
+
+@pytest.mark.parametrize(
+    ("constraints", "mix"),
+    [(Constraints(kv_type="Q8_0"), None), (Constraints(), "attention-8-ffn-4")],
+)
+def test_what_only_llama_cpp_has_is_refused_for_onnx(
+    tiny_model: Callable[..., Path], constraints: Constraints, mix: Mix | None
+) -> None:
+    with pytest.raises(CompressionSettingsInvalid, match=r"is for llama\.cpp"):
+        make_plan(
+            read_model(tiny_model("llama-long")),
+            find_device("office-laptop-ddr4"),
+            constraints,
+            mix=mix,
+            runtime="onnx",
+        )
 
 
 @pytest.mark.demo

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import configparser
+import json
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 from edgecomp.chat_template import ChatTemplate
-from edgecomp.launchers import llama_server_arguments, llama_server_script, ollama_modelfile
+from edgecomp.launchers import (
+    llama_server_arguments,
+    llama_server_script,
+    lm_studio_config,
+    ollama_modelfile,
+    systemd_script,
+)
 from edgecomp.runtimes.settings import RunSettings
 
 SETTINGS = RunSettings(context=4096, threads=6, kv_type="Q8_0", gpu_layers=20, sequences=2)
@@ -52,3 +61,32 @@ def test_the_modelfile_is_ollamas() -> None:
         "PARAMETER num_gpu 20\n"
         'PARAMETER stop "</s>"\n'
     )
+
+
+def test_lm_studio_gets_every_setting() -> None:
+    config = json.loads(lm_studio_config(SETTINGS, layers=39))
+    load = {field["key"].rsplit(".", 1)[-1]: field["value"] for field in config["load"]["fields"]}
+    assert load["contextLength"] == 4096 and load["numParallelSessions"] == 2
+    assert load["cpuThreadPoolSize"] == 6 and load["offloadRatio"] == 0.5
+    assert load["kCacheQuantizationType"] == {"checked": True, "value": "q8_0"}
+    assert load["flashAttention"] is True and load["tryMmap"] is False
+
+
+def test_the_service_runs_the_bundles_own_script_where_the_bundle_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "my bundle"
+    folder.mkdir()
+    script = folder / "service.sh"
+    script.write_text(systemd_script("A $1 `model` at 100%", 1000))
+    done = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=True)
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.read_string(done.stdout)
+    assert unit["Unit"]["Description"] == "A $1 `model` at 100%%"
+    assert unit["Service"]["WorkingDirectory"] == str(folder)
+    assert unit["Service"]["ExecStart"] == "/bin/sh serve.sh"
+    assert unit["Service"]["MemoryMax"] == "1500"
+    if analyze := shutil.which("systemd-analyze"):
+        (folder / "serve.sh").touch(mode=0o755)
+        path = tmp_path / "model.service"
+        path.write_text(done.stdout)
+        checked = subprocess.run([analyze, "verify", str(path)], capture_output=True, text=True)
+        assert str(path) not in checked.stderr and checked.returncode == 0, checked.stderr

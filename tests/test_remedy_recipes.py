@@ -17,7 +17,7 @@ from edgecomp.evaluate.items import Category, bucket
 from edgecomp.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.recipe import PruneStage, Recipe
+from edgecomp.recipe import Recipe
 from edgecomp.remedy_recipes import (
     Step,
     attention_at_eight_bits,
@@ -26,6 +26,7 @@ from edgecomp.remedy_recipes import (
     recalibrated_mix,
 )
 from edgecomp.report import Report
+from edgecomp.stages import PruneStage
 
 WEAK: tuple[Category, ...] = (
     "knowledge", "reasoning", "multilingual", "instruction", "code", "truthfulness", "refusal",

@@ -55,6 +55,7 @@ MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 16, "num_hidden_layers": 7}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", {}),
+    "llama-deep": ("LlamaConfig", {"num_hidden_layers": 6}),
     "llama-tied-llama3-rope": (
         "LlamaConfig",
         {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True},

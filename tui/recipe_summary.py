@@ -29,15 +29,16 @@ def _method(recipe: Recipe) -> str:
     if recipe.format == SOURCE:
         return "the file as it is, judged and measured"
     weighted = ", weighted by an importance matrix" if recipe.importance else ""
-    pruned = "".join(f"{stage.method} {stage.sparsity}, then " for stage in recipe.stages)
-    return f"{pruned}{recipe.format}, rounded by {recipe.rounding}{weighted}"
+    before = "".join(f"{stage.title}, then " for stage in recipe.stages)
+    mixed = f" with types mixed by {recipe.mix}" if recipe.mix else ""
+    return f"{before}{recipe.format}{mixed}, rounded by {recipe.rounding}{weighted}"
 
 
 def _stages(recipe: Recipe) -> list[str]:
     stages = ["write and check the float model"]
     if recipe.importance:
         stages += ["gather calibration text", "compute the importance matrix"]
-    stages += [f"prune by {stage.method} to {stage.sparsity}" for stage in recipe.stages]
+    stages += [stage.title[0].lower() + stage.title[1:] for stage in recipe.stages]
     if recipe.format != SOURCE:
         stages.append(f"quantize to {recipe.format}")
     evaluation, measured = recipe.evaluation, recipe.measurement

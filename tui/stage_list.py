@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rich.table import Table
 from rich.text import Text
 
-from edgecomp.events import Event, StageFinished, StageProgress, StageStarted, Warned
+from edgecomp.events import Event, Noted, StageFinished, StageProgress, StageStarted, Warned
 from edgecomp.quantity import format_duration
 
 from .bars import bar
@@ -63,6 +63,8 @@ class StageList:
             case Warned() if event.text not in self.warnings:
                 self.warnings.append(event.text)
                 return f"Warning: {event.text}"
+            case Noted():
+                return event.text
         return None
 
     @property

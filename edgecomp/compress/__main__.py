@@ -128,6 +128,97 @@ def prune(
     )
 
 
+def make_smaller(
+    checkpoint: str,
+    tokens: str,
+    destination: str,
+    sizes: dict[str, int | None],
+    threads: int,
+    progress: Progress,
+) -> None:
+    """Write the smaller model that keeps the most important parts of `checkpoint`."""
+    import shutil
+
+    from edgecomp.compress.structured import measure_importance, prune
+    from edgecomp.smaller_model import Sizes
+
+    ids = _loaded(tokens, threads)
+    found = measure_importance(Path(checkpoint), ids, device=_device(), progress=progress)
+    # What a stopped attempt left there is quicker written again than judged.
+    shutil.rmtree(destination, ignore_errors=True)
+    prune(Path(checkpoint), Path(destination), found, Sizes.model_validate(sizes))
+
+
+def write_targets(
+    teacher: str,
+    tokens: str,
+    destination: str,
+    top_k: int,
+    temperature: float,
+    threads: int,
+    progress: Progress,
+) -> None:
+    """Write down the teacher's logits and states on the tokens, for a student to learn from."""
+    from edgecomp.compress.distill_targets import cache_targets
+
+    cache_targets(
+        Path(teacher),
+        _loaded(tokens, threads),
+        Path(destination),
+        top_k=top_k,
+        temperature=temperature,
+        device=_device(),
+        progress=progress,
+    )
+
+
+def train_student(
+    student: str,
+    tokens: str,
+    targets: str,
+    destination: str,
+    stage: dict[str, Any],
+    threads: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train a student towards the targets of a DistillStage; the History of its divergence."""
+    from edgecomp.compress.distill import distill
+    from edgecomp.compress.distill_targets import Targets
+    from edgecomp.stages import DistillStage
+
+    history = distill(
+        Path(student),
+        _loaded(tokens, threads),
+        Targets(Path(targets)),
+        Path(destination),
+        DistillStage.model_validate(stage),
+        device=_device(),
+        progress=progress,
+    )
+    return history.model_dump(mode="json")
+
+
+def sensitivities(
+    checkpoint: str,
+    tokens: str,
+    types: list[str],
+    rows: int,
+    threads: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The Sensitivities of `checkpoint` to `types`, measured on the first `rows` rows of tokens."""
+    from edgecomp.compress.sensitivity import measure_sensitivities
+
+    found = measure_sensitivities(
+        Path(checkpoint),
+        _loaded(tokens, threads)[:rows],
+        types,
+        device=_device(),
+        progress=progress,
+    )
+    return found.model_dump(mode="json")
+
+
 def greedy_check(
     checkpoint: str,
     artifact: str,
@@ -162,6 +253,10 @@ if __name__ == "__main__":
             "importance": importance,
             "round": round_weights,
             "prune": prune,
+            "make_smaller": make_smaller,
+            "cache_targets": write_targets,
+            "distill": train_student,
+            "sensitivities": sensitivities,
             "greedy_check": greedy_check,
         }
     )

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
@@ -26,73 +27,12 @@ from transformers import AutoModelForCausalLM
 from edgecomp.atomic import write_text
 from edgecomp.compress.checkpoint import copy_companions, write_shard
 from edgecomp.compress.distill_targets import Targets
+from edgecomp.distillation import Distillation, DivergenceAt, History
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.huggingface_model import read_json, stored_tensors
-from edgecomp.model import ModelSpec
-from edgecomp.value import Value
 
 STATE, HISTORY = "distillation.safetensors", "distillation.json"
-
-
-class Distillation(Value):
-    """Settings of a distillation."""
-
-    steps: int = Field(gt=0)
-    batch_samples: int = Field(default=4, gt=0)
-    accumulation: int = Field(default=1, gt=0)
-    """Batches whose gradients make one step."""
-
-    learning_rate: float = Field(default=3e-4, gt=0)
-    warmup_share: float = Field(default=0.05, ge=0, lt=1)
-    kl_weight: float = 1.0
-    intermediate_weight: float = 1.0
-    cross_entropy_weight: float = 0.0
-    held_out_share: float = Field(default=0.1, gt=0, lt=1)
-    evaluate_every: int = Field(default=20, gt=0)
-    """Steps between measurements of the held-out divergence, at which the state is saved."""
-
-    patience: int = Field(default=5, gt=0)
-    """Measurements without improvement after which training stops."""
-
-    seed: int = 0
-
-
-class DivergenceAt(Value):
-    """Held-out divergence from the teacher, nats a token, after so many steps."""
-
-    step: int
-    divergence: float
-
-
-class History(Value):
-    """What became of the held-out divergence."""
-
-    schema_version: Literal[1] = 1
-    points: tuple[DivergenceAt, ...]
-    stopped_early: bool = False
-
-
-def check_share(teacher: ModelSpec, student: ModelSpec) -> None:
-    """Raises CompressionSettingsInvalid unless the student has 40-60 % of the teacher's parameters
-    (R41) and its vocabulary."""
-    share = student.parameters / teacher.parameters
-    if not 0.4 <= share <= 0.6:
-        raise CompressionSettingsInvalid(
-            f"The student has {share:.0%} of the teacher's parameters; distillation is known to "
-            "work from 40 to 60 %. Prune it to that size first."
-        )
-    if teacher.vocabulary != student.vocabulary:
-        raise CompressionSettingsInvalid(
-            f"Teacher and student have vocabularies of {teacher.vocabulary:,} and "
-            f"{student.vocabulary:,} tokens. They must share one tokenizer."
-        )
-
-
-def training_flops(student: ModelSpec, settings: Distillation, length: int) -> float:
-    """Operations of the training: 6 a parameter and token (Kaplan et al., arXiv 2001.08361)."""
-    tokens = settings.steps * settings.accumulation * settings.batch_samples * length
-    return 6.0 * student.parameters * tokens
 
 
 def distill(
@@ -108,20 +48,22 @@ def distill(
     """Train the checkpoint `student` on tokens int64 [samples, length] towards `targets` of the
     same tokens, and write the best model seen to `destination`.
 
-    A killed run goes on from the last measurement. `progress` counts steps. Raises
-    CompressionSettingsInvalid where too few samples are left to train on, NotWritable, DiskFull.
+    Weights that are zero in the student stay zero, so that a pruned one stays pruned. A killed run
+    goes on from the last measurement. `progress` counts steps. Raises CompressionSettingsInvalid
+    where too few samples are left to train on, NotWritable, DiskFull.
     """
     run = _Run(student, tokens, targets, destination, settings, device)
     run.resume()
-    while run.step < settings.steps and not run.history.stopped_early:
-        progress(run.step, settings.steps)
+    steps = run.budget()
+    while run.step < steps and not run.history.stopped_early:
+        progress(run.step, steps)
         if run.step % settings.evaluate_every == 0:
             run.measure()
         run.learn()
     if not run.history.stopped_early:
         run.measure()
     run.finish()
-    progress(settings.steps, settings.steps)
+    progress(steps, steps)
     return run.history
 
 
@@ -137,6 +79,10 @@ def divergence(logits: Tensor, ids: Tensor, log_probabilities: Tensor) -> Tensor
     return top + torch.where(
         rest > smallest, rest * (rest.clamp_min(smallest).log() - student_rest.log()), 0
     )
+
+
+def _keep_zeros(alive: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda gradient: gradient * alive
 
 
 class _Run:
@@ -172,8 +118,32 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             [parameter for _, parameter in self.parameters], lr=1.0, weight_decay=0.0
         )
+        for parameter in self.model.parameters():
+            if (parameter == 0).any():
+                parameter.register_hook(_keep_zeros(parameter.detach() != 0))
         self.step = 0
-        self.history = History(points=())
+        self.history = History(points=(), steps=settings.steps)
+
+    def budget(self) -> int:
+        """The steps there will be. A budget in minutes is made into steps once, by timing a step
+        and its share of the measurements, so that the schedule knows its end and a resumed run
+        keeps it."""
+        if self.history.steps is None:
+            settings = self.settings
+            for _ in range(2):  # the first one warms up
+                begun = time.monotonic()
+                torch.autograd.backward(self._loss(self._samples(0)))
+                batch_seconds = time.monotonic() - begun
+            self.optimizer.zero_grad()
+            # A forward pass is a third of a training step.
+            measuring = batch_seconds * self.held_out / settings.batch_samples / 3
+            step_seconds = (
+                batch_seconds * settings.accumulation + measuring / settings.evaluate_every
+            )
+            steps = max(1, round(60 * (settings.minutes or 0) / step_seconds))
+            self.history = self.history.model_copy(update={"steps": steps})
+        assert self.history.steps is not None
+        return self.history.steps
 
     def learn(self) -> None:
         """One step of the optimizer."""
@@ -188,10 +158,11 @@ class _Run:
         self.step += 1
 
     def _learning_rate(self) -> float:
-        warmup = max(1, round(self.settings.warmup_share * self.settings.steps))
+        steps = self.budget()
+        warmup = max(1, round(self.settings.warmup_share * steps))
         if self.step < warmup:
             return self.settings.learning_rate * (self.step + 1) / warmup
-        share = (self.step - warmup) / max(1, self.settings.steps - warmup)
+        share = (self.step - warmup) / max(1, steps - warmup)
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
     def _samples(self, part: int) -> Tensor:
@@ -248,7 +219,9 @@ class _Run:
         points = (*self.history.points, point)
         best = min(points, key=lambda p: p.divergence)
         since = sum(p.step > best.step for p in points)
-        self.history = History(points=points, stopped_early=since >= self.settings.patience)
+        self.history = self.history.model_copy(
+            update={"points": points, "stopped_early": since >= self.settings.patience}
+        )
         self._save(best is point)
 
     def _save(self, best: bool) -> None:

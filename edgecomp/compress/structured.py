@@ -29,6 +29,7 @@ from edgecomp.compress.rtn import mean_squares
 from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.huggingface_model import read_json, stored_tensors
+from edgecomp.smaller_model import Sizes
 from edgecomp.value import Value
 
 Axis = Literal["heads", "kv", "ffn", "width"] | None
@@ -109,24 +110,6 @@ def measure_importance(
         kv_groups=tuple(tuple(row.tolist()) for row in groups),
         channels=tuple(torch.stack(channels).sum(dim=0).tolist()) if channels else (),
     )
-
-
-class Sizes(Value):
-    """What a pruned model keeps; None keeps all."""
-
-    blocks: int | None = None
-    neurons: int | None = None
-    """FFN neurons of each block."""
-
-    kv_groups: int | None = None
-    """KV heads of each block, each with the query heads that share it."""
-
-    channels: int | None = None
-    """Channels of the embedding (the model's width)."""
-
-    @property
-    def narrows(self) -> bool:
-        return any((self.neurons, self.kv_groups, self.channels))
 
 
 def prune(checkpoint: Path, destination: Path, importance: Importance, sizes: Sizes) -> None:

@@ -16,13 +16,13 @@ from edgecomp.compress.bit_allocation import (
     Sensitivities,
     TensorSensitivity,
     allocate,
-    measure_sensitivities,
     named_mix,
 )
 from edgecomp.compress.blocks import walk
 from edgecomp.compress.gguf_types import grids_of_types
 from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.packed import read_packed_index
+from edgecomp.compress.sensitivity import measure_sensitivities
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.model import read_model
 

@@ -11,11 +11,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from edgecomp.compress import distill as distillation
-from edgecomp.compress.distill import Distillation, check_share, distill, divergence, training_flops
+from edgecomp.compress.distill import distill, divergence
 from edgecomp.compress.distill_targets import cache_targets
-from edgecomp.compress.structured import Sizes, measure_importance, prune
+from edgecomp.compress.structured import measure_importance, prune
+from edgecomp.distillation import Distillation, check_share, training_flops
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.model import read_model
+from edgecomp.smaller_model import Sizes
 
 from .conftest import Save
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from edgecomp.compress.structured import Importance, Sizes, measure_importance, prune
+from edgecomp.compress.structured import Importance, measure_importance, prune
 from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid, NotWritable
 from edgecomp.model import read_model
+from edgecomp.smaller_model import Sizes
 
 from .conftest import FAMILIES, Save
 

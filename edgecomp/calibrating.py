@@ -1,0 +1,90 @@
+"""The texts of a run as token rows: its calibration, and what its student learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgecomp.calibration import CalibrationRecord, make_calibration
+from edgecomp.events import Progress, Warned
+from edgecomp.pipeline import Run, StoredFile, data_digests
+from edgecomp.stage_cache import file_digest
+from edgecomp.training_text import make_training_rows
+from edgecomp.value import Value
+
+
+class StoredCalibration(Value):
+    """Token rows on disk (.npy, int64), and where they came from."""
+
+    tokens: StoredFile
+    record: CalibrationRecord
+
+
+def calibrated_tokens(run: Run, base: StoredFile) -> StoredCalibration:
+    """The calibration's token rows, by the model's own tokenizer."""
+    mix, task = run.recipe.calibration, run.recipe.constraints.task
+
+    def work(folder: Path, progress: Progress) -> StoredCalibration:
+        rows, record = make_calibration(
+            mix,
+            task,
+            base.path,
+            run.template,
+            run.runtime,
+            run.data,
+            run.recipe.any_calibration,
+        )
+        path = folder / "tokens.npy"
+        np.save(path, rows)
+        return StoredCalibration(
+            tokens=StoredFile(path=path, sha256=file_digest(path)), record=record
+        )
+
+    inputs = {
+        "base": base.sha256,
+        "mix": mix.model_dump(mode="json"),
+        "task": task,
+        "any": run.recipe.any_calibration,
+        "data": data_digests(run.data),
+    }
+    title = "Gathering calibration text"
+    made = run.stage("calibration", title, StoredCalibration, inputs, work)
+    for warning in made.record.warnings:
+        run.listen(Warned(text=warning))
+    return made
+
+
+class TrainingRows(Value):
+    """Token rows on disk (.npy, int64), none of whose texts is there twice."""
+
+    tokens: StoredFile
+    rows: int
+
+
+def training_rows(run: Run, base: StoredFile, tokens: int) -> TrainingRows:
+    """At most `tokens` tokens of text for a distillation, from the calibration's sources."""
+    mix = run.recipe.calibration
+
+    def work(folder: Path, progress: Progress) -> TrainingRows:
+        rows = make_training_rows(mix, tokens, base.path, run.template, run.runtime, run.data)
+        path = folder / "tokens.npy"
+        np.save(path, rows)
+        return TrainingRows(tokens=StoredFile(path=path, sha256=file_digest(path)), rows=len(rows))
+
+    inputs = {
+        "base": base.sha256,
+        "mix": mix.model_dump(mode="json"),
+        "tokens": tokens,
+        "data": data_digests(run.data),
+    }
+    made = run.stage("training-text", "Gathering training text", TrainingRows, inputs, work)
+    found = made.rows * mix.row_tokens
+    if found < 0.9 * tokens:
+        text = (
+            f"The calibration's sources hold {found:,} tokens of different text for the "
+            f"distillation, not {tokens:,}: a student sees them many times over. Give more with "
+            "--data."
+        )
+        run.listen(Warned(text=text))
+    return made

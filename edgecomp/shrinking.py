@@ -1,0 +1,193 @@
+"""A recipe's stages carried out: the float checkpoint pruned, made smaller, distilled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgecomp.artifact_checks import check_token_ids
+from edgecomp.calibrating import StoredCalibration, training_rows
+from edgecomp.distillation import History
+from edgecomp.errors import CompressionSettingsInvalid, ModelIncomplete
+from edgecomp.events import Progress
+from edgecomp.exporting import default_float_type, find_gguf_exporter
+from edgecomp.model import read_model
+from edgecomp.pipeline import Run, StoredFile, source_digest, tree_digest
+from edgecomp.stage_cache import file_digest
+from edgecomp.stages import DistillStage, PruneStage, StructuredStage
+from edgecomp.value import Value
+
+
+class Shrunk(NamedTuple):
+    """The checkpoint after the stages, what they were, for the keys of others, and the curves."""
+
+    checkpoint: Path
+    done: list[Any]
+    histories: tuple[History, ...]
+
+
+class Distilled(Value):
+    """A distilled checkpoint, and how its divergence fell."""
+
+    checkpoint: StoredFile
+    history: History
+
+
+def shrunk_checkpoint(
+    run: Run, base: StoredFile, teacher: Path, calibration: StoredCalibration
+) -> Shrunk:
+    """The float checkpoint `teacher` after the recipe's stages, in order."""
+    now = Shrunk(teacher, [], ())
+    for stage in run.recipe.stages:
+        histories = now.histories
+        done = [*now.done, stage.model_dump(mode="json"), calibration.record.tokens_sha256]
+        if isinstance(stage, DistillStage):
+            made = _distilled(run, base, teacher, now, stage, done)
+            path, histories = made.checkpoint.path, (*histories, made.history)
+            done.append(made.checkpoint.sha256)  # a budget in minutes does not say what came out
+        elif isinstance(stage, PruneStage):
+            path = _pruned(run, now.checkpoint, calibration, stage, done)
+        else:
+            path = _smaller(run, now.checkpoint, calibration, stage, done)
+        now = Shrunk(path, done, histories)
+    return now
+
+
+def _pruned(
+    run: Run, checkpoint: Path, calibration: StoredCalibration, stage: PruneStage, done: list[Any]
+) -> Path:
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / "checkpoint"
+        run.in_torch(
+            "prune",
+            progress,
+            checkpoint=str(checkpoint),
+            tokens=str(calibration.tokens.path),
+            destination=str(path),
+            method=stage.method,
+            sparsity=stage.sparsity,
+        )
+        return StoredFile(path=path, sha256=tree_digest(path))
+
+    return run.stage("pruning", stage.title, StoredFile, {"stages": done}, work).path
+
+
+def _smaller(
+    run: Run,
+    checkpoint: Path,
+    calibration: StoredCalibration,
+    stage: StructuredStage,
+    done: list[Any],
+) -> Path:
+    sizes = stage.sizes(read_model(checkpoint))
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / "checkpoint"
+        run.in_torch(
+            "make_smaller",
+            progress,
+            checkpoint=str(checkpoint),
+            tokens=str(calibration.tokens.path),
+            destination=str(path),
+            sizes=sizes.model_dump(),
+        )
+        return StoredFile(path=path, sha256=tree_digest(path))
+
+    inputs = {"stages": done, "threads": run.threads}
+    return run.stage("structured-pruning", stage.title, StoredFile, inputs, work).path
+
+
+def _distilled(
+    run: Run, base: StoredFile, teacher: Path, now: Shrunk, stage: DistillStage, done: list[Any]
+) -> Distilled:
+    student = Path(stage.student) if stage.student else now.checkpoint
+    given = _checked_student(run, base, student) if stage.student else None
+    rows = training_rows(run, base, stage.tokens)
+    targets = _targets(run, teacher, rows.tokens, stage)
+
+    def work(folder: Path, progress: Progress) -> Distilled:
+        path = folder / "checkpoint"
+        history = run.in_torch(
+            "distill",
+            progress,
+            student=str(student),
+            tokens=str(rows.tokens.path),
+            targets=str(targets.path),
+            destination=str(path),
+            stage=stage.model_dump(mode="json"),
+        )
+        return Distilled(
+            checkpoint=StoredFile(path=path, sha256=tree_digest(path)),
+            history=History.model_validate(history),
+        )
+
+    inputs = {
+        "stages": done,
+        "student": given,
+        "tokens": rows.tokens.sha256,
+        "targets": targets.sha256,
+        "threads": run.threads,
+    }
+    return run.stage("distillation", stage.title, Distilled, inputs, work)
+
+
+def _targets(run: Run, teacher: Path, tokens: StoredFile, stage: DistillStage) -> StoredFile:
+    """The teacher's logits and states on the training text, kept for every later student."""
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / "targets"
+        run.in_torch(
+            "cache_targets",
+            progress,
+            teacher=str(teacher),
+            tokens=str(tokens.path),
+            destination=str(path),
+            top_k=stage.top_k,
+            temperature=stage.temperature,
+        )
+        return StoredFile(path=path, sha256=tree_digest(path))
+
+    inputs = {
+        "tokens": tokens.sha256,
+        "top_k": stage.top_k,
+        "temperature": stage.temperature,
+        "threads": run.threads,
+    }
+    return run.stage("targets", "Writing down what the teacher says", StoredFile, inputs, work)
+
+
+def _checked_student(run: Run, base: StoredFile, student: Path) -> str:
+    """The hash of a student's files. Raises CompressionSettingsInvalid unless it reads text as its
+    teacher does, ModelIncomplete where it has no tokenizer to compare."""
+    spec = read_model(student)
+    if spec.tokenizer != "tokenizer.json":
+        raise ModelIncomplete(
+            student, "it has no tokenizer.json to compare with its teacher's.", "Add the teacher's."
+        )
+    same = check_token_ids(spec, base.path, run.runtime)
+    if not same.passed:
+        raise CompressionSettingsInvalid(
+            f"The student {student} does not share its teacher's tokenizer: {same.detail}. It "
+            "could not learn from its teacher's logits. Give a student of the same family."
+        )
+    return source_digest(spec)
+
+
+def shrunk_export(run: Run, base: StoredFile, made: Shrunk) -> StoredFile:
+    """The checkpoint after the stages as a float GGUF with the base's tokenizer."""
+    float_type = default_float_type(run.model)
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / f"pruned-{float_type}.gguf"
+        find_gguf_exporter().export(
+            read_model(made.checkpoint), path, float_type, progress, vocabulary=base.path
+        )
+        return StoredFile(path=path, sha256=file_digest(path))
+
+    title = "Writing the pruned float model"
+    inputs = {
+        "type": float_type,
+        "base": base.sha256,
+        "checkpoint": tree_digest(made.checkpoint),
+    }
+    return run.stage("pruned-export", title, StoredFile, inputs, work)

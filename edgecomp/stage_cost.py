@@ -1,0 +1,122 @@
+"""What a recipe's stages need on the machine that does the work, before they start.
+
+Passes over blocks cost 2 operations a parameter and token, training 6 (Kaplan et al., arXiv
+2001.08361).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edgecomp.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
+from edgecomp.model import ModelSpec
+from edgecomp.plan import StageCost
+from edgecomp.stages import DistillStage, PruneStage, Stage, staged_model
+
+CALIBRATION_TOKENS = 128 * 256
+ROW_TOKENS = 256
+TORCH_BYTES = 450 * 10**6
+START_SECONDS = 6.0
+"""Of a process that imports torch and transformers."""
+
+ACTIVATIONS_PER_LAYER = 20
+"""Floats of the width that training keeps of each token and layer."""
+
+ROUNDING_OPERATIONS = 10_000
+"""Of trying one type on one weight: rounding to nearest searches the scales of each block. From one
+run of the demo model's student on 2 busy cores, so rather too many."""
+
+LOGITS_KEPT = 4
+"""Copies of the logits in training: themselves, their log-softmax, and the gradients of both."""
+
+
+@dataclass(frozen=True)
+class TorchRate:
+    """Operations a second that whole decoder blocks reach here, and how that is known."""
+
+    flops: float
+    basis: str
+
+
+def stage_costs(model: ModelSpec, stages: Sequence[Stage], rate: TorchRate) -> Iterator[StageCost]:
+    """The cost of each stage of a recipe for `model`, in order."""
+    for number, stage in enumerate(stages):
+        before, after = (staged_model(model, stages[:n]) for n in (number, number + 1))
+        if isinstance(stage, DistillStage):
+            yield _targets(model, stage, rate)
+            yield _training(after, stage, rate)
+        else:
+            yield _walked(before, after, stage, rate)
+
+
+def _walked(before: ModelSpec, after: ModelSpec, stage: Stage, rate: TorchRate) -> StageCost:
+    """Three passes of the calibration over the blocks, one at a time; SparseGPT's sweep beside."""
+    flops = 6.0 * before.parameters * CALIBRATION_TOKENS
+    if isinstance(stage, PruneStage) and stage.method == "sparsegpt":
+        matrices = [t for t in before.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
+        flops += sum(2.0 * t.shape[0] * t.shape[1] ** 2 for t in matrices)
+        flops += sum(2.0 * CALIBRATION_TOKENS * t.shape[1] ** 2 for t in matrices)
+    return StageCost(
+        stage="pruning" if isinstance(stage, PruneStage) else "structured pruning",
+        seconds=START_SECONDS + flops / rate.flops,
+        peak_memory_bytes=TORCH_BYTES + _block_bytes(before) + _hidden_bytes(before),
+        disk_bytes=4 * after.parameters,
+        basis=rate.basis,
+    )
+
+
+def _targets(teacher: ModelSpec, stage: DistillStage, rate: TorchRate) -> StageCost:
+    head = 4 * teacher.vocabulary * teacher.embedding_length
+    logits = 2 * 4 * 1024 * teacher.vocabulary
+    hidden = 2 * 4 * stage.tokens * teacher.embedding_length
+    return StageCost(
+        stage="teacher's logits",
+        seconds=START_SECONDS + 2.0 * teacher.parameters * stage.tokens / rate.flops,
+        peak_memory_bytes=TORCH_BYTES + _block_bytes(teacher) + head + logits + hidden,
+        disk_bytes=target_bytes(teacher, stage.tokens, stage.top_k),
+        basis=rate.basis,
+    )
+
+
+def _training(student: ModelSpec, stage: DistillStage, rate: TorchRate) -> StageCost:
+    """All of the student with its optimizer is in memory, unlike everywhere else."""
+    measured = student.parameters * 2.0 * stage.held_out_share * stage.tokens
+    times = 1 + (stage.steps or 0) / stage.evaluate_every
+    flops = training_flops(student, stage, ROW_TOKENS) + times * measured
+    batch = stage.batch_samples * ROW_TOKENS
+    activations = 4 * batch * ACTIVATIONS_PER_LAYER * student.layers * student.embedding_length
+    logits = 4 * batch * LOGITS_KEPT * student.vocabulary
+    state = STATE_BYTES_PER_PARAMETER * student.parameters
+    return StageCost(
+        stage="distillation",
+        seconds=START_SECONDS + (60 * stage.minutes if stage.minutes else flops / rate.flops),
+        # Saving gathers the state once more, with the best weights beside the present ones.
+        peak_memory_bytes=TORCH_BYTES + 2 * state + activations + logits,
+        disk_bytes=state + 4 * student.parameters,
+        basis="the budget" if stage.minutes else rate.basis,
+    )
+
+
+def _block_bytes(model: ModelSpec) -> int:
+    return 2 * 4 * model.parameters // max(model.layers, 1)
+
+
+def _hidden_bytes(model: ModelSpec) -> int:
+    return 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
+
+
+def sensitivity_cost(model: ModelSpec, types: int, tokens: int, rate: TorchRate) -> StageCost:
+    """Of trying so many types on every matrix of the blocks."""
+    matrices = [t for t in model.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
+    flops = sum(2.0 * (types * t.shape[0] + tokens) * t.shape[1] ** 2 for t in matrices)
+    flops += ROUNDING_OPERATIONS * types * sum(t.elements for t in matrices)
+    # Each matrix is tried for real once: one pass through its block.
+    passes = 2.0 * tokens * sum(t.elements for t in matrices) * len(matrices) / max(model.layers, 1)
+    return StageCost(
+        stage="sensitivities",
+        seconds=START_SECONDS + (flops + passes) / rate.flops,
+        peak_memory_bytes=TORCH_BYTES + 2 * _block_bytes(model),
+        disk_bytes=10**6,
+        basis=rate.basis,
+    )

@@ -1,0 +1,87 @@
+"""Mixed types: the file fills its size to within a block, and the recipe keeps what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgecomp.calibration import CalibrationMix
+from edgecomp.compress_job import Compressed, compress, compression_recipe
+from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.events import ignore
+from edgecomp.recipe import read_recipe
+from edgecomp.tasks import Mix
+
+MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
+SLACK_BYTES = 512
+"""The next larger type of the smallest matrix here, and padding."""
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model: Callable[..., Path]) -> Path:
+    return tiny_model("llama-deep")
+
+
+def made(source: Path, folder: Path, max_size_bytes: int | None, mix: Mix) -> Compressed:
+    recipe = compression_recipe(
+        str(source), "gptq", "Q4_0", "50%", "general", MIX, False,
+        max_size_bytes=max_size_bytes, tensor_mix=mix,
+    )  # fmt: skip
+    return compress(recipe, folder, None, ignore)
+
+
+def test_the_best_mix_fills_the_size_and_makes_the_same_file_again(
+    source: Path, tmp_path: Path
+) -> None:
+    limit = 210_000
+    result = made(source, tmp_path / "out", limit, "optimal")
+    assert limit - SLACK_BYTES < result.size_bytes <= limit
+    mixture = result.mixture
+    assert mixture is not None and mixture.sensitivities is not None
+    assert len({*mixture.types.values()}) > 1
+    assert {name: result.types[name] for name in mixture.types} == mixture.types
+    recipe = read_recipe(result.folder / "recipe.yaml")
+    assert recipe.tensor_types == mixture.types
+    again = compress(recipe, tmp_path / "again", None, ignore)
+    assert again.mixture is None
+    first, second = (r.folder / r.file for r in (result, again))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_without_a_limit_a_mix_is_as_large_as_its_format(source: Path, tmp_path: Path) -> None:
+    plain = compression_recipe(str(source), "gptq", "Q4_0", "50%", "general", MIX, False)
+    size = compress(plain, tmp_path / "plain", None, ignore).size_bytes
+    assert size - SLACK_BYTES < made(source, tmp_path / "mix", None, "optimal").size_bytes <= size
+
+
+def test_r71_a_named_mix_is_carried_out(source: Path, tmp_path: Path) -> None:
+    result = made(source, tmp_path / "out", None, "attention-8-ffn-4")
+    assert result.types["blk.0.attn_q.weight"] == "Q8_0"
+    assert result.types["blk.0.ffn_up.weight"] == "Q4_0"
+
+
+@pytest.mark.parametrize("mix", ["optimal", "attention-8-ffn-4"])
+def test_a_size_too_small_for_any_mix_names_the_smallest(
+    source: Path, tmp_path: Path, mix: Mix
+) -> None:
+    with pytest.raises(ConstraintsImpossible, match="its smallest file has"):
+        made(source, tmp_path / "out", 60_000, mix)
+
+
+def test_a_size_that_the_format_exceeds_is_refused_before_any_work(
+    source: Path, tmp_path: Path
+) -> None:
+    recipe = compression_recipe(
+        str(source), "gptq", "Q8_0", "50%", "general", MIX, False, max_size_bytes=60_000
+    )
+    with pytest.raises(ConstraintsImpossible, match="--mix optimal"):
+        compress(recipe, tmp_path / "out", None, ignore)
+
+
+def test_a_format_that_rounds_nothing_cannot_be_mixed() -> None:
+    with pytest.raises(CompressionSettingsInvalid, match="F16 rounds nothing"):
+        compression_recipe(
+            "demo", "gptq", "F16", "50%", "general", MIX, False, tensor_mix="optimal"
+        )
