@@ -1,8 +1,8 @@
-"""Write a GGUF model as a float checkpoint that transformers loads.
+"""Write a GGUF model, or a quantized checkpoint, as a float checkpoint that transformers loads.
 
-The inverse of gguf_tensors: Hugging Face's names, rows of Q and K back in their places. The
-tokenizer is written only where it gives llama.cpp's ids over the whole corpus; compression needs no
-tokenizer files, since token ids come from the GGUF file's own.
+Of a GGUF the inverse of gguf_tensors: Hugging Face's names, rows of Q and K back in their places.
+The tokenizer is written only where it gives llama.cpp's ids over the whole corpus; compression
+needs no tokenizer files, since token ids come from the GGUF file's own.
 """
 
 from __future__ import annotations
@@ -49,12 +49,17 @@ def export(
     float_type: FloatType | None = None,
     progress: Progress = ignore_progress,
 ) -> ExportRecord:
-    """Write the GGUF file `model` as the folder `destination`, whole or not at all.
+    """Write `model`, a GGUF file or a quantized checkpoint, as the folder `destination`, whole or
+    not at all.
 
     Vectors, and matrices that llama.cpp never quantizes, are F32. Raises ArchitectureUnsupported,
     ExportRefused, DiskFull or NotWritable (also where the folder exists and is not empty).
     """
     chosen = float_type or default_float_type(model)
+    if model.source == "huggingface":
+        from .huggingface_dequantized import export_dequantized
+
+        return export_dequantized(model, destination, chosen, progress)
     architecture = _architecture(model)
     header = read_gguf_header(model.path)
     config = config_of(model, header, chosen)
