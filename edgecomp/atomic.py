@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,31 @@ def replacing(path: Path) -> Iterator[Path]:
         # Where the parent is a file, or gone, there is nothing to tidy.
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; it takes the name `path` when the block succeeds.
+
+    Raises NotWritable where `path` holds anything already, and DiskFull or NotWritable instead of
+    OSError; it then leaves nothing behind.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        if path.exists() and (path.is_file() or any(path.iterdir())):
+            raise NotWritable(path, "it is not empty")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            sync(file)
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

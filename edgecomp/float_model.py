@@ -23,7 +23,7 @@ def float_source(run: Run) -> ModelSpec:
             "Give the original where it is to be had."
         )
     )
-    return read_model(float_checkpoint(run))
+    return read_model(float_checkpoint(run)).model_copy(update={"name": run.model.name})
 
 
 def float_export(run: Run) -> StoredFile:

@@ -71,8 +71,9 @@ def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization |
         return Quantization("gptq", int(old), group=said.get("group_size"))
     if method == "awq":
         version = str(said.get("version", "gemm")).lower()
-        if version != "gemm" or int(said.get("bits", said.get("w_bit", 4))) != 4:
-            raise QuantizationUnsupported(folder, f"awq ({version}, {said.get('bits')} bits)")
+        bits = said.get("bits", said.get("w_bit"))
+        if version != "gemm" or bits != 4:
+            raise QuantizationUnsupported(folder, f"awq ({version}, {bits} bits)")
         return Quantization("awq", 0)
     if method == "compressed-tensors":
         return _compressed(said, folder)
