@@ -18,6 +18,7 @@ from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, Noted, Warned
+from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
 from edgecomp.making import followed, make_artifact
 from edgecomp.measure.latency import compare_with_plan
 from edgecomp.mixing import require_room
@@ -72,6 +73,11 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     Raises RecipeInvalid where its format and context are no candidate of the model's plan, and
     what `fit` raises.
     """
+    if recipe.format in HUGGINGFACE_FORMATS:
+        raise RecipeInvalid(
+            f"No runtime here can judge {recipe.format}. Make it with: edgecomp compress "
+            f"{recipe.model} --method {recipe.rounding} --format {recipe.format}"
+        )
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
     constraints = recipe.constraints.model_copy(
         update={"context": recipe.settings.context, "kv_type": recipe.settings.kv_type}

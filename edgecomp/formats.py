@@ -2,12 +2,15 @@
 
 Sizes are those of ggml (`ggml-common.h`) and agree with `gguf.GGML_QUANT_SIZES`, which a test
 checks. A *tensor type* is how one tensor is stored; a *preset* is a named mixture of them, as
-llama.cpp's quantizer offers it (`llama.h`, `enum llama_ftype`).
+llama.cpp's quantizer offers it (`llama.h`, `enum llama_ftype`). The types of ONNX Runtime's
+MatMulNBits stand in the same table; its formats are in onnx_formats.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+NOT_GGML = -1
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,15 @@ TENSOR_TYPES = {
         TensorType("I32", 26, 1, 4),
         TensorType("I64", 27, 1, 8),
         TensorType("F64", 28, 1, 8),
+        TensorType("INT4_32", NOT_GGML, 32, 20, 9.3e-3),
+        TensorType("INT4_64", NOT_GGML, 64, 36, 1.2e-2),
+        TensorType("INT4_128", NOT_GGML, 128, 68, 1.5e-2),
+        TensorType("INT8_32", NOT_GGML, 32, 36, 3.6e-5),
+        TensorType("INT8_64", NOT_GGML, 64, 68, 4.6e-5),
+        TensorType("INT8_128", NOT_GGML, 128, 132, 5.8e-5),
     )
 }
-TENSOR_TYPES_BY_ID = {row.ggml_id: row for row in TENSOR_TYPES.values()}
+TENSOR_TYPES_BY_ID = {row.ggml_id: row for row in TENSOR_TYPES.values() if row.ggml_id != NOT_GGML}
 
 
 @dataclass(frozen=True)

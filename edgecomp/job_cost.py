@@ -114,7 +114,7 @@ def _making(
     made = staged_model(model, stages)
     half, block = 2 * model.parameters, 4 * made.parameters // max(made.layers, 1)
     hidden = 2 * 4 * CALIBRATION_TOKENS * made.embedding_length
-    kind = PRESETS[format_name].base
+    kind = PRESETS[format_name].base if format_name in PRESETS else format_name
     measured = calibration.kernels.get(kind) if calibration else None
     rate = measured.quantize_weights_per_second if measured else None
     largest = _largest_tensor_bytes(model)

@@ -93,6 +93,24 @@ def export(
     )
 
 
+def export_quantized(
+    checkpoint: Path, destination: Path, format_name: str, progress: Progress = ignore_progress
+) -> ExportRecord:
+    """Write the codes that a method chose as a quantized checkpoint: see huggingface_quantized."""
+    # Planning finds this module and must not load torch, which reading codes needs.
+    from .huggingface_quantized import export_quantized as write
+
+    return write(checkpoint, destination, format_name, progress)
+
+
+def differing_weights(folder: Path, checkpoint: Path) -> tuple[str, ...]:
+    """The weights of a quantized folder that are not those of `checkpoint`: see
+    huggingface_dequantized."""
+    from .huggingface_dequantized import differing_weights as compare
+
+    return compare(folder, checkpoint)
+
+
 def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:
     """The size of the safetensors files `export` writes, to the byte."""
     architecture = _architecture(model)

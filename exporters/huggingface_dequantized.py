@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.atomic import new_folder, write_text
 from edgecomp.errors import ExportRefused
 from edgecomp.events import Progress
 from edgecomp.exporting import ExportRecord, FloatType
-from edgecomp.float_conversion import converted, rounded, stored_array
+from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
 from edgecomp.huggingface_model import read_json, stored_tensors
 from edgecomp.model import ModelSpec
 from edgecomp.quantized_checkpoint import joined_tensors, quantized_linears, read_quantization
@@ -71,3 +72,22 @@ def export_dequantized(
 def _weight(tensor: StoredTensor, float_type: FloatType) -> Weight:
     matrix = len(tensor.shape) > 1
     return Weight(tensor.name, tensor.shape, float_type if matrix else tensor.dtype)
+
+
+def differing_weights(folder: Path, checkpoint: Path) -> tuple[str, ...]:
+    """The quantized weights of `folder` that are not bit for bit those of the float `checkpoint`.
+
+    Raises ExportRefused for a folder that is not quantized, and FileCorrupt.
+    """
+    quantization = read_quantization(read_json(folder / "config.json"), folder)
+    if quantization is None:
+        raise ExportRefused(f"{folder} holds no quantized weights.")
+    floats = stored_tensors(checkpoint)
+    return tuple(
+        name
+        for name, linear in quantized_linears(stored_tensors(folder), quantization).items()
+        if not np.array_equal(
+            dequantized(linear, quantization),
+            to_float32(stored_array(floats[name]), floats[name].dtype),
+        )
+    )

@@ -64,12 +64,14 @@ def round_weights(
 
     from edgecomp.compress.awq import awq_method
     from edgecomp.compress.blocks import walk
-    from edgecomp.compress.gguf_types import GGUF_GRIDS, grids_of_types
+    from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types
     from edgecomp.compress.gptq import gptq_method
     from edgecomp.compress.rtn import rtn
 
     solved = {
-        name: kind for name, kind in types.items() if name.startswith("blk.") and kind in GGUF_GRIDS
+        name: kind
+        for name, kind in types.items()
+        if name.startswith("blk.") and kind in SOLVED_GRIDS
     }
     grid_of = grids_of_types(Path(checkpoint), solved)
     method = {

@@ -1,4 +1,4 @@
-"""The GGUF types our solvers can choose codes for, and a type per tensor as the solvers want it."""
+"""The types our solvers can choose codes for, and a type per tensor as the solvers want it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.grids import Grid
+from edgecomp.compress.onnx_grids import INT8_GRIDS, ONNX_GRIDS
 from edgecomp.compress.quantized import GridOf
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.model import read_model
 
 GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS
+SOLVED_GRIDS = GGUF_GRIDS | ONNX_GRIDS | INT8_GRIDS
 
 
 def gguf_grid(kind: str) -> Grid:
-    """The grid of a GGUF type. Raises CompressionSettingsInvalid for types without a solver."""
-    if kind not in GGUF_GRIDS:
+    """The grid of a tensor type. Raises CompressionSettingsInvalid for types without a solver."""
+    if kind not in SOLVED_GRIDS:
         raise CompressionSettingsInvalid(
-            f"There is no solver for the GGUF type {kind}. Known: {', '.join(GGUF_GRIDS)}. "
+            f"There is no solver for the type {kind}. Known: {', '.join(SOLVED_GRIDS)}. "
             "llama.cpp's own quantizer offers the others."
         )
-    return GGUF_GRIDS[kind]
+    return SOLVED_GRIDS[kind]
 
 
 def grids_of_types(checkpoint: Path, types: Mapping[str, str]) -> GridOf:
