@@ -1,4 +1,4 @@
-"""What the user names as an artifact: a GGUF file, a bundle, or `demo`."""
+"""What the user names as an artifact: a GGUF file, an ONNX folder, a bundle, or `demo`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from edgecomp.bundle import MANIFEST, read_manifest
 from edgecomp.errors import ModelNotFound
 from edgecomp.gguf_header import read_gguf_header
 from edgecomp.model import demo_model_path
+from edgecomp.onnx_folder import is_onnx_folder, read_onnx_folder
 from edgecomp.recipe import Recipe
 from edgecomp.value import Value
 
@@ -29,6 +30,9 @@ def find_artifact(name: str) -> NamedArtifact:
     if path.is_dir() and (path / MANIFEST).is_file():
         manifest = read_manifest(path)
         path, recipe = path / manifest.artifact, manifest.recipe
+    if is_onnx_folder(path):
+        read_onnx_folder(path)
+        return NamedArtifact(path=path, recipe=recipe)
     if path.is_dir():
         raise ModelNotFound(
             name,

@@ -31,7 +31,7 @@ MODULE = "edgecomp.background"
 REQUEST, EVENTS, LOG, OUTCOME, OWNER, LOCK = (
     "request.json", "events.jsonl", "log.txt", "outcome.json", "owner", ".lock",
 )  # fmt: skip
-NICENESS = 5
+NICENESS = 15
 """Whoever watches keeps the upper hand over a run that uses every core."""
 
 PROGRESS_SECONDS = 0.1

@@ -18,6 +18,7 @@ from edgecomp.chat_template import read_chat_template
 from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.launchers import llama_server_script, ollama_modelfile
+from edgecomp.onnx_launcher import genai_script
 from edgecomp.recipe import Recipe, write_recipe
 from edgecomp.report import Report
 from edgecomp.report_text import html_report, markdown_report
@@ -41,7 +42,7 @@ class Manifest(Value):
 
     schema_version: Literal[1] = 1
     artifact: str
-    """The artifact's file name."""
+    """The name of the artifact's file, or of its folder."""
 
     files: dict[str, BundledFile]
     recipe: Recipe
@@ -86,7 +87,7 @@ def write_bundle(report: Report, folder: Path) -> Manifest:
         partial.mkdir(parents=True)
         manifest = _fill(report, partial)
         (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-        for path in partial.iterdir():
+        for path in partial.rglob("*"):
             sync(path)
         sync(partial)
         old = folder.with_name(f".{folder.name}.old")
@@ -106,28 +107,37 @@ def write_bundle(report: Report, folder: Path) -> Manifest:
 def _fill(report: Report, folder: Path) -> Manifest:
     artifact = report.artifact.file.path
     settings = report.recipe.settings
-    name = f"{_plain(report.model.name)}-{report.chosen.format}.gguf"
+    name = f"{_plain(report.model.name)}-{report.chosen.format}"
     # A copy, not a link: whatever happens to the bundle must not reach the cache.
-    shutil.copyfile(artifact, folder / name)
+    if artifact.is_dir():
+        shutil.copytree(artifact, folder / name)
+        launchers = {"chat.py": genai_script(name, settings)}
+    else:
+        name += ".gguf"
+        shutil.copyfile(artifact, folder / name)
+        launchers = {
+            "serve.sh": llama_server_script(name, settings),
+            "Modelfile": ollama_modelfile(name, settings, read_chat_template(artifact)),
+        }
     if report.artifact.importance:
         shutil.copyfile(report.artifact.importance.path, folder / "importance.gguf")
     texts = {
         "report.json": report.model_dump_json(indent=2),
         "report.md": markdown_report(report),
         "report.html": html_report(report),
-        "serve.sh": llama_server_script(name, settings),
-        "Modelfile": ollama_modelfile(name, settings, read_chat_template(artifact)),
+        **launchers,
     }
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
-    (folder / "serve.sh").chmod(EXECUTABLE)
+    for file in launchers.keys() & {"serve.sh", "chat.py"}:
+        (folder / file).chmod(EXECUTABLE)
     write_recipe(folder / "recipe.yaml", report.recipe)
     calibration = report.artifact.calibration
     return Manifest(
         artifact=name,
         files={
-            path.name: BundledFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
-            for path in sorted(folder.iterdir())
+            name: BundledFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
+            for name, path in sorted(_files(folder).items())
         },
         recipe=report.recipe,
         device=report.device_title,
@@ -136,6 +146,13 @@ def _fill(report: Report, folder: Path) -> Manifest:
         calibration_sha256=calibration.tokens_sha256 if calibration else None,
         versions=report.versions,
     )
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Every file below a folder, by its path there."""
+    return {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def _plain(name: str) -> str:
@@ -167,7 +184,7 @@ def verify_bundle(folder: Path, progress: Progress = ignore_progress) -> Verific
         if fault:
             faults.append(fault)
         progress(index, steps)
-    extra = {path.name for path in folder.iterdir()} - set(manifest.files) - {MANIFEST}
+    extra = _files(folder).keys() - set(manifest.files) - {MANIFEST}
     faults += [f"{name} is not in the manifest." for name in sorted(extra)]
     if not faults:
         faults += _load_fault(folder / manifest.artifact, manifest)

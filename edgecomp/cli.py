@@ -73,7 +73,9 @@ TensorMix = Annotated[
 KvTypeOption = Annotated[
     KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
 ]
-RuntimeName = Annotated[str, typer.Option(help="The runtime that will run the artifact.")]
+RuntimeName = Annotated[
+    str, typer.Option(help="What will run the artifact: llama.cpp or onnx; fit also takes both.")
+]
 Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the bundle.")]
 
@@ -172,6 +174,7 @@ def plan(
     max_memory: MaxMemory = None,
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
+    runtime: RuntimeName = "llama.cpp",
     kv_type: KvTypeOption = "F16",
     depth: Depth = None,
     width: Width = None,
@@ -183,12 +186,16 @@ def plan(
     from edgecomp.device import find_device
     from edgecomp.model import read_model
     from edgecomp.planner import make_plan
+    from edgecomp.runtimes.protocol import find_runtime
     from edgecomp.stages import shrinking_stages
     from edgecomp.tables import plan_table
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
+    find_runtime(runtime)
     stages = shrinking_stages(depth, width, distill, student)
-    made = make_plan(read_model(model), find_device(device), constraints, stages=stages)
+    made = make_plan(
+        read_model(model), find_device(device), constraints, stages=stages, runtime=runtime
+    )
     _show(made, json, plan_table)
 
 
@@ -218,19 +225,21 @@ def fit(
     from edgecomp.runtimes.protocol import find_runtime
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
+    evaluation = EvaluationSettings(items=items)
+    wanted = (model, device, constraints, output, data)
+    if runtime == "both":
+        if mix:
+            raise typer.BadParameter("--mix is for llama.cpp alone, not for both runtimes.")
+        from edgecomp.fit_both import fit_both
+        from edgecomp.result_tables import comparison_table
+
+        with progress_bars() as listen:
+            compared = fit_both(*wanted, listen, evaluation, method)
+        _show(compared, json, comparison_table)
+        return
     find_runtime(runtime)
     with progress_bars() as listen:
-        fitted = carry_out(
-            model,
-            device,
-            constraints,
-            output,
-            data,
-            listen,
-            EvaluationSettings(items=items),
-            method,
-            mix,
-        )
+        fitted = carry_out(*wanted, listen, evaluation, method, mix, runtime)
     _show(fitted, json, summary)
 
 

@@ -74,11 +74,14 @@ def detect_device() -> DeviceProfile:
         pools=(*(pool for pool, _ in cards), memory),
         processors=(*graphics, cpu),
         link=16 * 10**9 if cards else None,
-        runtimes=tuple(
-            RuntimeSupport(
-                runtime="llama.cpp", processor=p.name, formats=("float", "legacy", "k", "iq")
-            )
-            for p in (*graphics, cpu)
+        runtimes=(
+            *(
+                RuntimeSupport(
+                    runtime="llama.cpp", processor=p.name, formats=("float", "legacy", "k", "iq")
+                )
+                for p in (*graphics, cpu)
+            ),
+            RuntimeSupport(runtime="onnx", processor="cpu", formats=("float", "int4", "int8")),
         ),
         sources={
             "pools": "operating system and driver",

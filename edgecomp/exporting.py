@@ -33,6 +33,16 @@ class ExportRecord(Value):
     """What the export does not carry, or carries otherwise than the source; one sentence each."""
 
 
+class OnnxRecord(ExportRecord):
+    """What the exporter of ONNX wrote."""
+
+    format: str
+    provider: str
+    ir_version: int
+    opsets: dict[str, int]
+    builder: str
+
+
 class Exporter(Protocol):
     """One format."""
 
@@ -96,6 +106,26 @@ class HuggingfaceExporter(Protocol):
         the rounded checkpoint."""
 
 
+class OnnxExporter(Protocol):
+    """The exporter of ONNX, which writes float and integer formats for several providers."""
+
+    def export_format(
+        self,
+        model: ModelSpec,
+        destination: Path,
+        format_name: str,
+        provider: str = "cpu",
+        *,
+        accuracy_level: Literal[1, 2, 3, 4] | None = None,
+        progress: Progress = ignore_progress,
+    ) -> OnnxRecord:
+        """Write `model` in one of `edgecomp.onnx_formats` to the folder `destination`."""
+
+    def insert_codes(self, folder: Path, checkpoint: Path) -> tuple[str, ...]:
+        """Put the codes that a method chose into an integer export of the same model; the names of
+        the tensors that hold them now."""
+
+
 def default_float_type(model: ModelSpec) -> FloatType:
     """The float type an export of `model` gets unless another is asked for."""
     return "BF16" if dominant_type(model.tensors) == "BF16" else "F16"
@@ -119,3 +149,8 @@ def find_gguf_exporter() -> GgufExporter:
 def find_huggingface_exporter() -> HuggingfaceExporter:
     """The exporter of checkpoints."""
     return cast(HuggingfaceExporter, find_exporter("huggingface"))
+
+
+def find_onnx_exporter() -> OnnxExporter:
+    """The exporter of ONNX."""
+    return cast(OnnxExporter, find_exporter("onnx"))

@@ -23,7 +23,8 @@ from edgecomp.making import followed, make_artifact
 from edgecomp.measure.latency import compare_with_plan
 from edgecomp.mixing import require_room
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.pipeline import Run
+from edgecomp.onnx_making import make_onnx_artifact
+from edgecomp.pipeline import Run, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, with_types
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
@@ -34,7 +35,12 @@ from edgecomp.tasks import Mix, Rounding
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, judge
 
-PACKAGES = ("llama-cpp-python", "gguf", "torch", "transformers", "tokenizers", "numpy")
+PACKAGES = (
+    "llama-cpp-python", "gguf", "onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers",
+    "tokenizers", "numpy",
+)  # fmt: skip
+SETTLED = {"context", "kv_type"}
+"""Constraints that a recipe's settings repeat, and may change."""
 
 
 class Fitted(Value):
@@ -55,15 +61,16 @@ def fit(
     evaluation: EvaluationSettings | None = None,
     rounding: Rounding | None = None,
     mix: Mix | None = None,
+    runtime: str = "llama.cpp",
 ) -> Fitted:
-    """Plan, make, check, evaluate, measure and bundle.
+    """Plan, make, check, evaluate, measure and bundle, for one runtime.
 
     Raises ConstraintsImpossible or JobTooLarge before any work, and what the stages raise.
     """
     spec, profile, folder = _opened(model, device, output, listen)
-    plan = make_plan(spec, profile, constraints, mix=mix)
+    plan = make_plan(spec, profile, constraints, mix=mix, runtime=runtime)
     chosen = _chosen(plan)
-    recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding, mix)
+    recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding, mix, runtime)
     return _bundled(spec, profile, plan, chosen, recipe, folder, data, listen)
 
 
@@ -79,10 +86,14 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
             f"{recipe.model} --method {recipe.rounding} --format {recipe.format}"
         )
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
-    constraints = recipe.constraints.model_copy(
-        update={"context": recipe.settings.context, "kv_type": recipe.settings.kv_type}
+    plan = make_plan(
+        spec,
+        profile,
+        _settled(recipe),
+        stages=recipe.stages,
+        mix=recipe.mix,
+        runtime=recipe.runtime,
     )
-    plan = make_plan(spec, profile, constraints, stages=recipe.stages, mix=recipe.mix)
     wanted = (recipe.format, recipe.settings.gpu_layers)
     rows = [row for row in plan.candidates if (row.format, row.settings.gpu_layers) == wanted]
     if not rows:
@@ -91,6 +102,15 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
             f"GPU is no candidate of {spec.name} on {profile.title}. `edgecomp plan` lists them."
         )
     return _bundled(spec, profile, plan, rows[0], recipe, folder, data, listen)
+
+
+def _settled(recipe: Recipe) -> Constraints:
+    """The recipe's constraints with the context and the cache type it runs with; ONNX Runtime's
+    cache has the graph's own type, which is no choice."""
+    settled = recipe.settings.model_dump(include=SETTLED)
+    if recipe.runtime == "onnx":
+        del settled["kv_type"]
+    return recipe.constraints.model_copy(update=settled)
 
 
 def _opened(
@@ -155,7 +175,7 @@ def _carry_out(
     listen: Listener,
 ) -> Report:
     run = Run(spec, recipe, data, listen)
-    artifact = make_artifact(run)
+    artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
     recipe = followed(recipe, artifact)
     chosen = _as_made(spec, device, chosen, recipe)
     text = evaluation_text(data)
@@ -180,7 +200,7 @@ def _carry_out(
             coherence=coherence,
             task=recipe.constraints.task,
             efficiency=Efficiency(
-                base_bytes=artifact.base.path.stat().st_size,
+                base_bytes=path_bytes(artifact.base.path),
                 artifact_bytes=artifact.size_bytes,
                 decode_tokens_per_second=measurement.at(
                     chosen.speed.prompt_tokens
@@ -240,11 +260,11 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     another device says nothing about it."""
     if recipe.device == "auto":
         return chosen
+    constraints = Constraints().model_copy(update=_settled(recipe).model_dump(include=SETTLED))
     here = find_device("auto")
-    constraints = Constraints.model_validate(
-        {"context": recipe.settings.context, "kv_type": recipe.settings.kv_type}
-    )
-    rows = make_plan(spec, here, constraints, stages=recipe.stages).candidates
+    rows = make_plan(
+        spec, here, constraints, stages=recipe.stages, runtime=recipe.runtime
+    ).candidates
     row = next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
     return _as_made(spec, here, row, recipe)
 

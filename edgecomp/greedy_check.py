@@ -22,6 +22,7 @@ from edgecomp.exporting import FloatType
 from edgecomp.gguf_header import read_gguf_header
 from edgecomp.huggingface_model import stored_tensors
 from edgecomp.model import read_model
+from edgecomp.onnx_folder import read_onnx_folder
 from edgecomp.runtimes.protocol import Completion, Runtime
 from edgecomp.runtimes.settings import RunSettings
 
@@ -47,6 +48,20 @@ PROMPTS = (
     "Water boils at a temperature of",
     "1, 2, 3, 5, 8,",
     "Dear Sir or Madam,\n\nI am writing to",
+)
+MORE_PROMPTS = (
+    "The three states of matter are",
+    "Q: Who wrote Hamlet?\nA:",
+    "import numpy as np\n\ndef mean(values):",
+    "La capitale de l'Italie est",
+    "El gato se sentó en",
+    "Monday, Tuesday, Wednesday,",
+    "In 1969, humans first",
+    "To make a cup of tea, first",
+    "She opened the door and saw",
+    "The opposite of hot is",
+    "SELECT name FROM",
+    "Photosynthesis is the process by which",
 )
 CELLS_STEP = 256
 HEAD_ROWS = 8192
@@ -165,6 +180,8 @@ def _through_head(checkpoint: Path, states: Tensor) -> Iterator[Tensor]:
 
 
 def _control_tokens(artifact: Path) -> list[int]:
+    if artifact.is_dir():
+        return list(read_onnx_folder(artifact).end_tokens)
     types = read_gguf_header(artifact).get("tokenizer.ggml.token_type")
     if not isinstance(types, list):
         return []

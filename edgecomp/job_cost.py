@@ -15,7 +15,9 @@ import psutil
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
+from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
 from edgecomp.model import ModelSpec
+from edgecomp.onnx_formats import ONNX_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
 from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES
@@ -114,7 +116,9 @@ def _making(
     made = staged_model(model, stages)
     half, block = 2 * model.parameters, 4 * made.parameters // max(made.layers, 1)
     hidden = 2 * 4 * CALIBRATION_TOKENS * made.embedding_length
-    kind = PRESETS[format_name].base if format_name in PRESETS else format_name
+    onnx = format_name in ONNX_FORMATS
+    named = ONNX_FORMATS | HUGGINGFACE_FORMATS
+    kind = named[format_name].type if format_name in named else PRESETS[format_name].base
     measured = calibration.kernels.get(kind) if calibration else None
     rate = measured.quantize_weights_per_second if measured else None
     largest = _largest_tensor_bytes(model)
@@ -153,8 +157,11 @@ def _making(
         StageCost(
             stage="compression",
             seconds=made.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
-            peak_memory_bytes=WORKER_BYTES + 3 * largest,
-            disk_bytes=file_bytes,
+            # The ONNX builder holds the float model, and the graph it makes of it.
+            peak_memory_bytes=TORCH_BYTES + 8 * made.parameters
+            if onnx
+            else WORKER_BYTES + 3 * largest,
+            disk_bytes=file_bytes + (4 * made.parameters if onnx else 0),
             basis="calibrated" if rate else "formula",
         ),
     ]

@@ -11,6 +11,8 @@ FAMILIES = {
     "float": ("F32", "F16", "BF16"),
     "legacy": ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"),
     "k": ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
+    "int4": ("INT4_32", "INT4_64", "INT4_128"),
+    "int8": ("INT8_32",),
     "iq": ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
 }
 

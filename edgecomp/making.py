@@ -20,6 +20,7 @@ from edgecomp.mixing import Mixture, mixture
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run, StoredFile, tree_digest
 from edgecomp.recipe import Recipe
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.stage_cache import file_digest
 from edgecomp.value import Value
@@ -128,7 +129,7 @@ def quantized(
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / f"model-{recipe.format}.gguf"
         partial = path.with_suffix(".partial")
-        run.runtime.quantize(
+        LlamaCpp().quantize(
             source.path,
             partial,
             recipe.format,

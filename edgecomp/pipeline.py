@@ -19,7 +19,7 @@ from edgecomp.events import Listener, Progress
 from edgecomp.model import ModelSpec
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.stage_cache import file_digest, run_stage
 from edgecomp.value import Value
 
@@ -42,7 +42,9 @@ class Run:
         self.recipe = recipe
         self.data = data
         self.listen = listen
-        self.runtime = LlamaCpp()
+        # What transformers will run is calibrated and checked by its float GGUF.
+        gguf = recipe.runtime == "transformers"
+        self.runtime = find_runtime("llama.cpp" if gguf else recipe.runtime)
         # The device may have more cores than the machine that makes its artifact.
         self.threads = min(recipe.settings.threads, physical_cores())
         self.template: ChatTemplate = read_chat_template(model.path)
@@ -86,6 +88,13 @@ def tree_digest(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     listed = "\n".join(f"{file.relative_to(folder)} {file_digest(file)}" for file in files)
     return sha256(listed.encode()).hexdigest()
+
+
+def path_bytes(path: Path) -> int:
+    """The size of a file, or of all files of a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def text_digest(text: str) -> str:

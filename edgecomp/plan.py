@@ -116,6 +116,7 @@ class Plan(Value):
     architecture: str
     parameters: int
     source_bits_per_weight: float
+    runtime: str = "llama.cpp"
     device: str
     device_title: str
     constraints: Constraints

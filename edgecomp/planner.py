@@ -10,15 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
+from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
 from edgecomp.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
-from edgecomp.memory import estimate_memory
+from edgecomp.memory import MemoryEstimate, estimate_memory
 from edgecomp.method_families import method_families, notices, required_benchmarks
 from edgecomp.model import ModelSpec
 from edgecomp.offload import placements, pool_bytes
+from edgecomp.onnx_facts import onnx_facts
+from edgecomp.onnx_memory import estimate_onnx_memory
 from edgecomp.placement import Placement
 from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
 from edgecomp.quantity import format_size
@@ -32,7 +35,10 @@ TIGHT_SHARE = 0.9
 """From this share of a memory or a limit on, a candidate fits but is called tight."""
 
 PROMPT_TOKENS = 512
-RUNTIME = "llama.cpp"
+RUNTIME, ONNX = "llama.cpp", "onnx"
+ONNX_MICRO_BATCH = 128
+"""ONNX Runtime gives the logits of every position: a larger batch costs memory, not time."""
+
 GUESSED_SPEEDS = "Speeds are guesses: run `edgecomp devices calibrate` for measured ones."
 
 
@@ -43,18 +49,23 @@ def make_plan(
     facts: Sequence[FormatFacts] | None = None,
     stages: Sequence[Stage] = (),
     mix: Mix | None = None,
+    runtime: str = RUNTIME,
 ) -> Plan:
-    """Plan `model` for `device`.
+    """Plan `model` for `device`, to be run by `runtime`.
 
     `facts`: those of the model's formats, where many plans of one model are made. `stages` and
     `mix`: what the recipe does beside rounding; the candidates are those of the model that the
     stages leave. Raises what `staged_model` raises.
     """
+    if runtime == ONNX:
+        _refuse_what_onnx_lacks(constraints, stages, mix)
     made = staged_model(model, stages)
-    facts = format_facts(made) if facts is None else facts
+    if facts is None:
+        facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
     if stages:
         facts = [row for row in facts if row.name != SOURCE]
-    candidates = _without_dominated(list(_candidates(made, device, constraints, facts)))
+    placed = _onnx_candidates if runtime == ONNX else _candidates
+    candidates = _without_dominated(list(placed(made, device, constraints, facts)))
     ranked = sorted(candidates, key=lambda row: _rank(row, constraints))
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     job: JobCost | None = None
@@ -65,6 +76,7 @@ def make_plan(
         architecture=model.architecture,
         parameters=made.parameters,
         source_bits_per_weight=model.bits_per_weight,
+        runtime=runtime,
         device=device.name,
         device_title=device.title,
         constraints=constraints,
@@ -91,6 +103,18 @@ def with_types(
     return next((row for row in rows if row.placement == candidate.placement), candidate)
 
 
+def _refuse_what_onnx_lacks(
+    constraints: Constraints, stages: Sequence[Stage], mix: Mix | None
+) -> None:
+    asked = "--kv-type" if constraints.kv_type != "F16" else "--mix" if mix else None
+    if asked or stages:
+        raise CompressionSettingsInvalid(
+            f"{asked or 'What a recipe does before rounding'} is for llama.cpp: ONNX artifacts are "
+            "made of the source, one type for all matrices, with a float32 cache. Leave it out, or "
+            "choose --runtime llama.cpp."
+        )
+
+
 def contexts(model: ModelSpec, constraints: Constraints) -> tuple[int, ...]:
     """The contexts to plan for: the one asked for, or a few that the model was trained for."""
     if constraints.context:
@@ -110,6 +134,27 @@ def _candidates(
             yield from _placed(model, device, constraints, row, context)
 
 
+def _onnx_candidates(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: Sequence[FormatFacts],
+) -> Iterator[Candidate]:
+    """Everything on the CPU, the only provider whose predictions were checked. A calibration is of
+    llama.cpp's kernels and says nothing of ONNX Runtime's."""
+    plain = device.model_copy(update={"calibration": None})
+    for row in facts:
+        for context in contexts(model, constraints):
+            settings = RunSettings(
+                context=context,
+                threads=device.cpu.cores,
+                kv_type="F32",
+                micro_batch=ONNX_MICRO_BATCH,
+            )
+            memory = estimate_onnx_memory(model, row.name, settings)
+            yield _candidate(model, plain, constraints, row, settings, memory, Placement(), ONNX)
+
+
 def _placed(
     model: ModelSpec,
     device: DeviceProfile,
@@ -120,40 +165,55 @@ def _placed(
     settings = RunSettings(context=context, threads=device.cpu.cores, kv_type=constraints.kv_type)
     worker_bytes = device.calibration.worker_bytes if device.calibration else None
     memory = estimate_memory(model, facts.weights.stored_bytes, settings, worker_bytes)
-    depth = min(PROMPT_TOKENS, max(context // 2, 1))
-    guess = () if device.calibration or device.name != "auto" else (GUESSED_SPEEDS,)
     for placement in placements(facts.weights, memory, device):
-        pools = pool_bytes(facts.weights, memory, device, placement, tied=model.tied_embeddings)
-        speed = estimate_speed(
-            model, facts.weights, device, placement, depth=depth, prompt_tokens=depth
-        )
-        candidate = Candidate(
-            format=facts.name,
-            context=context,
-            placement=placement,
-            settings=settings.model_copy(update={"gpu_layers": placement.gpu_layers}),
-            file_bytes=facts.file_bytes,
-            bits_per_weight=facts.bits_per_weight,
-            memory=memory,
-            pool_bytes=pools,
-            speed=speed,
-            expected_divergence_nats=facts.expected_divergence_nats,
-            risk=risk(facts.expected_divergence_nats, constraints.task),
-            fits=_fit(pools, memory.total_bytes, device, constraints),
-            rejections=(),
-            notes=(*facts.notes, *guess),
-        )
-        senseless = facts.senseless or _without_kernels(facts, device, placement)
-        reasons = _rejections(model, device, constraints, candidate, senseless)
-        yield candidate.model_copy(update={"rejections": reasons})
+        yield _candidate(model, device, constraints, facts, settings, memory, placement, RUNTIME)
 
 
-def _without_kernels(facts: FormatFacts, device: DeviceProfile, placement: Placement) -> str | None:
-    missing = without_kernels({*facts.types.values()} - {"F32"}, device, RUNTIME, placement)
+def _candidate(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: FormatFacts,
+    settings: RunSettings,
+    memory: MemoryEstimate,
+    placement: Placement,
+    runtime: str,
+) -> Candidate:
+    depth = min(PROMPT_TOKENS, max(settings.context // 2, 1))
+    guessed = runtime == RUNTIME and not device.calibration and device.name == "auto"
+    pools = pool_bytes(facts.weights, memory, device, placement, tied=model.tied_embeddings)
+    speed = estimate_speed(
+        model, facts.weights, device, placement, depth=depth, prompt_tokens=depth
+    )
+    candidate = Candidate(
+        format=facts.name,
+        context=settings.context,
+        placement=placement,
+        settings=settings.model_copy(update={"gpu_layers": placement.gpu_layers}),
+        file_bytes=facts.file_bytes,
+        bits_per_weight=facts.bits_per_weight,
+        memory=memory,
+        pool_bytes=pools,
+        speed=speed,
+        expected_divergence_nats=facts.expected_divergence_nats,
+        risk=risk(facts.expected_divergence_nats, constraints.task),
+        fits=_fit(pools, memory.total_bytes, device, constraints),
+        rejections=(),
+        notes=(*facts.notes, *((GUESSED_SPEEDS,) if guessed else ())),
+    )
+    senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
+    reasons = _rejections(model, device, constraints, candidate, senseless)
+    return candidate.model_copy(update={"rejections": reasons})
+
+
+def _without_kernels(
+    facts: FormatFacts, device: DeviceProfile, placement: Placement, runtime: str
+) -> str | None:
+    missing = without_kernels({*facts.types.values()} - {"F32"}, device, runtime, placement)
     if not missing:
         return None
     where = placement.gpu or device.cpu.name
-    return f"{RUNTIME} has no kernels for {', '.join(sorted(missing))} on {where}."
+    return f"{runtime} has no kernels for {', '.join(sorted(missing))} on {where}."
 
 
 def _fit(

@@ -12,6 +12,7 @@ from edgecomp.constraints import Constraints
 from edgecomp.format_facts import SOURCE, UNWEIGHTED
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
+from edgecomp.onnx_formats import ONNX_FORMATS
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.stages import Stage
@@ -86,6 +87,8 @@ class Recipe(Value):
             raise ValueError(f"{self.runtime} does not run {self.format}")
         if quantized and self.rounding == "llama.cpp":
             raise ValueError(f"{self.format} is rounded by rtn, gptq, awq or awq+gptq")
+        if self.stages and self.runtime == "onnx":
+            raise ValueError("stages are carried out for llama.cpp only: ONNX exports the source")
         return self
 
 
@@ -97,6 +100,7 @@ def recipe_for(
     evaluation: EvaluationSettings | None = None,
     rounding: Rounding | None = None,
     mix: Mix | None = None,
+    runtime: str = "llama.cpp",
 ) -> Recipe:
     """The recipe that makes and proves a plan's candidate.
 
@@ -104,16 +108,18 @@ def recipe_for(
     than rounding each weight by itself. AWQ's scales before it lose less still, and their search
     takes several times as long.
     """
-    weighted = chosen.format not in UNWEIGHTED
-    solved = chosen.format in PRESETS and PRESETS[chosen.format].base in SOLVED_TYPES
+    onnx = ONNX_FORMATS.get(chosen.format)
+    weighted = not onnx and chosen.format not in UNWEIGHTED
+    solved = weighted and chosen.format in PRESETS and PRESETS[chosen.format].base in SOLVED_TYPES
+    solved = solved or (onnx is not None and onnx.precision == "int4")
     return Recipe(
         model=model,
         device=device,
         constraints=constraints,
-        runtime="llama.cpp",
+        runtime=runtime,
         format=chosen.format,
         mix=mix,
-        rounding=rounding or ("gptq" if solved and weighted else "llama.cpp"),
+        rounding=rounding or ("gptq" if solved else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,
         calibration=preset_mix(constraints.task),

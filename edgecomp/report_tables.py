@@ -58,6 +58,7 @@ def summary(fitted: Fitted) -> RenderableType:
         ("checks", f"{len(report.artifact.checks)} passed: "
          + ", ".join(dict.fromkeys(check.name for check in report.artifact.checks))),
     ]  # fmt: skip
+    starter = "chat.py" if report.recipe.runtime == "onnx" else "serve.sh"
     capabilities = section_table(capability_section(report.comparison))
     return Group(
         Text(f"{report.model.name} on {report.device_title}", style="bold"),
@@ -67,7 +68,7 @@ def summary(fitted: Fitted) -> RenderableType:
         Text(f"Verdict: {report.verdict.level}", style="bold"),
         Text(report.verdict.summary),
         *(Text(f"Next: {remedy.text}") for remedy in report.verdict.remedies[:1]),
-        Text(f"Bundle: {fitted.folder} (report.html, manifest.json, serve.sh)"),
+        Text(f"Bundle: {fitted.folder} (report.html, manifest.json, {starter})"),
     )
 
 

@@ -61,6 +61,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True},
     ),
     "llama-linear-rope": ("LlamaConfig", {"rope_parameters": LINEAR_ROPE}),
+    "llama-long": ("LlamaConfig", {"max_position_embeddings": 4096}),
     "llama-biased": ("LlamaConfig", {"attention_bias": True}),
     "mistral": ("MistralConfig", {"head_dim": 32, "sliding_window": None}),
     "mixtral": ("MixtralConfig", {"num_local_experts": 4, "num_experts_per_tok": 2}),

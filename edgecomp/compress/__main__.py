@@ -58,14 +58,16 @@ def round_weights(
     threads: int,
     progress: Progress,
 ) -> None:
-    """Choose codes of GGUF types for the matrices inside the blocks of `checkpoint`; `types` goes
-    by GGUF name, and matrices of types without a solver stay as they are."""
+    """Choose codes for the matrices inside the blocks of `checkpoint`, and for the output head
+    where its type is ONNX's. `types` goes by GGUF name; matrices of types without a solver stay."""
     import torch
 
     from edgecomp.compress.awq import awq_method
     from edgecomp.compress.blocks import walk
     from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types
     from edgecomp.compress.gptq import gptq_method
+    from edgecomp.compress.head import round_head
+    from edgecomp.compress.onnx_grids import ONNX_GRIDS
     from edgecomp.compress.rtn import rtn
 
     solved = {
@@ -90,6 +92,9 @@ def round_weights(
         device=_device(),
         progress=progress,
     )
+    for name in ("token_embd.weight", "output.weight"):
+        if types.get(name) in ONNX_GRIDS:
+            round_head(Path(checkpoint), Path(destination), name, types[name])
 
 
 def prune(
@@ -215,12 +220,18 @@ def sensitivities(
 
 
 def greedy_check(
-    checkpoint: str, artifact: str, float_type: Any, threads: int, progress: Progress
+    checkpoint: str,
+    artifact: str,
+    float_type: Any,
+    threads: int,
+    progress: Progress,
+    runtime: str = "llama.cpp",
+    prompts: list[str] | None = None,
 ) -> dict[str, Any]:
     """The CheckResult of `edgecomp.greedy_check.check_greedy`."""
     import torch
 
-    from edgecomp.greedy_check import check_greedy
+    from edgecomp.greedy_check import PROMPTS, check_greedy
     from edgecomp.runtimes.protocol import find_runtime
 
     torch.set_num_threads(threads)
@@ -228,8 +239,9 @@ def greedy_check(
         Path(checkpoint),
         Path(artifact),
         float_type,
-        find_runtime("llama.cpp"),
+        find_runtime(runtime),
         threads=threads,
+        prompts=prompts or PROMPTS,
         progress=progress,
     )
     return result.model_dump()

@@ -5,7 +5,8 @@ it is, but makes the column's rounding error smaller by s_j (the paper's equatio
 inverse scales are folded into whatever produces the input (a norm, or rows of the layer before), so
 the model stays a standard one.
 
-Search: s = rms(x)^alpha, alpha in 0, 0.05, ... 1, normalised by sqrt(max s min s) as upstream
+Search: s = rms(x)^alpha, alpha in 0, 0.1, ... 1 and then 0.05 to either side of the best (upstream
+tries all of 0, 0.05, ... 0.95), normalised by sqrt(max s min s) as upstream
 (`llm-awq`, `auto_scale.py`); the loss is the layer's own output error tr(D H D^T), which H = mean
 x x^T gives without running the layer. Upstream takes mean |x| for rms(x) and, for attention, the
 error behind the whole attention. Its clip search is contained in the grids' choice of scales, which
@@ -29,9 +30,10 @@ from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.quantized import GridOf, keep
 from edgecomp.compress.rtn import round_to_nearest
 
-ALPHAS = tuple(0.05 * i for i in range(21))
+ALPHAS = tuple(0.1 * i for i in range(11))
+REFINED = (-0.05, 0.05)
 ROWS_TRIED = 256
-"""Rows, evenly spread, whose loss the search looks at: enough to rank 21 scalings."""
+"""Rows, evenly spread, whose loss the search looks at: enough to rank the scalings."""
 
 PRODUCERS = {
     "self_attn.o_proj": ("self_attn.v_proj", "self_attn.qkv_proj"),
@@ -68,16 +70,21 @@ def search_scale(
     sample = weight[:: max(1, len(weight) // ROWS_TRIED)]
     rms = hessian.diagonal().clamp_min(0).sqrt()
     rms = rms.clamp_min(1e-4 * rms.max()).clamp_min(1e-12)
-    best, best_loss = torch.ones_like(rms), torch.inf
-    for alpha in ALPHAS:
+
+    def scale_of(alpha: float) -> Tensor:
         scale = tie(rms**alpha)
-        scale = scale / (scale.max() * scale.min()).sqrt()
+        return scale / (scale.max() * scale.min()).sqrt()
+
+    def loss_of(alpha: float) -> float:
+        scale = scale_of(alpha)
         rounded = round_to_nearest(sample * scale, grid, hessian.diagonal() / scale.square())
         change = rounded.values / scale - sample
-        loss = float((change @ hessian * change).sum())
-        if loss < best_loss:
-            best, best_loss = scale, loss
-    return best
+        return float((change @ hessian * change).sum())
+
+    losses = {alpha: loss_of(alpha) for alpha in ALPHAS}
+    coarse = min(losses, key=lambda alpha: losses[alpha])
+    losses |= {alpha: loss_of(alpha) for alpha in (coarse + d for d in REFINED) if 0 < alpha < 1}
+    return scale_of(min(losses, key=lambda alpha: losses[alpha]))
 
 
 def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Method:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -79,17 +80,38 @@ def test_a_foreign_name_that_points_here_is_refused_on_loopback() -> None:
 
 @pytest.mark.demo
 def test_the_app_is_usable_in_chromium(address: str) -> None:
+    """Whoever opens the page can pick the demo model with the mouse and plan it by a key."""
     playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    received: list[bytes] = []
+
+    def listen(channel: Any) -> None:
+        channel.on("framereceived", lambda frame: received.append(_bytes(frame)))
+
     with playwright.sync_playwright() as browsers:
-        if not os.path.exists(browsers.chromium.executable_path):
-            pytest.skip("Chromium is not installed for playwright")
-        browser = browsers.chromium.launch()
+        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
+        page.on("websocket", listen)
         page.goto(f"http://{address}/")
+
+        def until(text: bytes) -> None:
+            deadline = time.monotonic() + START_SECONDS
+            while text not in b"".join(received):
+                assert time.monotonic() < deadline, f"{text!r} never appeared"
+                page.wait_for_timeout(100)
+            received.clear()
+
         page.wait_for_selector(".xterm-screen", timeout=1000 * START_SECONDS)
+        until(b"demo")
+        page.locator(".xterm-screen").click(position={"x": 60, "y": 45})
         page.keyboard.press("Enter")
-        page.wait_for_function(
-            "document.querySelector('.xterm-rows').innerText.includes('SmolLM2')",
-            timeout=1000 * START_SECONDS,
-        )
+        until(b"embedding")
+        page.keyboard.press("3")
+        until(b"best for the task")
         browser.close()
+
+
+def _bytes(frame: str | bytes) -> bytes:
+    return frame.encode() if isinstance(frame, str) else frame

@@ -14,6 +14,7 @@ from edgecomp.runtimes.child import serve
 from edgecomp.runtimes.llama_cpp import divergence, generate, meter, quantize, serving
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.runtimes.splitting import split_choices
 
 
 def tokenize(
@@ -44,7 +45,10 @@ def score(
 ) -> list[list[float]]:
     """Log-likelihood in nats of each choice after its context."""
     with Session(path, RunSettings.model_validate(settings)) as session:
-        split = [_split(session, context, choices) for context, choices in questions]
+        split = [
+            split_choices(lambda text: _prompt_tokens(session, text), context, choices)
+            for context, choices in questions
+        ]
         return generate.score_choices(session, split, progress)
 
 
@@ -127,24 +131,6 @@ def _prompt_tokens(session: Session, prompt: str) -> list[int]:
     # A chat template may write BOS itself; the model has never seen two of them in a row.
     begins = bool(session.bos_text) and prompt.startswith(session.bos_text)
     return session.tokenize(prompt, add_special=not begins, parse_special=True)
-
-
-def _split(session: Session, context: str, choices: list[str]) -> tuple[list[int], list[list[int]]]:
-    """Token ids of the context and of what each choice adds to it.
-
-    A token may straddle the border; the choice then begins with that token, which the context
-    gives up, as in lm-eval.
-    """
-    alone = _prompt_tokens(session, context)
-    whole = [_prompt_tokens(session, context + choice) for choice in choices]
-    shared = min(_common(alone, tokens) for tokens in whole)
-    return alone[:shared], [tokens[shared:] for tokens in whole]
-
-
-def _common(first: list[int], second: list[int]) -> int:
-    # At least one token must be left to score, even where a choice adds nothing of its own.
-    limit = min(len(first), len(second) - 1)
-    return next((i for i in range(limit) if first[i] != second[i]), limit)
 
 
 if __name__ == "__main__":

@@ -13,21 +13,15 @@ from typing import Any
 import numpy as np
 
 from edgecomp.events import Progress
-from edgecomp.runtimes.llama_cpp.generate import log_probabilities
+from edgecomp.runtimes.divergence import Figures, add_figures, empty_figures, log_probabilities
 from edgecomp.runtimes.llama_cpp.session import Logits, Position, Session
 
 
 def compare(
     base: Session, artifact: Session, windows: Sequence[Sequence[int]], progress: Progress
 ) -> dict[str, Any]:
-    """Per-token figures over `windows` of token ids, each list of lists [windows][scored tokens].
-
-    `kl`: Kullback-Leibler divergence of artifact from base in nats; `agree`: same first choice;
-    `base_nll`, `artifact_nll`: negative log-likelihood in nats of the token that follows.
-    """
-    figures: dict[str, list[list[float]]] = {
-        "kl": [], "agree": [], "base_nll": [], "artifact_nll": []
-    }  # fmt: skip
+    """Per-token figures over `windows` of token ids."""
+    figures = empty_figures()
     for index, window in enumerate(windows):
         for values in figures.values():
             values.append([])
@@ -37,7 +31,7 @@ def compare(
 
 
 def _compare_window(
-    base: Session, artifact: Session, window: Sequence[int], figures: dict[str, list[list[float]]]
+    base: Session, artifact: Session, window: Sequence[int], figures: Figures
 ) -> None:
     half = len(window) // 2
     for session in (base, artifact):
@@ -46,15 +40,9 @@ def _compare_window(
     step = min(base.settings.outputs, artifact.settings.outputs)
     for begin in range(half, len(window) - 1, step):
         end = min(begin + step, len(window) - 1)
-        following = np.asarray(window[begin + 1 : end + 1])
         p = _rows(base, window, begin, end)
         q = _rows(artifact, window, begin, end)
-        rows = np.arange(end - begin)
-        divergence = (np.exp(p) * (p - q)).sum(axis=-1)
-        figures["kl"][-1] += np.maximum(divergence, 0.0).tolist()
-        figures["agree"][-1] += (p.argmax(axis=-1) == q.argmax(axis=-1)).astype(float).tolist()
-        figures["base_nll"][-1] += (-p[rows, following]).tolist()
-        figures["artifact_nll"][-1] += (-q[rows, following]).tolist()
+        add_figures(figures, p, q, window[begin + 1 : end + 1])
 
 
 def _rows(session: Session, window: Sequence[int], begin: int, end: int) -> Logits:

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgecomp.events import Progress
-from edgecomp.runtimes.llama_cpp.session import Logits, Position, Session
-
-
-def log_probabilities(logits: Logits) -> Logits:
-    """Log-softmax over the last axis, in double precision and then float32."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted.astype(np.float32)
+from edgecomp.runtimes.divergence import log_probabilities
+from edgecomp.runtimes.llama_cpp.session import Position, Session
 
 
 def generate(

@@ -8,26 +8,12 @@ from typing import Any
 
 from edgecomp.errors import RuntimeRefused
 from edgecomp.events import Progress
-from edgecomp.measure.process_memory import process_memory
+from edgecomp.measure.memory_timeline import MemoryTimeline
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.settings import RunSettings
 
 CHARACTERS_PER_TOKEN = 8
 """More than tokenizers need for text in any script."""
-
-
-class _MemoryTimeline:
-    """Memory at the borders between phases: a sampling thread would disturb what is timed."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.samples: list[tuple[float, int, int]] = []
-
-    def sample(self) -> dict[str, int]:
-        memory = process_memory()
-        seconds = time.perf_counter() - self.began
-        self.samples.append((seconds, memory.anonymous_bytes, memory.file_backed_bytes))
-        return memory.model_dump()
 
 
 def measure(
@@ -44,7 +30,7 @@ def measure(
     One pass before the first repeat of a depth warms up and is not counted. The fields are those
     of `edgecomp.runtimes.protocol.RawMeasurement`, less the buffers.
     """
-    timeline = _MemoryTimeline()
+    timeline = MemoryTimeline()
     started = timeline.sample()
     began = time.perf_counter()
     session = Session(path, settings)

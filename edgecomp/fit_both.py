@@ -1,0 +1,44 @@
+"""The main job once for each runtime, and the bundles beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecomp.compare import BundleComparison, compare_bundles
+from edgecomp.compare_report import write_comparison
+from edgecomp.constraints import Constraints
+from edgecomp.errors import NotWritable
+from edgecomp.events import Listener
+from edgecomp.fit import fit
+from edgecomp.recipe import EvaluationSettings
+from edgecomp.tasks import Rounding
+
+RUNTIMES = ("llama.cpp", "onnx")
+
+
+def fit_both(
+    model: str,
+    device: str,
+    constraints: Constraints,
+    output: Path | None,
+    data: Path | None,
+    listen: Listener,
+    evaluation: EvaluationSettings | None = None,
+    rounding: Rounding | None = None,
+) -> BundleComparison:
+    """Fit `model` for llama.cpp and for ONNX Runtime, into folders of these names below `output`,
+    and compare the two bundles; `output/comparison.html` shows it.
+
+    Each artifact is judged against the float export of its own runtime. Raises what `fit` raises.
+    """
+    folder = output or Path(f"{Path(model).stem}-edge")
+    if folder.is_file():
+        raise NotWritable(folder, "it is a file, and two bundles need a folder.")
+    settings = (data, listen, evaluation, rounding)
+    folders = [
+        fit(model, device, constraints, folder / runtime, *settings, runtime=runtime).folder
+        for runtime in RUNTIMES
+    ]
+    comparison = compare_bundles(folders)
+    write_comparison(comparison, folder / "comparison.html")
+    return comparison

@@ -1,0 +1,134 @@
+"""An ONNX artifact: a folder with a graph, external data, a tokenizer and genai_config.json.
+
+The folder is checked before any runtime opens it: a missing or half-copied data file would
+otherwise end in the runtime's own words, or in a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgecomp.errors import FileCorrupt, FileTruncated, ModelIncomplete
+from edgecomp.value import Value
+
+GRAPH, DATA, CONFIG, TOKENIZER = (
+    "model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json",
+)  # fmt: skip
+COPY_AGAIN = "Copy the whole folder again, or export the model again."
+
+
+class OnnxTensor(NamedTuple):
+    """An initializer in external data: where its bytes are. `type` is ONNX's data type number."""
+
+    file: Path
+    offset: int
+    size_bytes: int
+    shape: tuple[int, ...]
+    type: int
+
+
+class OnnxFolder(Value):
+    """What the headers of an ONNX artifact say."""
+
+    path: Path
+    ir_version: int
+    opsets: dict[str, int]
+    """Version of each operator set; the default domain is called `ai.onnx`."""
+
+    producer: str
+    layers: int
+    kv_heads: int
+    head_size: int
+    context_length: int
+    end_tokens: tuple[int, ...]
+    size_bytes: int
+
+
+def is_onnx_folder(path: Path) -> bool:
+    return (path / GRAPH).is_file() or (path / CONFIG).is_file()
+
+
+def read_onnx_folder(path: Path) -> OnnxFolder:
+    """Read and check the folder at `path`; no weight is read.
+
+    Raises ModelIncomplete for a missing file, FileTruncated for external data that ends too early,
+    FileCorrupt for a graph or a configuration that cannot be read.
+    """
+    for name in (GRAPH, CONFIG, TOKENIZER):
+        if not (path / name).is_file():
+            raise ModelIncomplete(path, f"{name} is missing.", COPY_AGAIN)
+    graph = load_graph(path)
+    promised: dict[Path, int] = {}
+    for tensor in external_tensors(path, graph).values():
+        end = tensor.offset + tensor.size_bytes
+        promised[tensor.file] = max(promised.get(tensor.file, 0), end)
+    for file, end in promised.items():
+        if not file.is_file():
+            raise ModelIncomplete(path, f"its external data {file.name} is missing.", COPY_AGAIN)
+        if file.stat().st_size < end:
+            raise FileTruncated(file, end, file.stat().st_size)
+    model = _config(path / CONFIG)
+    try:
+        decoder, ends = model["decoder"], model["eos_token_id"]
+        return OnnxFolder(
+            path=path,
+            ir_version=graph.ir_version,
+            opsets={row.domain or "ai.onnx": row.version for row in graph.opset_import},
+            producer=graph.producer_name,
+            layers=decoder["num_hidden_layers"],
+            kv_heads=decoder["num_key_value_heads"],
+            head_size=decoder["head_size"],
+            context_length=model["context_length"],
+            end_tokens=tuple(ends) if isinstance(ends, list) else (ends,),
+            size_bytes=sum(file.stat().st_size for file in path.iterdir() if file.is_file()),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileCorrupt(path / CONFIG, f"it describes no decoder ({error}).") from error
+
+
+def load_graph(path: Path) -> Any:
+    """The graph (onnx.ModelProto) of the folder at `path`, without its external data."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        graph = onnx.load(path / GRAPH, load_external_data=False)
+    except (DecodeError, ValueError, OSError) as error:
+        raise FileCorrupt(path / GRAPH, f"it is no ONNX graph ({error}).") from error
+    if not graph.graph.node:
+        raise FileCorrupt(path / GRAPH, "its graph is empty.")
+    return graph
+
+
+def external_tensors(path: Path, graph: Any) -> dict[str, OnnxTensor]:
+    """The initializers of `graph` that lie in external data, by name."""
+    import onnx
+
+    found = {}
+    for tensor in graph.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        where = {row.key: row.value for row in tensor.external_data}
+        file = path / where.get("location", "")
+        if file.parent != path:
+            raise FileCorrupt(path / GRAPH, f"{tensor.name} lies outside its folder.")
+        found[tensor.name] = OnnxTensor(
+            file,
+            int(where.get("offset", 0)),
+            int(where.get("length", 0)),
+            tuple(tensor.dims),
+            tensor.data_type,
+        )
+    return found
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileCorrupt(path, f"it is no configuration of a model ({error}).") from error
+    if not isinstance(model, dict):
+        raise FileCorrupt(path, "its `model` is no table.")
+    return model

@@ -1,0 +1,113 @@
+"""Make a run's ONNX artifact: float export, calibrate, round, export, put the codes in, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecomp.artifact_checks import CheckResult, check_token_ids
+from edgecomp.calibrating import calibrated_tokens
+from edgecomp.checking import Checks, require
+from edgecomp.events import Progress
+from edgecomp.exporting import find_onnx_exporter
+from edgecomp.float_model import float_checkpoint
+from edgecomp.greedy_check import MORE_PROMPTS, PROMPTS
+from edgecomp.making import Artifact, chosen_codes
+from edgecomp.model import ModelSpec, read_model
+from edgecomp.onnx_folder import DATA, read_onnx_folder
+from edgecomp.onnx_formats import onnx_data_bytes, onnx_format, onnx_types
+from edgecomp.pipeline import Run, StoredFile, tree_digest
+
+BASE_FORMAT = "onnx-fp32"
+
+
+def make_onnx_artifact(run: Run) -> Artifact:
+    """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
+    name = run.recipe.format
+    checkpoint = float_checkpoint(run)
+    base = exported(run, checkpoint, BASE_FORMAT, None)
+    checks = check_float(run, base, checkpoint).results
+    require(checks, base.path)
+    spec = read_model(checkpoint)
+    types = onnx_types(spec, name)
+    file, calibration = base, None
+    if name != BASE_FORMAT:
+        codes = None
+        if run.recipe.rounding != "llama.cpp" and onnx_format(name).precision == "int4":
+            calibration = calibrated_tokens(run, base)
+            codes = chosen_codes(run, checkpoint, calibration, types, [])
+        file = exported(run, codes.path if codes else checkpoint, name, codes)
+    checks += check_onnx(run, file, spec, onnx_data_bytes(spec, name)).results
+    require(checks, file.path)
+    return Artifact(
+        file=file,
+        size_bytes=read_onnx_folder(file.path).size_bytes,
+        types=types,
+        fallbacks={},
+        checks=checks,
+        calibration=calibration.record if calibration else None,
+        base=base,
+    )
+
+
+def exported(run: Run, checkpoint: Path, name: str, codes: StoredFile | None) -> StoredFile:
+    """A checkpoint in an ONNX format; `codes`: that it is a rounded one, with its codes beside."""
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path, exporter = folder / name, find_onnx_exporter()
+        exporter.export_format(read_model(checkpoint), path, name, progress=progress)
+        if codes:
+            exporter.insert_codes(path, checkpoint)
+        return StoredFile(path=path, sha256=tree_digest(path))
+
+    inputs = {"format": name, "codes": codes.sha256 if codes else None}
+    return run.stage("onnx-export", f"Exporting as {name}", StoredFile, inputs, work)
+
+
+def check_float(run: Run, base: StoredFile, checkpoint: Path) -> Checks:
+    """That the float export is the source: its tokenizer, and its greedy text on 20 prompts."""
+
+    def work(folder: Path, progress: Progress) -> Checks:
+        tokens = check_token_ids(read_model(checkpoint), base.path, run.runtime)
+        greedy = run.in_torch(
+            "greedy_check",
+            progress,
+            checkpoint=str(checkpoint),
+            artifact=str(base.path),
+            float_type="F32",
+            runtime=run.runtime.name,
+            prompts=[*PROMPTS, *MORE_PROMPTS],
+        )
+        return Checks(results=(tokens, CheckResult.model_validate(greedy)))
+
+    title = "Checking the float model against its source"
+    return run.stage("check-base", title, Checks, {"base": base.sha256}, work)
+
+
+def check_onnx(run: Run, file: StoredFile, source: ModelSpec, planned_bytes: int) -> Checks:
+    """The artifact's own checks: the tokenizer of the checkpoint `source`, and the size. ONNX's
+    checker passed when it was exported."""
+
+    def work(folder: Path, progress: Progress) -> Checks:
+        actual = (file.path / DATA).stat().st_size
+        planned = "" if actual == planned_bytes else f", planned {planned_bytes:,}"
+        found = read_onnx_folder(file.path)
+        opsets = ", ".join(f"{name} {version}" for name, version in found.opsets.items())
+        return Checks(
+            results=(
+                check_token_ids(source, file.path, run.runtime),
+                CheckResult(
+                    name="size",
+                    passed=actual == planned_bytes,
+                    detail=f"{actual:,} bytes of weights{planned}",
+                ),
+                CheckResult(
+                    name="graph",
+                    passed=True,
+                    detail="ONNX's checker and shape inference passed; IR version "
+                    f"{found.ir_version}, operator sets {opsets}, by {found.producer}",
+                ),
+            )
+        )
+
+    inputs = {"artifact": file.sha256, "bytes": planned_bytes}
+    return run.stage("check", "Checking the artifact", Checks, inputs, work)

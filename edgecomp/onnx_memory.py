@@ -1,0 +1,73 @@
+"""Bytes of a model in ONNX Runtime on the CPU: weights as kernels keep them, cache, logits.
+
+ONNX Runtime rearranges matrices for its kernels when it loads them and lets go of the originals;
+MatMulNBits' kernel keeps one float32 sum a block beside the codes. A tied head is kept twice, since
+the embedding is looked up in another layout, and folding it takes its size once more for a moment
+where it is float. Tables that are only looked up in stay mapped from the file. The logits of a
+micro batch exist twice, in the runtime and as the caller's array.
+"""
+
+from __future__ import annotations
+
+from edgecomp.formats import TENSOR_TYPES
+from edgecomp.memory import VOCABULARY_ENTRY_BYTES, MemoryEstimate
+from edgecomp.model import ModelSpec
+from edgecomp.onnx_formats import onnx_format, onnx_tensor_bytes, onnx_types
+from edgecomp.runtimes.settings import RunSettings
+
+ONNX_WORKER_BYTES = 70 * 10**6
+"""A worker process with Python, numpy, tokenizers and ONNX Runtime loaded."""
+
+LAYER_GRAPH_BYTES = 400_000
+BLOCK_SUM_BYTES = 4
+
+
+def estimate_onnx_memory(
+    model: ModelSpec, format_name: str, settings: RunSettings
+) -> MemoryEstimate:
+    """Peak memory of `model` in a format, run with `settings`."""
+    cache = 4 * settings.context * model.layers * model.kv_heads
+    cache *= model.key_length + model.value_length
+    running = _activation_bytes(model, settings)
+    loading = _head_bytes(model, format_name) if model.tied_embeddings else 0
+    return MemoryEstimate(
+        weights_bytes=_weights_bytes(model, format_name),
+        kv_cache_bytes=cache,
+        # The cache is taken before the model is loaded, and fills only while it runs.
+        compute_bytes=max(running, loading - cache),
+        output_bytes=2 * 4 * min(settings.micro_batch, settings.context) * model.vocabulary,
+        runtime_bytes=ONNX_WORKER_BYTES
+        + model.vocabulary * VOCABULARY_ENTRY_BYTES
+        + model.layers * LAYER_GRAPH_BYTES,
+    )
+
+
+def _weights_bytes(model: ModelSpec, format_name: str) -> int:
+    types = onnx_types(model, format_name)
+    total = 0
+    for tensor in model.tensors:
+        kind = types.get(tensor.name)
+        looked_up = tensor.name == "token_embd.weight" and not model.tied_embeddings
+        if kind is None or looked_up:
+            continue
+        size = onnx_tensor_bytes(tensor.shape, kind)
+        row = TENSOR_TYPES[kind]
+        if not row.is_float:
+            size += BLOCK_SUM_BYTES * size // row.block_bytes
+        total += size
+    if model.tied_embeddings and onnx_format(format_name).precision != "int8":
+        total += _head_bytes(model, format_name)
+    return total
+
+
+def _head_bytes(model: ModelSpec, format_name: str) -> int:
+    return onnx_tensor_bytes(
+        (model.vocabulary, model.embedding_length), onnx_format(format_name).type
+    )
+
+
+def _activation_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """Live float32 rows of a micro batch in the widest part of a layer, its scores included."""
+    tokens = min(settings.micro_batch, settings.context)
+    hidden = 4 * model.embedding_length + 3 * model.feed_forward_length
+    return 4 * tokens * (hidden + model.heads * settings.context)

@@ -1,0 +1,87 @@
+"""The worker process: answers edgecomp's requests with ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecomp.events import Progress
+from edgecomp.measure.process_memory import process_memory
+from edgecomp.runtimes.child import serve
+from edgecomp.runtimes.onnx import meter, reading
+from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
+from edgecomp.runtimes.settings import RunSettings
+
+
+def tokenize(
+    path: str, texts: list[str], add_special: bool, parse_special: bool, progress: Progress
+) -> list[list[int]]:
+    tokenizer = OnnxTokenizer(path)
+    return [tokenizer.ids(text, add_special, parse_special) for text in texts]
+
+
+def complete(
+    path: str, settings: dict[str, Any], prompts: list[str], limits: list[int], progress: Progress
+) -> list[dict[str, Any]]:
+    """Greedy completions: token ids and text. Prompts hold their own special tokens' text."""
+    session = Session(path, RunSettings.model_validate(settings))
+    answers = []
+    for done, (prompt, limit) in enumerate(zip(prompts, limits, strict=True), start=1):
+        tokens = reading.generate(session, reading.prompt_tokens(session, prompt), limit)
+        text = session.tokenizer.text(tokens)
+        answers.append({"tokens": tokens, "text": text, "ended": len(tokens) < limit})
+        progress(done, len(prompts))
+    return answers
+
+
+def score(
+    path: str,
+    settings: dict[str, Any],
+    questions: list[tuple[str, list[str]]],
+    progress: Progress,
+) -> list[list[float]]:
+    """Log-likelihood in nats of each choice after its context."""
+    session = Session(path, RunSettings.model_validate(settings))
+    scores = []
+    for done, (context, choices) in enumerate(questions, start=1):
+        scores.append(reading.score_choices(session, context, choices))
+        progress(done, len(questions))
+    return scores
+
+
+def compare(
+    base: str,
+    artifact: str,
+    settings: dict[str, Any],
+    text: str,
+    window: int,
+    windows: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Divergence of `artifact` from `base` over the first `windows` windows of `text`."""
+    chosen = RunSettings.model_validate(settings)
+    first, second = Session(base, chosen), Session(artifact, chosen)
+    tokens = first.tokenizer.ids(text, add_special=False, parse_special=False)
+    parts = [tokens[i : i + window] for i in range(0, len(tokens) - window + 1, window)]
+    return reading.compare(first, second, parts[:windows], progress)
+
+
+def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
+    return meter.measure(path, RunSettings.model_validate(settings), progress=progress, **rest)
+
+
+def idle_memory(progress: Progress) -> dict[str, int]:
+    """What this process takes before any model is loaded."""
+    return process_memory().model_dump()
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "tokenize": tokenize,
+            "complete": complete,
+            "score": score,
+            "compare": compare,
+            "measure": measure,
+            "idle_memory": idle_memory,
+        }
+    )

@@ -1,0 +1,259 @@
+"""ONNX exports of tiny models: what is written, what is refused, whose codes it computes with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from edgecomp.artifact_checks import check_token_ids
+from edgecomp.compress.checkpoint import read_tensor
+from edgecomp.errors import (
+    CompressionSettingsInvalid,
+    EdgecompError,
+    ExportRefused,
+    FileCorrupt,
+    FileTruncated,
+    ModelIncomplete,
+    NotWritable,
+)
+from edgecomp.exporting import OnnxRecord, find_onnx_exporter
+from edgecomp.huggingface_model import stored_tensors
+from edgecomp.model import read_model
+from edgecomp.onnx_folder import DATA, GRAPH, external_tensors, load_graph, read_onnx_folder
+from edgecomp.onnx_formats import onnx_data_bytes, onnx_types
+from edgecomp.runtimes.child import Child
+from edgecomp.runtimes.protocol import find_runtime
+
+Export = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The folder of a family's model in a format, exported once."""
+    made: dict[tuple[str, str], OnnxRecord] = {}
+
+    def make(family: str, format_name: str) -> Path:
+        key = (family, format_name)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("onnx") / format_name
+            model = read_model(tiny_model(family))
+            made[key] = find_onnx_exporter().export_format(model, folder, format_name)
+        return made[key].path
+
+    return make
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-tied-llama3-rope"])
+@pytest.mark.parametrize("format_name", ["onnx-fp32", "onnx-int8", "onnx-int4-32", "onnx-int4-128"])
+def test_external_data_has_the_size_that_was_predicted(
+    exported: Export, tiny_model: Callable[..., Path], family: str, format_name: str
+) -> None:
+    folder = exported(family, format_name)
+    planned = onnx_data_bytes(read_model(tiny_model(family)), format_name)
+    assert (folder / DATA).stat().st_size == planned
+
+
+def test_opset_and_ir_version_are_recorded_and_the_tokenizer_is_the_sources(
+    exported: Export, tiny_model: Callable[..., Path]
+) -> None:
+    folder = exported("llama", "onnx-fp32")
+    found = read_onnx_folder(folder)
+    assert found.ir_version >= 10
+    assert found.opsets["ai.onnx"] >= 21
+    source = tiny_model("llama")
+    assert (folder / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
+    check = check_token_ids(read_model(source), folder, find_runtime("onnx"))
+    assert check.passed, check.detail
+
+
+@pytest.mark.parametrize(
+    ("provider", "format_name"), [("cuda", "onnx-fp16"), ("dml", "onnx-int4-32")]
+)
+def test_models_for_other_providers_are_written_and_said_not_to_have_run(
+    tiny_model: Callable[..., Path], tmp_path: Path, provider: str, format_name: str
+) -> None:
+    record = find_onnx_exporter().export_format(
+        read_model(tiny_model("llama")), tmp_path / "out", format_name, provider
+    )
+    assert record.provider == provider
+    assert any("not run" in note for note in record.notes)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "provider", "said"),
+    [
+        ("onnx-fp32", "coreml", "no execution provider 'coreml'"),
+        ("onnx-fp16", "cpu", "does not run fp16"),
+        ("onnx-int3", "cpu", "no ONNX format 'onnx-int3'"),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(
+    tiny_model: Callable[..., Path], tmp_path: Path, format_name: str, provider: str, said: str
+) -> None:
+    model = read_model(tiny_model("llama"))
+    with pytest.raises(CompressionSettingsInvalid, match=said):
+        find_onnx_exporter().export_format(model, tmp_path / "out", format_name, provider)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_architecture_the_builder_does_not_know_leaves_nothing_behind(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ExportRefused, match="ONNX builder"):
+        find_onnx_exporter().export_format(
+            read_model(tiny_model("gpt2")), tmp_path / "out", "onnx-fp32"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_other_things_is_not_overwritten(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(NotWritable):
+        find_onnx_exporter().export_format(read_model(tiny_model("llama")), tmp_path, "onnx-fp32")
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def _lost_data(folder: Path) -> None:
+    (folder / DATA).unlink()
+
+
+def _half_data(folder: Path) -> None:
+    with (folder / DATA).open("r+b") as file:
+        file.truncate(100_000)
+
+
+def _broken_graph(folder: Path) -> None:
+    (folder / GRAPH).write_bytes(b"\xff" * 1000)
+
+
+def _half_graph(folder: Path) -> None:
+    raw = (folder / GRAPH).read_bytes()
+    (folder / GRAPH).write_bytes(raw[: len(raw) // 2])
+
+
+def _lost_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _broken_config(folder: Path) -> None:
+    (folder / "genai_config.json").write_text(json.dumps({"model": {"decoder": {}}}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (_lost_data, ModelIncomplete),
+        (_half_data, FileTruncated),
+        (_broken_graph, FileCorrupt),
+        (_half_graph, FileCorrupt),
+        (_lost_tokenizer, ModelIncomplete),
+        (_broken_config, FileCorrupt),
+    ],
+)
+def test_a_damaged_folder_is_one_clear_error(
+    exported: Export,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    error: type[EdgecompError],
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(exported("llama", "onnx-fp32"), folder)
+    damage(folder)
+    with pytest.raises(error):
+        find_runtime("onnx").tokenize(folder, ["a"], add_special=True, parse_special=True)
+
+
+@pytest.fixture(scope="module")
+def rounded(tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """A family's checkpoint rounded to INT4_32 by a method, with its codes beside it."""
+
+    def make(family: str, rounding: str) -> Path:
+        folder = tmp_path_factory.mktemp("rounded")
+        source = tiny_model(family)
+        np.save(folder / "tokens.npy", np.random.default_rng(0).integers(5, 600, (8, 64)))
+        with Child("edgecomp.compress") as child:
+            child.call(
+                "round",
+                checkpoint=str(source),
+                tokens=str(folder / "tokens.npy"),
+                destination=str(folder / "checkpoint"),
+                rounding=rounding,
+                types=onnx_types(read_model(source), "onnx-int4-32"),
+                threads=1,
+            )
+        return folder / "checkpoint"
+
+    return make
+
+
+def _computed_with(folder: Path, name: str) -> np.ndarray:
+    """The matrix [columns, rows] that ONNX Runtime's own MatMulNBits multiplies by."""
+    graph = load_graph(folder)
+    node = next(n for n in graph.graph.node if name in n.input)
+    settings = {row.name: helper.get_attribute_value(row) for row in node.attribute}
+    stored = external_tensors(folder, graph)
+    inputs = []
+    for tensor in node.input[1:3]:
+        place = stored[tensor]
+        kind = np.uint8 if place.type == TensorProto.UINT8 else np.float32
+        raw = place.file.read_bytes()[place.offset : place.offset + place.size_bytes]
+        values = np.frombuffer(raw, kind).reshape(place.shape)
+        inputs.append(onnx.numpy_helper.from_array(values, tensor))
+    settings["accuracy_level"] = 1
+    columns, rows = settings["K"], settings["N"]
+    alone = helper.make_graph(
+        [helper.make_node("MatMulNBits", ["x", *node.input[1:3]], ["y"], domain="com.microsoft",
+                          **settings)],
+        "alone",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [columns, columns])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [columns, rows])],
+        inputs,
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 22), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(alone, opset_imports=opsets, ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    computed: np.ndarray = session.run(None, {"x": np.eye(columns, dtype=np.float32)})[0]
+    return computed
+
+
+@pytest.mark.parametrize("rounding", ["gptq", "awq+gptq"])
+def test_matmulnbits_computes_with_what_the_solver_chose_bit_for_bit(
+    rounded: Export, tmp_path: Path, rounding: str
+) -> None:
+    checkpoint = rounded("llama", rounding)
+    folder, exporter = tmp_path / "out", find_onnx_exporter()
+    exporter.export_format(read_model(checkpoint), folder, "onnx-int4-32")
+    size = (folder / DATA).stat().st_size
+    placed = exporter.insert_codes(folder, checkpoint)
+    assert len(placed) == 2 * 7 + 1
+    assert (folder / DATA).stat().st_size == size
+    stored = stored_tensors(checkpoint)
+
+    def chosen(*names: str) -> np.ndarray:
+        parts = [read_tensor(stored[f"model.layers.1.{name}.weight"]).numpy() for name in names]
+        return np.concatenate(parts).T
+
+    fused = chosen("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    found = _computed_with(folder, "model.layers.1.attn.qkv_proj.MatMul.weight_Q4")
+    np.testing.assert_array_equal(found, fused)
+    for name in ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"):
+        found = _computed_with(folder, f"model.layers.1.{name}.MatMul.weight_Q4")
+        np.testing.assert_array_equal(found, chosen(name))
+
+
+def test_codes_of_another_block_size_are_refused(rounded: Export, tmp_path: Path) -> None:
+    checkpoint = rounded("llama", "rtn")
+    folder, exporter = tmp_path / "out", find_onnx_exporter()
+    exporter.export_format(read_model(checkpoint), folder, "onnx-int4-64")
+    with pytest.raises(ExportRefused, match="has the shape"):
+        exporter.insert_codes(folder, checkpoint)

@@ -1,0 +1,97 @@
+"""ONNX Runtime as a runtime, held against transformers on tiny models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgecomp.errors import RuntimeMissing, RuntimeRefused
+from edgecomp.exporting import find_onnx_exporter
+from edgecomp.model import read_model
+from edgecomp.runtimes.onnx.session import require_provider
+from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.runtimes.settings import RunSettings
+
+SETTINGS = RunSettings(context=256, micro_batch=16, outputs=16, threads=1)
+PROMPTS = ("Hello world", "The capital of France is", "<|user|>1, 2, 3", "日本")
+TEXT = " ".join(f"the quick brown fox number {i} jumps" for i in range(120))
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2", "mistral"])
+def both(
+    request: pytest.FixtureRequest,
+    tiny_model: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Path]:
+    """A source and its float export."""
+    source = tiny_model(request.param)
+    folder = tmp_path_factory.mktemp("float") / "onnx"
+    find_onnx_exporter().export_format(read_model(source), folder, "onnx-fp32")
+    return source, folder
+
+
+def test_greedy_text_is_that_of_transformers(both: tuple[Path, Path]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source, folder = both
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    answers = find_runtime("onnx").complete(folder, SETTINGS, PROMPTS, [12] * len(PROMPTS))
+    for prompt, answer in zip(PROMPTS, answers, strict=True):
+        ids = tokenizer(prompt, return_tensors="pt").input_ids
+        written = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
+        wanted = [token for token in written.tolist() if token != 2]
+        assert list(answer.tokens) == wanted
+
+
+def test_scores_are_the_log_likelihoods_of_transformers(both: tuple[Path, Path]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source, folder = both
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    context, choices = "The answer is:", [" yes", " no, not at all", " perhaps"]
+    found = find_runtime("onnx").score(folder, SETTINGS, [(context, choices)])[0]
+    start = len(tokenizer(context).input_ids)
+    for choice, value in zip(choices, found, strict=True):
+        ids = tokenizer(context + choice, return_tensors="pt").input_ids
+        assert ids[0, :start].tolist() == tokenizer(context).input_ids
+        with torch.no_grad():
+            rows = model(ids).logits[0].double().log_softmax(-1)
+        places = range(start, ids.shape[1])
+        assert value == pytest.approx(sum(float(rows[i - 1, ids[0, i]]) for i in places), abs=1e-3)
+
+
+def test_a_model_does_not_diverge_from_itself(both: tuple[Path, Path]) -> None:
+    samples = find_runtime("onnx").compare(both[1], both[1], SETTINGS, TEXT, window=64, windows=3)
+    assert len(samples.kl) == 3
+    assert np.max(samples.kl) < 1e-6
+    assert np.min(samples.agree) == 1.0
+
+
+def test_a_measurement_has_every_repeat_of_every_depth(both: tuple[Path, Path]) -> None:
+    raw = find_runtime("onnx").measure(
+        both[1], SETTINGS, TEXT, depths=[16, 64], decode_tokens=4, repeats=2
+    )
+    assert [row.depth for row in raw.depths] == [16, 64]
+    assert all(len(row.runs) == 2 for row in raw.depths)
+    assert all(len(run.token_seconds) == 4 for row in raw.depths for run in row.runs)
+    folder_layers, heads, size = 2, 2, raw.buffer_bytes["kv"] // (2 * 2 * 2 * 256 * 4)
+    assert raw.buffer_bytes["kv"] == folder_layers * 2 * heads * 256 * size * 4
+    assert raw.peak_memory.peak_bytes >= raw.started_memory.peak_bytes
+
+
+def test_a_prompt_longer_than_the_context_is_refused(both: tuple[Path, Path]) -> None:
+    small = SETTINGS.model_copy(update={"context": 8})
+    with pytest.raises(RuntimeRefused, match="context of 8"):
+        find_runtime("onnx").complete(both[1], small, [TEXT], [4])
+
+
+def test_a_provider_that_is_not_in_this_build_is_named() -> None:
+    with pytest.raises(RuntimeMissing, match="dml is not in this build"):
+        require_provider("dml")

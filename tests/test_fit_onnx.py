@@ -1,0 +1,132 @@
+"""The main job for ONNX Runtime: on a tiny model end to end, and on the demo model's plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgecomp.bundle import verify_bundle
+from edgecomp.compare import BundleComparison
+from edgecomp.constraints import Constraints
+from edgecomp.device import find_device
+from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.fit import Fitted
+from edgecomp.model import read_model
+from edgecomp.onnx_folder import read_onnx_folder
+from edgecomp.planner import make_plan
+from edgecomp.tasks import Mix
+
+PROCESS_SECONDS = 500
+
+
+def run(model: str, out: Path, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgecomp.cli", "fit", model, "--device", "office-laptop-ddr4",
+               "--items", "2", "--json", "-o", str(out), *arguments]  # fmt: skip
+    environment = {**os.environ, "EDGECOMP_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=PROCESS_SECONDS
+    )
+
+
+@pytest.fixture(scope="module")
+def both(
+    tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, BundleComparison]:
+    """A tiny model fitted for both runtimes, the ONNX artifact at 4 bits for want of room."""
+    folder = tmp_path_factory.mktemp("both")
+    limits = ("--context", "256", "--max-size", "600kB", "--runtime", "both", "--task", "knowledge")
+    done = run(str(tiny_model("llama-long")), folder / "out", folder / "cache", *limits)
+    assert done.returncode == 0, done.stderr
+    return folder / "out", BundleComparison.model_validate_json(done.stdout)
+
+
+def test_both_runtimes_are_fitted_and_compared(both: tuple[Path, BundleComparison]) -> None:
+    folder, comparison = both
+    assert [row.runtime for row in comparison.variants] == ["llama.cpp", "onnx"]
+    assert any("different bases" in notice for notice in comparison.notices)
+    assert (folder / "comparison.html").is_file()
+
+
+def test_the_onnx_bundle_is_whole_and_starts(both: tuple[Path, BundleComparison]) -> None:
+    bundle = both[0] / "onnx"
+    verification = verify_bundle(bundle)
+    assert verification.faults == ()
+    report = json.loads((bundle / "report.json").read_text())
+    names = [check["name"] for check in report["artifact"]["checks"]]
+    assert names == ["token ids", "greedy text", "token ids", "size", "graph"]
+    artifact = next(path for path in bundle.iterdir() if path.is_dir())
+    assert read_onnx_folder(artifact).layers == 2
+    started = subprocess.run(
+        [sys.executable, str(bundle / "chat.py"), "Hello"],
+        capture_output=True,
+        timeout=PROCESS_SECONDS,
+    )
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.strip()
+
+
+def test_a_lost_file_of_the_onnx_folder_is_named(both: tuple[Path, BundleComparison]) -> None:
+    bundle = both[0] / "onnx"
+    data = next(bundle.glob("*/model.onnx.data"))
+    hidden = data.rename(bundle.parent / "hidden")
+    try:
+        faults = verify_bundle(bundle).faults
+    finally:
+        hidden.rename(data)
+    assert any("model.onnx.data is missing" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("family", ["llama-long", "qwen2"])
+def test_formats_whose_blocks_do_not_divide_are_out_with_the_reason(
+    tiny_model: Callable[..., Path], family: str
+) -> None:
+    plan = make_plan(
+        read_model(tiny_model(family)),
+        find_device("office-laptop-ddr4"),
+        Constraints(context=256),
+        runtime="onnx",
+    )
+    out = {row.format: row.rejections[0].text for row in plan.candidates if row.rejections}
+    assert "do not divide by blocks of 64" in out["onnx-int4-64"]
+    assert "float16" in out["onnx-fp16"]
+    assert plan.runtime == "onnx"
+    assert plan.chosen is not None
+
+
+@pytest.mark.parametrize(
+    ("constraints", "mix"),
+    [(Constraints(kv_type="Q8_0"), None), (Constraints(), "attention-8-ffn-4")],
+)
+def test_what_only_llama_cpp_has_is_refused_for_onnx(
+    tiny_model: Callable[..., Path], constraints: Constraints, mix: Mix | None
+) -> None:
+    with pytest.raises(CompressionSettingsInvalid, match=r"is for llama\.cpp"):
+        make_plan(
+            read_model(tiny_model("llama-long")),
+            find_device("office-laptop-ddr4"),
+            constraints,
+            mix=mix,
+            runtime="onnx",
+        )
+
+
+@pytest.mark.demo
+@pytest.mark.long
+def test_the_demo_becomes_an_int4_onnx_artifact_whose_float_text_is_the_sources(
+    tmp_path: Path,
+) -> None:
+    limits = ("--runtime", "onnx", "--max-size", "100MB", "--context", "2048")
+    done = run("demo", tmp_path / "out", tmp_path / "cache", *limits)
+    assert done.returncode == 0, done.stderr
+    report = Fitted.model_validate_json(done.stdout).report
+    assert report.chosen.format.startswith("onnx-int4")
+    greedy = next(check for check in report.artifact.checks if check.name == "greedy text")
+    assert greedy.passed
+    assert "after 20 prompts" in greedy.detail
+    assert report.divergence.kl_mean < 0.5
