@@ -90,6 +90,11 @@ def tree_digest(folder: Path) -> str:
     return sha256(listed.encode()).hexdigest()
 
 
+def path_digest(path: Path) -> str:
+    """A hash of a file, or of every file below a folder."""
+    return file_digest(path) if path.is_file() else tree_digest(path)
+
+
 def path_bytes(path: Path) -> int:
     """The size of a file, or of all files of a folder."""
     if path.is_file():

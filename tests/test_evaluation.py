@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from edgecomp.errors import ModelNotFound
@@ -42,6 +44,13 @@ def files(
     return made
 
 
+def shown(found: Evaluation) -> str:
+    """What the command prints."""
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(evaluation_table(found))
+    return console.export_text()
+
+
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgecomp.evaluation.physical_cores", lambda: 1)
@@ -70,6 +79,18 @@ def test_r43_r78_base_and_artifact_answer_the_same_items_on_three_dimensions(
     }
     assert eight.efficiency is not None and eight.efficiency.base_decode_tokens_per_second
     assert eight.verdict is not None and eight.verdict.missing == ()
+
+
+def test_divergence_is_told_for_each_capability_on_the_text_of_its_own_questions(
+    eight: Evaluation,
+) -> None:
+    found = eight.divergence_by_capability
+    assert found
+    assert set(found) <= {"knowledge", "reasoning", "multilingual", "instruction", "safety"}
+    for row in found.values():
+        assert row.windows <= 8 and row.tokens == row.windows * 63
+        assert 0 <= row.kl_mean < 0.05 and row.agreement_percent > 80
+    assert "own text" in shown(eight)
 
 
 def test_r17_coverage_is_told_with_the_scores(eight: Evaluation) -> None:
