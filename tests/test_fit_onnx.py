@@ -17,6 +17,7 @@ from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
+from edgecomp.events import ignore
 from edgecomp.exporting import find_onnx_exporter
 from edgecomp.fit import Fitted
 from edgecomp.measure.serving import measure_artifact
@@ -72,6 +73,28 @@ def test_the_onnx_bundle_is_whole_and_starts(both: tuple[Path, BundleComparison]
     )
     assert started.returncode == 0, started.stderr
     assert started.stdout.strip()
+
+
+def test_an_onnx_bundle_is_evaluated_beside_its_float_base(
+    both: tuple[Path, BundleComparison],
+) -> None:
+    (base,) = (both[0].parent / "cache" / "stages").glob("onnx-export-*/onnx-fp32")
+    request = EvaluationRequest(artifact=str(both[0] / "onnx"), base=str(base), limit=1)
+    found = evaluate_artifact(request, ignore)
+    assert found.divergence is not None and found.divergence.kl_mean > 0
+    assert found.coherence.prompts == 8 and found.verdict is not None
+    report = json.loads((both[0] / "onnx" / "report.json").read_text())
+    assert report["divergence_by_capability"], "the questions fill a window of some capability"
+
+
+def test_an_onnx_artifact_beside_a_gguf_base_gives_no_divergence_and_says_why(
+    both: tuple[Path, BundleComparison],
+) -> None:
+    (base,) = (both[0] / "llama.cpp").glob("*.gguf")
+    request = EvaluationRequest(artifact=str(both[0] / "onnx"), base=str(base), limit=1)
+    found = evaluate_artifact(request, ignore)
+    assert found.divergence is None and found.coherence.prompts == 8
+    assert any("runs in llama.cpp and the artifact in onnx" in text for text in found.notices)
 
 
 def test_a_lost_file_of_the_onnx_folder_is_named(both: tuple[Path, BundleComparison]) -> None:
