@@ -428,24 +428,39 @@ def measure(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Keep the highest load up for so long as well.")
     ] = None,
+    on: Annotated[
+        str | None, typer.Option(help="Another device: ssh://user@host:port or adb://SERIAL.")
+    ] = None,
+    remote_python: Annotated[
+        str, typer.Option(help="Over ssh: the Python there that has edgecomp.")
+    ] = "python3",
     json: Json = False,
 ) -> None:
     """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
+    from edgecomp.measure.request import MeasureRequest
     from edgecomp.measure.serving import measure_artifact
     from edgecomp.progress import progress_bars
+    from edgecomp.remote.measure import measure_on
     from edgecomp.result_tables import serving_table
 
-    levels = _whole_numbers("--concurrency", concurrency)
+    request = MeasureRequest(
+        concurrencies=_whole_numbers("--concurrency", concurrency),
+        requests_per_second=rate,
+        minutes=minutes,
+    )
     with progress_bars() as listen:
-        found = measure_artifact(artifact, levels, rate, minutes, listen)
+        if on:
+            found = measure_on(on, artifact, request, remote_python, listen)
+        else:
+            found = measure_artifact(artifact, request, listen)
     _show(found, json, serving_table)
 
 
-def _whole_numbers(option: str, text: str) -> list[int]:
+def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() and int(part) for part in parts):
         raise typer.BadParameter(f"{option} takes whole numbers from 1 on, such as 1,2,4")
-    return [int(part) for part in parts]
+    return tuple(int(part) for part in parts)
 
 
 @app.command()

@@ -223,6 +223,35 @@ class BundleBroken(EdgecompError):
     """A bundle's files are not those its manifest lists."""
 
 
+class AddressInvalid(EdgecompError):
+    """An address of a device that cannot be read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"{text!r} is no address of a device. Write ssh://user@host, ssh://user@host:port, or "
+            "adb://SERIAL with a serial that `adb devices` lists."
+        )
+
+
+class HostUntrusted(EdgecompError):
+    """An ssh server whose key is not the one that known_hosts holds."""
+
+    def __init__(self, address: str, host: str) -> None:
+        super().__init__(
+            f"{address} is not trusted: known_hosts holds no key of {host}, or another one than it "
+            f"shows. Nothing was sent. If it is new, run `ssh {address}` once and compare the "
+            f"fingerprint; if its key has changed, find out why before `ssh-keygen -R {host}`."
+        )
+
+
+class ConnectionFailed(EdgecompError):
+    """A device cannot be reached, lets nobody in, or was lost."""
+
+
+class RemoteFailed(EdgecompError):
+    """A device that was reached cannot do what it was asked to."""
+
+
 class RunBusy(EdgecompError):
     """Another process is working on the same run."""
 

@@ -23,6 +23,7 @@ from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted
 from edgecomp.measure.energy import Counters, joules_used, read_counters
 from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.machine import MachineState, machine_state
+from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
 from edgecomp.measure.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.model import read_model
@@ -133,13 +134,7 @@ class Serving(Value):
     """What could not be read here, and why."""
 
 
-def measure_artifact(
-    name: str,
-    concurrencies: Sequence[int],
-    requests_per_second: float | None,
-    minutes: float | None,
-    listen: Listener,
-) -> Serving:
+def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Serving:
     """Serve the artifact called `name`: with its recipe's settings where it lies in a bundle.
 
     Raises what `find_artifact` and `measure_serving` raise.
@@ -151,10 +146,10 @@ def measure_artifact(
         if artifact.recipe
         else RunSettings(context=min(DEFAULT_CONTEXT, trained), threads=physical_cores())
     )
-    load = ServingLoad(requests_per_second=requests_per_second).within(trained)
-    seconds = 60 * minutes if minutes else None
+    load = ServingLoad(requests_per_second=request.requests_per_second).within(trained)
+    seconds = 60 * request.minutes if request.minutes else None
     return measure_serving(
-        artifact.path, settings, divergence_text(), load, concurrencies, seconds, listen
+        artifact.path, settings, divergence_text(), load, request.concurrencies, seconds, listen
     )
 
 
