@@ -434,6 +434,9 @@ def measure(
     remote_python: Annotated[
         str, typer.Option(help="Over ssh: the Python there that has edgecomp.")
     ] = "python3",
+    llama_bin: Annotated[
+        Path | None, typer.Option(help="Over adb: a folder with llama.cpp built for Android.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
@@ -441,7 +444,7 @@ def measure(
     from edgecomp.measure.serving import measure_artifact
     from edgecomp.progress import progress_bars
     from edgecomp.remote.measure import measure_on
-    from edgecomp.result_tables import serving_table
+    from edgecomp.result_tables import measured_table
 
     request = MeasureRequest(
         concurrencies=_whole_numbers("--concurrency", concurrency),
@@ -449,11 +452,12 @@ def measure(
         minutes=minutes,
     )
     with progress_bars() as listen:
-        if on:
-            found = measure_on(on, artifact, request, remote_python, listen)
-        else:
-            found = measure_artifact(artifact, request, listen)
-    _show(found, json, serving_table)
+        found = (
+            measure_on(on, artifact, request, listen, remote_python=remote_python, llama=llama_bin)
+            if on
+            else measure_artifact(artifact, request, listen)
+        )
+    _show(found, json, measured_table)
 
 
 def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
@@ -493,6 +497,7 @@ SCHEMAS = {
     "comparison": "edgecomp.compare:BundleComparison",
     "improvement": "edgecomp.improve:Improvement",
     "serving": "edgecomp.measure.serving:Serving",
+    "llama-bench": "edgecomp.measure.llama_bench:LlamaBench",
     "recipe": "edgecomp.recipe:Recipe",
     "manifest": "edgecomp.bundle:Manifest",
 }

@@ -13,6 +13,7 @@ from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.scores import Score
 from edgecomp.evaluation import Evaluation
 from edgecomp.improve import Improvement, record_path
+from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustained
 from edgecomp.quantity import format_duration, format_size
 from edgecomp.report import Section, capability_section
@@ -153,6 +154,34 @@ def improvement_table(found: Improvement) -> RenderableType:
     parts.append(Text(f"Best: {found.best} ({found.best_level}). {found.ended}"))
     parts.append(Text(f"Record: {record_path(found.start)}"))
     return Group(*parts)
+
+
+def measured_table(found: Serving | LlamaBench) -> RenderableType:
+    """What `edgecomp measure` found, here or on another device."""
+    return bench_table(found) if isinstance(found, LlamaBench) else serving_table(found)
+
+
+def bench_table(found: LlamaBench) -> RenderableType:
+    """A row a test of llama-bench."""
+    return section_table(
+        Section(
+            title=f"{found.artifact} ({format_size(found.artifact_bytes)}) on {found.device}",
+            text=f"{found.processor}, {found.backends}, {found.threads} threads; {found.runtime}. "
+            "One sequence, without tokenization and sampling.",
+            columns=("test", "tokens", "at depth", "tok/s", "standard deviation", "repeats"),
+            rows=tuple(
+                (
+                    "read a prompt" if row.prompt_tokens else "write",
+                    str(row.prompt_tokens or row.output_tokens),
+                    str(row.depth),
+                    f"{row.mean_tokens_per_second:.2f}",
+                    f"{row.standard_deviation:.2f}",
+                    str(len(row.tokens_per_second)),
+                )
+                for row in found.speeds
+            ),
+        )
+    )
 
 
 def serving_table(found: Serving) -> RenderableType:
