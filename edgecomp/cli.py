@@ -18,6 +18,7 @@ from edgecomp.tasks import KvType, Mix, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
+    from edgecomp.runtimes.limits import Limits
     from edgecomp.value import Value
 
 USER_ERROR = 2
@@ -76,6 +77,10 @@ KvTypeOption = Annotated[
 RuntimeName = Annotated[
     str, typer.Option(help="What will run the artifact: llama.cpp or onnx; fit also takes both.")
 ]
+MemoryLimit = Annotated[
+    str | None, typer.Option(help="Run as if there were only so much memory, such as 4GB.")
+]
+Cpus = Annotated[int | None, typer.Option(min=1, help="Run on so many processors only.")]
 Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the bundle.")]
 
@@ -154,6 +159,15 @@ def _constraints(
             "kv_type": kv_type,
         }
     )
+
+
+def _limits(memory_limit: str | None, cpus: int | None) -> Limits | None:
+    from edgecomp.quantity import parse_size
+    from edgecomp.runtimes.limits import Limits
+
+    if memory_limit is None and cpus is None:
+        return None
+    return Limits(memory_bytes=parse_size(memory_limit) if memory_limit else None, cpus=cpus)
 
 
 @app.command()
@@ -330,12 +344,19 @@ def recipe_validate(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> No
 
 
 @app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="A bundle.")], json: Json = False) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A bundle.")],
+    memory_limit: MemoryLimit = None,
+    cpus: Cpus = None,
+    json: Json = False,
+) -> None:
     """Hash a bundle's files again and load its artifact."""
     from edgecomp.bundle import verify_bundle
     from edgecomp.report_tables import verification
+    from edgecomp.runtimes.limits import limited
 
-    found = verify_bundle(folder)
+    with limited(_limits(memory_limit, cpus)):
+        found = verify_bundle(folder)
     _show(found, json, verification)
     if found.faults:
         raise typer.Exit(USER_ERROR)
@@ -428,6 +449,8 @@ def measure(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Keep the highest load up for so long as well.")
     ] = None,
+    memory_limit: MemoryLimit = None,
+    cpus: Cpus = None,
     on: Annotated[
         str | None, typer.Option(help="Another device: ssh://user@host:port or adb://SERIAL.")
     ] = None,
@@ -441,7 +464,7 @@ def measure(
 ) -> None:
     """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
     from edgecomp.measure.request import MeasureRequest
-    from edgecomp.measure.serving import measure_artifact
+    from edgecomp.measure.serving import Serving, measure_artifact
     from edgecomp.progress import progress_bars
     from edgecomp.remote.measure import measure_on
     from edgecomp.result_tables import measured_table
@@ -450,6 +473,7 @@ def measure(
         concurrencies=_whole_numbers("--concurrency", concurrency),
         requests_per_second=rate,
         minutes=minutes,
+        limits=_limits(memory_limit, cpus),
     )
     with progress_bars() as listen:
         found = (
@@ -458,6 +482,8 @@ def measure(
             else measure_artifact(artifact, request, listen)
         )
     _show(found, json, measured_table)
+    if isinstance(found, Serving) and found.died:
+        raise typer.Exit(USER_ERROR)
 
 
 def _whole_numbers(option: str, text: str) -> tuple[int, ...]:

@@ -7,6 +7,10 @@ anything else that escapes is a bug and keeps its traceback.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgecomp.runtimes.limits import Death
 
 
 class EdgecompError(Exception):
@@ -131,6 +135,14 @@ class ChildDied(EdgecompError):
 
 class ChildKilledByMemory(ChildDied):
     """The kernel, or a limit, killed a child process for its memory."""
+
+
+class MemoryLimitReached(ChildKilledByMemory):
+    """A worker wanted more memory than it was limited to."""
+
+    def __init__(self, death: Death, text: str) -> None:
+        super().__init__(text)
+        self.death = death
 
 
 class ChildHung(ChildDied):

@@ -18,6 +18,7 @@ from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustain
 from edgecomp.quantity import format_duration, format_size
 from edgecomp.report import Section, capability_section
 from edgecomp.report_tables import section_table
+from edgecomp.runtimes.limits import CPU_KEEPERS, KEEPERS, KeptLimits
 from edgecomp.verdict import Verdict
 
 
@@ -208,13 +209,28 @@ def serving_table(found: Serving) -> RenderableType:
             for row in found.levels
         ),
     )
-    parts = [section_table(latency), section_table(_throughput_section(found.levels))]
+    parts: list[RenderableType] = []
+    if found.limits:
+        parts.append(Text(_limits(found.limits)))
+    if found.levels:
+        parts += [section_table(latency), section_table(_throughput_section(found.levels))]
+    if found.died:
+        parts.append(Text(f"{found.artifact} {found.died}", style="bold"))
     if found.sustained:
         parts.append(Text(_sustained(found.sustained)))
     parts += [Text(f"Not readable here: {reason}.") for reason in found.unreadable]
     if machine.busy:
         parts.append(Text(f"The machine was busy before (load {machine.load_before:.1f})."))
     return Group(*parts)
+
+
+def _limits(limits: KeptLimits) -> str:
+    parts = []
+    if limits.memory_bytes and limits.memory_kept_by:
+        parts.append(f"{format_size(limits.memory_bytes)}, {KEEPERS[limits.memory_kept_by]}")
+    if limits.cpus and limits.cpus_kept_by:
+        parts.append(f"{limits.cpus} of the processors, kept by {CPU_KEEPERS[limits.cpus_kept_by]}")
+    return f"Limited to: {'; '.join(parts)}."
 
 
 def _percentiles(value: Percentiles | None, scale: float, digits: str) -> str:

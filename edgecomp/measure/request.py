@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from edgecomp.runtimes.limits import Limits
 from edgecomp.value import Value
 
 
@@ -19,12 +20,18 @@ class MeasureRequest(Value):
     minutes: float | None = Field(default=None, gt=0)
     """How long the highest load is kept up as well."""
 
+    limits: Limits | None = None
+    """Measured as on a smaller machine."""
+
     def arguments(self) -> list[str]:
         """The command line's options that ask for the same."""
+        limits = self.limits or Limits()
         options = {
             "--concurrency": ",".join(map(str, self.concurrencies)),
             "--rate": self.requests_per_second,
             "--minutes": self.minutes,
+            "--memory-limit": f"{limits.memory_bytes}B" if limits.memory_bytes else None,
+            "--cpus": limits.cpus,
         }
         return [
             part
