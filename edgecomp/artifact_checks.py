@@ -102,6 +102,26 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
     )
 
 
+def check_same_ids(base: Path, artifact: Path, runtime: Runtime) -> CheckResult:
+    """Whether two artifacts of one runtime give the same ids for every text of the corpus."""
+    texts = list(corpus())
+    different = {
+        text
+        for added in (False, True)
+        for text, one, other in zip(
+            texts,
+            _ids(runtime, base, texts, added),
+            _ids(runtime, artifact, texts, added),
+            strict=True,
+        )
+        if one != other
+    }
+    detail = f"equal on all {len(texts)} texts"
+    if different:
+        detail = f"{len(different)} of {len(texts)} texts differ, such as {min(different)[:80]!r}"
+    return CheckResult(name="token ids", passed=not different, detail=detail)
+
+
 def _ids(
     runtime: Runtime,
     artifact: Path,

@@ -58,7 +58,7 @@ Data = Annotated[
     typer.Option(help="Folder of evaluation and calibration data (default: what ships with us)."),
 ]
 RoundingOption = Annotated[
-    Rounding | None, typer.Option(help="Who rounds (default: gptq where it can).")
+    Rounding | None, typer.Option(help="Who rounds (default: awq+gptq where it can).")
 ]
 Depth = Annotated[str | None, typer.Option(help="Blocks to keep: a share or a count, as 50%.")]
 Width = Annotated[str | None, typer.Option(help="FFN neurons of each block to keep, as 60%.")]
@@ -279,8 +279,8 @@ def run(
 def compress(
     model: Model,
     method: Annotated[
-        str, typer.Option(help="gptq, awq, awq+gptq, rtn, llama.cpp, sparsegpt, wanda, magnitude.")
-    ] = "gptq",
+        str, typer.Option(help="awq+gptq, gptq, awq, rtn, llama.cpp, sparsegpt, wanda, magnitude.")
+    ] = "awq+gptq",
     format: Annotated[str, typer.Option(help="The GGUF format, such as Q4_K_M.")] = "Q4_K_M",
     sparsity: Annotated[str, typer.Option(help="For pruning: 50% or 2:4.")] = "50%",
     depth: Depth = None,

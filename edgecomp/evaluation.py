@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgecomp.artifact_argument import NamedArtifact, find_artifact
-from edgecomp.artifact_checks import CheckResult, check_token_ids
+from edgecomp.artifact_checks import CheckResult, check_same_ids, check_token_ids
 from edgecomp.chat_template import read_chat_template
 from edgecomp.detect import cpu_model, physical_cores
-from edgecomp.errors import EvidenceTooNarrow, TaskUnavailable
+from edgecomp.errors import EvidenceTooNarrow, RuntimeRefused, TaskUnavailable
 from edgecomp.evaluate.benchmarks import Coverage, Suite, coverage
 from edgecomp.evaluate.bias_score import BiasScores, bias_scores
 from edgecomp.evaluate.coherence import Coherence, answer_fixed_prompts, check_coherence
@@ -31,12 +31,12 @@ from edgecomp.fit import evaluation_text, versions
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.model import read_model
-from edgecomp.pipeline import text_digest
+from edgecomp.pipeline import artifact_digest, path_bytes, text_digest
 from edgecomp.proving import DIVERGENCE_OUTPUTS, Answers
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings
-from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.stage_cache import file_digest, run_stage
+from edgecomp.stage_cache import run_stage
 from edgecomp.tasks import Task
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, Verdict, judge
@@ -88,11 +88,16 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
     """Evaluate as `request` says.
 
     What is missing or not allowed is refused before any work: ModelNotFound, DataMissing,
-    DataMalformed, TaskUnavailable, CodeNotAllowed. An artifact that writes garbage is not an error:
-    its evaluation ends early and says so.
+    DataMalformed, TaskUnavailable, CodeNotAllowed, RuntimeRefused for a base of another kind. An
+    artifact that writes garbage is not an error: its evaluation ends early and says so.
     """
     artifact = find_artifact(request.artifact)
     base = find_artifact(request.base) if request.base else None
+    if base and base.runtime != artifact.runtime:
+        raise RuntimeRefused(
+            f"{request.base} runs in {base.runtime} and {request.artifact} in {artifact.runtime}: "
+            "their logits cannot be compared in one process. Give a base of the same kind."
+        )
     selection = (
         select_tasks(request.tasks, request.data, request.limit, request.allow_code)
         if request.tasks
@@ -120,7 +125,7 @@ class _Examination:
         self.base = base
         self.selection = selection
         self.listen = listen
-        self.runtime = LlamaCpp()
+        self.runtime = find_runtime(artifact.runtime)
         self.threads = physical_cores()
         self.skipped = list(selection.skipped)
         self.notices: list[str] = []
@@ -160,7 +165,7 @@ class _Examination:
                 divergence=divergence,
                 coherence=coherence,
                 efficiency=efficiency,
-                bits=read_model(self.artifact.path).bits_per_weight,
+                bits=self.artifact.bits_per_weight,
                 calibration=recipe.calibration if recipe and recipe.importance else None,
             )
         )
@@ -184,8 +189,8 @@ class _Examination:
         covered = coverage(seen)
         return Evaluation(
             request=self.request,
-            artifact_sha256=file_digest(self.artifact.path),
-            base_sha256=file_digest(self.base.path) if self.base else None,
+            artifact_sha256=artifact_digest(self.artifact.path),
+            base_sha256=artifact_digest(self.base.path) if self.base else None,
             divergence=divergence,
             coherence=coherence,
             scores=scores_by_category(results),
@@ -202,9 +207,14 @@ class _Examination:
 
     def divergence(self, base: NamedArtifact) -> DivergenceSummary | None:
         """Divergence from the base; None, and said, where the tokenizers differ."""
-        files = {"base": file_digest(base.path), "artifact": file_digest(self.artifact.path)}
+        files = {
+            "base": artifact_digest(base.path),
+            "artifact": artifact_digest(self.artifact.path),
+        }
 
         def compare_tokenizers(folder: Path, progress: Progress) -> CheckResult:
+            if base.runtime == "onnx":
+                return check_same_ids(base.path, self.artifact.path, self.runtime)
             return check_token_ids(read_model(base.path), self.artifact.path, self.runtime)
 
         same: CheckResult = self.stage(
@@ -257,8 +267,8 @@ class _Examination:
             return check_coherence(written[0], written[1] if base else (), divergence)
 
         inputs = {
-            "artifact": file_digest(self.artifact.path),
-            "base": file_digest(base.path) if base else None,
+            "artifact": artifact_digest(self.artifact.path),
+            "base": artifact_digest(base.path) if base else None,
             "divergence": divergence.model_dump() if divergence else None,
         }
         found: Coherence = self.stage(
@@ -303,7 +313,7 @@ class _Examination:
             return Answers(results=results)
 
         inputs = {
-            "file": file_digest(named.path),
+            "file": artifact_digest(named.path),
             "settings": self.answer_settings().model_dump(),
             "items": [item.fingerprint for item in items],
         }
@@ -326,7 +336,7 @@ class _Examination:
             return Answers(results=results)
 
         inputs = {
-            "file": file_digest(named.path),
+            "file": artifact_digest(named.path),
             "settings": self.answer_settings().model_dump(),
             "task": task.model_dump(),
             "limit": self.selection.limit,
@@ -340,8 +350,8 @@ class _Examination:
         before, after = self.measurement(base, "base"), self.measurement(self.artifact, "artifact")
         depth = MEASURED_DEPTHS[-1]
         return Efficiency(
-            base_bytes=base.path.stat().st_size,
-            artifact_bytes=self.artifact.path.stat().st_size,
+            base_bytes=path_bytes(base.path),
+            artifact_bytes=path_bytes(self.artifact.path),
             decode_tokens_per_second=after.at(depth).decode_tokens_per_second.median,
             peak_memory_bytes=after.peak_memory_bytes,
             base_decode_tokens_per_second=before.at(depth).decode_tokens_per_second.median,
@@ -365,7 +375,7 @@ class _Examination:
             return summarise_measurement(raw, settings, self.runtime.name, before)
 
         inputs = {
-            "file": file_digest(named.path),
+            "file": artifact_digest(named.path),
             "settings": settings.model_dump(),
             "measurement": wanted.model_dump(),
             "machine": cpu_model(),

@@ -22,6 +22,7 @@ from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES
 from edgecomp.stage_cost import (
     CALIBRATION_TOKENS,
+    ROUNDING_OPERATIONS,
     START_SECONDS,
     TORCH_BYTES,
     TorchRate,
@@ -40,6 +41,9 @@ WRITTEN_SHARE = 0.3
 CHECKED_TOKENS = 8 * 48
 TORCH_SHARE = 0.6
 """Of the peak of a large matrix product that whole decoder blocks reach."""
+
+SCALES_TRIED, ROWS_TRIED = 13, 256
+"""Of AWQ (compress/awq.py)."""
 
 INPUT_ROLES = ("attn_q", "attn_qkv", "attn_output", "ffn_up", "ffn_down")
 """One matrix for each input that matrices share."""
@@ -147,7 +151,7 @@ def _making(
         ),
         StageCost(
             stage="rounding",
-            seconds=START_SECONDS + _gptq_operations(made) / flops,
+            seconds=START_SECONDS + _rounding_operations(made) / flops,
             peak_memory_bytes=TORCH_BYTES + 4 * block + hidden,
             disk_bytes=6 * made.parameters,
             basis=basis,
@@ -165,16 +169,16 @@ def _making(
     ]
 
 
-def _gptq_operations(model: ModelSpec) -> float:
-    """Two passes of the calibration, X^T X of every matrix's input, and the sweep over columns."""
+def _rounding_operations(model: ModelSpec) -> float:
+    """Two passes of the calibration, X^T X of every matrix's input, the search for AWQ's scales and
+    for each block's, and the sweep over columns."""
     passes = 4.0 * model.parameters * CALIBRATION_TOKENS
     matrices = [t for t in model.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
-    hessians = sum(
-        2.0 * CALIBRATION_TOKENS * t.shape[1] ** 2
-        for t in matrices
-        if any(f".{role}." in t.name for role in INPUT_ROLES)
-    )
-    return passes + hessians + sum(2.0 * t.shape[0] * t.shape[1] ** 2 for t in matrices)
+    readers = [t for t in matrices if any(f".{role}." in t.name for role in INPUT_ROLES)]
+    hessians = sum(2.0 * CALIBRATION_TOKENS * t.shape[1] ** 2 for t in readers)
+    tried = sum(SCALES_TRIED * min(t.shape[0], ROWS_TRIED) * t.shape[1] for t in readers)
+    search = ROUNDING_OPERATIONS * (tried + sum(t.elements for t in matrices))
+    return passes + hessians + search + sum(2.0 * t.shape[0] * t.shape[1] ** 2 for t in matrices)
 
 
 def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate, questions: int) -> StageCost:

@@ -95,6 +95,11 @@ def path_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
+def artifact_digest(path: Path) -> str:
+    """A hash of an artifact's file, or of all files of its folder."""
+    return file_digest(path) if path.is_file() else tree_digest(path)
+
+
 def text_digest(text: str) -> str:
     """SHA-256 of a text."""
     return sha256(text.encode("utf-8")).hexdigest()

@@ -98,9 +98,8 @@ def recipe_for(
 ) -> Recipe:
     """The recipe that makes and proves a plan's candidate.
 
-    GPTQ rounds where it can, unless another `rounding` is asked for: at the same size it loses less
-    than rounding each weight by itself. AWQ's scales before it lose less still, and their search
-    takes several times as long.
+    GPTQ rounds onto AWQ's scales where it can, unless another `rounding` is asked for: at the same
+    size that loses least (benchmarks/RESULTS.md).
     """
     onnx = ONNX_FORMATS.get(chosen.format)
     weighted = not onnx and chosen.format not in UNWEIGHTED
@@ -113,7 +112,7 @@ def recipe_for(
         runtime=runtime,
         format=chosen.format,
         mix=mix,
-        rounding=rounding or ("gptq" if solved else "llama.cpp"),
+        rounding=rounding or ("awq+gptq" if solved else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,
         calibration=preset_mix(constraints.task),

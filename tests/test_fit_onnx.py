@@ -15,8 +15,11 @@ from edgecomp.bundle import verify_bundle
 from edgecomp.compare import BundleComparison
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
-from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.errors import CompressionSettingsInvalid, RuntimeRefused
+from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
+from edgecomp.exporting import find_onnx_exporter
 from edgecomp.fit import Fitted
+from edgecomp.measure.serving import measure_artifact
 from edgecomp.model import read_model
 from edgecomp.onnx_folder import read_onnx_folder
 from edgecomp.planner import make_plan
@@ -130,3 +133,26 @@ def test_the_demo_becomes_an_int4_onnx_artifact_whose_float_text_is_the_sources(
     assert greedy.passed
     assert "after 20 prompts" in greedy.detail
     assert report.divergence.kl_mean < 0.5
+
+
+def test_an_onnx_bundle_is_evaluated_beside_its_base_in_its_own_runtime(
+    both: tuple[Path, BundleComparison], tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    find_onnx_exporter().export_format(read_model(tiny_model("llama-long")), base, "onnx-fp32")
+    request = EvaluationRequest(artifact=str(both[0] / "onnx"), base=str(base), limit=1)
+    found = evaluate_artifact(request, lambda event: None)
+    assert found.divergence is not None
+    assert 0 < found.divergence.kl_mean < 1
+    assert found.efficiency is not None
+    assert found.efficiency.artifact_bytes < found.efficiency.base_bytes
+
+
+def test_a_base_of_another_runtime_and_load_on_onnx_are_refused(
+    both: tuple[Path, BundleComparison],
+) -> None:
+    onnx, gguf = str(both[0] / "onnx"), str(both[0] / "llama.cpp")
+    with pytest.raises(RuntimeRefused, match="base of the same kind"):
+        evaluate_artifact(EvaluationRequest(artifact=onnx, base=gguf), lambda event: None)
+    with pytest.raises(RuntimeRefused, match="serves concurrent load"):
+        measure_artifact(onnx, [1], None, None, lambda event: None)

@@ -142,9 +142,15 @@ class Serving(Value):
 def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Serving:
     """Serve the artifact called `name`: with its recipe's settings where it lies in a bundle.
 
-    Raises what `find_artifact` and `measure_serving` raise.
+    Raises RuntimeRefused for an artifact of another runtime, and what `find_artifact` and
+    `measure_serving` raise.
     """
     artifact = find_artifact(name)
+    if artifact.runtime != "llama.cpp":
+        raise RuntimeRefused(
+            f"{name} runs in {artifact.runtime}, and only llama.cpp serves concurrent load here. "
+            "`edgecomp fit` measures it with one request at a time."
+        )
     trained = read_model(artifact.path).context_length or DEFAULT_CONTEXT
     settings = (
         artifact.recipe.settings

@@ -6,16 +6,20 @@ scored token has context; of each small batch the logits are compared and droppe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgecomp.events import Progress
 
 Figures = dict[str, list[list[float]]]
 """`kl`: Kullback-Leibler divergence of artifact from base in nats; `agree`: same first choice;
 `base_nll`, `artifact_nll`: negative log-likelihood of the token that follows; [windows][tokens]."""
 
 Logits = NDArray[np.float32]
+Session = TypeVar("Session")
 
 
 def log_probabilities(logits: Logits) -> Logits:
@@ -26,11 +30,38 @@ def log_probabilities(logits: Logits) -> Logits:
     return shifted.astype(np.float32)
 
 
-def empty_figures() -> Figures:
-    return {"kl": [], "agree": [], "base_nll": [], "artifact_nll": []}
+def compare(
+    base: Session,
+    artifact: Session,
+    windows: Sequence[Sequence[int]],
+    start: Callable[[Session, Sequence[int]], object],
+    rows: Callable[[Session, Sequence[int], int, int], Logits],
+    step: int,
+    progress: Progress,
+) -> Figures:
+    """The figures over `windows` of token ids, which both sessions read in step.
+
+    `start` has a session forget all and read some tokens; `rows(session, window, begin, end)` reads
+    on and gives the log-probabilities after each token begin..end-1, at most `step` at a time.
+    """
+    figures: Figures = {"kl": [], "agree": [], "base_nll": [], "artifact_nll": []}
+    for index, window in enumerate(windows):
+        for values in figures.values():
+            values.append([])
+        half = len(window) // 2
+        start(base, window[:half])
+        start(artifact, window[:half])
+        for begin in range(half, len(window) - 1, step):
+            end = min(begin + step, len(window) - 1)
+            p, q = rows(base, window, begin, end), rows(artifact, window, begin, end)
+            _add_figures(figures, p, q, window[begin + 1 : end + 1])
+        progress(index + 1, len(windows))
+    return figures
 
 
-def add_figures(figures: Figures, base: Logits, artifact: Logits, following: Sequence[int]) -> None:
+def _add_figures(
+    figures: Figures, base: Logits, artifact: Logits, following: Sequence[int]
+) -> None:
     """Add the figures of log-probabilities [tokens, vocabulary] to the last window."""
     rows, wanted = np.arange(len(following)), np.asarray(following)
     divergence = (np.exp(base) * (base - artifact)).sum(axis=-1)

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from edgecomp.events import Progress
 from edgecomp.measure.process_memory import process_memory
+from edgecomp.runtimes import meter
 from edgecomp.runtimes.child import serve
-from edgecomp.runtimes.llama_cpp import divergence, generate, meter, quantize, serving
+from edgecomp.runtimes.divergence import compare as compare_windows
+from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, serving
+from edgecomp.runtimes.llama_cpp.pace import pace
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.splitting import split_choices
@@ -67,11 +70,15 @@ def compare(
     with Session(base, exact) as first, Session(artifact, chosen) as second:
         tokens = first.tokenize(text, add_special=False, parse_special=False)
         parts = [tokens[i : i + window] for i in range(0, len(tokens) - window + 1, window)]
-        return divergence.compare(first, second, parts[:windows], progress)
+        return compare_windows(
+            first, second, parts[:windows], divergence.start, divergence.rows, chosen.outputs,
+            progress,
+        )  # fmt: skip
 
 
 def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
-    return meter.measure(path, RunSettings.model_validate(settings), progress=progress, **rest)
+    chosen = RunSettings.model_validate(settings)
+    return meter.measure(lambda: Session(path, chosen), pace, progress=progress, **rest)
 
 
 def serve_load(
@@ -80,7 +87,7 @@ def serve_load(
     return serving.serve(path, RunSettings.model_validate(settings), progress=progress, **rest)
 
 
-def pace(
+def pace_model(
     path: str,
     settings: dict[str, Any],
     depths: list[int],
@@ -90,10 +97,9 @@ def pace(
 ) -> list[list[dict[str, Any]]]:
     """Repeated timings at each depth with token ids that mean nothing: for random models."""
     with Session(path, RunSettings.model_validate(settings)) as session:
-        meter.pace(session, [0] * min(depths), 1)
+        pace(session, [0] * min(depths), 1)
         return [
-            [meter.pace(session, [0] * depth, decode_tokens) for _ in range(repeats)]
-            for depth in depths
+            [pace(session, [0] * depth, decode_tokens) for _ in range(repeats)] for depth in depths
         ]
 
 
@@ -142,7 +148,7 @@ if __name__ == "__main__":
             "compare": compare,
             "measure": measure,
             "serve": serve_load,
-            "pace": pace,
+            "pace": pace_model,
             "idle_memory": idle_memory,
             "quantize": quantize_file,
             "buffer_sizes": buffer_sizes,

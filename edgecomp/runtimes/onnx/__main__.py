@@ -6,8 +6,11 @@ from typing import Any
 
 from edgecomp.events import Progress
 from edgecomp.measure.process_memory import process_memory
+from edgecomp.runtimes import meter
 from edgecomp.runtimes.child import serve
-from edgecomp.runtimes.onnx import meter, reading
+from edgecomp.runtimes.divergence import compare as compare_windows
+from edgecomp.runtimes.onnx import reading
+from edgecomp.runtimes.onnx.pace import pace
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
 from edgecomp.runtimes.settings import RunSettings
 
@@ -62,11 +65,21 @@ def compare(
     first, second = Session(base, chosen), Session(artifact, chosen)
     tokens = first.tokenizer.ids(text, add_special=False, parse_special=False)
     parts = [tokens[i : i + window] for i in range(0, len(tokens) - window + 1, window)]
-    return reading.compare(first, second, parts[:windows], progress)
+    return compare_windows(
+        first, second, parts[:windows], reading.start, reading.rows, chosen.outputs, progress
+    )
 
 
 def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
-    return meter.measure(path, RunSettings.model_validate(settings), progress=progress, **rest)
+    chosen = RunSettings.model_validate(settings)
+    return meter.measure(
+        lambda: Session(path, chosen, spin=True),
+        pace,
+        # ONNX Runtime reports no buffers of its own; the cache is the one we hand it.
+        buffers=lambda session: {"kv": session.cache_bytes},
+        progress=progress,
+        **rest,
+    )
 
 
 def idle_memory(progress: Progress) -> dict[str, int]:

@@ -1,126 +1,13 @@
-"""ONNX Runtime as a runtime: requests to a fresh worker process, answers as values."""
+"""ONNX Runtime as a runtime."""
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from edgecomp.events import Progress, ignore_progress
-from edgecomp.measure.process_memory import ProcessMemory
-from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.protocol import Completion, DivergenceSamples, RawMeasurement
-from edgecomp.runtimes.settings import RunSettings
-
-WORKER = "edgecomp.runtimes.onnx"
+from edgecomp.runtimes.worker_client import WorkerRuntime
 
 
-class OnnxRuntime:
-    """The runtime `onnx`. Every call starts a worker of its own and ends it."""
+class OnnxRuntime(WorkerRuntime):
+    """The runtime `onnx`."""
 
     name = "onnx"
-
-    def version(self) -> str:
-        return f"onnxruntime {importlib.metadata.version('onnxruntime')}"
-
-    def tokenize(
-        self, artifact: Path, texts: Sequence[str], *, add_special: bool, parse_special: bool
-    ) -> list[list[int]]:
-        answer: list[list[int]] = _ask(
-            "tokenize",
-            path=str(artifact),
-            texts=list(texts),
-            add_special=add_special,
-            parse_special=parse_special,
-        )
-        return answer
-
-    def complete(
-        self,
-        artifact: Path,
-        settings: RunSettings,
-        prompts: Sequence[str],
-        limits: Sequence[int],
-        progress: Progress = ignore_progress,
-    ) -> list[Completion]:
-        answer = _ask(
-            "complete",
-            progress,
-            path=str(artifact),
-            settings=settings.model_dump(),
-            prompts=list(prompts),
-            limits=list(limits),
-        )
-        return [Completion.model_validate(row) for row in answer]
-
-    def score(
-        self,
-        artifact: Path,
-        settings: RunSettings,
-        questions: Sequence[tuple[str, Sequence[str]]],
-        progress: Progress = ignore_progress,
-    ) -> list[list[float]]:
-        answer: list[list[float]] = _ask(
-            "score",
-            progress,
-            path=str(artifact),
-            settings=settings.model_dump(),
-            questions=[(context, list(choices)) for context, choices in questions],
-        )
-        return answer
-
-    def compare(
-        self,
-        base: Path,
-        artifact: Path,
-        settings: RunSettings,
-        text: str,
-        *,
-        window: int,
-        windows: int,
-        progress: Progress = ignore_progress,
-    ) -> DivergenceSamples:
-        answer = _ask(
-            "compare",
-            progress,
-            base=str(base),
-            artifact=str(artifact),
-            settings=settings.model_dump(),
-            text=text,
-            window=window,
-            windows=windows,
-        )
-        return DivergenceSamples.model_validate(answer)
-
-    def measure(
-        self,
-        artifact: Path,
-        settings: RunSettings,
-        text: str,
-        *,
-        depths: Sequence[int],
-        decode_tokens: int,
-        repeats: int,
-        progress: Progress = ignore_progress,
-    ) -> RawMeasurement:
-        answer = _ask(
-            "measure",
-            progress,
-            path=str(artifact),
-            settings=settings.model_dump(),
-            text=text,
-            depths=list(depths),
-            decode_tokens=decode_tokens,
-            repeats=repeats,
-        )
-        return RawMeasurement.model_validate(answer)
-
-    def measure_idle(self) -> ProcessMemory:
-        """The memory of a worker before any model is loaded."""
-        return ProcessMemory.model_validate(_ask("idle_memory"))
-
-
-def _ask(request: str, progress: Progress = ignore_progress, **arguments: Any) -> Any:
-    with Child(WORKER) as child:
-        return child.call(request, progress, **arguments)
+    worker = "edgecomp.runtimes.onnx"
+    package = "onnxruntime"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from edgecomp.events import Progress
-from edgecomp.runtimes.divergence import add_figures, empty_figures, log_probabilities
+from edgecomp.runtimes.divergence import Logits, log_probabilities
 from edgecomp.runtimes.onnx.session import Session
 from edgecomp.runtimes.splitting import split_choices
 
@@ -48,22 +46,12 @@ def score_choices(session: Session, context: str, choices: Sequence[str]) -> lis
     return scores
 
 
-def compare(
-    base: Session, artifact: Session, windows: Sequence[Sequence[int]], progress: Progress
-) -> dict[str, Any]:
-    """Per-token figures over the second half of each of `windows` of token ids."""
-    figures = empty_figures()
-    for index, window in enumerate(windows):
-        for values in figures.values():
-            values.append([])
-        half = len(window) // 2
-        for session in (base, artifact):
-            session.rewind()
-            session.prefill(window[:half])
-        for begin in range(half, len(window) - 1, base.settings.outputs):
-            end = min(begin + base.settings.outputs, len(window) - 1)
-            p = log_probabilities(base.extend(window[begin:end]))
-            q = log_probabilities(artifact.extend(window[begin:end]))
-            add_figures(figures, p, q, window[begin + 1 : end + 1])
-        progress(index + 1, len(windows))
-    return figures
+def start(session: Session, tokens: Sequence[int]) -> None:
+    """Forget all, and read `tokens`."""
+    session.rewind()
+    session.prefill(tokens)
+
+
+def rows(session: Session, window: Sequence[int], begin: int, end: int) -> Logits:
+    """Log-probabilities [end - begin, vocabulary] after each of the window's tokens."""
+    return log_probabilities(session.extend(window[begin:end]))

@@ -79,6 +79,18 @@ class Session:
     def cache_bytes(self) -> int:
         return sum(int(buffer.numpy().nbytes) for buffer in self._cache)
 
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        """ONNX Runtime frees its memory with the object."""
+
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
+        return self.tokenizer.ids(text, add_special, parse_special)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.text(tokens)
+
     def extend(self, tokens: Sequence[int]) -> Logits:
         """Run `tokens` after those held; logits float32 [tokens, vocabulary]. Raises RuntimeRefused
         where the context is full."""

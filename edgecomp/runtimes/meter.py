@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
 
 from edgecomp.errors import RuntimeRefused
 from edgecomp.events import Progress
 from edgecomp.measure.memory_timeline import MemoryTimeline
-from edgecomp.runtimes.llama_cpp.session import Session
-from edgecomp.runtimes.settings import RunSettings
 
 CHARACTERS_PER_TOKEN = 8
 """More than tokenizers need for text in any script."""
 
 
+class Reader(Protocol):
+    """A loaded model's tokenizer."""
+
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]: ...
+
+    def text(self, tokens: Sequence[int]) -> str: ...
+
+
+Session = TypeVar("Session", bound=Reader)
+Pace = Callable[[Session, Sequence[int], int], dict[str, Any]]
+"""Seconds of one prefill of the tokens and of each of so many greedy tokens after it."""
+
+
 def measure(
-    path: str,
-    settings: RunSettings,
+    load: Callable[[], AbstractContextManager[Session]],
+    pace: Pace[Session],
     text: str,
     depths: Sequence[int],
     decode_tokens: int,
     repeats: int,
     progress: Progress,
+    buffers: Callable[[Session], dict[str, int]] = lambda session: {},
 ) -> dict[str, Any]:
-    """Time the model at `path` at each depth (tokens already in the context).
+    """Time the model that `load` opens at each depth (tokens already in the context).
 
     One pass before the first repeat of a depth warms up and is not counted. The fields are those
-    of `edgecomp.runtimes.protocol.RawMeasurement`, less the buffers.
+    of `edgecomp.runtimes.protocol.RawMeasurement`; `buffers` names those the worker knows of.
     """
     timeline = MemoryTimeline()
     started = timeline.sample()
     began = time.perf_counter()
-    session = Session(path, settings)
+    opened = load()
     load_seconds = time.perf_counter() - began
-    with session:
+    with opened as session:
         loaded = timeline.sample()
-        # No more of a long text than is needed: its tokens would count as the model's memory.
-        beginning = text[: CHARACTERS_PER_TOKEN * max(depths)]
-        tokens = session.tokenize(beginning, add_special=True, parse_special=False)
-        if not tokens:
-            raise RuntimeRefused("The text to measure with has no tokens.")
-        while len(tokens) < max(depths):
-            tokens += tokens
+        tokens = _tokens(session, text, max(depths))
         passes = []
         steps = len(depths) * (repeats + 1)
         for row, depth in enumerate(depths):
@@ -59,26 +66,25 @@ def measure(
                 progress(row * (repeats + 1) + repeat + 1, steps)
             passes.append({"depth": depth, "runs": runs[1:]})
         peak = timeline.sample()
+        known = buffers(session)
     return {
         "load_seconds": load_seconds,
         "started_memory": started,
         "loaded_memory": loaded,
         "peak_memory": peak,
         "memory_timeline": timeline.samples,
+        "buffer_bytes": known,
         "depths": passes,
     }
 
 
-def pace(session: Session, prompt: Sequence[int], decode_tokens: int) -> dict[str, Any]:
-    """Seconds of one prefill of `prompt` and of each of `decode_tokens` greedy tokens after it."""
-    session.clear()
-    began = time.perf_counter()
-    token = int(session.prefill(prompt).argmax())
-    prefill_seconds = time.perf_counter() - began
-    token_seconds = []
-    for index in range(decode_tokens):
-        before = time.perf_counter()
-        session.decode([(token, len(prompt) + index, 0, True)])
-        token = int(session.logits(0).argmax())
-        token_seconds.append(time.perf_counter() - before)
-    return {"prefill_seconds": prefill_seconds, "token_seconds": token_seconds}
+def _tokens(session: Reader, text: str, count: int) -> list[int]:
+    """At least `count` tokens from the beginning of `text`, repeated where it is short."""
+    # No more of a long text than is needed: its tokens would count as the model's memory.
+    beginning = text[: CHARACTERS_PER_TOKEN * count]
+    tokens = session.tokenize(beginning, add_special=True, parse_special=False)
+    if not tokens:
+        raise RuntimeRefused("The text to measure with has no tokens.")
+    while len(tokens) < count:
+        tokens += tokens
+    return tokens

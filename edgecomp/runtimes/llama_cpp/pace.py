@@ -1,0 +1,24 @@
+"""The pace of a model loaded in llama.cpp: seconds of prefill and of each token after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from edgecomp.runtimes.llama_cpp.session import Session
+
+
+def pace(session: Session, prompt: Sequence[int], decode_tokens: int) -> dict[str, Any]:
+    """Seconds of one prefill of `prompt` and of each of `decode_tokens` greedy tokens after it."""
+    session.clear()
+    began = time.perf_counter()
+    token = int(session.prefill(prompt).argmax())
+    prefill_seconds = time.perf_counter() - began
+    token_seconds = []
+    for index in range(decode_tokens):
+        before = time.perf_counter()
+        session.decode([(token, len(prompt) + index, 0, True)])
+        token = int(session.logits(0).argmax())
+        token_seconds.append(time.perf_counter() - before)
+    return {"prefill_seconds": prefill_seconds, "token_seconds": token_seconds}

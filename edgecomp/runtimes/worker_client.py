@@ -1,0 +1,134 @@
+"""What every runtime with a worker process of its own has in common: requests to a fresh worker,
+answers as values."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.measure.process_memory import ProcessMemory
+from edgecomp.runtimes.child import Child
+from edgecomp.runtimes.protocol import Completion, DivergenceSamples, RawMeasurement
+from edgecomp.runtimes.settings import RunSettings
+
+
+class WorkerRuntime:
+    """A runtime whose worker is the module `worker`. Every call starts one and ends it."""
+
+    name: str
+    worker: str
+    package: str
+    """The distribution whose version is the runtime's."""
+
+    def version(self) -> str:
+        return f"{self.package} {importlib.metadata.version(self.package)}"
+
+    def tokenize(
+        self, artifact: Path, texts: Sequence[str], *, add_special: bool, parse_special: bool
+    ) -> list[list[int]]:
+        answer: list[list[int]] = self.ask(
+            "tokenize",
+            path=str(artifact),
+            texts=list(texts),
+            add_special=add_special,
+            parse_special=parse_special,
+        )
+        return answer
+
+    def complete(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        prompts: Sequence[str],
+        limits: Sequence[int],
+        progress: Progress = ignore_progress,
+    ) -> list[Completion]:
+        answer = self.ask(
+            "complete",
+            progress,
+            path=str(artifact),
+            settings=settings.model_dump(),
+            prompts=list(prompts),
+            limits=list(limits),
+        )
+        return [Completion.model_validate(row) for row in answer]
+
+    def score(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        questions: Sequence[tuple[str, Sequence[str]]],
+        progress: Progress = ignore_progress,
+    ) -> list[list[float]]:
+        answer: list[list[float]] = self.ask(
+            "score",
+            progress,
+            path=str(artifact),
+            settings=settings.model_dump(),
+            questions=[(context, list(choices)) for context, choices in questions],
+        )
+        return answer
+
+    def compare(
+        self,
+        base: Path,
+        artifact: Path,
+        settings: RunSettings,
+        text: str,
+        *,
+        window: int,
+        windows: int,
+        progress: Progress = ignore_progress,
+    ) -> DivergenceSamples:
+        answer = self.ask(
+            "compare",
+            progress,
+            base=str(base),
+            artifact=str(artifact),
+            settings=settings.model_dump(),
+            text=text,
+            window=window,
+            windows=windows,
+        )
+        return DivergenceSamples.model_validate(answer)
+
+    def measure(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        text: str,
+        *,
+        depths: Sequence[int],
+        decode_tokens: int,
+        repeats: int,
+        progress: Progress = ignore_progress,
+    ) -> RawMeasurement:
+        with Child(self.worker, spin=True) as child:
+            answer = child.call(
+                "measure",
+                progress,
+                path=str(artifact),
+                settings=settings.model_dump(),
+                text=text,
+                depths=list(depths),
+                decode_tokens=decode_tokens,
+                repeats=repeats,
+            )
+            buffers = answer["buffer_bytes"] or self.reported_buffers(child.log_text())
+        return RawMeasurement.model_validate({**answer, "buffer_bytes": buffers})
+
+    def reported_buffers(self, log: str) -> dict[str, int]:
+        """Bytes of each kind of buffer that the worker's log tells of."""
+        return {}
+
+    def measure_idle(self) -> ProcessMemory:
+        """The memory of a worker before any model is loaded."""
+        return ProcessMemory.model_validate(self.ask("idle_memory"))
+
+    def ask(self, request: str, progress: Progress = ignore_progress, **arguments: Any) -> Any:
+        """One request to a fresh worker."""
+        with Child(self.worker) as child:
+            return child.call(request, progress, **arguments)
