@@ -18,7 +18,6 @@ from edgecomp.device import find_device
 from edgecomp.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.events import ignore
-from edgecomp.exporting import find_onnx_exporter
 from edgecomp.fit import Fitted
 from edgecomp.measure.serving import measure_artifact
 from edgecomp.model import read_model
@@ -156,19 +155,6 @@ def test_the_demo_becomes_an_int4_onnx_artifact_whose_float_text_is_the_sources(
     assert greedy.passed
     assert "after 20 prompts" in greedy.detail
     assert report.divergence.kl_mean < 0.5
-
-
-def test_an_onnx_bundle_is_evaluated_beside_its_base_in_its_own_runtime(
-    both: tuple[Path, BundleComparison], tiny_model: Callable[..., Path], tmp_path: Path
-) -> None:
-    base = tmp_path / "base"
-    find_onnx_exporter().export_format(read_model(tiny_model("llama-long")), base, "onnx-fp32")
-    request = EvaluationRequest(artifact=str(both[0] / "onnx"), base=str(base), limit=1)
-    found = evaluate_artifact(request, lambda event: None)
-    assert found.divergence is not None
-    assert 0 < found.divergence.kl_mean < 1
-    assert found.efficiency is not None
-    assert found.efficiency.artifact_bytes < found.efficiency.base_bytes
 
 
 def test_load_on_onnx_is_refused(both: tuple[Path, BundleComparison]) -> None:
