@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from edgecomp.bundle import Manifest, Verification
 
 
+STARTERS = {
+    "serve.sh": "{path}",
+    "chat.py": "python {path}",
+    "Modelfile": "ollama create NAME -f {path}",
+    "service.sh": "{path} > ~/.config/systemd/user/NAME.service",
+}
+"""What a bundle may be started with, and the command for it; the first there is copied."""
+
+
 class BundleScreen(Page):
     """Files above, how to start the artifact below."""
 
@@ -95,7 +104,8 @@ class BundleScreen(Page):
         for name, file in manifest.files.items():
             table.add_row(
                 Text(
-                    cut_middle(name, 60 if wide else 34), style="bold" * (name == manifest.artifact)
+                    cut_middle(name, 60 if wide else 34),
+                    style="bold" * name.startswith(manifest.artifact),
                 ),
                 Text(format_size(file.size_bytes), justify="right"),
                 Text(cut_middle(file.sha256, 64 if wide else 25)),
@@ -107,13 +117,12 @@ class BundleScreen(Page):
     def _launchers(self, folder: Path) -> Text:
         text = Text("Start it\n", style="bold")
         shown = cut_middle(str(folder), self.app.size.width - 30)
-        text.append(f"{shown}/serve.sh\n", style="not bold")
-        text.append(f"ollama create NAME -f {shown}/Modelfile\n\n", style="not bold")
-        for name in ("serve.sh", "Modelfile"):
-            path = folder / name
-            if path.is_file():
-                text.append(f"{name}\n", style="bold")
-                text.append(path.read_text(encoding="utf-8") + "\n", style="not bold")
+        present = [name for name in STARTERS if (folder / name).is_file()]
+        for name in present:
+            text.append(STARTERS[name].format(path=f"{shown}/{name}") + "\n", style="not bold")
+        for name in present:
+            text.append(f"\n{name}\n", style="bold")
+            text.append((folder / name).read_text(encoding="utf-8"), style="not bold")
         return text
 
     def action_verify(self) -> None:
@@ -149,9 +158,11 @@ class BundleScreen(Page):
             notice.say("empty", str(verification(found)))
 
     def action_copy_command(self) -> None:
-        if self._shown:
-            self.app.copy_to_clipboard(str(self._shown / "serve.sh"))
-            self.notify("Copied: the command that serves the artifact.")
+        folder = self._shown
+        present = [name for name in STARTERS if folder and (folder / name).is_file()]
+        if folder and present:
+            self.app.copy_to_clipboard(STARTERS[present[0]].format(path=folder / present[0]))
+            self.notify("Copied: the command that starts the artifact.")
 
     def action_copy_hash(self) -> None:
         table = self.query_one("#bundle-files", DataTable)
