@@ -22,6 +22,7 @@ from edgecomp.compress_job import compression_recipe
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import ignore
+from edgecomp.fit import on_trial
 from edgecomp.making import Artifact, make_artifact
 from edgecomp.model import read_model
 from edgecomp.pipeline import Run
@@ -46,7 +47,7 @@ def made(
         if data
         else divergence_text()
     )
-    return artifact, divergence(run, artifact, text)
+    return artifact, divergence(*on_trial(run, artifact), text, recipe.evaluation)
 
 
 def shown(found: DivergenceSummary) -> str:

@@ -18,7 +18,7 @@ from edgecomp.errors import ChatTemplateBroken, ExportRefused
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.float_conversion import float32_pieces
 from edgecomp.gguf_header import read_gguf_header
-from edgecomp.model import ModelSpec
+from edgecomp.model import ModelSpec, read_model
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.tokenizer_corpus import corpus, model_texts
 from edgecomp.value import Value
@@ -102,24 +102,19 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
     )
 
 
-def check_same_ids(base: Path, artifact: Path, runtime: Runtime) -> CheckResult:
-    """Whether two artifacts of one runtime give the same ids for every text of the corpus."""
+def same_token_ids(runtime: Runtime, base: Path, artifact: Path) -> CheckResult:
+    """Whether two artifacts of one runtime read texts as the same ids, a GGUF base's special tokens
+    included."""
+    if base.is_file():
+        return check_token_ids(read_model(base), artifact, runtime)
     texts = list(corpus())
-    different = {
-        text
-        for added in (False, True)
-        for text, one, other in zip(
-            texts,
-            _ids(runtime, base, texts, added),
-            _ids(runtime, artifact, texts, added),
-            strict=True,
-        )
-        if one != other
-    }
-    detail = f"equal on all {len(texts)} texts"
-    if different:
-        detail = f"{len(different)} of {len(texts)} texts differ, such as {min(different)[:80]!r}"
-    return CheckResult(name="token ids", passed=not different, detail=detail)
+    for added in (False, True):
+        rows = zip(*(_ids(runtime, path, texts, added) for path in (base, artifact)), strict=True)
+        for text, (before, after) in zip(texts, rows, strict=True):
+            if before != after:
+                detail = f"{text[:80]!r}: {before[:20]} in the base, {after[:20]} in the artifact"
+                return CheckResult(name="token ids", passed=False, detail=detail)
+    return CheckResult(name="token ids", passed=True, detail=f"equal on all {len(texts)} texts")
 
 
 def _ids(

@@ -11,12 +11,13 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from edgecomp.bundle import read_manifest
 from edgecomp.errors import BundleBroken, EvidenceTooNarrow
 from edgecomp.evaluate.comparison import Comparison, require_breadth
 from edgecomp.evaluate.divergence import DivergenceSummary
+from edgecomp.evaluate.items import Bucket
 from edgecomp.measure.statistics import Spread
 from edgecomp.report import Report
 from edgecomp.value import Value
@@ -46,6 +47,7 @@ class Variant(Value):
     prefill_tokens_per_second: Spread
     first_token_seconds: Spread
     divergence: DivergenceSummary
+    divergence_by_capability: dict[Bucket, DivergenceSummary] = Field(default={})
     comparison: Comparison
     level: Level
     summary: str
@@ -157,6 +159,7 @@ def _variant(name: str, report: Report) -> Variant:
         prefill_tokens_per_second=row.prefill_tokens_per_second,
         first_token_seconds=row.first_token_seconds,
         divergence=report.divergence,
+        divergence_by_capability=report.divergence_by_capability,
         comparison=report.comparison,
         level=report.verdict.level,
         summary=report.verdict.summary,

@@ -13,7 +13,7 @@ from edgecomp.atomic import write_text
 from edgecomp.compare import BundleComparison, Variant
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category
 from edgecomp.quantity import format_size
-from edgecomp.report import Section
+from edgecomp.report import Section, capability_divergence_sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +39,7 @@ def comparison_sections(comparison: BundleComparison) -> tuple[Section, ...]:
         _score_section("Reliability", RELIABILITY, variants),
         *_bias_sections(variants),
         _divergence_section(variants),
+        *capability_divergence_sections({v.name: v.divergence_by_capability for v in variants}),
         _verdict_section(variants),
     )
 

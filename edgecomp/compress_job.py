@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from edgecomp.artifact_checks import CheckResult
-from edgecomp.atomic import replacing
+from edgecomp.atomic import new_folder, replacing
 from edgecomp.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.constraints import Constraints
 from edgecomp.detect import physical_cores
@@ -18,8 +18,10 @@ from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
 from edgecomp.events import Listener, Noted
 from edgecomp.formats import PRESETS
+from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.huggingface_making import make_huggingface_artifact
 from edgecomp.job_cost import estimate_compression
-from edgecomp.making import followed, make_artifact
+from edgecomp.making import UNROUNDED, followed, make_artifact
 from edgecomp.mixing import Mixture, file_bytes, require_room
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run
@@ -76,10 +78,12 @@ def compression_recipe(
         raise CompressionSettingsInvalid(
             f"There is no method {method!r}. Known: {', '.join(METHODS)}."
         )
-    if format_name not in PRESETS:
+    known = (*PRESETS, *HUGGINGFACE_FORMATS)
+    if format_name not in known:
         raise CompressionSettingsInvalid(
-            f"There is no format {format_name!r}. Known: {', '.join(PRESETS)}."
+            f"There is no format {format_name!r}. Known: {', '.join(known)}."
         )
+    quantized = format_name in HUGGINGFACE_FORMATS
     parse_sparsity(sparsity)
     pruning = method in PRUNERS
     # Pruned before it is distilled: what is left makes up for what went.
@@ -91,13 +95,14 @@ def compression_recipe(
                 "model": model,
                 "device": "auto",
                 "constraints": Constraints(task=task, max_size_bytes=max_size_bytes),
-                "runtime": "llama.cpp",
+                "runtime": "transformers" if quantized else "llama.cpp",
                 "format": format_name,
                 "mix": tensor_mix,
                 "stages": [*(s for s in stages if s not in distilled), *cut, *distilled],
-                "rounding": "llama.cpp" if pruning else method,
+                # Rounding to nearest leaves the zeros of a pruned model where they are.
+                "rounding": ("rtn" if quantized else "llama.cpp") if pruning else method,
                 "settings": RunSettings(context=2048, threads=physical_cores()),
-                "importance": not PRESETS[format_name].base.startswith(("F", "BF")),
+                "importance": not quantized and PRESETS[format_name].base not in UNROUNDED,
                 "calibration": mix,
                 "any_calibration": any_calibration,
             }
@@ -116,10 +121,16 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     model = read_model(recipe.model, weights=True)
     job = _job(model, recipe)
     listen(Noted(text=job.sentence))
-    artifact = make_artifact(Run(model, recipe, data, listen))
+    make = make_huggingface_artifact if recipe.format in HUGGINGFACE_FORMATS else make_artifact
+    artifact = make(Run(model, recipe, data, listen))
     file = output / artifact.file.path.name
-    with replacing(file) as temporary:
-        shutil.copyfile(artifact.file.path, temporary)
+    if artifact.file.path.is_dir():
+        shutil.rmtree(file, ignore_errors=True)
+        with new_folder(file) as temporary:
+            shutil.copytree(artifact.file.path, temporary, dirs_exist_ok=True)
+    else:
+        with replacing(file) as temporary:
+            shutil.copyfile(artifact.file.path, temporary)
     write_recipe(output / "recipe.yaml", followed(recipe, artifact))
     return Compressed(
         folder=output,
@@ -138,7 +149,10 @@ def _job(model: ModelSpec, recipe: Recipe) -> JobCost:
     """What the recipe costs here; refused where it is too much or cannot come out."""
     made = staged_model(model, recipe.stages)
     require_room(made, recipe)
-    size = file_bytes(made, recipe, recipe.tensor_types)
+    if recipe.format in HUGGINGFACE_FORMATS:
+        size = huggingface_bytes(made, recipe.format)
+    else:
+        size = file_bytes(made, recipe, recipe.tensor_types)
     limit = recipe.constraints.max_size_bytes
     if limit and size > limit and not recipe.mix:
         raise ConstraintsImpossible(

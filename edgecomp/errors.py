@@ -68,6 +68,17 @@ class ExportRefused(EdgecompError):
     """A model cannot be written in a format without changing what it computes."""
 
 
+class QuantizationUnsupported(EdgecompError):
+    """A checkpoint's weights are quantized in a layout that is not read here."""
+
+    def __init__(self, folder: Path, method: str) -> None:
+        super().__init__(
+            f"The weights of {folder} are quantized by {method}, which is not read here. Known: "
+            "gptq, awq (gemm, 4 bits), compressed-tensors (pack-quantized, int-quantized). Give "
+            "the checkpoint from before its quantization."
+        )
+
+
 class UnsafeFile(EdgecompError):
     """A file could run code when it is read."""
 

@@ -88,6 +88,24 @@ class GgufExporter(Protocol):
         """The size of what stands before the weights, in bytes; the quantizer keeps it."""
 
 
+class HuggingfaceExporter(Protocol):
+    """The exporter of checkpoints, which writes float and quantized ones."""
+
+    def export_quantized(
+        self,
+        checkpoint: Path,
+        destination: Path,
+        format_name: str,
+        progress: Progress = ignore_progress,
+    ) -> ExportRecord:
+        """Write a rounded checkpoint, with the codes beside it, in one of
+        `edgecomp.huggingface_formats` to the folder `destination`."""
+
+    def differing_weights(self, folder: Path, checkpoint: Path) -> tuple[str, ...]:
+        """The weights of a quantized folder whose values, read again, are not bit for bit those of
+        the rounded checkpoint."""
+
+
 class OnnxExporter(Protocol):
     """The exporter of ONNX, which writes float and integer formats for several providers."""
 
@@ -126,6 +144,11 @@ def find_exporter(name: str) -> Exporter:
 def find_gguf_exporter() -> GgufExporter:
     """The exporter of GGUF."""
     return cast(GgufExporter, find_exporter("gguf"))
+
+
+def find_huggingface_exporter() -> HuggingfaceExporter:
+    """The exporter of checkpoints."""
+    return cast(HuggingfaceExporter, find_exporter("huggingface"))
 
 
 def find_onnx_exporter() -> OnnxExporter:

@@ -18,14 +18,16 @@ from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, Noted, Warned
-from edgecomp.making import followed, make_artifact
+from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
+from edgecomp.making import Artifact, followed, make_artifact
 from edgecomp.measure.latency import compare_with_plan
 from edgecomp.mixing import require_room
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx_making import make_onnx_artifact
-from edgecomp.pipeline import Run, path_bytes
+from edgecomp.pipeline import Run, StoredFile, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, with_types
+from edgecomp.proving import Subject
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
 from edgecomp.report import ModelFacts, Report
 from edgecomp.sparsity import parse_sparsity
@@ -79,6 +81,11 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     Raises RecipeInvalid where its format and context are no candidate of the model's plan, and
     what `fit` raises.
     """
+    if recipe.format in HUGGINGFACE_FORMATS:
+        raise RecipeInvalid(
+            f"No runtime here can judge {recipe.format}. Make it with: edgecomp compress "
+            f"{recipe.model} --method {recipe.rounding} --format {recipe.format}"
+        )
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
     plan = make_plan(
         spec,
@@ -173,18 +180,17 @@ def _carry_out(
     recipe = followed(recipe, artifact)
     chosen = _as_made(spec, device, chosen, recipe)
     text = evaluation_text(data)
-    divergence = proving.divergence(run, artifact, text)
-    coherence = proving.coherence(run, artifact, divergence)
+    base, made = on_trial(run, artifact)
+    divergence = proving.divergence(base, made, text, recipe.evaluation)
+    coherence = proving.coherence(base, made, divergence)
     if not coherence.coherent:
         # R102, R103: no long evaluation of what writes no text.
         marks = ", ".join(f"{found.mark} ({found.evidence})" for found in coherence.findings[:3])
         raise ArtifactRejected(f"{chosen.label} writes garbage: {marks}. {coherence.remedy}")
     items = evaluation_items(data, recipe.evaluation.items)
-    comparison = compare_results(
-        proving.answers(run, artifact.base, items, "base").results,
-        proving.answers(run, artifact.file, items, "artifact").results,
-    )
-    measurement = proving.measurement(run, artifact, text)
+    by_capability = proving.divergence_by_capability(base, made, items)
+    comparison = compare_results(proving.answers(base, items), proving.answers(made, items))
+    measurement = proving.measurement(made, recipe.settings, text, recipe.measurement)
     here = _candidate_here(spec, recipe, chosen)
     predictions = compare_with_plan(here, measurement)
     verdict = judge(
@@ -218,12 +224,25 @@ def _carry_out(
         predictions=predictions,
         measurement=measurement,
         divergence=divergence,
+        divergence_by_capability=by_capability,
         coherence=coherence,
         comparison=comparison,
         verdict=verdict,
         notices=(*plan.notices, *chosen.notes, *_elsewhere(recipe, device)),
         versions=versions(),
     )
+
+
+def on_trial(run: Run, artifact: Artifact) -> tuple[Subject, Subject]:
+    """The float base and the artifact, as they are run."""
+
+    def subject(who: Literal["base", "artifact"], file: StoredFile, kv_type: str) -> Subject:
+        return Subject(
+            who, file.path, file.sha256, run.runtime, run.template, run.threads, run.listen, kv_type
+        )
+
+    kv_type = run.recipe.settings.kv_type
+    return subject("base", artifact.base, "F16"), subject("artifact", artifact.file, kv_type)
 
 
 def _sparsity_percent(recipe: Recipe) -> float | None:

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.events import Progress
+from edgecomp.events import Progress, Warned
 from edgecomp.exporting import default_float_type, find_exporter
+from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run, StoredFile
 from edgecomp.stage_cache import file_digest
 
 
+def float_source(run: Run) -> ModelSpec:
+    """The headers of the model with float weights, or of the GGUF file they are still to be made
+    from: a quantized checkpoint is dequantized first, and its user told what that means."""
+    if run.model.source == "gguf" or not run.model.quantization:
+        return run.model
+    run.listen(
+        Warned(
+            text=f"The source is quantized ({run.model.quantization}): its weights are rounded a "
+            "second time, and what is lost is measured against it, not against the original. "
+            "Give the original where it is to be had."
+        )
+    )
+    return read_model(float_checkpoint(run)).model_copy(update={"name": run.model.name})
+
+
 def float_export(run: Run) -> StoredFile:
     """The model as a GGUF with float weights: the base of everything that follows."""
-    float_type = default_float_type(run.model)
+    model = float_source(run)
+    float_type = default_float_type(model)
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / f"base-{float_type}.gguf"
-        find_exporter("gguf").export(run.model, path, float_type, progress)
+        find_exporter("gguf").export(model, path, float_type, progress)
         return StoredFile(path=path, sha256=file_digest(path))
 
     title = f"Writing the float model ({float_type})"
@@ -24,8 +41,9 @@ def float_export(run: Run) -> StoredFile:
 
 
 def float_checkpoint(run: Run) -> Path:
-    """A Hugging Face folder of the model: the source itself, or one made from a GGUF."""
-    if run.model.source == "huggingface":
+    """A Hugging Face folder of the model: the source itself, or one made from a GGUF or from a
+    quantized checkpoint."""
+    if run.model.source == "huggingface" and not run.model.quantization:
         return run.model.path
 
     def work(folder: Path, progress: Progress) -> StoredFile:

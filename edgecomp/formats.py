@@ -85,6 +85,8 @@ TENSOR_TYPES = {
         TensorType("INT4_64", NOT_GGML, 64, 36, 1.2e-2),
         TensorType("INT4_128", NOT_GGML, 128, 68, 1.5e-2),
         TensorType("INT8_32", NOT_GGML, 32, 36, 3.6e-5),
+        TensorType("INT8_64", NOT_GGML, 64, 68, 4.6e-5),
+        TensorType("INT8_128", NOT_GGML, 128, 132, 5.8e-5),
     )
 }
 TENSOR_TYPES_BY_ID = {row.ggml_id: row for row in TENSOR_TYPES.values() if row.ggml_id != NOT_GGML}

@@ -9,7 +9,8 @@ from typing import Any
 
 from edgecomp.architectures import BY_HF_CLASS, Architecture
 from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
-from edgecomp.model import ModelSpec, TensorSpec, tensor_group
+from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
+from edgecomp.quantized_checkpoint import joined_tensors, quantized_linears, read_quantization
 from edgecomp.rope_scaling import frequency_factors
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 
@@ -55,6 +56,19 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
+def weight_tensors(folder: Path, config: dict[str, Any]) -> dict[str, StoredTensor]:
+    """The weights of a checkpoint folder: its stored tensors, with those of a quantized linear
+    joined to the one they stand for.
+
+    Raises what `stored_tensors` raises, and QuantizationUnsupported.
+    """
+    quantization = read_quantization(config, folder)
+    stored = stored_tensors(folder)
+    if quantization is None:
+        return stored
+    return joined_tensors(stored, quantized_linears(stored, quantization))
+
+
 def language_config(config: dict[str, Any]) -> dict[str, Any]:
     """The language model's part of a config (multimodal models nest it).
 
@@ -68,7 +82,8 @@ def language_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_huggingface(folder: Path) -> ModelSpec:
-    """Read a model folder's config and safetensors headers."""
+    """Read a model folder's config and safetensors headers; quantized linears count as the weights
+    they stand for. Raises QuantizationUnsupported, and what `stored_tensors` raises."""
     config_path = folder / "config.json"
     if not config_path.is_file():
         raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
@@ -76,7 +91,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
     config = language_config(whole)
     class_name = str(config["architectures"][0])
     architecture = BY_HF_CLASS.get(class_name)
-    stored = stored_tensors(folder)
+    stored = weight_tensors(folder, whole)
     layers = _first(config, "num_hidden_layers", "n_layer", folder=config_path)
     width = _first(config, "hidden_size", "n_embd", folder=config_path)
     heads = _first(config, "num_attention_heads", "n_head", folder=config_path)
@@ -111,7 +126,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         tokenizer=_tokenizer_kind(folder),
         chat_template=_chat_template(folder),
         licence=_licence(folder),
-        quantization=_quantization(whole),
+        quantization=_quantization(whole, tensors),
         file_bytes=sum(file.stat().st_size for file in {t.file for t in stored.values()}),
         tensors=tensors,
     )
@@ -237,6 +252,10 @@ def _licence(folder: Path) -> str | None:
     return found.group(1) if found else None
 
 
-def _quantization(config: dict[str, Any]) -> str | None:
-    quantization = config.get("quantization_config")
-    return str(quantization.get("quant_method")) if isinstance(quantization, dict) else None
+def _quantization(config: dict[str, Any], tensors: tuple[TensorSpec, ...]) -> str | None:
+    """The method and the type of most weights, such as `gptq INT4`."""
+    quantization = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(quantization, dict):
+        return None
+    kinds = tuple(tensor for tensor in tensors if tensor.dtype.startswith("INT"))
+    return f"{quantization.get('quant_method')} {dominant_type(kinds) if kinds else ''}".strip()

@@ -15,6 +15,7 @@ import psutil
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
+from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
 from edgecomp.model import ModelSpec
 from edgecomp.onnx_formats import ONNX_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
@@ -120,7 +121,8 @@ def _making(
     half, block = 2 * model.parameters, 4 * made.parameters // max(made.layers, 1)
     hidden = 2 * 4 * CALIBRATION_TOKENS * made.embedding_length
     onnx = format_name in ONNX_FORMATS
-    kind = ONNX_FORMATS[format_name].type if onnx else PRESETS[format_name].base
+    named = ONNX_FORMATS | HUGGINGFACE_FORMATS
+    kind = named[format_name].type if format_name in named else PRESETS[format_name].base
     measured = calibration.kernels.get(kind) if calibration else None
     rate = measured.quantize_weights_per_second if measured else None
     largest = _largest_tensor_bytes(model)

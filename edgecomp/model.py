@@ -102,6 +102,8 @@ class ModelSpec(Value):
 def _stored_bits(tensor: TensorSpec) -> float:
     if tensor.dtype in TENSOR_TYPES:
         return TENSOR_TYPES[tensor.dtype].bits_per_weight
+    if tensor.dtype.startswith("INT"):
+        return float(tensor.dtype.removeprefix("INT"))  # without its groups' scales
     return {"F8_E4M3": 8.0, "F8_E5M2": 8.0, "U8": 8.0, "I32": 32.0}.get(tensor.dtype, 16.0)
 
 

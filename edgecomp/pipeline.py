@@ -42,7 +42,9 @@ class Run:
         self.recipe = recipe
         self.data = data
         self.listen = listen
-        self.runtime = find_runtime(recipe.runtime)
+        # What transformers will run is calibrated and checked by its float GGUF.
+        gguf = recipe.runtime == "transformers"
+        self.runtime = find_runtime("llama.cpp" if gguf else recipe.runtime)
         # The device may have more cores than the machine that makes its artifact.
         self.threads = min(recipe.settings.threads, physical_cores())
         self.template: ChatTemplate = read_chat_template(model.path)
@@ -88,16 +90,16 @@ def tree_digest(folder: Path) -> str:
     return sha256(listed.encode()).hexdigest()
 
 
+def path_digest(path: Path) -> str:
+    """A hash of a file, or of every file below a folder."""
+    return file_digest(path) if path.is_file() else tree_digest(path)
+
+
 def path_bytes(path: Path) -> int:
     """The size of a file, or of all files of a folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def artifact_digest(path: Path) -> str:
-    """A hash of an artifact's file, or of all files of its folder."""
-    return file_digest(path) if path.is_file() else tree_digest(path)
 
 
 def text_digest(text: str) -> str:

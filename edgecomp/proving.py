@@ -1,26 +1,85 @@
-"""Prove a run's artifact in its runtime: divergence, coherence, answers, speed and memory."""
+"""Prove a file in its runtime: divergence, coherence, answers, speed and memory, as cached stages.
+
+`fit` proves what it made beside the float file that it was made from; `evaluate` whatever it is
+given.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
+from edgecomp.chat_template import ChatTemplate
 from edgecomp.detect import cpu_model
 from edgecomp.evaluate.coherence import Coherence, answer_fixed_prompts, check_coherence
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.evaluate import evaluate
-from edgecomp.evaluate.items import Item, ItemResult
-from edgecomp.events import Progress, Warned
-from edgecomp.making import Artifact
+from edgecomp.evaluate.items import Bucket, Item, ItemResult
+from edgecomp.evaluate.task_text import task_texts
+from edgecomp.events import Listener, Progress, Warned, ignore_progress
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
-from edgecomp.pipeline import Run, StoredFile, text_digest
+from edgecomp.pipeline import text_digest
+from edgecomp.recipe import EvaluationSettings, MeasurementSettings
+from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.stage_cache import run_stage
 from edgecomp.value import Value
 
-Who = Literal["base", "artifact"]
 DIVERGENCE_OUTPUTS = 64
 """Rows of logits compared at a time: a few megabytes of a large vocabulary."""
+
+CAPABILITY_WINDOWS, CAPABILITY_WINDOW_TOKENS = 8, 128
+"""As long as a question or two: more windows give the better interval."""
+
+MEASURED_DEPTHS = (128, 512)
+Result = TypeVar("Result", bound=Value)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file on trial, and how it is run."""
+
+    who: Literal["base", "artifact"]
+    path: Path
+    sha256: str
+    runtime: Runtime
+    template: ChatTemplate
+    threads: int
+    listen: Listener
+    kv_type: str = "F16"
+    """The artifact's KV cache is the one it ships with; the base's is exact."""
+
+    @property
+    def answer_settings(self) -> RunSettings:
+        """Several sequences at once: a question's choices, or several answers."""
+        return RunSettings(
+            context=8192,
+            sequences=8,
+            outputs=DIVERGENCE_OUTPUTS,
+            threads=self.threads,
+            kv_type=self.kv_type,
+        )
+
+    def stage(
+        self,
+        name: str,
+        title: str,
+        kind: type[Result],
+        inputs: dict[str, Any],
+        work: Callable[[Path, Progress], Result],
+    ) -> Result:
+        """`run_stage` whose key holds the file and what runs it."""
+        inputs = {
+            self.who: self.sha256,
+            "runtime": [self.runtime.name, self.runtime.version()],
+            "threads": self.threads,
+            "kv_type": self.kv_type,
+            **inputs,
+        }
+        return run_stage(name, title, kind, inputs, work, self.listen)
 
 
 class Answers(Value):
@@ -29,96 +88,141 @@ class Answers(Value):
     results: tuple[ItemResult, ...]
 
 
-def divergence(run: Run, artifact: Artifact, text: str) -> DivergenceSummary:
-    """How far the artifact's predictions are from the base's on `text`."""
-    evaluation = run.recipe.evaluation
-    settings = RunSettings(
-        context=evaluation.window_tokens,
-        outputs=DIVERGENCE_OUTPUTS,
-        threads=run.threads,
-        kv_type=run.recipe.settings.kv_type,
-    )
+class CapabilityDivergence(Value):
+    """Divergence on the text of each capability's own questions."""
+
+    rows: dict[Bucket, DivergenceSummary]
+
+
+def divergence(
+    base: Subject, artifact: Subject, text: str, wanted: EvaluationSettings
+) -> DivergenceSummary:
+    """How far the artifact's predictions are from the base's on `text`; both in one runtime."""
 
     def work(folder: Path, progress: Progress) -> DivergenceSummary:
-        samples = run.runtime.compare(
-            artifact.base.path,
-            artifact.file.path,
-            settings,
-            text,
-            window=evaluation.window_tokens,
-            windows=evaluation.windows,
-            progress=progress,
-        )
-        return summarise(samples)
+        found = _compared(base, artifact, text, wanted.window_tokens, wanted.windows, progress)
+        assert found is not None, "the text is shorter than a window"
+        return found
 
     inputs = {
-        "base": artifact.base.sha256,
-        "artifact": artifact.file.sha256,
-        "settings": settings.model_dump(),
+        "base": base.sha256,
         "text": text_digest(text),
-        "windows": [evaluation.window_tokens, evaluation.windows],
+        "windows": [wanted.window_tokens, wanted.windows],
     }
-    return run.stage(
-        "divergence", "Comparing predictions with the base", DivergenceSummary, inputs, work
+    title = "Comparing predictions with the base"
+    return artifact.stage("divergence", title, DivergenceSummary, inputs, work)
+
+
+def divergence_by_capability(
+    base: Subject, artifact: Subject, items: tuple[Item, ...]
+) -> dict[Bucket, DivergenceSummary]:
+    """The same on some windows of each capability's own questions and right answers; a capability
+    whose text does not fill one is left out."""
+    texts, window = task_texts(items), CAPABILITY_WINDOW_TOKENS
+
+    def work(folder: Path, progress: Progress) -> CapabilityDivergence:
+        rows = {}
+        for index, (name, text) in enumerate(texts.items()):
+            progress(index, len(texts))
+            found = _compared(base, artifact, text, window, CAPABILITY_WINDOWS)
+            if found:
+                rows[name] = found
+        return CapabilityDivergence(rows=rows)
+
+    inputs = {
+        "base": base.sha256,
+        "texts": {name: text_digest(text) for name, text in texts.items()},
+        "windows": [window, CAPABILITY_WINDOWS],
+    }
+    title = "Comparing predictions on each capability's text"
+    stage = "divergence-by-capability"
+    return artifact.stage(stage, title, CapabilityDivergence, inputs, work).rows
+
+
+def _compared(
+    base: Subject,
+    artifact: Subject,
+    text: str,
+    window: int,
+    windows: int,
+    progress: Progress = ignore_progress,
+) -> DivergenceSummary | None:
+    settings = RunSettings(
+        context=window,
+        outputs=DIVERGENCE_OUTPUTS,
+        threads=artifact.threads,
+        kv_type=artifact.kv_type,
     )
+    samples = artifact.runtime.compare(
+        base.path,
+        artifact.path,
+        settings,
+        text,
+        window=window,
+        windows=windows,
+        progress=progress,
+    )
+    return summarise(samples) if samples.kl else None
 
 
-def coherence(run: Run, artifact: Artifact, divergence: DivergenceSummary) -> Coherence:
-    """Whether the artifact still writes text; asked before the long evaluation."""
-    settings = {who: _answer_settings(run, who) for who in ("base", "artifact")}
+def coherence(
+    base: Subject | None, artifact: Subject, divergence: DivergenceSummary | None
+) -> Coherence:
+    """Whether the artifact writes text, beside what its base writes; asked before the long
+    evaluation."""
 
     def work(folder: Path, progress: Progress) -> Coherence:
-        base, written = (
-            answer_fixed_prompts(run.runtime, file.path, settings[who], run.template, progress)
-            for who, file in (("base", artifact.base), ("artifact", artifact.file))
+        written, before = (
+            answer_fixed_prompts(one.runtime, one.path, one.answer_settings, one.template, progress)
+            if one
+            else []
+            for one in (artifact, base)
         )
-        return check_coherence(written, base, divergence)
+        return check_coherence(written, before, divergence)
 
     inputs = {
-        "base": artifact.base.sha256,
-        "artifact": artifact.file.sha256,
-        "kv_type": run.recipe.settings.kv_type,
+        "base": base.sha256 if base else None,
+        "divergence": divergence.model_dump() if divergence else None,
     }
-    return run.stage("coherence", "Reading what the artifact writes", Coherence, inputs, work)
+    title = "Reading what the artifact writes"
+    return artifact.stage("coherence", title, Coherence, inputs, work)
 
 
-def answers(run: Run, file: StoredFile, items: tuple[Item, ...], who: Who) -> Answers:
+def answers(
+    subject: Subject, items: tuple[Item, ...], allow_code: bool = False
+) -> tuple[ItemResult, ...]:
     """What one file answers to `items`."""
-    settings = _answer_settings(run, who)
 
     def work(folder: Path, progress: Progress) -> Answers:
         results = evaluate(
-            run.runtime,
-            file.path,
-            settings,
+            subject.runtime,
+            subject.path,
+            subject.answer_settings,
             items,
-            run.template,
+            subject.template,
             answers_path=folder / "answers.jsonl",
+            allow_code=allow_code,
             progress=progress,
         )
         return Answers(results=results)
 
-    inputs = {
-        "file": file.sha256,
-        "settings": settings.model_dump(),
-        "items": [item.fingerprint for item in items],
-    }
-    return run.stage(
-        f"answers-{who}", f"Asking the {who} {len(items)} questions", Answers, inputs, work
-    )
+    inputs = {"items": [item.fingerprint for item in items]}
+    title = f"Asking the {subject.who} {len(items)} questions"
+    return subject.stage(f"answers-{subject.who}", title, Answers, inputs, work).results
 
 
-def measurement(run: Run, artifact: Artifact, text: str) -> Measurement:
-    """Speed and memory on this machine with the plan's settings, in a fresh process."""
-    wanted = run.recipe.measurement
-    settings = run.recipe.settings.model_copy(update={"threads": run.threads})
+def measurement(
+    subject: Subject, settings: RunSettings, text: str, wanted: MeasurementSettings
+) -> Measurement:
+    """Speed and memory on this machine with `settings`, in a fresh process."""
+    settings = settings.model_copy(update={"threads": subject.threads})
     room = settings.context - wanted.decode_tokens - 1
-    depths = sorted({min(depth, room) for depth in (128, 512, room)})
+    depths = sorted({min(depth, room) for depth in (*MEASURED_DEPTHS, room)})
 
     def work(folder: Path, progress: Progress) -> Measurement:
         before = machine_state()
-        raw = run.runtime.measure(
-            artifact.file.path,
+        raw = subject.runtime.measure(
+            subject.path,
             settings,
             text,
             depths=depths,
@@ -126,32 +230,17 @@ def measurement(run: Run, artifact: Artifact, text: str) -> Measurement:
             repeats=wanted.repeats,
             progress=progress,
         )
-        return summarise_measurement(raw, settings, run.runtime.name, before)
+        return summarise_measurement(raw, settings, subject.runtime.name, before)
 
     inputs = {
-        "artifact": artifact.file.sha256,
         "settings": settings.model_dump(),
         "measurement": wanted.model_dump(),
         "machine": cpu_model(),
     }
-    title = "Measuring speed and memory"
-    made = run.stage("measurement", title, Measurement, inputs, work)
+    title = f"Measuring speed and memory of the {subject.who}"
+    made = subject.stage(f"measurement-{subject.who}", title, Measurement, inputs, work)
     if made.machine.busy:
         load = made.machine.load_before or 0.0
-        run.listen(Warned(text=f"The machine was busy (load {load:.1f}) when speed was measured."))
+        said = f"The machine was busy (load {load:.1f}) when speed was measured."
+        subject.listen(Warned(text=said))
     return made
-
-
-def _answer_settings(run: Run, who: Who) -> RunSettings:
-    """Several sequences at once: a question's choices, or several answers.
-
-    The artifact's KV cache is the one it ships with; the base's is exact.
-    """
-    kv_type = run.recipe.settings.kv_type if who == "artifact" else "F16"
-    return RunSettings(
-        context=8192,
-        sequences=8,
-        outputs=DIVERGENCE_OUTPUTS,
-        threads=run.threads,
-        kv_type=kv_type,
-    )

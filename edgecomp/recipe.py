@@ -11,6 +11,7 @@ from edgecomp.calibration import CalibrationMix, preset_mix
 from edgecomp.constraints import Constraints
 from edgecomp.format_facts import SOURCE, UNWEIGHTED
 from edgecomp.formats import PRESETS, TENSOR_TYPES
+from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
 from edgecomp.onnx_formats import ONNX_FORMATS
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
@@ -51,7 +52,7 @@ class Recipe(Value):
     constraints: Constraints
     runtime: str
     format: str
-    """A preset, or `source` for the file as it is."""
+    """A preset of GGUF, a format of quantized checkpoints, or `source` for the file as it is."""
 
     tensor_types: dict[str, str] = Field(default={})
     """Types of single tensors by GGUF name, over the preset's own."""
@@ -81,6 +82,11 @@ class Recipe(Value):
             raise ValueError(f"mix {self.mix} chooses types, and {self.format} rounds nothing")
         if self.stages and self.format == SOURCE:
             raise ValueError("the source as it is has no stages: give a format to make")
+        quantized = self.format in HUGGINGFACE_FORMATS
+        if quantized != (self.runtime == "transformers"):
+            raise ValueError(f"{self.runtime} does not run {self.format}")
+        if quantized and self.rounding == "llama.cpp":
+            raise ValueError(f"{self.format} is rounded by rtn, gptq, awq or awq+gptq")
         if self.stages and self.runtime == "onnx":
             raise ValueError("stages are carried out for llama.cpp only: ONNX exports the source")
         return self

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
+
+from pydantic import Field
 
 from edgecomp.distillation import History
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
+from edgecomp.evaluate.items import Bucket
 from edgecomp.making import Artifact
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.measure.statistics import Interval, Spread
@@ -51,6 +55,9 @@ class Report(Value):
     predictions: tuple[Prediction, ...]
     measurement: Measurement
     divergence: DivergenceSummary
+    divergence_by_capability: dict[Bucket, DivergenceSummary] = Field(default={})
+    """On the text of each capability's own questions."""
+
     coherence: Coherence
     comparison: Comparison
     verdict: Verdict
@@ -88,6 +95,7 @@ def sections(report: Report) -> tuple[Section, ...]:
         *(distillation_section(row) for row in report.artifact.distillations),
         *([mixture_section(report.artifact.mixture)] if report.artifact.mixture else []),
         _divergence_section(report.divergence),
+        *capability_divergence_sections({"": report.divergence_by_capability}),
         capability_section(report.comparison),
         _speed_section(report.measurement),
         _memory_section(report.measurement),
@@ -207,6 +215,30 @@ def _divergence_section(row: DivergenceSummary) -> Section:
             ("perplexity, artifact / base", ratio, _interval(row.perplexity_ratio_interval)),
         ),
     )
+
+
+def capability_divergence_sections(
+    variants: Mapping[str, Mapping[Bucket, DivergenceSummary]],
+) -> list[Section]:
+    """Divergence on each capability's own text, of one variant (named "") or of several; nothing
+    where it was not measured."""
+    several = "" not in variants
+    rows = [
+        (name, *([variant] if several else []), str(row.tokens), f"{row.kl_mean:.4f}",
+         _interval(row.kl_mean_interval), f"{row.agreement_percent:.1f}",
+         _interval(row.agreement_interval, ".1f"))
+        for name in get_args(Bucket)
+        for variant, found in variants.items()
+        if (row := found.get(name))
+    ]  # fmt: skip
+    columns = ("tokens", "KL mean (nats)", "95 % interval", "same first choice %", "its interval")
+    section = Section(
+        title="Divergence on each capability's own text",
+        text="Over its questions with their right answers: where predictions moved most.",
+        columns=("capability", *(["variant"] if several else []), *columns),
+        rows=tuple(rows),
+    )
+    return [section] if rows else []
 
 
 def capability_section(comparison: Comparison) -> Section:

@@ -14,6 +14,7 @@ from edgecomp.fit import Fitted
 from edgecomp.quantity import format_size
 from edgecomp.report import (
     Section,
+    capability_divergence_sections,
     capability_section,
     distillation_section,
     mixture_section,
@@ -65,6 +66,7 @@ def summary(fitted: Fitted) -> RenderableType:
         facts(rows),
         "",
         capabilities,
+        *map(section_table, capability_divergence_sections({"": report.divergence_by_capability})),
         Text(f"Verdict: {report.verdict.level}", style="bold"),
         Text(report.verdict.summary),
         *(Text(f"Next: {remedy.text}") for remedy in report.verdict.remedies[:1]),

@@ -16,7 +16,7 @@ from edgecomp.improve import Improvement, record_path
 from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustained
 from edgecomp.quantity import format_duration, format_size
-from edgecomp.report import Section, capability_section
+from edgecomp.report import Section, capability_divergence_sections, capability_section
 from edgecomp.report_tables import section_table
 from edgecomp.runtimes.limits import CPU_KEEPERS, KEEPERS, KeptLimits
 from edgecomp.verdict import Verdict
@@ -27,6 +27,8 @@ def evaluation_table(found: Evaluation) -> RenderableType:
     parts: list[RenderableType] = []
     if found.divergence:
         parts += [Text(_divergence(found.divergence)), ""]
+    by_capability = capability_divergence_sections({"": found.divergence_by_capability})
+    parts += [section_table(section) for section in by_capability]
     if found.comparison and found.comparison.categories:
         parts.append(section_table(capability_section(found.comparison)))
     elif found.scores:

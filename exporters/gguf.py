@@ -17,7 +17,7 @@ import gguf
 from numpy.typing import NDArray
 
 from edgecomp.architectures import BY_GGUF_NAME
-from edgecomp.errors import ArchitectureUnsupported, ModelIncomplete
+from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, default_float_type
 from edgecomp.float_conversion import float32_pieces, raw_pieces, rounded
@@ -34,7 +34,7 @@ from edgecomp.gguf_writer import (
     packed_fields,
     write_gguf,
 )
-from edgecomp.huggingface_model import language_config, read_json, stored_tensors
+from edgecomp.huggingface_model import language_config, read_json, weight_tensors
 from edgecomp.model import ModelSpec, TensorSpec
 
 from .gguf_metadata import add_metadata, check_config, notes
@@ -71,6 +71,11 @@ def export(
     checkpoint that was made of it and has no tokenizer files. Raises ArchitectureUnsupported,
     ExportRefused, ModelIncomplete, DiskFull or NotWritable.
     """
+    if model.source == "huggingface" and model.quantization:
+        raise ExportRefused(
+            f"{model.path} cannot be written as GGUF: its weights are quantized by "
+            f"{model.quantization}. Write it as a float checkpoint first."
+        )
     plan = _planned(model, float_type, vocabulary)
     size_bytes = write_gguf(
         destination, plan.fields, plan.tensors, plan.pieces, plan.alignment, progress
@@ -123,7 +128,8 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path 
         raise ArchitectureUnsupported(model.architecture, "written as GGUF", list(BY_GGUF_NAME))
     config = language_config(read_json(model.path / "config.json"))
     check_config(model, architecture, config)
-    weights = CheckpointTensors(model, architecture, stored_tensors(model.path), config)
+    stored = weight_tensors(model.path, config)
+    weights = CheckpointTensors(model, architecture, stored, config)
     writer = gguf.GGUFWriter(None, architecture.gguf_name)
     if vocabulary is None:
         tokenizer = tokenizer_definition(model.path)

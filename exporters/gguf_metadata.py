@@ -42,8 +42,6 @@ def check_config(model: ModelSpec, architecture: Architecture, config: Config) -
     kind = rope_parameters(config)["rope_type"]
     if kind not in ("default", "linear", "yarn", "llama3", "longrope", "su"):
         faults.append(f"the rope type {kind!r} is not one llama.cpp has")
-    if config.get("quantization_config"):
-        faults.append("its weights are quantized")
     if faults:
         raise ExportRefused(
             f"{model.path} cannot be written as GGUF: {'; '.join(faults)}. Use its own runtime."

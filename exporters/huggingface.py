@@ -1,8 +1,8 @@
-"""Write a GGUF model as a float checkpoint that transformers loads.
+"""Write a GGUF model, or a quantized checkpoint, as a float checkpoint that transformers loads.
 
-The inverse of gguf_tensors: Hugging Face's names, rows of Q and K back in their places. The
-tokenizer is written only where it gives llama.cpp's ids over the whole corpus; compression needs no
-tokenizer files, since token ids come from the GGUF file's own.
+Of a GGUF the inverse of gguf_tensors: Hugging Face's names, rows of Q and K back in their places.
+The tokenizer is written only where it gives llama.cpp's ids over the whole corpus; compression
+needs no tokenizer files, since token ids come from the GGUF file's own.
 """
 
 from __future__ import annotations
@@ -49,12 +49,17 @@ def export(
     float_type: FloatType | None = None,
     progress: Progress = ignore_progress,
 ) -> ExportRecord:
-    """Write the GGUF file `model` as the folder `destination`, whole or not at all.
+    """Write `model`, a GGUF file or a quantized checkpoint, as the folder `destination`, whole or
+    not at all.
 
     Vectors, and matrices that llama.cpp never quantizes, are F32. Raises ArchitectureUnsupported,
     ExportRefused, DiskFull or NotWritable (also where the folder exists and is not empty).
     """
     chosen = float_type or default_float_type(model)
+    if model.source == "huggingface":
+        from .huggingface_dequantized import export_dequantized
+
+        return export_dequantized(model, destination, chosen, progress)
     architecture = _architecture(model)
     header = read_gguf_header(model.path)
     config = config_of(model, header, chosen)
@@ -86,6 +91,24 @@ def export(
         tensors={weight.name: weight.type for group in shards.values() for weight in group},
         notes=notes,
     )
+
+
+def export_quantized(
+    checkpoint: Path, destination: Path, format_name: str, progress: Progress = ignore_progress
+) -> ExportRecord:
+    """Write the codes that a method chose as a quantized checkpoint: see huggingface_quantized."""
+    # Planning finds this module and must not load torch, which reading codes needs.
+    from .huggingface_quantized import export_quantized as write
+
+    return write(checkpoint, destination, format_name, progress)
+
+
+def differing_weights(folder: Path, checkpoint: Path) -> tuple[str, ...]:
+    """The weights of a quantized folder that are not those of `checkpoint`: see
+    huggingface_dequantized."""
+    from .huggingface_dequantized import differing_weights as compare
+
+    return compare(folder, checkpoint)
 
 
 def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:

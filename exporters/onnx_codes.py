@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.compress.onnx_grids import SCALE_BYTES
 from edgecomp.compress.packed import read_packed, read_packed_index
 from edgecomp.errors import ExportRefused
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.onnx_folder import OnnxTensor, external_tensors, load_graph
 
-SCALE_BYTES = 4
 ROLES = {
     "attn_q": "attn.q_proj",
     "attn_k": "attn.k_proj",

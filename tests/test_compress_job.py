@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quantized_checkpoints import gptq_parts, write_quantized
 
 from edgecomp.calibration import CalibrationMix
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.errors import CalibrationRefused, CompressionSettingsInvalid
-from edgecomp.events import Event, StageFinished, StageStarted, ignore
+from edgecomp.events import Event, StageFinished, StageStarted, Warned, ignore
 from edgecomp.exporting import find_exporter
 from edgecomp.float_conversion import float32_pieces
 from edgecomp.folders import cache_folder
@@ -147,3 +148,18 @@ def test_importance_is_not_measured_where_a_solver_chose_all_it_would_weigh(
 
 def test_importance_is_measured_for_an_output_head_of_its_own(source: Path, tmp_path: Path) -> None:
     assert "importance" in listened(source, tmp_path / "out", "Q4_0")[1]
+
+
+def test_a_quantized_checkpoint_is_made_float_first_and_its_user_told(
+    source: Path, tmp_path: Path
+) -> None:
+    config = {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    write_quantized(source, tmp_path / "gptq", config, gptq_parts)
+    recipe = compression_recipe(
+        str(tmp_path / "gptq"), "gptq", "Q8_0", "50%", "general", MIX, False
+    )
+    events: list[Event] = []
+    result = compress(recipe, tmp_path / "out", None, events.append)
+    assert all(check.passed for check in result.checks)
+    warned = [event.text for event in events if isinstance(event, Warned)]
+    assert any("quantized (gptq INT4)" in text and "second time" in text for text in warned)

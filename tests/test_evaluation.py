@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,15 +12,35 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from edgecomp.errors import ModelNotFound
+from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.evaluation import Evaluation, EvaluationRequest, evaluate_artifact
 from edgecomp.events import Event, StageFinished, ignore
 from edgecomp.exporting import find_exporter
 from edgecomp.model import read_model
 from edgecomp.result_tables import evaluation_table
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+
+
+def written_fluently(source: Path, folder: Path) -> Path:
+    """The model after it has learnt the text that divergence is measured on."""
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    ids = tokenizer(divergence_text(), return_tensors="pt").input_ids[0][: 64 * 128].view(-1, 128)
+    model = AutoModelForCausalLM.from_pretrained(source)
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(80):
+        batch = ids[torch.randint(len(ids), (8,))]
+        model(batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    shutil.copytree(source, folder)
+    model.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +54,31 @@ def files(
     weights = load_file(ruined / "model.safetensors")
     weights["lm_head.weight"] = torch.roll(weights["lm_head.weight"], 7, 0) * 8
     save_file(weights, ruined / "model.safetensors", metadata={"format": "pt"})
-    made = {name: folder / f"{name}.gguf" for name in ("base", "ruined", "other", "eight")}
-    for name, model in (("base", source), ("ruined", ruined), ("other", tiny_model("qwen2"))):
+    taught = written_fluently(source, folder / "taught")
+    pruned = shutil.copytree(taught, folder / "pruned")
+    weights = load_file(pruned / "model.safetensors")
+    for name, weight in weights.items():
+        if "_proj." in name:
+            weight[weight.abs() < weight.abs().flatten().float().quantile(0.9)] = 0
+    save_file(weights, pruned / "model.safetensors", metadata={"format": "pt"})
+    sources = {
+        "base": source, "ruined": ruined, "other": tiny_model("qwen2"), "taught": taught,
+        "pruned": pruned,
+    }  # fmt: skip
+    made = {name: folder / f"{name}.gguf" for name in (*sources, "eight")}
+    for name, model in sources.items():
         find_exporter("gguf").export(read_model(model), made[name], "F16", lambda done, total: None)
     LlamaCpp().quantize(
         made["base"], made["eight"], "Q8_0", threads=1, overrides={}, importance=None
     )
     return made
+
+
+def shown(found: Evaluation) -> str:
+    """What the command prints."""
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(evaluation_table(found))
+    return console.export_text()
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +111,18 @@ def test_r43_r78_base_and_artifact_answer_the_same_items_on_three_dimensions(
     assert eight.verdict is not None and eight.verdict.missing == ()
 
 
+def test_divergence_is_told_for_each_capability_on_the_text_of_its_own_questions(
+    eight: Evaluation,
+) -> None:
+    found = eight.divergence_by_capability
+    assert found
+    assert set(found) <= {"knowledge", "reasoning", "multilingual", "instruction", "safety"}
+    for row in found.values():
+        assert row.windows <= 8 and row.tokens == row.windows * 63
+        assert 0 <= row.kl_mean < 0.05 and row.agreement_percent > 80
+    assert "own text" in shown(eight)
+
+
 def test_r17_coverage_is_told_with_the_scores(eight: Evaluation) -> None:
     assert "knowledge" in eight.coverage.covered and "privacy" in eight.coverage.missing
     assert {row.name for row in eight.scores} >= {"knowledge", "toxicity"}
@@ -99,6 +150,18 @@ def test_r102_r103_garbage_ends_the_evaluation_early_with_its_remedy(
     assert found.verdict.remedies[0].kind == "compress less"
     assert not any(getattr(event, "stage", "").startswith("answers") for event in events)
     assert any("garbage" in notice for notice in found.notices)
+
+
+def test_r70_r79_eight_bits_are_shipped_and_nine_tenths_pruned_are_not(
+    files: dict[str, Path], eight: Evaluation
+) -> None:
+    assert eight.verdict is not None and eight.verdict.level == "ship"
+    request = EvaluationRequest(artifact=str(files["pruned"]), base=str(files["taught"]), limit=1)
+    found = evaluate_artifact(request, ignore)
+    assert found.verdict is not None and found.verdict.level == "do not ship"
+    assert not found.coherence.coherent
+    assert "perplexity" in {row.mark for row in found.coherence.findings}
+    assert found.verdict.remedies[0].kind == "compress less"
 
 
 def test_different_tokenizers_give_no_divergence_and_accuracy_still(

@@ -17,7 +17,7 @@ from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
-from edgecomp.exporting import find_onnx_exporter
+from edgecomp.events import ignore
 from edgecomp.fit import Fitted
 from edgecomp.measure.serving import measure_artifact
 from edgecomp.model import read_model
@@ -72,6 +72,28 @@ def test_the_onnx_bundle_is_whole_and_starts(both: tuple[Path, BundleComparison]
     )
     assert started.returncode == 0, started.stderr
     assert started.stdout.strip()
+
+
+def test_an_onnx_bundle_is_evaluated_beside_its_float_base(
+    both: tuple[Path, BundleComparison],
+) -> None:
+    (base,) = (both[0].parent / "cache" / "stages").glob("onnx-export-*/onnx-fp32")
+    request = EvaluationRequest(artifact=str(both[0] / "onnx"), base=str(base), limit=1)
+    found = evaluate_artifact(request, ignore)
+    assert found.divergence is not None and found.divergence.kl_mean > 0
+    assert found.coherence.prompts == 8 and found.verdict is not None
+    report = json.loads((both[0] / "onnx" / "report.json").read_text())
+    assert report["divergence_by_capability"], "the questions fill a window of some capability"
+
+
+def test_an_onnx_artifact_beside_a_gguf_base_gives_no_divergence_and_says_why(
+    both: tuple[Path, BundleComparison],
+) -> None:
+    (base,) = (both[0] / "llama.cpp").glob("*.gguf")
+    request = EvaluationRequest(artifact=str(both[0] / "onnx"), base=str(base), limit=1)
+    found = evaluate_artifact(request, ignore)
+    assert found.divergence is None and found.coherence.prompts == 8
+    assert any("runs in llama.cpp and the artifact in onnx" in text for text in found.notices)
 
 
 def test_a_lost_file_of_the_onnx_folder_is_named(both: tuple[Path, BundleComparison]) -> None:
@@ -135,24 +157,6 @@ def test_the_demo_becomes_an_int4_onnx_artifact_whose_float_text_is_the_sources(
     assert report.divergence.kl_mean < 0.5
 
 
-def test_an_onnx_bundle_is_evaluated_beside_its_base_in_its_own_runtime(
-    both: tuple[Path, BundleComparison], tiny_model: Callable[..., Path], tmp_path: Path
-) -> None:
-    base = tmp_path / "base"
-    find_onnx_exporter().export_format(read_model(tiny_model("llama-long")), base, "onnx-fp32")
-    request = EvaluationRequest(artifact=str(both[0] / "onnx"), base=str(base), limit=1)
-    found = evaluate_artifact(request, lambda event: None)
-    assert found.divergence is not None
-    assert 0 < found.divergence.kl_mean < 1
-    assert found.efficiency is not None
-    assert found.efficiency.artifact_bytes < found.efficiency.base_bytes
-
-
-def test_a_base_of_another_runtime_and_load_on_onnx_are_refused(
-    both: tuple[Path, BundleComparison],
-) -> None:
-    onnx, gguf = str(both[0] / "onnx"), str(both[0] / "llama.cpp")
-    with pytest.raises(RuntimeRefused, match="base of the same kind"):
-        evaluate_artifact(EvaluationRequest(artifact=onnx, base=gguf), lambda event: None)
+def test_load_on_onnx_is_refused(both: tuple[Path, BundleComparison]) -> None:
     with pytest.raises(RuntimeRefused, match="serves concurrent load"):
-        measure_artifact(onnx, [1], None, None, lambda event: None)
+        measure_artifact(str(both[0] / "onnx"), [1], None, None, lambda event: None)

@@ -29,7 +29,7 @@ DTYPES = {
 }  # fmt: skip
 INDEX = "model.safetensors.index.json"
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".index.json")
-OF_THE_WEIGHTS = ("compression.json", "distillation.json", "packed.json")
+OF_THE_WEIGHTS = ("compression.json", "distillation.json", "packed.json", "quantize_config.json")
 """Records that are true of the weights beside them only."""
 
 ROWS_PER_READ = 8192

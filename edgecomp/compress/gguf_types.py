@@ -8,13 +8,13 @@ from pathlib import Path
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.grids import Grid
-from edgecomp.compress.onnx_grids import ONNX_GRIDS
+from edgecomp.compress.onnx_grids import INT8_GRIDS, ONNX_GRIDS
 from edgecomp.compress.quantized import GridOf
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.model import read_model
 
 GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS
-SOLVED_GRIDS = GGUF_GRIDS | ONNX_GRIDS
+SOLVED_GRIDS = GGUF_GRIDS | ONNX_GRIDS | INT8_GRIDS
 
 
 def gguf_grid(kind: str) -> Grid:

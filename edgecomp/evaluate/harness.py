@@ -6,6 +6,7 @@ together, so that the runtime runs the context once. Generation is greedy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
 
 DEFAULT_LIMIT_TOKENS = 256
+LONGEST_CHARACTER_BYTES = 4
 SPECIAL_TOKENS = 2
 """Room left for the BOS and EOS a tokenizer may add."""
 
@@ -66,20 +68,37 @@ class RuntimeModel(LM):  # type: ignore
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Log-likelihood of whole texts after the BOS or EOS token.
 
-        Raises RuntimeRefused where one exceeds the context.
+        A text longer than the context is read in windows, each after the last word of the one
+        before, as lm-eval's own models read it after the last token. Windows end between words.
         """
         texts = [str(text) for (text,) in _arguments(requests)]
-        for text, count in zip(texts, self._token_counts(texts), strict=True):
-            if count + SPECIAL_TOKENS > self.settings.context:
-                raise RuntimeRefused(
-                    f"A text of {count} tokens, beginning {text[:40]!r}, does not fit the context "
-                    f"of {self.settings.context}. Evaluate with a larger context."
-                )
-        questions = [(self._prefix, (text,)) for text in texts]
-        scores = self.runtime.score(self.artifact, self.settings, questions)
-        answers = [values[0] for values in scores]
+        windows = [self._windows(text) for text in texts]
+        questions = [
+            (context or self._prefix, (window,)) for parts in windows for context, window in parts
+        ]
+        scores = iter(self.runtime.score(self.artifact, self.settings, questions))
+        answers = [sum(next(scores)[0] for _ in parts) for parts in windows]
         self._keep("loglikelihood_rolling", requests, answers)
         return answers
+
+    def _windows(self, text: str) -> list[tuple[str, str]]:
+        """The windows of a text, each with the word before it ("" before the first)."""
+        room = self.settings.context - SPECIAL_TOKENS
+        if self._token_counts([text])[0] <= room:
+            return [("", text)]
+        # A character takes no more tokens than it has bytes: two words, cut so, always fit.
+        longest = max(1, room // (4 * LONGEST_CHARACTER_BYTES))
+        words = re.findall(rf"\s{{0,{longest}}}\S{{1,{longest}}}|\s{{1,{longest}}}", text)
+        windows: list[tuple[str, str]] = []
+        before, window, filled = "", "", 0
+        last, last_count = "", 0
+        for word, count in zip(words, self._token_counts(words), strict=True):
+            if window and filled + count > room:
+                windows.append((before, window))
+                before, window, filled = last, "", last_count
+            window, filled = window + word, filled + count
+            last, last_count = word, count
+        return [*windows, (before, window)]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Greedy texts up to the first stop string. Raises RuntimeRefused for sampling."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("lm_eval", reason="lm_eval is not installed")
 
@@ -29,6 +32,13 @@ def instance(kind: Any, *arguments: Any) -> Instance:
 
 def model(runtime: Any) -> RuntimeModel:
     return RuntimeModel(runtime, Path("a.gguf"), SETTINGS, ChatTemplate(source=None))
+
+
+class CountingBytes:
+    """A tokenizer of one token a byte: more tokens than any real one makes."""
+
+    def tokenize(self, artifact: Path, texts: list[str], **how: bool) -> list[list[int]]:
+        return [list(text.encode()) for text in texts]
 
 
 def test_continuations_of_a_context_are_asked_once_and_together(recorded: RecordedRuntime) -> None:
@@ -56,6 +66,31 @@ def test_sampling_is_refused(recorded: RecordedRuntime) -> None:
         model(recorded).generate_until([request])
 
 
+@given(text=st.text(alphabet=" \n\tab.é漢😀", max_size=1500))
+def test_windows_of_a_long_text_hold_all_of_it_and_fit_the_context(text: str) -> None:
+    adapter = model(CountingBytes())
+    windows = adapter._windows(text)
+    assert "".join(window for _, window in windows) == text
+    assert windows[0][0] == ""
+    for (_, earlier), (before, window) in pairwise(windows):
+        assert before and window and earlier.endswith(before)
+    if len(windows) > 1:
+        room = SETTINGS.context - 2
+        assert all(len((before + window).encode()) <= room for before, window in windows)
+
+
+def test_a_long_text_is_the_sum_of_its_windows(recorded: RecordedRuntime) -> None:
+    recorded.tokenize = CountingBytes().tokenize  # type: ignore[method-assign]
+    text = " ".join(f"word{number}" for number in range(100))
+    adapter = RuntimeModel(recorded, Path("a.gguf"), SETTINGS, ChatTemplate(source=None, bos="<s>"))
+    windows = adapter._windows(text)
+    assert len(windows) > 2
+    recorded.scores = {before or "<s>": [-1.0 - index] for index, (before, _) in enumerate(windows)}
+    request = instance("loglikelihood_rolling", text)
+    total = -sum(range(1, len(windows) + 1))
+    assert adapter.loglikelihood_rolling([request]) == [pytest.approx(total)]
+
+
 @pytest.mark.demo
 def test_the_demo_model_answers_lm_eval(demo_gguf: Path) -> None:
     template = read_chat_template(demo_gguf)
@@ -70,8 +105,9 @@ def test_the_demo_model_answers_lm_eval(demo_gguf: Path) -> None:
     assert greedy
     (rolling,) = adapter.loglikelihood_rolling([instance("loglikelihood_rolling", capital)])
     assert rolling < 0
-    with pytest.raises(RuntimeRefused, match="context of 256"):
-        adapter.loglikelihood_rolling([instance("loglikelihood_rolling", capital * 100)])
+    long = " ".join([capital] * 100)
+    (windowed,) = adapter.loglikelihood_rolling([instance("loglikelihood_rolling", long)])
+    assert windowed < rolling
     turn = [{"role": "user", "content": "Hi"}]
     assert adapter.apply_chat_template(turn).endswith("<|im_start|>assistant\n")
 

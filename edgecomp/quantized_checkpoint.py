@@ -1,0 +1,166 @@
+"""Quantized Hugging Face checkpoints (GPTQ, AWQ, compressed-tensors), read from headers only.
+
+A linear is stored as several tensors: GPTQ and AWQ hold `qweight`, `qzeros`, `scales` (GPTQ also
+`g_idx`), compressed-tensors `weight_packed`, or `weight` of int8, with `weight_scale`. Here they
+become one tensor under the weight's own name, with its shape and bits, so that a quantized model is
+planned by the formulas of any other. Sources of the layouts: AutoGPTQ's `qlinear_cuda_old.py`,
+AutoAWQ's `packing_utils.py`, compressed-tensors' `compressors/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgecomp.errors import FileCorrupt, QuantizationUnsupported
+from edgecomp.safetensors_header import StoredTensor
+
+Layout = Literal["gptq", "awq", "pack-quantized", "int-quantized"]
+WORD_BITS = 32
+PARTS: dict[Layout, tuple[str, ...]] = {
+    "gptq": ("qweight", "qzeros", "scales", "g_idx"),
+    "awq": ("qweight", "qzeros", "scales"),
+    "pack-quantized": (
+        "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx",
+    ),
+    "int-quantized": ("weight", "weight_scale", "weight_zero_point"),
+}  # fmt: skip
+"""What a linear is stored as, by the end of the tensors' names; codes first."""
+
+ACTIVATIONS = ("input_scale", "input_zero_point", "output_scale", "weight_global_scale")
+"""Scales of inputs and outputs: of no use once the weights are floats."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a checkpoint says that its linears are stored."""
+
+    layout: Layout
+    zero_shift: int
+    """What GPTQ's first layout leaves off a stored zero point: 1; 0 everywhere else."""
+
+    bits: int | None = None
+    """Of each weight, where the tensors' shapes do not tell."""
+
+    group: int | None = None
+    """Columns that share a scale; None or -1: what the number of scales says."""
+
+
+@dataclass(frozen=True)
+class QuantizedLinear:
+    """One linear: its weights' bits, their shape [rows, columns], and the tensors they are in."""
+
+    bits: int
+    shape: tuple[int, int]
+    parts: Mapping[str, StoredTensor]
+
+
+def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization | None:
+    """What config.json says of quantization; None for a float checkpoint.
+
+    Raises QuantizationUnsupported for methods whose weights are not read here, by name.
+    """
+    said = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(said, dict):
+        return None
+    method = str(said.get("quant_method"))
+    if method == "gptq":
+        old = said.get("checkpoint_format", "gptq") != "gptq_v2"
+        return Quantization("gptq", int(old), group=said.get("group_size"))
+    if method == "awq":
+        version = str(said.get("version", "gemm")).lower()
+        bits = said.get("bits", said.get("w_bit"))
+        if version != "gemm" or bits != 4:
+            raise QuantizationUnsupported(folder, f"awq ({version}, {bits} bits)")
+        return Quantization("awq", 0)
+    if method == "compressed-tensors":
+        return _compressed(said, folder)
+    raise QuantizationUnsupported(folder, method)
+
+
+def _compressed(said: Mapping[str, Any], folder: Path) -> Quantization:
+    layout = said.get("format")
+    groups = [row.get("weights") or {} for row in said.get("config_groups", {}).values()]
+    kinds = {(row.get("type", "int"), row.get("num_bits"), row.get("group_size")) for row in groups}
+    if len(kinds) == 1:
+        kind, bits, group = kinds.pop()
+        if layout == "pack-quantized" and kind == "int" and bits in (2, 4, 8):
+            return Quantization("pack-quantized", 0, bits, group)
+        if layout in ("int-quantized", "naive-quantized") and kind == "int" and bits == 8:
+            return Quantization("int-quantized", 0, bits, group)
+    raise QuantizationUnsupported(folder, f"compressed-tensors ({layout})")
+
+
+def quantized_linears(
+    stored: Mapping[str, StoredTensor], quantization: Quantization
+) -> dict[str, QuantizedLinear]:
+    """The quantized linears of a checkpoint, by their weights' names.
+
+    Raises FileCorrupt where the tensors of one do not fit together.
+    """
+    codes = PARTS[quantization.layout][0]
+    scales = "weight_scale" if codes.startswith("weight") else "scales"
+    found = {}
+    for name in stored:
+        prefix = name.removesuffix(f".{codes}")
+        if prefix == name or f"{prefix}.{scales}" not in stored:
+            continue
+        parts = {
+            part: stored[f"{prefix}.{part}"]
+            for part in PARTS[quantization.layout]
+            if f"{prefix}.{part}" in stored
+        }
+        try:
+            bits, shape = _shape(quantization, parts)
+        except (KeyError, ZeroDivisionError, ValueError) as error:
+            raise FileCorrupt(
+                stored[name].file, f"the tensors of {prefix} are no {quantization.layout} weights."
+            ) from error
+        found[f"{prefix}.weight"] = QuantizedLinear(bits, shape, parts)
+    return found
+
+
+def _shape(
+    quantization: Quantization, parts: Mapping[str, StoredTensor]
+) -> tuple[int, tuple[int, int]]:
+    """Bits and [rows, columns] of a linear."""
+    first = parts[PARTS[quantization.layout][0]].shape
+    match quantization.layout:
+        case "gptq":
+            rows = parts["scales"].shape[1]
+            bits, rest = divmod(WORD_BITS * parts["qzeros"].shape[1], rows)
+            shape = rows, WORD_BITS * first[0] // bits
+        case "awq":
+            bits, rest, shape = 4, 0, (first[1] * WORD_BITS // 4, first[0])
+        case "pack-quantized":
+            bits, rest = quantization.bits or 0, 0
+            shape = first[0], first[1] * WORD_BITS // bits
+        case "int-quantized":
+            bits, rest, shape = 8, 0, (first[0], first[1])
+    if rest or bits not in (2, 3, 4, 8):
+        raise ValueError(f"{bits} bits")
+    return bits, shape
+
+
+def joined_tensors(
+    stored: Mapping[str, StoredTensor], linears: Mapping[str, QuantizedLinear]
+) -> dict[str, StoredTensor]:
+    """`stored` with one tensor for each quantized linear, of type INT2 to INT8, in their places."""
+    parts = {part.name: name for name, row in linears.items() for part in row.parts.values()}
+    tensors: dict[str, StoredTensor] = {}
+    for name, tensor in stored.items():
+        weight = parts.get(name)
+        if weight is not None:
+            tensors[weight] = StoredTensor(
+                weight,
+                f"INT{linears[weight].bits}",
+                linears[weight].shape,
+                tensor.file,
+                tensor.start,
+                sum(part.size_bytes for part in linears[weight].parts.values()),
+            )
+        elif not name.endswith(ACTIVATIONS):
+            tensors[name] = tensor
+    return tensors
