@@ -13,11 +13,19 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from edgecomp.android_launcher import android_script, is_android
 from edgecomp.atomic import sync, write_error
 from edgecomp.chat_template import read_chat_template
+from edgecomp.device import find_device
 from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
 from edgecomp.events import Progress, ignore_progress
-from edgecomp.launchers import llama_server_script, ollama_modelfile
+from edgecomp.gguf_model import read_gguf
+from edgecomp.launchers import (
+    llama_server_script,
+    lm_studio_config,
+    ollama_modelfile,
+    systemd_script,
+)
 from edgecomp.onnx_launcher import genai_script
 from edgecomp.recipe import Recipe, write_recipe
 from edgecomp.report import Report
@@ -115,10 +123,7 @@ def _fill(report: Report, folder: Path) -> Manifest:
     else:
         name += ".gguf"
         shutil.copyfile(artifact, folder / name)
-        launchers = {
-            "serve.sh": llama_server_script(name, settings),
-            "Modelfile": ollama_modelfile(name, settings, read_chat_template(artifact)),
-        }
+        launchers = _gguf_launchers(report, name)
     if report.artifact.importance:
         shutil.copyfile(report.artifact.importance.path, folder / "importance.gguf")
     texts = {
@@ -128,9 +133,10 @@ def _fill(report: Report, folder: Path) -> Manifest:
         **launchers,
     }
     for file, text in texts.items():
+        (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text(text, encoding="utf-8")
-    for file in launchers.keys() & {"serve.sh", "chat.py"}:
-        (folder / file).chmod(EXECUTABLE)
+        if file.endswith((".sh", ".py")):
+            (folder / file).chmod(EXECUTABLE)
     write_recipe(folder / "recipe.yaml", report.recipe)
     calibration = report.artifact.calibration
     return Manifest(
@@ -146,6 +152,22 @@ def _fill(report: Report, folder: Path) -> Manifest:
         calibration_sha256=calibration.tokens_sha256 if calibration else None,
         versions=report.versions,
     )
+
+
+def _gguf_launchers(report: Report, name: str) -> dict[str, str]:
+    """Launchers of the GGUF file `name`, by their own names."""
+    file, settings = report.artifact.file, report.recipe.settings
+    template = read_chat_template(file.path)
+    peak_bytes = report.measurement.peak_memory_bytes
+    launchers = {
+        "serve.sh": llama_server_script(name, settings),
+        "service.sh": systemd_script(report.model.name, peak_bytes),
+        "Modelfile": ollama_modelfile(name, settings, template),
+        "lmstudio.json": lm_studio_config(settings, read_gguf(file.path).layers),
+    }
+    if report.recipe.device != "auto" and is_android(find_device(report.recipe.device)):
+        launchers["android/run.sh"] = android_script(name, file.sha256, settings)
+    return launchers
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.artifact_checks import tensor_types
-from edgecomp.bundle import Manifest
+from edgecomp.bundle import Manifest, write_bundle
 from edgecomp.calibration import CalibrationMix
 from edgecomp.constraints import Constraints
 from edgecomp.fit import Fitted
@@ -79,7 +79,9 @@ def test_the_bundle_holds_the_artifact_its_report_and_its_launchers(
         "report.json",
         "recipe.yaml",
         "serve.sh",
+        "service.sh",
         "Modelfile",
+        "lmstudio.json",
         "importance.gguf",
     } | {manifest.artifact} == names
     artifact = bundle / manifest.artifact
@@ -123,9 +125,22 @@ def test_a_second_identical_run_takes_everything_from_the_cache_and_says_so(
     assert reports[0] == reports[1]
 
 
-def verify(bundle: Path) -> subprocess.CompletedProcess[str]:
+def test_a_bundle_for_a_phone_has_a_script_that_pushes_and_runs_it(
+    first: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    report = Fitted.model_validate_json(first[2].stdout).report
+    recipe = report.recipe.model_copy(update={"device": "pixel-9"})
+    made = write_bundle(report.model_copy(update={"recipe": recipe}), tmp_path / "bundle")
+    script = tmp_path / "bundle" / "android" / "run.sh"
+    assert os.access(script, os.X_OK) and "android/run.sh" in made.files
+    assert made.artifact in script.read_text()
+    assert made.files[made.artifact].sha256 in script.read_text()
+    assert verify(tmp_path / "bundle").returncode == 0
+
+
+def verify(bundle: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "edgecomp.cli", "verify", str(bundle)],
+        [sys.executable, "-m", "edgecomp.cli", "verify", str(bundle), *options],
         capture_output=True,
         text=True,
     )
@@ -136,6 +151,16 @@ def test_a_whole_bundle_verifies(
 ) -> None:
     done = verify(first[0])
     assert done.returncode == 0 and "all as the manifest lists them" in done.stdout
+
+
+def test_a_bundle_that_does_not_fit_a_limit_is_shown_not_to(
+    first: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """A worker takes more than 20 MB before it loads anything."""
+    done = verify(first[0], "--memory-limit", "20MB")
+    assert done.returncode == 2
+    assert "does not fit into 20 MB: it was killed while loading" in " ".join(done.stdout.split())
+    assert verify(first[0], "--memory-limit", "4GB", "--cpus", "1").returncode == 0
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "add", "manifest"])

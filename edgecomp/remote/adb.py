@@ -13,6 +13,21 @@ from edgecomp.events import Progress
 from edgecomp.remote.address import AdbAddress
 from edgecomp.stage_cache import file_digest
 
+FOLDER = PurePosixPath("/data/local/tmp/edgecomp")
+"""Where a program that is no app may be run from on Android; what is pushed stays."""
+
+LLAMA_FOLDER = FOLDER / "llama.cpp"
+
+
+def llama_line(program: str, arguments: str) -> str:
+    """A shell line for the device that runs one of llama.cpp's programs, from wherever in
+    LLAMA_FOLDER a build or an installed tree has it; exit code 127 where none has."""
+    return (
+        f"cd {LLAMA_FOLDER} 2>/dev/null || exit 127; [ -f {program} ] || cd bin 2>/dev/null; "
+        f"[ -f {program} ] || exit 127; chmod 755 {program}; "
+        f"LD_LIBRARY_PATH=.:../lib:lib ./{program} {arguments}"
+    )
+
 
 def adb(address: AdbAddress, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run one adb command for the device. Raises ConnectionFailed where there is no adb."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from edgecomp.artifact_argument import NamedArtifact
 from edgecomp.errors import RemoteFailed
 from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted
 from edgecomp.measure.llama_bench import LlamaBench, bench_arguments, read_bench
-from edgecomp.remote.adb import check_device, push_files, shell
+from edgecomp.remote.adb import (
+    FOLDER,
+    LLAMA_FOLDER,
+    check_device,
+    llama_line,
+    push_files,
+    shell,
+)
 from edgecomp.remote.address import AdbAddress
 
-FOLDER = PurePosixPath("/data/local/tmp/edgecomp")
-"""Where an app-less program may be run from on Android, and what is pushed stays."""
-
-LLAMA_FOLDER = FOLDER / "llama.cpp"
 PROGRAM = "llama-bench"
 ERROR_CHARACTERS = 500
 
@@ -69,12 +72,7 @@ def _push(address: AdbAddress, files: Mapping[str, Path], title: str, listen: Li
 
 def _run(address: AdbAddress, arguments: list[str]) -> str:
     """What llama-bench prints, from wherever a build or an installed tree has it."""
-    script = (
-        f"cd {LLAMA_FOLDER} 2>/dev/null || exit 127; [ -f {PROGRAM} ] || cd bin 2>/dev/null; "
-        f"[ -f {PROGRAM} ] || exit 127; chmod 755 {PROGRAM}; "
-        f"LD_LIBRARY_PATH=.:../lib:lib ./{PROGRAM} {shlex.join(arguments)}"
-    )
-    ran = shell(address, script)
+    ran = shell(address, llama_line(PROGRAM, shlex.join(arguments)))
     if ran.returncode == 127 and not ran.stdout:
         raise RemoteFailed(
             f"{address} has no {PROGRAM} in {LLAMA_FOLDER}. Name a folder with an Android build of "

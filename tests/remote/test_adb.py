@@ -1,19 +1,16 @@
-"""The protocol of calls to adb, with an adb that has a folder for a device.
-
-Its shell lines are run by this machine's own shell, below that folder.
-"""
+"""The protocol of calls to adb, and what comes back."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from scripted_adb import calls
 
 from edgecomp.artifact_argument import NamedArtifact
 from edgecomp.errors import ConnectionFailed, RemoteFailed
@@ -27,24 +24,6 @@ from edgecomp.result_tables import measured_table
 from edgecomp.runtimes.settings import RunSettings
 
 PHONE = AdbAddress(serial="R5CT")
-ADB = """#!{python}
-import json, shutil, subprocess, sys
-from pathlib import Path
-device = Path({device!r})
-log = device.with_name("calls.jsonl").open("a")
-flag, serial, verb, *rest = sys.argv[1:]
-log.write(json.dumps([verb, *rest]) + "\\n")
-assert flag == "-s"
-if serial != "R5CT":
-    sys.exit(f"error: device '{{serial}}' not found")
-here = lambda text: text.replace("/data/local/tmp", f"{{device}}/data/local/tmp")
-if verb == "get-state":
-    print("device")
-elif verb == "push":
-    shutil.copyfile(rest[0], here(rest[1]))
-elif verb == "shell":
-    sys.exit(subprocess.run(["sh", "-c", here(rest[0])], cwd=device).returncode)
-"""
 ROW = {
     "build_commit": "abc1234", "build_number": 9000, "cpu_info": "ARM Cortex", "backends": "CPU",
     "n_threads": 4, "n_prompt": 512, "n_gen": 0, "avg_ts": 100.0, "stddev_ts": 1.0,
@@ -54,19 +33,6 @@ ROWS = [ROW, ROW | {"n_prompt": 0, "n_gen": 128, "avg_ts": 10.0, "n_depth": 0}]
 BENCH = (
     f"#!/bin/sh\necho \"$@\" > ../given\necho loading >&2\ncat <<'END'\n{json.dumps(ROWS)}\nEND\n"
 )
-
-
-@pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The device's folder; adb is on the PATH."""
-    folder = tmp_path / "device"
-    (folder / "data/local/tmp").mkdir(parents=True)
-    program = tmp_path / "platform-tools" / "adb"
-    program.parent.mkdir()
-    program.write_text(ADB.format(python=sys.executable, device=str(folder)))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    return folder
 
 
 @pytest.fixture
@@ -89,11 +55,6 @@ def artifact(tmp_path: Path) -> NamedArtifact:
     path = tmp_path / "it's a model.gguf"
     path.write_bytes(os.urandom(5000))
     return NamedArtifact(path=path, recipe=None)
-
-
-def calls(device: Path) -> list[list[str]]:
-    lines = device.with_name("calls.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def test_the_model_is_pushed_benched_and_its_figures_come_back(

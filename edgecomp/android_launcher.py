@@ -1,0 +1,61 @@
+"""A shell script that pushes a GGUF artifact to an Android phone and chats with it there, by adb
+and llama.cpp's own `llama-cli`."""
+
+from __future__ import annotations
+
+import shlex
+
+from edgecomp.device import DeviceProfile
+from edgecomp.launchers import llama_server_arguments
+from edgecomp.remote.adb import FOLDER, LLAMA_FOLDER, llama_line
+from edgecomp.runtimes.settings import RunSettings
+
+SCRIPT = """\
+#!/bin/sh
+# Pushes the model to the phone that adb sees, and chats with it there.
+#   ./run.sh BUILD   the first time: BUILD is a folder with llama.cpp built for Android
+#   ./run.sh         afterwards
+# With several phones, say which one in ANDROID_SERIAL.
+cd "$(dirname "$0")/.." || exit 1
+adb get-state >/dev/null || exit 1
+adb shell mkdir -p {llama} || exit 1
+if [ $# -gt 0 ]; then
+    adb push "$1/." {llama}/ || exit 1
+fi
+there=$(adb shell "sha256sum {folder}/{model} 2>/dev/null" | cut -c 1-64)
+if [ "$there" != {sha256} ]; then
+    adb push {model} {folder}/.{model}.partial || exit 1
+    adb shell mv {folder}/.{model}.partial {folder}/{model} || exit 1
+fi
+adb shell -t {line}
+code=$?
+if [ $code -eq 127 ]; then
+    echo "There is no llama-cli in {llama}: ./run.sh BUILD pushes it." >&2
+fi
+exit $code
+"""
+
+
+def is_android(device: DeviceProfile) -> bool:
+    """A phone that is not Apple's."""
+    backends = {processor.backend for processor in device.processors}
+    return device.kind == "phone" and "metal" not in backends
+
+
+def android_script(model_file: str, sha256: str, settings: RunSettings) -> str:
+    """The script for `android/run.sh` of a bundle.
+
+    `model_file` is a name without characters that a shell reads as its own; `sha256` is its hash,
+    by which a phone that has it already is spared the copy.
+    """
+    arguments = llama_server_arguments(f"{FOLDER}/{model_file}", settings)
+    # One person chats: llama-cli knows no parallel sequences.
+    place = arguments.index("--parallel")
+    del arguments[place : place + 2]
+    return SCRIPT.format(
+        folder=FOLDER,
+        llama=LLAMA_FOLDER,
+        model=model_file,
+        sha256=sha256,
+        line=shlex.quote(llama_line("llama-cli", shlex.join(arguments))),
+    )
