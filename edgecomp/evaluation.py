@@ -28,7 +28,7 @@ from edgecomp.evaluate.items import Bucket, Category, ItemResult
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.events import Listener, Progress, Warned
-from edgecomp.fit import evaluation_text, versions
+from edgecomp.fit import evaluation_text, method_of, sparsity_percent, versions
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import read_model
 from edgecomp.onnx_folder import is_onnx_folder
@@ -164,6 +164,8 @@ class _Examination:
                 divergence=divergence,
                 coherence=coherence,
                 efficiency=efficiency,
+                method=method_of(recipe) if recipe else "quantization",
+                sparsity_percent=sparsity_percent(recipe) if recipe else None,
                 bits=_bits_per_weight(artifact.path, recipe),
                 calibration=recipe.calibration if recipe and recipe.importance else None,
             )
