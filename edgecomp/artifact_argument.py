@@ -7,17 +7,25 @@ from pathlib import Path
 from edgecomp.bundle import MANIFEST, read_manifest
 from edgecomp.errors import ModelNotFound
 from edgecomp.gguf_header import read_gguf_header
-from edgecomp.model import demo_model_path
-from edgecomp.onnx_folder import is_onnx_folder, read_onnx_folder
+from edgecomp.model import demo_model_path, read_model
+from edgecomp.onnx_folder import is_onnx_folder, onnx_bits_per_weight, read_onnx_folder
 from edgecomp.recipe import Recipe, read_recipe
 from edgecomp.value import Value
 
 
 class NamedArtifact(Value):
-    """The file, and the recipe it was made by where that lies beside it."""
+    """The file or folder, and the recipe it was made by where that lies beside it."""
 
     path: Path
     recipe: Recipe | None
+    runtime: str = "llama.cpp"
+    """What runs it."""
+
+    @property
+    def bits_per_weight(self) -> float:
+        if self.runtime == "onnx":
+            return onnx_bits_per_weight(self.path)
+        return read_model(self.path).bits_per_weight
 
 
 def find_artifact(name: str) -> NamedArtifact:
@@ -32,7 +40,7 @@ def find_artifact(name: str) -> NamedArtifact:
         path, recipe = path / manifest.artifact, manifest.recipe
     if is_onnx_folder(path):
         read_onnx_folder(path)
-        return NamedArtifact(path=path, recipe=recipe)
+        return NamedArtifact(path=path, recipe=recipe, runtime="onnx")
     if path.is_dir():
         raise ModelNotFound(
             name,

@@ -18,6 +18,7 @@ from edgecomp.tasks import KvType, Mix, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
+    from edgecomp.runtimes.limits import Limits
     from edgecomp.value import Value
 
 USER_ERROR = 2
@@ -76,6 +77,10 @@ KvTypeOption = Annotated[
 RuntimeName = Annotated[
     str, typer.Option(help="What will run the artifact: llama.cpp or onnx; fit also takes both.")
 ]
+MemoryLimit = Annotated[
+    str | None, typer.Option(help="Run as if there were only so much memory, such as 4GB.")
+]
+Cpus = Annotated[int | None, typer.Option(min=1, help="Run on so many processors only.")]
 Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the bundle.")]
 
@@ -154,6 +159,15 @@ def _constraints(
             "kv_type": kv_type,
         }
     )
+
+
+def _limits(memory_limit: str | None, cpus: int | None) -> Limits | None:
+    from edgecomp.quantity import parse_size
+    from edgecomp.runtimes.limits import Limits
+
+    if memory_limit is None and cpus is None:
+        return None
+    return Limits(memory_bytes=parse_size(memory_limit) if memory_limit else None, cpus=cpus)
 
 
 @app.command()
@@ -330,12 +344,19 @@ def recipe_validate(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> No
 
 
 @app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="A bundle.")], json: Json = False) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A bundle.")],
+    memory_limit: MemoryLimit = None,
+    cpus: Cpus = None,
+    json: Json = False,
+) -> None:
     """Hash a bundle's files again and load its artifact."""
     from edgecomp.bundle import verify_bundle
     from edgecomp.report_tables import verification
+    from edgecomp.runtimes.limits import limited
 
-    found = verify_bundle(folder)
+    with limited(_limits(memory_limit, cpus)):
+        found = verify_bundle(folder)
     _show(found, json, verification)
     if found.faults:
         raise typer.Exit(USER_ERROR)
@@ -428,24 +449,48 @@ def measure(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Keep the highest load up for so long as well.")
     ] = None,
+    memory_limit: MemoryLimit = None,
+    cpus: Cpus = None,
+    on: Annotated[
+        str | None, typer.Option(help="Another device: ssh://user@host:port or adb://SERIAL.")
+    ] = None,
+    remote_python: Annotated[
+        str, typer.Option(help="Over ssh: the Python there that has edgecomp.")
+    ] = "python3",
+    llama_bin: Annotated[
+        Path | None, typer.Option(help="Over adb: a folder with llama.cpp built for Android.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
-    from edgecomp.measure.serving import measure_artifact
+    from edgecomp.measure.request import MeasureRequest
+    from edgecomp.measure.serving import Serving, measure_artifact
     from edgecomp.progress import progress_bars
-    from edgecomp.result_tables import serving_table
+    from edgecomp.remote.measure import measure_on
+    from edgecomp.result_tables import measured_table
 
-    levels = _whole_numbers("--concurrency", concurrency)
+    request = MeasureRequest(
+        concurrencies=_whole_numbers("--concurrency", concurrency),
+        requests_per_second=rate,
+        minutes=minutes,
+        limits=_limits(memory_limit, cpus),
+    )
     with progress_bars() as listen:
-        found = measure_artifact(artifact, levels, rate, minutes, listen)
-    _show(found, json, serving_table)
+        found = (
+            measure_on(on, artifact, request, listen, remote_python=remote_python, llama=llama_bin)
+            if on
+            else measure_artifact(artifact, request, listen)
+        )
+    _show(found, json, measured_table)
+    if isinstance(found, Serving) and found.died:
+        raise typer.Exit(USER_ERROR)
 
 
-def _whole_numbers(option: str, text: str) -> list[int]:
+def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() and int(part) for part in parts):
         raise typer.BadParameter(f"{option} takes whole numbers from 1 on, such as 1,2,4")
-    return [int(part) for part in parts]
+    return tuple(int(part) for part in parts)
 
 
 @app.command()
@@ -478,6 +523,7 @@ SCHEMAS = {
     "comparison": "edgecomp.compare:BundleComparison",
     "improvement": "edgecomp.improve:Improvement",
     "serving": "edgecomp.measure.serving:Serving",
+    "llama-bench": "edgecomp.measure.llama_bench:LlamaBench",
     "recipe": "edgecomp.recipe:Recipe",
     "manifest": "edgecomp.bundle:Manifest",
 }

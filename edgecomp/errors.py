@@ -7,6 +7,10 @@ anything else that escapes is a bug and keeps its traceback.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgecomp.runtimes.limits import Death
 
 
 class EdgecompError(Exception):
@@ -144,6 +148,14 @@ class ChildKilledByMemory(ChildDied):
     """The kernel, or a limit, killed a child process for its memory."""
 
 
+class MemoryLimitReached(ChildKilledByMemory):
+    """A worker wanted more memory than it was limited to."""
+
+    def __init__(self, death: Death, text: str) -> None:
+        super().__init__(text)
+        self.death = death
+
+
 class ChildHung(ChildDied):
     """A child process said nothing for longer than it may."""
 
@@ -232,6 +244,35 @@ class RecipeInvalid(EdgecompError):
 
 class BundleBroken(EdgecompError):
     """A bundle's files are not those its manifest lists."""
+
+
+class AddressInvalid(EdgecompError):
+    """An address of a device that cannot be read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"{text!r} is no address of a device. Write ssh://user@host, ssh://user@host:port, or "
+            "adb://SERIAL with a serial that `adb devices` lists."
+        )
+
+
+class HostUntrusted(EdgecompError):
+    """An ssh server whose key is not the one that known_hosts holds."""
+
+    def __init__(self, address: str, host: str) -> None:
+        super().__init__(
+            f"{address} is not trusted: known_hosts holds no key of {host}, or another one than it "
+            f"shows. Nothing was sent. If it is new, run `ssh {address}` once and compare the "
+            f"fingerprint; if its key has changed, find out why before `ssh-keygen -R {host}`."
+        )
+
+
+class ConnectionFailed(EdgecompError):
+    """A device cannot be reached, lets nobody in, or was lost."""
+
+
+class RemoteFailed(EdgecompError):
+    """A device that was reached cannot do what it was asked to."""
 
 
 class RunBusy(EdgecompError):

@@ -29,13 +29,9 @@ from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_categ
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.events import Listener, Progress, Warned
 from edgecomp.fit import evaluation_text, method_of, sparsity_percent, versions
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.model import read_model
-from edgecomp.onnx_folder import is_onnx_folder
-from edgecomp.onnx_formats import onnx_format
 from edgecomp.pipeline import path_bytes, path_digest
 from edgecomp.proving import Answers, Subject
-from edgecomp.recipe import EvaluationSettings, MeasurementSettings, Recipe
+from edgecomp.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.tasks import Task
@@ -106,7 +102,7 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
     subject = found.subject(artifact, "artifact")
     if base is None:
         return found.alone(subject)
-    return found.beside_base(found.subject(base, "base"), subject, artifact.recipe)
+    return found.beside_base(found.subject(base, "base"), subject, artifact)
 
 
 class _Examination:
@@ -128,7 +124,7 @@ class _Examination:
             who=who,
             path=named.path,
             sha256=path_digest(named.path),
-            runtime=find_runtime("onnx" if is_onnx_folder(named.path) else "llama.cpp"),
+            runtime=find_runtime(named.runtime),
             template=read_chat_template(named.path),
             threads=physical_cores(),
             listen=self.listen,
@@ -141,9 +137,13 @@ class _Examination:
         results = self.answers(artifact) if coherence.coherent else ()
         return self.evaluation(artifact, None, coherence, results)
 
-    def beside_base(self, base: Subject, artifact: Subject, recipe: Recipe | None) -> Evaluation:
+    def beside_base(self, base: Subject, artifact: Subject, named: NamedArtifact) -> Evaluation:
         """The artifact against its base, and the verdict."""
-        text, wanted = evaluation_text(self.request.data), EvaluationSettings()
+        text, wanted, recipe = (
+            evaluation_text(self.request.data),
+            EvaluationSettings(),
+            named.recipe,
+        )
         comparable = self.comparable(base, artifact)
         divergence = proving.divergence(base, artifact, text, wanted) if comparable else None
         coherence = proving.coherence(base, artifact, divergence)
@@ -166,7 +166,7 @@ class _Examination:
                 efficiency=efficiency,
                 method=method_of(recipe) if recipe else "quantization",
                 sparsity_percent=sparsity_percent(recipe) if recipe else None,
-                bits=_bits_per_weight(artifact.path, recipe),
+                bits=named.bits_per_weight,
                 calibration=recipe.calibration if recipe and recipe.importance else None,
             )
         )
@@ -284,10 +284,3 @@ class _Examination:
             peak_memory_bytes=after.peak_memory_bytes,
             base_decode_tokens_per_second=before.at(depth).decode_tokens_per_second.median,
         )
-
-
-def _bits_per_weight(path: Path, recipe: Recipe | None) -> float | None:
-    """Of a GGUF file from its header, of an ONNX folder from the recipe it was made by."""
-    if not is_onnx_folder(path):
-        return read_model(path).bits_per_weight
-    return TENSOR_TYPES[onnx_format(recipe.format).type].bits_per_weight if recipe else None

@@ -7,6 +7,7 @@ otherwise end in the runtime's own words, or in a crash.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,6 +123,28 @@ def external_tensors(path: Path, graph: Any) -> dict[str, OnnxTensor]:
             tensor.data_type,
         )
     return found
+
+
+def onnx_bits_per_weight(path: Path) -> float:
+    """Mean bits of a weight, scales included; rotary tables are no weights."""
+    graph = load_graph(path)
+    stored = external_tensors(path, graph)
+    weights = bits = 0
+    for name, tensor in stored.items():
+        if name in ("cos_cache", "sin_cache"):
+            continue
+        bits += 8 * tensor.size_bytes
+        if not _belongs_to_codes(name):
+            weights += math.prod(tensor.shape)
+    for node in graph.graph.node:
+        if node.op_type == "MatMulNBits":
+            settings = {row.name: row.i for row in node.attribute}
+            weights += settings["K"] * settings["N"]
+    return bits / max(weights, 1)
+
+
+def _belongs_to_codes(name: str) -> bool:
+    return name.endswith((".weight_Q4", ".weight_Q8", ".weight_scales"))
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 ONNX Runtime rearranges matrices for its kernels when it loads them and lets go of the originals;
 MatMulNBits' kernel keeps one float32 sum a block beside the codes. A tied head is kept twice, since
 the embedding is looked up in another layout, and folding it takes its size once more for a moment
-where it is float. Tables that are only looked up in stay mapped from the file. The logits of a
-micro batch exist twice, in the runtime and as the caller's array.
+where it is float. Tables that are only looked up in stay mapped from the file and are left out: the
+system takes their pages back when memory is short, and how many it maps is its own affair (all of
+them have been seen mapped right after the file was written). The logits of a micro batch exist
+twice, in the runtime and as the caller's array.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from edgecomp.model import ModelSpec
 from edgecomp.onnx_formats import onnx_format, onnx_tensor_bytes, onnx_types
 from edgecomp.runtimes.settings import RunSettings
 
-ONNX_WORKER_BYTES = 70 * 10**6
-"""A worker process with Python, numpy, tokenizers and ONNX Runtime loaded."""
+ONNX_WORKER_BYTES = 92 * 10**6
+"""A worker process with Python, numpy, tokenizers and ONNX Runtime loaded (70 MB), and the code and
+arenas that a session touches whatever the model: a two-layer model peaks here."""
 
 LAYER_GRAPH_BYTES = 400_000
 BLOCK_SUM_BYTES = 4

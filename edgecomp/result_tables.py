@@ -13,10 +13,12 @@ from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.scores import Score
 from edgecomp.evaluation import Evaluation
 from edgecomp.improve import Improvement, record_path
+from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustained
 from edgecomp.quantity import format_duration, format_size
 from edgecomp.report import Section, capability_divergence_sections, capability_section
 from edgecomp.report_tables import section_table
+from edgecomp.runtimes.limits import CPU_KEEPERS, KEEPERS, KeptLimits
 from edgecomp.verdict import Verdict
 
 
@@ -157,6 +159,34 @@ def improvement_table(found: Improvement) -> RenderableType:
     return Group(*parts)
 
 
+def measured_table(found: Serving | LlamaBench) -> RenderableType:
+    """What `edgecomp measure` found, here or on another device."""
+    return bench_table(found) if isinstance(found, LlamaBench) else serving_table(found)
+
+
+def bench_table(found: LlamaBench) -> RenderableType:
+    """A row a test of llama-bench."""
+    return section_table(
+        Section(
+            title=f"{found.artifact} ({format_size(found.artifact_bytes)}) on {found.device}",
+            text=f"{found.processor}, {found.backends}, {found.threads} threads; {found.runtime}. "
+            "One sequence, without tokenization and sampling.",
+            columns=("test", "tokens", "at depth", "tok/s", "standard deviation", "repeats"),
+            rows=tuple(
+                (
+                    "read a prompt" if row.prompt_tokens else "write",
+                    str(row.prompt_tokens or row.output_tokens),
+                    str(row.depth),
+                    f"{row.mean_tokens_per_second:.2f}",
+                    f"{row.standard_deviation:.2f}",
+                    str(len(row.tokens_per_second)),
+                )
+                for row in found.speeds
+            ),
+        )
+    )
+
+
 def serving_table(found: Serving) -> RenderableType:
     """Latencies and throughputs by load, the sustained run, and what could not be read."""
     machine = found.machine
@@ -181,13 +211,28 @@ def serving_table(found: Serving) -> RenderableType:
             for row in found.levels
         ),
     )
-    parts = [section_table(latency), section_table(_throughput_section(found.levels))]
+    parts: list[RenderableType] = []
+    if found.limits:
+        parts.append(Text(_limits(found.limits)))
+    if found.levels:
+        parts += [section_table(latency), section_table(_throughput_section(found.levels))]
+    if found.died:
+        parts.append(Text(f"{found.artifact} {found.died}", style="bold"))
     if found.sustained:
         parts.append(Text(_sustained(found.sustained)))
     parts += [Text(f"Not readable here: {reason}.") for reason in found.unreadable]
     if machine.busy:
         parts.append(Text(f"The machine was busy before (load {machine.load_before:.1f})."))
     return Group(*parts)
+
+
+def _limits(limits: KeptLimits) -> str:
+    parts = []
+    if limits.memory_bytes and limits.memory_kept_by:
+        parts.append(f"{format_size(limits.memory_bytes)}, {KEEPERS[limits.memory_kept_by]}")
+    if limits.cpus and limits.cpus_kept_by:
+        parts.append(f"{limits.cpus} of the processors, kept by {CPU_KEEPERS[limits.cpus_kept_by]}")
+    return f"Limited to: {'; '.join(parts)}."
 
 
 def _percentiles(value: Percentiles | None, scale: float, digits: str) -> str:

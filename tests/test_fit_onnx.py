@@ -15,10 +15,11 @@ from edgecomp.bundle import verify_bundle
 from edgecomp.compare import BundleComparison
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
-from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.events import ignore
 from edgecomp.fit import Fitted
+from edgecomp.measure.serving import measure_artifact
 from edgecomp.model import read_model
 from edgecomp.onnx_folder import read_onnx_folder
 from edgecomp.planner import make_plan
@@ -154,3 +155,8 @@ def test_the_demo_becomes_an_int4_onnx_artifact_whose_float_text_is_the_sources(
     assert greedy.passed
     assert "after 20 prompts" in greedy.detail
     assert report.divergence.kl_mean < 0.5
+
+
+def test_load_on_onnx_is_refused(both: tuple[Path, BundleComparison]) -> None:
+    with pytest.raises(RuntimeRefused, match="serves concurrent load"):
+        measure_artifact(str(both[0] / "onnx"), [1], None, None, lambda event: None)

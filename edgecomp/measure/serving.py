@@ -17,15 +17,17 @@ from scipy import stats
 
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.detect import physical_cores
-from edgecomp.errors import RuntimeRefused
+from edgecomp.errors import MemoryLimitReached, RuntimeRefused
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted
 from edgecomp.measure.energy import Counters, joules_used, read_counters
 from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.machine import MachineState, machine_state
+from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
 from edgecomp.measure.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.model import read_model
+from edgecomp.runtimes.limits import Death, KeptLimits, kept_limits, limited
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.value import Value
@@ -129,33 +131,41 @@ class Serving(Value):
     load: ServingLoad
     levels: tuple[ServingLevel, ...]
     sustained: Sustained | None
+    limits: KeptLimits | None = None
+    died: Death | None = None
+    """The memory limit was met: the loads before it are here, the one it was met in is not."""
+
     unreadable: tuple[str, ...]
     """What could not be read here, and why."""
 
 
-def measure_artifact(
-    name: str,
-    concurrencies: Sequence[int],
-    requests_per_second: float | None,
-    minutes: float | None,
-    listen: Listener,
-) -> Serving:
+def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Serving:
     """Serve the artifact called `name`: with its recipe's settings where it lies in a bundle.
 
-    Raises what `find_artifact` and `measure_serving` raise.
+    Raises RuntimeRefused for an artifact of another runtime, and what `find_artifact` and
+    `measure_serving` raise.
     """
     artifact = find_artifact(name)
+    if artifact.runtime != "llama.cpp":
+        raise RuntimeRefused(
+            f"{name} runs in {artifact.runtime}, and only llama.cpp serves concurrent load here. "
+            "`edgecomp fit` measures it with one request at a time."
+        )
     trained = read_model(artifact.path).context_length or DEFAULT_CONTEXT
     settings = (
         artifact.recipe.settings
         if artifact.recipe
         else RunSettings(context=min(DEFAULT_CONTEXT, trained), threads=physical_cores())
     )
-    load = ServingLoad(requests_per_second=requests_per_second).within(trained)
-    seconds = 60 * minutes if minutes else None
-    return measure_serving(
-        artifact.path, settings, divergence_text(), load, concurrencies, seconds, listen
-    )
+    load = ServingLoad(requests_per_second=request.requests_per_second).within(trained)
+    if request.limits and request.limits.cpus:
+        threads = min(settings.threads, request.limits.cpus)
+        settings = settings.model_copy(update={"threads": threads})
+    seconds = 60 * request.minutes if request.minutes else None
+    with limited(request.limits):
+        return measure_serving(
+            artifact.path, settings, divergence_text(), load, request.concurrencies, seconds, listen
+        )
 
 
 def measure_serving(
@@ -170,31 +180,36 @@ def measure_serving(
     """Serve `load` at each concurrency, then keep the highest up for `sustained_seconds`.
 
     `settings.context` is the cache that all sequences share. Prompts are cut from `text`. Raises
-    what the worker raises.
+    what the worker raises, but for a memory limit that it met, which is a finding.
     """
     runtime = LlamaCpp()
     machine = machine_state()
     load = load.within(settings.context)
-    levels = []
+    levels: list[ServingLevel] = []
     readings: list[Reading] = []
-    for concurrency in concurrencies:
-        count = max(FEWEST_REQUESTS, REQUESTS_A_SEQUENCE * concurrency)
-        title = f"Serving {count} requests, {concurrency} at a time"
-        raw, readings = _served(
-            runtime, artifact, settings, text, load, concurrency, count, None, title, listen
-        )
-        levels.append(summarise_level(raw, concurrency, settings.context, load.arrivals, readings))
-    sustained = None
-    if sustained_seconds:
-        concurrency = max(concurrencies)
-        title = f"Serving for {sustained_seconds / 60:.3g} minutes, {concurrency} at a time"
-        kept_up = load.model_copy(update={"requests_per_second": None})
-        raw, readings = _served(
-            runtime, artifact, settings, text, kept_up, concurrency, SUSTAINED_REQUESTS,
-            sustained_seconds, title, listen,
-        )  # fmt: skip
-        level = summarise_level(raw, concurrency, settings.context, "closed loop", readings)
-        sustained = summarise_sustained(raw, level, readings)
+    sustained = died = None
+    try:
+        for concurrency in concurrencies:
+            count = max(FEWEST_REQUESTS, REQUESTS_A_SEQUENCE * concurrency)
+            title = f"Serving {count} requests, {concurrency} at a time"
+            raw, readings = _served(
+                runtime, artifact, settings, text, load, concurrency, count, None, title, listen
+            )
+            levels.append(
+                summarise_level(raw, concurrency, settings.context, load.arrivals, readings)
+            )
+        if sustained_seconds:
+            concurrency = max(concurrencies)
+            title = f"Serving for {sustained_seconds / 60:.3g} minutes, {concurrency} at a time"
+            kept_up = load.model_copy(update={"requests_per_second": None})
+            raw, readings = _served(
+                runtime, artifact, settings, text, kept_up, concurrency, SUSTAINED_REQUESTS,
+                sustained_seconds, title, listen,
+            )  # fmt: skip
+            level = summarise_level(raw, concurrency, settings.context, "closed loop", readings)
+            sustained = summarise_sustained(raw, level, readings)
+    except MemoryLimitReached as error:
+        died = error.death
     return Serving(
         artifact=artifact.name,
         artifact_bytes=artifact.stat().st_size,
@@ -204,7 +219,9 @@ def measure_serving(
         load=load,
         levels=tuple(levels),
         sustained=sustained,
-        unreadable=_unreadable(readings[-1]),
+        limits=kept_limits(),
+        died=died,
+        unreadable=_unreadable(readings[-1]) if readings else (),
     )
 
 

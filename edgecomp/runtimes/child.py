@@ -16,13 +16,22 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgecomp.errors import ChildDied, ChildHung, ChildKilledByMemory, EdgecompError, explained
+from edgecomp.errors import (
+    ChildDied,
+    ChildHung,
+    ChildKilledByMemory,
+    EdgecompError,
+    MemoryLimitReached,
+    explained,
+)
 from edgecomp.events import Progress, ignore_progress
+from edgecomp.runtimes.limits import Death, MemoryCap, impose, kept_limits
 
 LONGEST_SILENCE_SECONDS = 600.0
 LOG_TAIL_LINES = 8
@@ -55,6 +64,13 @@ class Child:
             text=True,
             encoding="utf-8",
         )
+        self._began = time.perf_counter()
+        self._progressed = False
+        try:
+            self._cap = impose(self._process.pid, self._kill)
+        except OSError:
+            self._kill()
+            raise
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -96,6 +112,7 @@ class Child:
                 raise self._death(request)
             message = json.loads(line)
             if "progress" in message:
+                self._progressed = True
                 progress(*message["progress"])
             elif "error" in message:
                 raise explained(message["error"], message["text"])
@@ -111,6 +128,8 @@ class Child:
         if self._process.poll() is None:
             self._kill()
         self._process.wait()
+        if self._cap:
+            self._cap.close()
         self._log.close()
 
     def __enter__(self) -> Self:
@@ -142,6 +161,8 @@ class Child:
 
     def _death(self, request: str) -> ChildDied:
         code = self._process.wait()
+        if code == -signal.SIGKILL and self._cap and self._cap.reached():
+            return self._limit_reached(self._cap)
         if code == -signal.SIGKILL:
             return ChildKilledByMemory(
                 f"{self.module} was killed during {request!r}, most likely because memory ran out. "
@@ -149,6 +170,18 @@ class Child:
             )
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return ChildDied(f"{self.module} died during {request!r} ({name}).{self._tail()}")
+
+    def _limit_reached(self, cap: MemoryCap) -> MemoryLimitReached:
+        limits = kept_limits()
+        assert limits and limits.memory_bytes and limits.memory_kept_by
+        death = Death(
+            stage="running" if self._progressed else "loading",
+            seconds=time.perf_counter() - self._began,
+            peak_bytes=cap.peak_bytes(),
+            limit_bytes=limits.memory_bytes,
+            kept_by=limits.memory_kept_by,
+        )
+        return MemoryLimitReached(death, f"The worker ({self.module}) {death}")
 
 
 Handler = Callable[..., Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console, RenderableType
 
 from edgecomp.errors import RuntimeRefused
 from edgecomp.events import Event, StageProgress, ignore
@@ -33,6 +35,8 @@ from edgecomp.measure.serving_load import (
     draw_requests,
 )
 from edgecomp.model import read_model
+from edgecomp.result_tables import serving_table
+from edgecomp.runtimes.limits import Limits, limited
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.settings import RunSettings
 
@@ -207,3 +211,31 @@ def test_every_request_writes_what_it_asked_for_and_the_cache_is_never_exceeded(
     for row in found.requests:
         assert row.arrived_seconds <= row.admitted_seconds < row.token_seconds[0]
         assert all(first < second for first, second in pairwise(row.token_seconds))
+
+
+def test_a_model_that_does_not_fit_is_shown_with_the_moment_it_died(served_model: Path) -> None:
+    """A KV cache of 268 MB under a cap 64 MB above what the worker takes without a model."""
+    cap = LlamaCpp().measure_idle().peak_bytes + 64 * 10**6
+    settings = SETTINGS.model_copy(update={"context": 2**20})
+    with limited(Limits(memory_bytes=cap, cpus=1)):
+        found = measure_serving(served_model, settings, TEXT, LOAD, [1, 2], None, ignore)
+    assert found.levels == () and found.died is not None
+    assert found.died.stage == "loading" and found.died.seconds > 0
+    assert found.died.limit_bytes == cap <= found.died.peak_bytes
+    assert found.limits is not None and found.limits.memory_kept_by == found.died.kept_by
+    shown = shown_text(serving_table(found))
+    assert "does not fit into" in shown and "killed while loading" in shown
+    assert Serving.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_model_that_fits_is_measured_under_its_cap(served_model: Path) -> None:
+    with limited(Limits(memory_bytes=4 * 10**9, cpus=1)):
+        found = measure_serving(served_model, SETTINGS, TEXT, LOAD, [1], None, ignore)
+    assert found.died is None and len(found.levels) == 1
+    assert "1 of the processors" in shown_text(serving_table(found))
+
+
+def shown_text(table: RenderableType) -> str:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(table)
+    return console.export_text()

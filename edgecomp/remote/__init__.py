@@ -1,0 +1,1 @@
+"""Measuring an artifact on the device it is for, reached over ssh or adb."""

@@ -1,0 +1,89 @@
+"""Files and commands on an Android device, through the Android SDK's own `adb`."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from edgecomp.errors import ConnectionFailed, RemoteFailed
+from edgecomp.events import Progress
+from edgecomp.remote.address import AdbAddress
+from edgecomp.stage_cache import file_digest
+
+
+def adb(address: AdbAddress, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run one adb command for the device. Raises ConnectionFailed where there is no adb."""
+    program = shutil.which("adb")
+    if program is None:
+        raise ConnectionFailed(
+            f"{address} cannot be reached: there is no `adb` here. Install Android's platform "
+            "tools and put them on the PATH."
+        )
+    return subprocess.run(
+        [program, "-s", address.serial, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+def check_device(address: AdbAddress) -> None:
+    """Raise ConnectionFailed where the device is absent, offline or does not allow this machine."""
+    state = adb(address, ["get-state"])
+    if state.returncode or state.stdout.strip() != "device":
+        told = (state.stderr or state.stdout).strip()
+        raise ConnectionFailed(
+            f"{address} cannot be reached ({told or 'no answer'}). See `adb devices`: the device "
+            "must be listed as `device`, with USB debugging allowed for this machine."
+        )
+
+
+def shell(address: AdbAddress, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell line on the device."""
+    return adb(address, ["shell", command])
+
+
+def push_files(
+    address: AdbAddress, files: Mapping[str, Path], folder: PurePosixPath, progress: Progress
+) -> None:
+    """Copy `files` (their names below `folder`, their paths here) to the device.
+
+    A file that is there with the same hash is not sent again; one that was half sent has another
+    name. `progress` is told bytes. Raises ConnectionFailed or RemoteFailed.
+    """
+    total = sum(path.stat().st_size for path in files.values())
+    done = 0
+    for name, path in files.items():
+        target, digest = folder / name, file_digest(path)
+        if _digest(address, target) != digest:
+            _push(address, path, target, digest)
+        done += path.stat().st_size
+        progress(done, total)
+
+
+def _push(address: AdbAddress, path: Path, target: PurePosixPath, digest: str) -> None:
+    half = target.with_name(f".{target.name}.partial")
+    made = shell(address, shlex.join(["mkdir", "-p", str(target.parent)]))
+    pushed = made if made.returncode else adb(address, ["push", str(path), str(half)])
+    if pushed.returncode:
+        check_device(address)
+        told = (pushed.stderr or pushed.stdout).strip()
+        raise RemoteFailed(f"{target} on {address} cannot be written: {told}")
+    if _digest(address, half) != digest:
+        check_device(address)
+        shell(address, shlex.join(["rm", "-f", str(half)]))
+        raise RemoteFailed(
+            f"{target} arrived damaged on {address}: its SHA-256 is not that of {path}. Try "
+            "another cable, and run the same command again."
+        )
+    shell(address, shlex.join(["mv", str(half), str(target)]))
+
+
+def _digest(address: AdbAddress, path: PurePosixPath) -> str | None:
+    """SHA-256 of a file on the device; None where there is none."""
+    found = shell(address, shlex.join(["sha256sum", str(path)]))
+    return found.stdout.split()[0] if found.returncode == 0 and found.stdout.strip() else None
