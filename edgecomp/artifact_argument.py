@@ -9,12 +9,12 @@ from edgecomp.errors import ModelNotFound
 from edgecomp.gguf_header import read_gguf_header
 from edgecomp.model import demo_model_path, read_model
 from edgecomp.onnx_folder import is_onnx_folder, onnx_bits_per_weight, read_onnx_folder
-from edgecomp.recipe import Recipe
+from edgecomp.recipe import Recipe, read_recipe
 from edgecomp.value import Value
 
 
 class NamedArtifact(Value):
-    """The file or folder, and the recipe it was made by where it lies in a bundle."""
+    """The file or folder, and the recipe it was made by where that lies beside it."""
 
     path: Path
     recipe: Recipe | None
@@ -50,4 +50,13 @@ def find_artifact(name: str) -> NamedArtifact:
     if not path.is_file():
         raise ModelNotFound(name, "Give a GGUF file, a bundle or `demo`.")
     read_gguf_header(path)
-    return NamedArtifact(path=path, recipe=recipe)
+    return NamedArtifact(path=path, recipe=recipe or _recipe_beside(path))
+
+
+def _recipe_beside(path: Path) -> Recipe | None:
+    """The recipe that `edgecomp compress` wrote beside its file."""
+    beside = path.with_name("recipe.yaml")
+    if not beside.is_file():
+        return None
+    recipe = read_recipe(beside)
+    return recipe if path.name == f"model-{recipe.format}{path.suffix}" else None

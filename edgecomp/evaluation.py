@@ -28,7 +28,7 @@ from edgecomp.evaluate.items import Bucket, Category, ItemResult
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.events import Listener, Progress, Warned
-from edgecomp.fit import evaluation_text, versions
+from edgecomp.fit import evaluation_text, method_of, sparsity_percent, versions
 from edgecomp.pipeline import path_bytes, path_digest
 from edgecomp.proving import Answers, Subject
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings
@@ -164,6 +164,8 @@ class _Examination:
                 divergence=divergence,
                 coherence=coherence,
                 efficiency=efficiency,
+                method=method_of(recipe) if recipe else "quantization",
+                sparsity_percent=sparsity_percent(recipe) if recipe else None,
                 bits=named.bits_per_weight,
                 calibration=recipe.calibration if recipe and recipe.importance else None,
             )

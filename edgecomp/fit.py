@@ -207,8 +207,8 @@ def _carry_out(
                 ).decode_tokens_per_second.median,
                 peak_memory_bytes=measurement.peak_memory_bytes,
             ),
-            method=_method(recipe),
-            sparsity_percent=_sparsity_percent(recipe),
+            method=method_of(recipe),
+            sparsity_percent=sparsity_percent(recipe),
             bits=chosen.bits_per_weight,
             calibration=artifact.calibration.mix if artifact.calibration else None,
         )
@@ -245,13 +245,14 @@ def on_trial(run: Run, artifact: Artifact) -> tuple[Subject, Subject]:
     return subject("base", artifact.base, "F16"), subject("artifact", artifact.file, kv_type)
 
 
-def _sparsity_percent(recipe: Recipe) -> float | None:
+def sparsity_percent(recipe: Recipe) -> float | None:
     """The share of weights that the recipe's last pruning sets to zero."""
     pruned = [stage for stage in recipe.stages if isinstance(stage, PruneStage)]
     return 100 * parse_sparsity(pruned[-1].sparsity).ratio if pruned else None
 
 
-def _method(recipe: Recipe) -> Literal["quantization", "pruning", "distillation"]:
+def method_of(recipe: Recipe) -> Literal["quantization", "pruning", "distillation"]:
+    """What a verdict holds responsible for a loss."""
     if any(isinstance(stage, DistillStage) for stage in recipe.stages):
         return "distillation"
     return "pruning" if recipe.stages else "quantization"

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from quantized_checkpoints import gptq_parts, write_quantized
 
+from edgecomp.artifact_argument import find_artifact
 from edgecomp.calibration import CalibrationMix
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.errors import CalibrationRefused, CompressionSettingsInvalid
 from edgecomp.events import Event, StageFinished, StageStarted, Warned, ignore
 from edgecomp.exporting import find_exporter
+from edgecomp.fit import method_of, sparsity_percent
 from edgecomp.float_conversion import float32_pieces
 from edgecomp.folders import cache_folder
 from edgecomp.format_facts import tensor_types_of
@@ -163,3 +165,13 @@ def test_a_quantized_checkpoint_is_made_float_first_and_its_user_told(
     assert all(check.passed for check in result.checks)
     warned = [event.text for event in events if isinstance(event, Warned)]
     assert any("quantized (gptq INT4)" in text and "second time" in text for text in warned)
+
+
+def test_what_made_a_file_is_known_when_it_is_evaluated(source: Path, tmp_path: Path) -> None:
+    """A verdict's remedy for a pruned file is another than for a rounded one."""
+    result = made(source, tmp_path / "out", "magnitude", "Q8_0")
+    recipe = find_artifact(str(result.folder / result.file)).recipe
+    assert recipe is not None and recipe == read_recipe(result.folder / "recipe.yaml")
+    assert (method_of(recipe), sparsity_percent(recipe)) == ("pruning", 50.0)
+    renamed = (result.folder / result.file).rename(result.folder / "other.gguf")
+    assert find_artifact(str(renamed)).recipe is None
