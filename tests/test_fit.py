@@ -224,7 +224,9 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(source: Path, tmp_path: Path) -
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(3)
+    assert process.stderr is not None
+    began = process.stderr.readline()  # the run says something: it is under way
+    assert began
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130

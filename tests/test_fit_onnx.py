@@ -19,6 +19,7 @@ from edgecomp.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.events import ignore
 from edgecomp.fit import Fitted
+from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import measure_artifact
 from edgecomp.model import read_model
 from edgecomp.onnx_folder import read_onnx_folder
@@ -159,4 +160,4 @@ def test_the_demo_becomes_an_int4_onnx_artifact_whose_float_text_is_the_sources(
 
 def test_load_on_onnx_is_refused(both: tuple[Path, BundleComparison]) -> None:
     with pytest.raises(RuntimeRefused, match="serves concurrent load"):
-        measure_artifact(str(both[0] / "onnx"), [1], None, None, lambda event: None)
+        measure_artifact(str(both[0] / "onnx"), MeasureRequest(concurrencies=(1,)), ignore)
