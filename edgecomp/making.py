@@ -18,7 +18,7 @@ from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf_mix import fallbacks
 from edgecomp.mixing import Mixture, mixture
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.pipeline import Run, StoredFile, tree_digest
+from edgecomp.pipeline import Run, StoredFile
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.shrinking import shrunk_checkpoint, shrunk_export
@@ -87,17 +87,15 @@ def chosen_codes(
     rounding = run.recipe.rounding
 
     def work(folder: Path, progress: Progress) -> StoredFile:
-        path = folder / "checkpoint"
-        run.in_torch(
+        return run.made_in_torch(
             "round",
+            folder,
             progress,
             checkpoint=str(checkpoint),
             tokens=str(calibration.tokens.path),
-            destination=str(path),
             rounding=rounding,
             types=types,
         )
-        return StoredFile(path=path, sha256=tree_digest(path))
 
     inputs = {
         "tokens": calibration.record.tokens_sha256,

@@ -67,6 +67,14 @@ class Run:
         with Child(TORCH_WORKER) as child:
             return child.call(request, progress, threads=self.threads, **settings)
 
+    def made_in_torch(
+        self, request: str, folder: Path, progress: Progress, **settings: Any
+    ) -> StoredFile:
+        """The checkpoint that the worker writes below a stage's `folder`."""
+        path = folder / "checkpoint"
+        self.in_torch(request, progress, destination=str(path), **settings)
+        return StoredFile(path=path, sha256=tree_digest(path))
+
     def following(self, recipe: Recipe) -> Run:
         """The same run by a recipe that has been filled in on the way."""
         other = copy(self)

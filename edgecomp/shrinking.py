@@ -57,17 +57,15 @@ def _pruned(
     run: Run, checkpoint: Path, calibration: StoredCalibration, stage: PruneStage, done: list[Any]
 ) -> Path:
     def work(folder: Path, progress: Progress) -> StoredFile:
-        path = folder / "checkpoint"
-        run.in_torch(
+        return run.made_in_torch(
             "prune",
+            folder,
             progress,
             checkpoint=str(checkpoint),
             tokens=str(calibration.tokens.path),
-            destination=str(path),
             method=stage.method,
             sparsity=stage.sparsity,
         )
-        return StoredFile(path=path, sha256=tree_digest(path))
 
     return run.stage("pruning", stage.title, StoredFile, {"stages": done}, work).path
 
@@ -82,16 +80,14 @@ def _smaller(
     sizes = stage.sizes(read_model(checkpoint))
 
     def work(folder: Path, progress: Progress) -> StoredFile:
-        path = folder / "checkpoint"
-        run.in_torch(
+        return run.made_in_torch(
             "make_smaller",
+            folder,
             progress,
             checkpoint=str(checkpoint),
             tokens=str(calibration.tokens.path),
-            destination=str(path),
             sizes=sizes.model_dump(),
         )
-        return StoredFile(path=path, sha256=tree_digest(path))
 
     inputs = {"stages": done, "threads": run.threads}
     return run.stage("structured-pruning", stage.title, StoredFile, inputs, work).path
