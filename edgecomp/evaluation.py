@@ -139,11 +139,8 @@ class _Examination:
 
     def beside_base(self, base: Subject, artifact: Subject, named: NamedArtifact) -> Evaluation:
         """The artifact against its base, and the verdict."""
-        text, wanted, recipe = (
-            evaluation_text(self.request.data),
-            EvaluationSettings(),
-            named.recipe,
-        )
+        text, wanted = evaluation_text(self.request.data), EvaluationSettings()
+        recipe = named.recipe
         comparable = self.comparable(base, artifact)
         divergence = proving.divergence(base, artifact, text, wanted) if comparable else None
         coherence = proving.coherence(base, artifact, divergence)

@@ -30,6 +30,12 @@ def log_probabilities(logits: Logits) -> Logits:
     return shifted.astype(np.float32)
 
 
+def windows_of(tokens: Sequence[int], window: int, windows: int) -> list[Sequence[int]]:
+    """The first `windows` whole windows of `tokens`; a short rest is left out."""
+    ends = range(window, len(tokens) + 1, window)
+    return [tokens[end - window : end] for end in ends[:windows]]
+
+
 def compare(
     base: Session,
     artifact: Session,

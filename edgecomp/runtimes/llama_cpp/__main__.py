@@ -13,6 +13,7 @@ from edgecomp.measure.process_memory import process_memory
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.child import serve
 from edgecomp.runtimes.divergence import compare as compare_windows
+from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, serving
 from edgecomp.runtimes.llama_cpp.pace import pace
 from edgecomp.runtimes.llama_cpp.session import Session
@@ -69,10 +70,9 @@ def compare(
     exact = chosen.model_copy(update={"kv_type": "F16"})
     with Session(base, exact) as first, Session(artifact, chosen) as second:
         tokens = first.tokenize(text, add_special=False, parse_special=False)
-        parts = [tokens[i : i + window] for i in range(0, len(tokens) - window + 1, window)]
         return compare_windows(
-            first, second, parts[:windows], divergence.start, divergence.rows, chosen.outputs,
-            progress,
+            first, second, windows_of(tokens, window, windows),
+            divergence.start, divergence.rows, chosen.outputs, progress,
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from edgecomp.measure.process_memory import process_memory
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.child import serve
 from edgecomp.runtimes.divergence import compare as compare_windows
+from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.onnx import reading
 from edgecomp.runtimes.onnx.pace import pace
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
@@ -64,10 +65,10 @@ def compare(
     chosen = RunSettings.model_validate(settings)
     first, second = Session(base, chosen), Session(artifact, chosen)
     tokens = first.tokenizer.ids(text, add_special=False, parse_special=False)
-    parts = [tokens[i : i + window] for i in range(0, len(tokens) - window + 1, window)]
     return compare_windows(
-        first, second, parts[:windows], reading.start, reading.rows, chosen.outputs, progress
-    )
+        first, second, windows_of(tokens, window, windows),
+        reading.start, reading.rows, chosen.outputs, progress,
+    )  # fmt: skip
 
 
 def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
