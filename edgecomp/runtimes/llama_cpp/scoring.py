@@ -74,7 +74,7 @@ def _jobs(questions: Sequence[Question], room: int) -> list[Job]:
 def _next_pack(
     waiting: Sequence[Job], questions: Sequence[Question], session: Session
 ) -> tuple[list[Job], Tokens]:
-    """The first jobs of `waiting` that fit batch and cache, at least one; what all of them begin with.
+    """The first jobs of `waiting` that fit into a batch, at least one; what all of them begin with.
 
     A trunk leaves every context a last token of its own: its logits are the first choice token's.
     """
