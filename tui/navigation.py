@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
-from textual.containers import Horizontal
-from textual.widgets import Static
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual.widget import Widget
 
 from .pages import PAGES
 
 
-class Place(Static):
-    """One screen's key and name."""
-
-    def __init__(self, number: int, name: str, title: str, here: bool) -> None:
-        super().__init__(f"[b]{number}[/b] {title}", classes="here" if here else "")
-        self.target = name
-
-    async def on_click(self) -> None:
-        await self.run_action(f"app.show('{self.target}')")
-
-
-class Navigation(Horizontal):
+class Navigation(Widget):
     """The eight screens; `here` is the one shown."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"navigation--here"}
 
     def __init__(self, here: str) -> None:
         super().__init__()
+        self.auto_links = False
         self.here = here
 
-    def compose(self) -> ComposeResult:
+    def render(self) -> Text:
+        line = Text(no_wrap=True, end="")
         for number, (name, title) in enumerate(PAGES.items(), start=1):
-            yield Place(number, name, title, name == self.here)
+            place = Text(str(number), style="bold").append(f" {title}", style="not bold")
+            if name == self.here:
+                place = Text(place.plain)
+                place.stylize(self.get_component_rich_style("navigation--here"))
+            place.stylize(Style(meta={"@click": f"app.show({name!r})"}))
+            line.append(" ").append_text(place).append(" ")
+        return line

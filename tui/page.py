@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.events import ScreenResume
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from .cut import cut_middle
+from .key_line import KeyLine
 from .navigation import Navigation
 from .session import Session
 
@@ -32,6 +34,7 @@ class Page(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._line = Text()
+        self._seen = False
 
     @property
     def edgecomp(self) -> EdgecompApp:
@@ -47,7 +50,7 @@ class Page(Screen[None]):
         yield Static(id="where")
         yield from self.body()
         yield Navigation(self.PAGE)
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def body(self) -> Iterable[Widget]:
         """The widgets between the first line and the keys."""
@@ -56,7 +59,11 @@ class Page(Screen[None]):
     def show_session(self) -> None:
         """Bring the screen up to what the session holds."""
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
+        # No rule asks which screen is in front, and a new theme comes with the change of mode:
+        # the styles of the whole screen, and with them all drawn lines, are still good.
+        event.refresh_styles = not self._seen
+        self._seen = True
         self.show_where()
         self.show_session()
 
