@@ -129,10 +129,13 @@ class PlanScreen(Page):
         from .reason import reason
 
         plan, device = self.session.plan, self.session.device
-        if row and plan and device:
-            self.query_one("#reason-text", Static).update(Group(*reason(row, plan, device)))
-        else:
-            self.query_one("#reason-text", Static).update(Text())
+        lines = Group(*reason(row, plan, device)) if row and plan and device else Text()
+        text = self.query_one("#reason-text", Static)
+        # It fills its pane, so the screen is laid out anew only for a reason that needs scrolling.
+        text.update(lines, layout=False)
+        height = text.get_content_height(text.size, self.size, text.size.width)
+        if text.size.height != max(height, self.query_one("#reason").size.height):
+            text.refresh(layout=True)
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self.action_make()
