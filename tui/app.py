@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SMALLEST = (80, 24)
 """Columns and rows that every screen is made for."""
 
+SWITCH_SECONDS = 0.01
+"""Enough for a screen's first messages; Textual's own 0.05 would be most of the time to switch."""
+
 
 class EdgecompApp(App[None]):
     """Fit, watch, compare. Everything long runs in workers or in processes of its own."""
@@ -64,6 +67,10 @@ class EdgecompApp(App[None]):
             self.push_screen(TooSmallScreen(SMALLEST))
         elif covered and not small:
             self.pop_screen()
+
+    def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
+        """Hold back drawing while a screen comes to the front, less long than Textual does."""
+        super().delay_update(delay)
 
     def action_show(self, name: str) -> None:
         """Go to a screen; what lies over it is closed first."""
