@@ -2,9 +2,10 @@
 
     python benchmarks/tui_demo.py FRAMES
 
-keeps six questions of each benchmark by editing the recipe, and writes every different screen as
-text with its time. Ends with code 1, and the last screen, where something expected does not
-appear. Needs tmux; the run on the demo model takes some minutes.
+keeps six questions of each benchmark by editing the recipe, and writes the screens as text with
+their times: the one that answers each step, and while a step takes long one every half minute.
+Ends with code 1, and the last screen, where something expected does not appear. Needs tmux; the run
+on the demo model takes some minutes, and beside other work an hour.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 COLUMNS, ROWS = 120, 36
-LOOK_SECONDS, KEY_SECONDS = 0.25, 0.1
+LOOK_SECONDS, KEY_SECONDS, FRAME_SECONDS = 0.25, 0.1, 30.0
 STEPS = (
     ("Choose", (), 20),
     ("embedding", ("Enter",), 20),
@@ -31,7 +33,7 @@ STEPS = (
     ("Calibration,", ("Enter",), 20),
     (r"\b6 questions a benchmark", (*["NPage"] * 3, *["Up"] * 6, "End", "BSpace"), 20),
     ("elapsed", ("C-r",), 60),
-    ("Done: the bundle is", (), 1500),
+    ("Done: the bundle is", (), 5400),
     ("Predicted against measured", ("6", "End"), 30),
     ("SHA-256", ("8",), 30),
     ("all as the manifest lists them", ("v",), 120),
@@ -71,24 +73,27 @@ class Terminal:
 
 def record(terminal: Terminal, frames: Path) -> str | None:
     """Take all steps; return what did not appear, or None."""
-    began, last = time.monotonic(), ""
+    began = time.monotonic()
     with frames.open("w", encoding="utf-8") as file:
+
+        def keep(screen: str, keys: Sequence[str]) -> None:
+            now = time.monotonic() - began
+            file.write(f"--- {now:.2f} s, keys {' '.join(keys) or 'none'}\n{screen}\n")
+            file.flush()
+
         for expected, keys, seconds in STEPS:
             if keys:
                 terminal.press(*keys)
-            deadline = time.monotonic() + seconds
-            while True:
-                screen = terminal.screen()
-                if screen != last:
-                    now = time.monotonic() - began
-                    file.write(f"--- {now:.2f} s, keys {' '.join(keys) or 'none'}\n{screen}\n")
-                    file.flush()
-                    last = screen
-                if re.search(expected, screen):
-                    break
+            kept = time.monotonic()
+            deadline = kept + seconds
+            while not re.search(expected, screen := terminal.screen()):
                 if time.monotonic() > deadline:
                     return f"{expected!r} did not appear within {seconds} s.\n{screen}"
+                if time.monotonic() > kept + FRAME_SECONDS:
+                    keep(screen, ())
+                    kept = time.monotonic()
                 time.sleep(LOOK_SECONDS)
+            keep(screen, keys)
     return None
 
 

@@ -44,6 +44,9 @@ WIDE_COLUMNS: dict[str, Key] = {
     "prefill/s": lambda row: -row.speed.prefill_tokens_per_second,
     "loss, nats": lambda row: row.expected_divergence_nats,
 }
+OTHER_COLUMNS_CELLS = 105
+"""What all columns but the drawn memory take on a wide terminal, with the scroll bar."""
+
 NUMERIC = {"context", "size", "peak", "tok/s", "on GPU", "bits", "prefill/s", "loss, nats"}
 
 
@@ -69,6 +72,11 @@ class CandidateTable(DataTable[Text]):
         return self.app.size.width >= 120
 
     @property
+    def bar_cells(self) -> int:
+        """Room for the memory as a bar."""
+        return min(max(self.app.size.width - OTHER_COLUMNS_CELLS, 11), 40) if self.wide else 11
+
+    @property
     def highlighted(self) -> Candidate | None:
         if 0 <= self.cursor_row < len(self.rows_shown):
             return self.rows_shown[self.cursor_row]
@@ -77,7 +85,7 @@ class CandidateTable(DataTable[Text]):
     def show_candidates(self, candidates: Sequence[Candidate]) -> None:
         """Fill the table. The cursor follows its candidate, and on the first row the best one."""
         kept = self.highlighted.label if self.highlighted and self.cursor_row else None
-        shown = (candidates, self.order, self.reversed, self.wide)
+        shown = (candidates, self.order, self.reversed, self.wide, self.bar_cells)
         if shown == self._shown:
             return
         self._shown = shown
@@ -86,15 +94,18 @@ class CandidateTable(DataTable[Text]):
         rows = list(candidates)
         if self.order in keys:
             rows.sort(key=keys[self.order], reverse=self.reversed)
-        self.clear(columns=True)
-        for name in keys:
-            mark = ("▾" if self.reversed else "▴") if name == self.order else ""
-            heading = Text(name + mark, justify="right" if name in NUMERIC else "left")
-            self.add_column(heading, key=name)
         limit = max((row.memory.total_bytes for row in rows if not row.rejections), default=0)
         limit = limit or max((row.memory.total_bytes for row in rows), default=1)
-        for row in rows:
-            self.add_row(*self._cells(row, limit), key=row.label)
+        cells = [self._cells(row, limit) for row in rows]
+        self.clear(columns=True)
+        for index, name in enumerate(keys):
+            mark = ("▾" if self.reversed else "▴") if name == self.order else ""
+            heading = Text(name + mark, justify="right" if name in NUMERIC else "left")
+            # Given widths: a table that measures its own can be drawn before it has done so.
+            width = max(cell.cell_len for cell in (heading, *(line[index] for line in cells)))
+            self.add_column(heading, key=name, width=width)
+        for row, line in zip(rows, cells, strict=True):
+            self.add_row(*line, key=row.label)
         self.rows_shown = rows
         labels = [row.label for row in rows]
         if kept in labels:
@@ -102,7 +113,7 @@ class CandidateTable(DataTable[Text]):
 
     def _cells(self, row: Candidate, limit: int) -> list[Text]:
         fit = state(row)
-        bar = stacked_bar(memory_parts(row.memory), limit, 40 if self.wide else 11)
+        bar = stacked_bar(memory_parts(row.memory), limit, self.bar_cells)
         cells = [
             Text(FIT_SIGNS[fit], style=FIT_COLOURS[fit]),
             Text(cut_middle(row.format, 9)),

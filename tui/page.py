@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.events import ScreenResume
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
@@ -34,7 +35,7 @@ class Page(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._line = Text()
-        self._seen = False
+        self._seen_at: Size | None = None
 
     @property
     def edgecomp(self) -> EdgecompApp:
@@ -61,9 +62,9 @@ class Page(Screen[None]):
 
     def on_screen_resume(self, event: ScreenResume) -> None:
         # No rule asks which screen is in front, and a new theme comes with the change of mode:
-        # the styles of the whole screen, and with them all drawn lines, are still good.
-        event.refresh_styles = not self._seen
-        self._seen = True
+        # at the same size the whole screen's styles, and with them all drawn lines, are good.
+        event.refresh_styles = self._seen_at != self.app.size
+        self._seen_at = self.app.size
         self.show_where()
         self.show_session()
 

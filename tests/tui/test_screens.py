@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Input, Static, TextArea
+from textual.widgets import DataTable, Input, TextArea
 
 from edgecomp.background import FitRequest, run_folder
 from edgecomp.device import find_device, own_profiles_folder, profile_paths
@@ -46,8 +46,8 @@ def said(app: EdgecompApp) -> str:
 
 
 def seen(app: EdgecompApp, place: str) -> str:
-    """The text of a static widget as it is drawn."""
-    widget = app.screen.query_one(place, Static)
+    """The text of a widget as it is drawn."""
+    widget = app.screen.query_one(place)
     return "\n".join(line.text for line in widget.render_lines(widget.size.region))
 
 
@@ -432,3 +432,45 @@ def test_no_screen_imports_torch(here: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ}
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("change", ["theme", "size"])
+def test_a_screen_that_was_away_comes_back_in_the_theme_and_size_of_now(
+    app: EdgecompApp, settle: Settle, change: str
+) -> None:
+    async def path(pilot: Pilot[None]) -> None:
+        for key in ("3", "6"):
+            await pilot.press(key)
+            await settle(pilot)
+        if change == "theme":
+            app.theme = "textual-light"
+        else:
+            await pilot.resize_terminal(200, 60)
+        await settle(pilot)
+        await pilot.press("3")
+        await settle(pilot)
+        came_back = app.export_screenshot()
+        app.refresh_css(animate=False)
+        app.refresh(layout=True)
+        await settle(pilot)
+        same = app.export_screenshot() == came_back
+        assert same  # Without pytest's comparison of two long texts.
+
+    drive(app, path)
+
+
+def test_the_lines_of_screens_and_of_keys_answer_the_mouse(
+    app: EdgecompApp, settle: Settle
+) -> None:
+    async def path(pilot: Pilot[None]) -> None:
+        places = seen(app, "Navigation")
+        await pilot.click("Navigation", offset=(places.index("Plan"), 0))
+        await settle(pilot)
+        assert app.current_mode == "plan"
+        await pilot.click("KeyLine", offset=(seen(app, "KeyLine").index("Limits"), 0))
+        await settle(pilot)
+        assert isinstance(app.focused, Input)
+        keys = seen(app, "KeyLine")
+        assert "Make this" not in keys and keys.endswith("palette")
+
+    drive(app, path)

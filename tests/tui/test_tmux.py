@@ -13,7 +13,7 @@ DRIVER = Path(__file__).parents[2] / "benchmarks" / "tui_demo.py"
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(6000)
 @pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
 def test_the_demo_model_goes_from_model_to_verified_bundle(here: Path, demo_gguf: Path) -> None:
     frames = here / "frames.txt"
