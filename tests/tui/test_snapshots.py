@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import TextArea
 
 from edgecomp.background import FitRequest
 from edgecomp.tui.app import EdgecompApp
@@ -47,6 +48,16 @@ def filled(
     return app
 
 
+async def press(pilot: Pilot[None], settle: Settle, screen: str) -> None:
+    """Go to a screen, and stop the cursor of its text from blinking."""
+    for key in KEYS[screen]:
+        await pilot.press(key)
+        await settle(pilot)
+    for text in pilot.app.screen.query(TextArea):
+        text.cursor_blink = False
+    await settle(pilot)
+
+
 @pytest.mark.parametrize(("screen", "size", "theme"), LOOKS)
 def test_the_screens_look_as_they_did(
     filled: EdgecompApp, settle: Settle, snap_compare: Compare, screen: str, size: str, theme: str
@@ -54,9 +65,7 @@ def test_the_screens_look_as_they_did(
     async def walk(pilot: Pilot[None]) -> None:
         pilot.app.theme = THEMES[theme]
         await settle(pilot)
-        for key in KEYS[screen]:
-            await pilot.press(key)
-            await settle(pilot)
+        await press(pilot, settle, screen)
 
     assert snap_compare(filled, terminal_size=SIZES[size], run_before=walk)
 
@@ -74,8 +83,6 @@ def test_the_screens_tell_the_same_without_colour(
     plain.session = filled.session
 
     async def walk(pilot: Pilot[None]) -> None:
-        for key in KEYS[screen]:
-            await pilot.press(key)
-            await settle(pilot)
+        await press(pilot, settle, screen)
 
     assert snap_compare(plain, terminal_size=SIZES["small"], run_before=walk)
