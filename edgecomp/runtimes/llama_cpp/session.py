@@ -31,10 +31,18 @@ Position = tuple[int, int, int, bool]
 class Session:
     """A loaded model and, unless only its vocabulary was asked for, a context."""
 
-    def __init__(self, path: str, settings: RunSettings | None, allocate: bool = True) -> None:
+    def __init__(
+        self,
+        path: str,
+        settings: RunSettings | None,
+        allocate: bool = True,
+        *,
+        shares: bool = False,
+    ) -> None:
         """Load the GGUF file at `path`; without settings, its vocabulary only.
 
-        `allocate=False` sizes every buffer without taking the memory. Raises RuntimeRefused.
+        `allocate=False` sizes every buffer without taking the memory. `shares`: sequences will
+        share what they hold; sliding layers then keep the whole context. Raises RuntimeRefused.
         """
         llama_cpp.llama_backend_init()
         parameters = llama_cpp.llama_model_default_params()
@@ -53,9 +61,9 @@ class Session:
         self._context: Any = None
         if settings is not None:
             self.settings = settings
-            self._open_context(path, settings)
+            self._open_context(path, settings, shares)
 
-    def _open_context(self, path: str, settings: RunSettings) -> None:
+    def _open_context(self, path: str, settings: RunSettings, shares: bool) -> None:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = settings.context
         parameters.n_batch = settings.micro_batch
@@ -63,6 +71,9 @@ class Session:
         parameters.n_seq_max = settings.sequences
         # One shared pool of cells: sequences may share a prefix and differ in length.
         parameters.kv_unified = True
+        # Sliding layers keep their window, as llama-server has it. What left the window of a shared
+        # prefix would take up cells that no sequence could reuse.
+        parameters.swa_full = shares
         parameters.n_outputs_max = settings.outputs
         parameters.n_threads = settings.threads
         parameters.n_threads_batch = settings.threads
