@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgecomp.detect import physical_cores
+from edgecomp.errors import ExportRefused
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.exporting import find_exporter, find_onnx_exporter
 from edgecomp.format_facts import tensor_types_of
@@ -32,7 +33,7 @@ from edgecomp.onnx_memory import estimate_onnx_memory
 from edgecomp.planner import ONNX_MICRO_BATCH
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx
-from edgecomp.runtimes.protocol import RawMeasurement
+from edgecomp.runtimes.protocol import RawMeasurement, Runtime
 from edgecomp.runtimes.settings import RunSettings
 
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M", "IQ4_XS")
@@ -43,24 +44,33 @@ CACHES = (("F16", True), ("F16", False), ("Q8_0", True))
 ONNX_FORMATS = ("onnx-fp32", "onnx-int8", "onnx-int4-32")
 ONNX_CONTEXTS = (512, 2048)
 WRITTEN = 4
-REPORTED_TO_BYTES = 0.005 * 2**20 + 1
-"""llama.cpp prints hundredths of a MiB, for each of a sliding model's two caches."""
+THREADS = physical_cores()
+REPORTED_TO_BYTES = 2 * 5243
+"""llama.cpp prints hundredths of a MiB, and a sliding model has two caches."""
 
 
 class Row(NamedTuple):
-    """One measured process. Bytes; `buffers` gives predicted and reported ones by name."""
+    """One measured process. Bytes; `reported` gives llama.cpp's own buffers by name."""
 
     model: str
     format: str
-    context: int
-    cache: str
-    predicted: int
+    settings: RunSettings
+    predicted: MemoryEstimate
     measured: int
-    buffers: dict[str, tuple[int, int]]
+    reported: dict[str, int]
 
     @property
     def error_percent(self) -> float:
-        return 100 * (self.predicted / self.measured - 1)
+        return 100 * (self.predicted.total_bytes / self.measured - 1)
+
+    @property
+    def runtime(self) -> str:
+        return "llama.cpp" if self.reported else "ONNX Runtime"
+
+    @property
+    def where(self) -> str:
+        flash = "" if self.settings.flash_attention else " without flash attention"
+        return f"{self.format}, {self.settings.context}, {self.settings.kv_type} cache{flash}"
 
 
 def main() -> None:
@@ -72,66 +82,75 @@ def main() -> None:
     rows: list[Row] = []
     for name in ("demo", *MODELS):
         with tempfile.TemporaryDirectory() as scratch:
-            model = _source(name, Path(scratch))
-            for row in (*_llama_rows(name, model, Path(scratch)), *_onnx_rows(name, model, Path(scratch))):
+            for row in measured_rows(name, Path(scratch)):
                 rows.append(row)
                 console.print(
-                    f"{row.model}, {row.format}, {row.context}, {row.cache}: "
-                    f"{row.predicted / 1e6:.1f} MB, measured {row.measured / 1e6:.1f} "
-                    f"({row.error_percent:+.1f} %)"
+                    f"{name}, {row.where}: {row.predicted.total_bytes / 1e6:.1f} MB predicted, "
+                    f"{row.measured / 1e6:.1f} measured, {row.error_percent:+.1f} %"
                 )
-    console.print(_errors(rows), _agreement(rows))
+    console.print(errors(rows), agreement(rows))
 
 
-def _source(name: str, folder: Path) -> ModelSpec:
+def measured_rows(name: str, scratch: Path) -> Iterator[Row]:
+    """Every row of one model; its files go to `scratch`."""
+    model = source(name, scratch)
+    yield from _llama_rows(name, model, scratch)
+    try:
+        yield from _onnx_rows(name, model, scratch)
+    except ExportRefused as refusal:
+        print(refusal)
+
+
+def source(name: str, scratch: Path) -> ModelSpec:
+    """The demo, or a random model written to `scratch`."""
     if name == "demo":
         return read_model(name)
-    write_random(name, folder / "checkpoint")
-    return read_model(folder / "checkpoint")
+    write_random(name, scratch / "checkpoint")
+    return read_model(scratch / "checkpoint")
 
 
-def _llama_rows(name: str, model: ModelSpec, folder: Path) -> Iterator[Row]:
-    base, file = folder / "base.gguf", folder / "made.gguf"
+def _llama_rows(name: str, model: ModelSpec, scratch: Path) -> Iterator[Row]:
+    base, file = scratch / "base.gguf", scratch / "made.gguf"
     find_exporter("gguf").export(model, base, "F16")
-    threads, worker = physical_cores(), llama_cpp.measure_idle().peak_bytes
+    worker = llama_cpp.measure_idle().peak_bytes
     for format_name in FORMATS:
-        llama_cpp.quantize(base, file, format_name, threads=threads, overrides={}, importance=None)
-        types = tensor_types_of(model, format_name, importance=False)
-        stored = layered_weights(model, types).stored_bytes
+        llama_cpp.quantize(base, file, format_name, threads=THREADS, overrides={}, importance=None)
         for context in CONTEXTS:
             for kv_type, flash in CACHES:
                 settings = RunSettings(
-                    context=context, threads=threads, kv_type=kv_type, flash_attention=flash
+                    context=context, threads=THREADS, kv_type=kv_type, flash_attention=flash
                 )
-                estimate = estimate_memory(model, stored, settings, worker)
                 found = _measured(llama_cpp, file, settings)
-                cache = f"{kv_type}, flash {'on' if flash else 'off'}"
-                yield Row(
-                    name, format_name, context, cache, estimate.total_bytes,
-                    found.peak_memory.peak_bytes, _buffers(estimate, found),
-                )  # fmt: skip
+                predicted = llama_estimate(model, format_name, settings, worker)
+                peak = found.peak_memory.peak_bytes
+                yield Row(name, format_name, settings, predicted, peak, found.buffer_bytes)
 
 
-def _onnx_rows(name: str, model: ModelSpec, folder: Path) -> Iterator[Row]:
+def llama_estimate(
+    model: ModelSpec, format_name: str, settings: RunSettings, worker_bytes: int
+) -> MemoryEstimate:
+    types = tensor_types_of(model, format_name, importance=False)
+    stored = layered_weights(model, types).stored_bytes
+    return estimate_memory(model, stored, settings, worker_bytes)
+
+
+def _onnx_rows(name: str, model: ModelSpec, scratch: Path) -> Iterator[Row]:
     for format_name in ONNX_FORMATS:
-        artifact = folder / format_name
+        artifact = scratch / format_name
         find_onnx_exporter().export_format(model, artifact, format_name)
         for context in ONNX_CONTEXTS:
             settings = RunSettings(
-                context=context,
-                threads=physical_cores(),
-                kv_type="F32",
-                micro_batch=ONNX_MICRO_BATCH,
+                context=context, threads=THREADS, kv_type="F32", micro_batch=ONNX_MICRO_BATCH
             )
             found = _measured(onnx, artifact, settings)
             # Pages of the file that happen to be mapped can be dropped, and are not predicted.
-            mapped = found.peak_memory.file_backed_bytes - found.started_memory.file_backed_bytes
-            predicted = estimate_onnx_memory(model, format_name, settings).total_bytes
-            measured = found.peak_memory.peak_bytes - max(mapped, 0)
-            yield Row(name, format_name, context, "F32", predicted, measured, {})
+            mapped = found.peak_memory.file_backed_bytes - found.loaded_memory.file_backed_bytes
+            predicted = estimate_onnx_memory(model, format_name, settings)
+            peak = found.peak_memory.peak_bytes - max(mapped, 0)
+            yield Row(name, format_name, settings, predicted, peak, {})
 
 
-def _measured(runtime, file: Path, settings: RunSettings) -> RawMeasurement:
+def _measured(runtime: Runtime, file: Path, settings: RunSettings) -> RawMeasurement:
     """One pass over a full context, the one that warms up where speed is measured."""
     return runtime.measure(
         file,
@@ -143,23 +162,12 @@ def _measured(runtime, file: Path, settings: RunSettings) -> RawMeasurement:
     )
 
 
-def _buffers(estimate: MemoryEstimate, found: RawMeasurement) -> dict[str, tuple[int, int]]:
-    predicted = {
-        "weights": estimate.weights_bytes,
-        "kv": estimate.kv_cache_bytes,
-        "compute": estimate.compute_bytes,
-        "output": estimate.output_bytes,
-    }
-    return {name: (size, found.buffer_bytes[name]) for name, size in predicted.items()}
-
-
-def _errors(rows: list[Row]) -> Table:
+def errors(rows: list[Row]) -> Table:
     """Median and worst error of the peak, by model and runtime."""
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        runtime = "ONNX Runtime" if row.format.startswith("onnx") else "llama.cpp"
-        groups[row.model, runtime].append(row)
-        groups["all", runtime].append(row)
+        groups[row.model, row.runtime].append(row)
+        groups["all", row.runtime].append(row)
     table = Table("model", "runtime", box=None)
     for name in ("rows", "median error %", "worst error %"):
         table.add_column(name, justify="right")
@@ -169,26 +177,28 @@ def _errors(rows: list[Row]) -> Table:
         median = statistics.median(abs(row.error_percent) for row in group)
         table.add_row(
             model, runtime, str(len(group)), f"{median:.1f}", f"{worst.error_percent:+.1f}",
-            f"{worst.format}, {worst.context}, {worst.cache}",
+            worst.where,
         )  # fmt: skip
     return table
 
 
-def _agreement(rows: list[Row]) -> Table:
-    """How far each buffer is from llama.cpp's own report: in bytes beyond its rounding, and in
-    percent."""
+def agreement(rows: list[Row]) -> Table:
+    """How far each buffer is from llama.cpp's own report: bytes beyond its rounding, percent."""
     table = Table("model", box=None)
-    for name in ("weights", "kv", "output"):
+    for name in ("weights", "KV cache", "output"):
         table.add_column(f"{name}: bytes beyond rounding", justify="right")
     table.add_column("compute: worst %", justify="right")
     for model in dict.fromkeys(row.model for row in rows):
-        pairs = [row.buffers for row in rows if row.model == model and row.buffers]
-        cells = []
-        for name, reports in (("weights", 1), ("kv", 2), ("output", 1)):
-            off = max(abs(pair[name][0] - pair[name][1]) for pair in pairs)
-            cells.append(f"{max(0, off - round(reports * REPORTED_TO_BYTES)):,}")
-        ratios = [pair["compute"][0] / pair["compute"][1] - 1 for pair in pairs]
-        table.add_row(model, *cells, f"{100 * max(ratios, key=abs):+.2f}")
+        group = [row for row in rows if row.model == model and row.reported]
+        off = {
+            "weights": [row.predicted.weights_bytes - row.reported["weights"] for row in group],
+            "kv": [row.predicted.kv_cache_bytes - row.reported["kv"] for row in group],
+            "output": [row.predicted.output_bytes - row.reported["output"] for row in group],
+        }
+        beyond = (max(0, max(map(abs, rest)) - REPORTED_TO_BYTES) for rest in off.values())
+        ratios = [row.predicted.compute_bytes / row.reported["compute"] - 1 for row in group]
+        worst = max(ratios, key=abs)
+        table.add_row(model, *(f"{size:,}" for size in beyond), f"{100 * worst:+.2f}")
     return table
 
 
