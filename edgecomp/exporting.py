@@ -126,6 +126,19 @@ class OnnxExporter(Protocol):
         the tensors that hold them now."""
 
 
+class OptimumExporter(Protocol):
+    """The exporter of ONNX by optimum."""
+
+    def export_format(
+        self,
+        model: ModelSpec,
+        destination: Path,
+        format_name: str,
+        progress: Progress = ignore_progress,
+    ) -> OnnxRecord:
+        """Write `model` in one of `edgecomp.optimum_formats` to the folder `destination`."""
+
+
 def default_float_type(model: ModelSpec) -> FloatType:
     """The float type an export of `model` gets unless another is asked for."""
     return "BF16" if dominant_type(model.tensors) == "BF16" else "F16"
@@ -154,3 +167,8 @@ def find_huggingface_exporter() -> HuggingfaceExporter:
 def find_onnx_exporter() -> OnnxExporter:
     """The exporter of ONNX."""
     return cast(OnnxExporter, find_exporter("onnx"))
+
+
+def find_optimum_exporter() -> OptimumExporter:
+    """The exporter of ONNX by optimum."""
+    return cast(OptimumExporter, find_exporter("onnx-optimum"))

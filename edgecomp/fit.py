@@ -24,6 +24,7 @@ from edgecomp.measure.latency import compare_with_plan
 from edgecomp.mixing import require_room
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx_making import make_onnx_artifact
+from edgecomp.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.pipeline import Run, StoredFile, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, with_types
@@ -81,9 +82,9 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     Raises RecipeInvalid where its format and context are no candidate of the model's plan, and
     what `fit` raises.
     """
-    if recipe.format in HUGGINGFACE_FORMATS:
+    if recipe.format in HUGGINGFACE_FORMATS or recipe.format in OPTIMUM_FORMATS:
         raise RecipeInvalid(
-            f"No runtime here can judge {recipe.format}. Make it with: edgecomp compress "
+            f"{recipe.format} is made without being judged. Make it with: edgecomp compress "
             f"{recipe.model} --method {recipe.rounding} --format {recipe.format}"
         )
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)

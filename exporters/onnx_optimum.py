@@ -147,7 +147,7 @@ def _write_older_checkpoint(source: Path, folder: Path) -> None:
 
 
 def _generation_config(model: ModelSpec) -> dict[str, Any]:
-    """genai_config.json of a graph whose cache grows: what onnxruntime-genai and our runtime read."""
+    """genai_config.json of a graph whose cache grows; our runtime and onnxruntime-genai read it."""
     config = language_config(read_json(model.path / "config.json"))
     end = config.get("eos_token_id")
     first_end = end[0] if isinstance(end, list) else end
