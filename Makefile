@@ -82,17 +82,7 @@ bench-predict: $(INSTALLED) ## Memory as predicted and as measured, over four mo
 readme: demo ## Bring the README's generated parts up to date
 	$(BIN)/python benchmarks/readme.py
 
-tui-optimum: $(OPTIMUM_INSTALLED) ## Set up optimum's own environment, for --format onnx-optimum-*
-
-$(OPTIMUM_INSTALLED): requirements-optimum.lock
-	$(PYTHON) -m venv $(OPTIMUM)
-	$(OPTIMUM)/bin/pip install --quiet --upgrade pip
-	$(OPTIMUM)/bin/pip install --quiet $(TORCH_FLAGS) '$(TORCH)'
-	$(OPTIMUM)/bin/pip install --quiet --requirement requirements-optimum.lock
-	$(OPTIMUM)/bin/pip check
-	touch $@
-
-demo: $(INSTALLED) ## Record the app from start to verdict as text frames
+tui-demo: $(INSTALLED) ## Record the app from start to verdict as text frames
 	$(BIN)/python benchmarks/tui_demo.py docs/tui-demo.txt
 
 screenshots: $(INSTALLED) ## Draw the README's pictures of the app anew

@@ -140,9 +140,9 @@ def _onnx_candidates(
     constraints: Constraints,
     facts: Sequence[FormatFacts],
 ) -> Iterator[Candidate]:
-    """Everything on the CPU, the only provider whose predictions were checked. A calibration is of
-    llama.cpp's kernels and says nothing of ONNX Runtime's."""
-    plain = device.model_copy(update={"calibration": None})
+    """Everything on the CPU, the only provider whose predictions were checked."""
+    measured = device.calibration.onnx if device.calibration else None
+    own = device.model_copy(update={"calibration": measured})
     for row in facts:
         for context in contexts(model, constraints):
             settings = RunSettings(
@@ -152,7 +152,7 @@ def _onnx_candidates(
                 micro_batch=ONNX_MICRO_BATCH,
             )
             memory = estimate_onnx_memory(model, row.name, settings)
-            yield _candidate(model, plain, constraints, row, settings, memory, Placement(), ONNX)
+            yield _candidate(model, own, constraints, row, settings, memory, Placement(), ONNX)
 
 
 def _placed(
@@ -180,10 +180,16 @@ def _candidate(
     runtime: str,
 ) -> Candidate:
     depth = min(PROMPT_TOKENS, max(settings.context // 2, 1))
-    guessed = runtime == RUNTIME and not device.calibration and device.name == "auto"
+    guessed = not device.calibration and device.name == "auto"
     pools = pool_bytes(facts.weights, memory, device, placement, tied=model.tied_embeddings)
     speed = estimate_speed(
-        model, facts.weights, device, placement, depth=depth, prompt_tokens=depth
+        model,
+        facts.weights,
+        device,
+        placement,
+        depth=depth,
+        prompt_tokens=depth,
+        every_logit=runtime == ONNX,
     )
     candidate = Candidate(
         format=facts.name,

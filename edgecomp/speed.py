@@ -48,8 +48,10 @@ def estimate_speed(
     *,
     depth: int,
     prompt_tokens: int,
+    every_logit: bool = False,
 ) -> SpeedEstimate:
-    """Predicted speed with `depth` tokens in the context."""
+    """Predicted speed with `depth` tokens in the context. `every_logit`: the runtime sends all of a
+    prompt's positions through the output head, not the last one alone."""
     calibration = device.calibration
     cpu = device.cpu
     gpu = next((p for p in device.gpus if p.name == placement.gpu), None)
@@ -67,9 +69,10 @@ def estimate_speed(
         for kind, share in part.weights.items():
             decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
             prefill += share.products / _prefill_rate(kind, device, processor, calibration)
-        # Only the last position of a prompt goes through the head.
         for kind, share in part.head.items():
             decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
+            if every_logit:
+                prefill += share.products / _prefill_rate(kind, device, processor, calibration)
     decode += calibration.token_seconds if calibration and gpu is None else 0.0
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,

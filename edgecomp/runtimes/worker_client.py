@@ -11,7 +11,7 @@ from typing import Any
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.protocol import Completion, DivergenceSamples, RawMeasurement
+from edgecomp.runtimes.protocol import Completion, DivergenceSamples, RawMeasurement, TimedRun
 from edgecomp.runtimes.settings import RunSettings
 
 
@@ -119,6 +119,30 @@ class WorkerRuntime:
             )
             buffers = answer["buffer_bytes"] or self.reported_buffers(child.log_text())
         return RawMeasurement.model_validate({**answer, "buffer_bytes": buffers})
+
+    def pace(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        *,
+        depths: Sequence[int],
+        decode_tokens: int,
+        repeats: int,
+    ) -> list[list[TimedRun]]:
+        """Timings [depths][repeats] of a model without a vocabulary."""
+        with Child(self.worker, spin=True) as child:
+            answer = child.call(
+                "pace",
+                path=str(artifact),
+                settings=settings.model_dump(),
+                depths=list(depths),
+                decode_tokens=decode_tokens,
+                repeats=repeats,
+            )
+        return [
+            [TimedRun.model_validate({"tokenize_seconds": 0.0, **run}) for run in runs]
+            for runs in answer
+        ]
 
     def reported_buffers(self, log: str) -> dict[str, int]:
         """Bytes of each kind of buffer that the worker's log tells of."""

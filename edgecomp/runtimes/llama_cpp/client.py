@@ -9,7 +9,6 @@ from pathlib import Path
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.serving_load import DrawnRequest, RawServing
 from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.protocol import TimedRun
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
@@ -48,30 +47,6 @@ class LlamaCpp(WorkerRuntime):
             overrides=dict(overrides),
             importance=str(importance) if importance else None,
         )
-
-    def pace(
-        self,
-        artifact: Path,
-        settings: RunSettings,
-        *,
-        depths: Sequence[int],
-        decode_tokens: int,
-        repeats: int,
-    ) -> list[list[TimedRun]]:
-        """Timings [depths][repeats] of a model without a vocabulary."""
-        with Child(self.worker, spin=True) as child:
-            answer = child.call(
-                "pace",
-                path=str(artifact),
-                settings=settings.model_dump(),
-                depths=list(depths),
-                decode_tokens=decode_tokens,
-                repeats=repeats,
-            )
-        return [
-            [TimedRun.model_validate({"tokenize_seconds": 0.0, **run}) for run in runs]
-            for runs in answer
-        ]
 
     def serve(
         self,
