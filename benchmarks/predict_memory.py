@@ -143,8 +143,8 @@ def _onnx_rows(name: str, model: ModelSpec, scratch: Path) -> Iterator[Row]:
                 context=context, threads=THREADS, kv_type="F32", micro_batch=ONNX_MICRO_BATCH
             )
             found = _measured(onnx, artifact, settings)
-            # Pages of the file that happen to be mapped can be dropped, and are not predicted.
-            mapped = found.peak_memory.file_backed_bytes - found.loaded_memory.file_backed_bytes
+            # Pages that are mapped from files can be dropped, and are not predicted.
+            mapped = found.peak_memory.file_backed_bytes - found.started_memory.file_backed_bytes
             predicted = estimate_onnx_memory(model, format_name, settings)
             peak = found.peak_memory.peak_bytes - max(mapped, 0)
             yield Row(name, format_name, settings, predicted, peak, {})
