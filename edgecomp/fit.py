@@ -279,7 +279,7 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     rows = make_plan(
         spec, here, constraints, stages=recipe.stages, runtime=recipe.runtime
     ).candidates
-    row = next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
+    row = next(row for row in rows if row.format == recipe.format and not row.placement.gpus)
     return _as_made(spec, here, row, recipe)
 
 

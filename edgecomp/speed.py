@@ -12,7 +12,7 @@ from edgecomp.calibrated import Calibration
 from edgecomp.device import DeviceProfile, Processor
 from edgecomp.layered_weights import LayeredWeights
 from edgecomp.model import ModelSpec
-from edgecomp.placement import Placement, on_cpu, on_gpu
+from edgecomp.placement import Placement, parts
 from edgecomp.value import Value
 
 GPU_DECODE_SHARE, CPU_DECODE_SHARE = 0.70, 0.60
@@ -21,6 +21,16 @@ quantized kernels reach on few cores (CPU)."""
 
 GPU_PREFILL_SHARE, CPU_PREFILL_SHARE = 0.35, 0.30
 """Of the peak half-precision (GPU) or single-precision (CPU) arithmetic."""
+
+HANDOVER_SECONDS = 30e-6
+"""Of activations from one processor to another, with the wait for them: a guess."""
+
+LENT_BATCH = 32
+"""From this batch on, llama.cpp copies what lies in the system's memory to a card for one use,
+instead of multiplying on the CPU (`offload_op` of its GPU backends)."""
+
+LINK_SHARE = 0.7
+"""Of the link's rate that such copies reach: a guess."""
 
 GPU_LAYER_SECONDS, CPU_LAYER_SECONDS = 6e-6, 20e-6
 SLOW_KERNELS = {"Q4_1": 0.6, "Q5_1": 0.6, "Q3_K": 0.6, "IQ3_S": 0.4, "IQ3_XXS": 0.4, "IQ2_S": 0.4,
@@ -48,36 +58,72 @@ def estimate_speed(
     *,
     depth: int,
     prompt_tokens: int,
+    micro_batch: int = 512,
 ) -> SpeedEstimate:
-    """Predicted speed with `depth` tokens in the context."""
-    calibration = device.calibration
-    cpu = device.cpu
-    gpu = next((p for p in device.gpus if p.name == placement.gpu), None)
-    decode = prefill = 0.0
-    gpu_layers = placement.gpu_layers if gpu else 0
-    work = [(cpu, on_cpu(weights, gpu_layers))]
-    if gpu:
-        work.append((gpu, on_gpu(weights, gpu_layers)))
-    for processor, part in work:
-        fixed, attention_decode, attention_prefill = _layer_costs(
-            model, device, processor, calibration, depth, prompt_tokens
-        )
-        decode += part.layers * (fixed + attention_decode)
-        prefill += part.layers * attention_prefill
-        for kind, share in part.weights.items():
-            decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
-            prefill += share.products / _prefill_rate(kind, device, processor, calibration)
-        # Only the last position of a prompt goes through the head.
-        for kind, share in part.head.items():
-            decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
-    decode += calibration.token_seconds if calibration and gpu is None else 0.0
+    """Predicted speed with `depth` tokens in the context, reading `micro_batch` tokens at once."""
+    decode, prefill = seconds_per_token(
+        model, weights, device, placement, depth, prompt_tokens, micro_batch
+    )
+    calibrated = device.calibration is not None and not placement.gpus
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,
         prefill_tokens_per_second=1 / prefill,
         first_token_seconds=prompt_tokens * prefill + decode,
         prompt_tokens=prompt_tokens,
-        basis="calibrated" if calibration and gpu is None else "formula",
+        basis="calibrated" if calibrated else "formula",
     )
+
+
+def seconds_per_token(
+    model: ModelSpec,
+    weights: LayeredWeights,
+    device: DeviceProfile,
+    placement: Placement,
+    depth: int,
+    prompt_tokens: int,
+    micro_batch: int,
+) -> tuple[float, float]:
+    """Of decoding at `depth`, and of reading a prompt of `prompt_tokens`."""
+    calibration = device.calibration
+    by_name = {processor.name: processor for processor in device.gpus}
+    attending = len(weights.layers) if placement.gpus and not placement.kv_on_gpu else None
+    batch = min(micro_batch, prompt_tokens)
+    decode = prefill = 0.0
+    for part in parts(weights, placement):
+        processor = by_name[part.gpu] if part.gpu else device.cpu
+        fixed, attention_decode, attention_prefill = _layer_costs(
+            model, device, processor, calibration, depth, prompt_tokens
+        )
+        # Whoever keeps the cache attends to it.
+        attended = part.layers
+        if attending is not None:
+            attended = 0 if part.gpu else attending
+        decode += part.layers * fixed + attended * attention_decode
+        prefill += attended * attention_prefill
+        lent = part.gpu is None and bool(placement.gpus) and batch >= LENT_BATCH
+        for kind, share in part.weights.items():
+            decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
+            reader = by_name[placement.gpus[0]] if lent else processor
+            prefill += share.products / _prefill_rate(kind, device, reader, calibration)
+            if lent and device.link:
+                prefill += share.stored_bytes / (LINK_SHARE * device.link * batch)
+        # Only the last position of a prompt goes through the head.
+        for kind, share in part.head.items():
+            decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
+    handovers = _handovers(weights, placement) * HANDOVER_SECONDS
+    if calibration and not placement.gpus:
+        decode += calibration.token_seconds
+    return decode + handovers, prefill + handovers / batch
+
+
+def _handovers(weights: LayeredWeights, placement: Placement) -> int:
+    """How often one token's activations go to another processor."""
+    if not placement.gpus:
+        return 0
+    cpu, *cards = parts(weights, placement)
+    layers = sum(card.layers for card in cards)
+    there_and_back = cpu.experts + (0 if placement.kv_on_gpu else layers)
+    return 2 * there_and_back + len(cards) - (0 if cpu.layers else 1)
 
 
 def _decode_rate(

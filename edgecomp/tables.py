@@ -101,7 +101,7 @@ def _candidate_cells(row: Candidate) -> list[str]:
     return [
         row.format,
         str(row.context),
-        str(row.placement.gpu_layers) if row.placement.gpu else "-",
+        str(row.placement.gpu_layers) if row.placement.gpus else "-",
         f"{row.bits_per_weight:.2f}",
         format_size(row.file_bytes),
         format_size(row.memory.total_bytes),
@@ -200,7 +200,7 @@ def _planned_cell(planned: PlannedThere) -> str:
     chosen = planned.chosen
     if chosen is None:
         return "nothing fits"
-    where = f", {chosen.placement.gpu_layers} layers on GPU" if chosen.placement.gpu else ""
+    where = f", {chosen.placement.label}" if chosen.placement.gpus else ""
     tight = ", tight" if chosen.fits == "tight" else ""
     speed = _rate(chosen.speed.decode_tokens_per_second)
     return f"{chosen.format} {format_size(chosen.file_bytes)} {speed}{where}{tight}"

@@ -149,9 +149,9 @@ def test_r101_the_jobs_own_cost_is_shown_stage_by_stage(
 def test_r108_a_format_without_kernels_there_is_not_put_on_a_gpu(demo: ModelSpec) -> None:
     phone = find_device("snapdragon-8-gen-3")
     plan = make_plan(demo, phone, Constraints(context=2048))
-    on_gpu = [c for c in plan.candidates if c.placement.gpu and not c.rejections]
+    on_gpu = [c for c in plan.candidates if c.placement.gpus and not c.rejections]
     assert on_gpu and {c.format for c in on_gpu} <= {"Q4_0", "Q8_0", "F16", "F32", "BF16"}
-    out = next(c for c in plan.candidates if c.placement.gpu and c.format == "IQ3_XXS")
+    out = next(c for c in plan.candidates if c.placement.gpus and c.format == "IQ3_XXS")
     assert any("no kernels" in rejection.text for rejection in out.rejections)
 
 
@@ -167,9 +167,9 @@ def test_g1_a_70b_coder_on_one_rtx_4090(header_only: Callable[[str], Path]) -> N
     families = {family.name: family for family in plan.families}
     assert not families["distillation"].kept and not families["pruning"].kept
     for name in ("Q4_K_M", "Q4_0"):
-        on_card = [c for c in plan.candidates if c.format == name and c.placement.gpu]
+        on_card = [c for c in plan.candidates if c.format == name and c.placement.gpus]
         assert all(c.placement.gpu_layers < model.layers for c in on_card)
-    (four_bit,) = (c for c in plan.candidates if c.format == "Q4_K_M" and c.placement.gpu)
+    (four_bit,) = (c for c in plan.candidates if c.format == "Q4_K_M" and c.placement.gpus)
     assert four_bit.file_bytes == pytest.approx(42.5e9, rel=0.02)
     assert 30 < four_bit.placement.gpu_layers < 50
     assert "speed" in causes(four_bit)

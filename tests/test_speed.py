@@ -30,7 +30,8 @@ def weights_of(model: ModelSpec, name: str) -> LayeredWeights:
 def speed(
     model: ModelSpec, name: str, device: DeviceProfile, gpu_layers: int = 0, depth: int = 512
 ) -> SpeedEstimate:
-    placement = Placement(gpu=device.gpus[0].name if gpu_layers else None, gpu_layers=gpu_layers)
+    gpus = (device.gpus[0].name,) if gpu_layers else ()
+    placement = Placement(gpus=gpus, gpu_layers=gpu_layers)
     return estimate_speed(
         model, weights_of(model, name), device, placement, depth=depth, prompt_tokens=512
     )
