@@ -10,7 +10,7 @@ from edgecomp.device import DeviceProfile, find_device, profile_paths
 from edgecomp.format_facts import FormatFacts, format_facts
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate
-from edgecomp.planner import make_plan
+from edgecomp.planner import nearest_limit, ranked_candidates
 from edgecomp.value import Value
 
 
@@ -58,5 +58,9 @@ def compare_devices(
 def _planned(
     model: ModelSpec, device: DeviceProfile, context: int, facts: Sequence[FormatFacts]
 ) -> PlannedThere:
-    plan = make_plan(model, device, Constraints(context=context), facts)
-    return PlannedThere(model=model.name, chosen=plan.chosen, nearest=plan.nearest)
+    constraints = Constraints(context=context)
+    best, *others = ranked_candidates(model, device, constraints, facts)
+    if best.rejections:
+        nearest = nearest_limit([best, *others], constraints, device)
+        return PlannedThere(model=model.name, chosen=None, nearest=nearest)
+    return PlannedThere(model=model.name, chosen=best, nearest=None)

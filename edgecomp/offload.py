@@ -28,6 +28,9 @@ everything is filled no further: how much it gets is then free to choose."""
 MICRO_BATCHES = (512, 2048)
 """Tokens of a prompt that are read at once. More of them share one copy of what a card borrows."""
 
+PLACED = ("gpu_layers", "tensor_split", "cpu_expert_layers", "kv_on_gpu")
+"""The fields that a placement and the settings have in common."""
+
 
 class Offload(NamedTuple):
     """One way to place a model, and the settings that a runtime executes."""
@@ -71,10 +74,12 @@ def offloads(
 
 def offload(wanted: Demand, device: DeviceProfile, placement: Placement) -> Offload:
     """What comes of one placement."""
-    chosen = placement.model_dump(exclude={"gpus"}) if placement.gpus else {}
+    settings = wanted.frame.settings
+    if placement.gpus:
+        settings = settings.model_copy(update={name: getattr(placement, name) for name in PLACED})
     return Offload(
         placement,
-        wanted.frame.settings.model_copy(update=chosen),
+        settings,
         wanted.memory,
         _pool_bytes(wanted, device, placement),
     )
@@ -119,7 +124,7 @@ def _splits(
                 # Moving the cache away makes no room for anything else.
                 continue
             tried.add((gpu_layers, kept))
-            whole = gpu_layers == wanted.places and not kept
+            whole = gpu_layers == wanted.places and not kept and kv_on_gpu
             for fill in (filled, evenly_filled)[: len(cards)]:
                 counts = fill(wanted, capacities if whole else partly, gpu_layers, kept, kv_on_gpu)
                 if counts:
@@ -144,7 +149,7 @@ def _most_on_cards(
     def fits(gpu_layers: int, kept: int, room: Sequence[int] = partly) -> bool:
         return filled(wanted, room, gpu_layers, kept, kv_on_gpu) is not None
 
-    if fits(places, 0, capacities):
+    if fits(places, 0, capacities if kv_on_gpu else partly):
         yield places, 0
         return
     yield most(layers, lambda count: fits(count, 0)), 0

@@ -67,6 +67,10 @@ class Part(NamedTuple):
     def layers(self) -> int:
         return self.last - self.first
 
+    @property
+    def idle(self) -> bool:
+        return not (self.layers or self.weights or self.head)
+
 
 def parts(weights: LayeredWeights, placement: Placement) -> tuple[Part, ...]:
     """The CPU's part, then each card's.
@@ -81,12 +85,14 @@ def parts(weights: LayeredWeights, placement: Placement) -> tuple[Part, ...]:
     kept = max(min(placement.cpu_expert_layers, total), begin)
     experts = weights.experts_between(begin, kept) if begin < total else {}
     own = weights.layers_between(0, min(begin, total))
+    own = added(own, experts) if experts else own
     head = weights.head if begin > total else {}
-    found = [Part(None, 0, min(begin, total), kept - begin, added(own, experts), head)]
+    found = [Part(None, 0, min(begin, total), kept - begin, own, head)]
     for name, count in zip(placement.gpus, placement.layers_of_gpus, strict=True):
         first, last = min(begin, total), min(begin + count, total)
         begin += count
-        away = weights.experts_between(first, max(min(last, kept), first))
-        held = added(weights.layers_between(first, last), away, sign=-1)
+        held = weights.layers_between(first, last)
+        if kept > first:
+            held = added(held, weights.experts_between(first, min(last, kept)), sign=-1)
         found.append(Part(name, first, last, 0, held, weights.head if begin > total else {}))
     return tuple(found)

@@ -62,9 +62,7 @@ def make_plan(
         facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
     if stages:
         facts = [row for row in facts if row.name != SOURCE]
-    all_of = _onnx_candidates if runtime == ONNX else _candidates
-    candidates = _without_dominated(list(all_of(made, device, constraints, facts)))
-    ranked = sorted(candidates, key=lambda row: _rank(row, constraints))
+    ranked = ranked_candidates(made, device, constraints, facts, runtime)
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     job: JobCost | None = None
     placed: tuple[PlacedSpeed, ...] = ()
@@ -90,8 +88,21 @@ def make_plan(
         job=job,
         placements=placed,
         one_layer_more=more,
-        nearest=None if chosen else _nearest(ranked, constraints, device),
+        nearest=None if chosen else nearest_limit(ranked, constraints, device),
     )
+
+
+def ranked_candidates(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: Sequence[FormatFacts],
+    runtime: str = RUNTIME,
+) -> list[Candidate]:
+    """Every candidate, best first, then the rejected ones: a plan without what it takes to make."""
+    all_of = _onnx_candidates if runtime == ONNX else _candidates
+    candidates = _without_dominated(list(all_of(model, device, constraints, facts)))
+    return sorted(candidates, key=lambda row: _rank(row, constraints))
 
 
 def with_types(
@@ -256,7 +267,7 @@ def _candidate(
     )
     senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
     reasons = _rejections(model, device, constraints, candidate, senseless)
-    return candidate.model_copy(update={"rejections": reasons})
+    return candidate.model_copy(update={"rejections": reasons}) if reasons else candidate
 
 
 def _without_kernels(
@@ -377,7 +388,7 @@ def _rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
     )
 
 
-def _nearest(
+def nearest_limit(
     ranked: list[Candidate], constraints: Constraints, device: DeviceProfile
 ) -> str | None:
     """Which limit is in the way, and the nearest value of it that works."""
