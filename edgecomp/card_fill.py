@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 
 from edgecomp.layered_weights import LayeredWeights
@@ -127,19 +127,18 @@ def filled(
     at, counts = places - gpu_layers, []
     extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu)
 
-    def fits(count: int) -> bool:
-        held = wanted.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu)
-        several = count < gpu_layers
-        return held + wanted.shared_bytes + extra(several) <= capacity
+    def fits(first: int, capacity: int, count: int) -> bool:
+        held = wanted.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu)
+        return held + wanted.shared_bytes + extra(count < gpu_layers) <= capacity
 
     for index, capacity in enumerate(capacities):
         left = places - at
-        if left and fits(left):
+        if left and fits(at, capacity, left):
             counts.append(left)
-        elif index == len(capacities) - 1:
-            counts.append(0)
+        elif left and index < len(capacities) - 1:
+            counts.append(most(left - 1, partial(fits, at, capacity)))
         else:
-            counts.append(most(left - 1, fits) if left else 0)
+            counts.append(0)
         at += counts[-1]
     return tuple(counts) if at == places else None
 

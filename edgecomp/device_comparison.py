@@ -9,8 +9,9 @@ from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile, find_device, profile_paths
 from edgecomp.format_facts import FormatFacts, format_facts
 from edgecomp.model import ModelSpec
+from edgecomp.nearest_limit import nearest_limit
 from edgecomp.plan import Candidate
-from edgecomp.planner import nearest_limit, ranked_candidates
+from edgecomp.planner import ranked_candidates
 from edgecomp.value import Value
 
 

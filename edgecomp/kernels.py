@@ -40,5 +40,6 @@ def without_kernels(
     if not placement.gpus:
         known = kernel_types(device, runtime, device.cpu.name)
         return set() if known is None else set(types) - known - set(FAMILIES["float"])
+    asked = set(types)
     everywhere = [kernel_types(device, runtime, name) or set() for name in placement.gpus]
-    return set(types) - set.intersection(*everywhere)
+    return {kind for kind in asked if not all(kind in known for known in everywhere)}

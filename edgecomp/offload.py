@@ -8,7 +8,7 @@ none is preferred by a rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -99,7 +99,7 @@ def _on_cards(wanted: Sequence[Demand], device: DeviceProfile) -> Iterator[Offlo
 
 def _card_sets(device: DeviceProfile) -> Iterator[tuple[list[Processor], list[int]]]:
     """Cards that one build of the runtime sees, and the bytes each may hold: all together, then
-    each alone."""
+    each kind of them alone."""
     by_backend: dict[str, list[Processor]] = {}
     for gpu in device.gpus:
         if device.pool(gpu.pool).kind == "vram":
@@ -107,8 +107,12 @@ def _card_sets(device: DeviceProfile) -> Iterator[tuple[list[Processor], list[in
     for cards in by_backend.values():
         usable = [device.pool(card.pool).usable_bytes for card in cards]
         yield cards, usable
+        kinds = [
+            (device.pool(card.pool).bandwidth, size)
+            for card, size in zip(cards, usable, strict=True)
+        ]
         if len(cards) > 1:
-            for only in range(len(cards)):
+            for only in map(kinds.index, dict.fromkeys(kinds)):
                 yield cards, [size if at == only else 0 for at, size in enumerate(usable)]
 
 
@@ -125,7 +129,7 @@ def _splits(
                 continue
             tried.add((gpu_layers, kept))
             whole = gpu_layers == wanted.places and not kept and kv_on_gpu
-            for fill in (filled, evenly_filled)[: len(cards)]:
+            for fill in (filled, evenly_filled) if sum(map(bool, capacities)) > 1 else (filled,):
                 counts = fill(wanted, capacities if whole else partly, gpu_layers, kept, kv_on_gpu)
                 if counts:
                     yield Placement(
@@ -177,6 +181,18 @@ def _pool_bytes(wanted: Demand, device: DeviceProfile, placement: Placement) -> 
     return {**dict(zip(pools, used, strict=True)), system: left}
 
 
+def placement_of(settings: RunSettings, device: DeviceProfile) -> Placement:
+    """The placement that settings say, on this device; nothing on cards that it has not."""
+    split = settings.tensor_split
+    sets = [cards for cards, _ in _card_sets(device) if not split or len(split) == len(cards)]
+    cards = sets[0] if sets else list(device.gpus) if not split else []
+    if not settings.gpu_layers or not cards:
+        return Placement()
+    held = [card.name for card, share in zip(cards, split, strict=False) if share]
+    chosen = {name: getattr(settings, name) for name in PLACED}
+    return Placement(gpus=tuple(held) or (cards[0].name,), **chosen)
+
+
 def fits(way: Offload, device: DeviceProfile) -> bool:
     """True where no memory of the device is asked for more than it has."""
     return _fullest(way, device) <= 1
@@ -201,17 +217,19 @@ def session_seconds(
     return half * (decode + prefill)
 
 
+def cost(
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, way: Offload
+) -> tuple[bool, float, float]:
+    """What ways are compared by, the less the better: whether something overflows, the session's
+    seconds, and, of equals, how full the fullest memory gets."""
+    seconds = session_seconds(model, weights, device, way)
+    return not fits(way, device), float(f"{seconds:.6g}"), _fullest(way, device)
+
+
 def fastest(
-    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, ways: Iterable[Offload]
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, ways: Sequence[Offload]
 ) -> Offload:
-    """The way with the least `session_seconds` among those that fit; of equals, the one that
-    leaves most free in its fullest memory."""
-    known = list(ways)
-    if len(known) == 1:
-        return known[0]
-
-    def cost(way: Offload) -> tuple[bool, float, float]:
-        seconds = session_seconds(model, weights, device, way)
-        return not fits(way, device), float(f"{seconds:.6g}"), _fullest(way, device)
-
-    return min(known, key=cost)
+    """The way that costs least."""
+    if len(ways) == 1:
+        return ways[0]
+    return min(ways, key=lambda way: cost(model, weights, device, way))

@@ -8,7 +8,7 @@ from edgecomp.card_fill import Demand, Frame
 from edgecomp.device import DeviceProfile
 from edgecomp.layered_weights import LayeredWeights
 from edgecomp.model import ModelSpec
-from edgecomp.offload import Offload, fits, offload, offloads, session_seconds
+from edgecomp.offload import Offload, cost, fits, offload, offloads, session_seconds
 from edgecomp.placement import Placement
 from edgecomp.speed import estimate_speed
 from edgecomp.value import Value
@@ -50,12 +50,9 @@ def placed_speeds(
     depth: int,
 ) -> tuple[PlacedSpeed, ...]:
     """Every way that was weighed, those that fit first, the fastest first."""
-    rows = [
-        _placed_speed(model, weights, device, way, depth)
-        for ways in offloads(weights, frames, device)
-        for way in ways
-    ]
-    return tuple(sorted(rows, key=lambda row: (not row.fits, row.session_seconds)))
+    ways = [way for kind in offloads(weights, frames, device) for way in kind]
+    ways.sort(key=lambda way: cost(model, weights, device, way))
+    return tuple(_placed_speed(model, weights, device, way, depth) for way in ways)
 
 
 def _placed_speed(

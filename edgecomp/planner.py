@@ -19,6 +19,7 @@ from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
 from edgecomp.method_families import method_families, notices, required_benchmarks
 from edgecomp.model import ModelSpec
+from edgecomp.nearest_limit import nearest_limit
 from edgecomp.offload import TIGHT_SHARE, Offload, fastest, frames, offload, offloads
 from edgecomp.onnx_facts import onnx_facts
 from edgecomp.onnx_memory import estimate_onnx_memory
@@ -160,8 +161,8 @@ def _candidates(
 ) -> Iterator[Candidate]:
     framed = [_frames(model, device, constraints, size) for size in contexts(model, constraints)]
     for row in facts:
-        for frames in framed:
-            yield from _placed(model, device, constraints, row, frames)
+        for of_context in framed:
+            yield from _placed(model, device, constraints, row, of_context)
 
 
 def _onnx_candidates(
@@ -203,10 +204,10 @@ def _placed(
     device: DeviceProfile,
     constraints: Constraints,
     facts: FormatFacts,
-    frames: Sequence[Frame],
+    framed: Sequence[Frame],
 ) -> Iterator[Candidate]:
     """One candidate a kind of processor: the fastest way to use it."""
-    for ways in offloads(facts.weights, frames, device):
+    for ways in offloads(facts.weights, framed, device):
         best = ways[0] if facts.senseless else fastest(model, facts.weights, device, ways)
         yield _candidate(model, device, constraints, facts, best, RUNTIME)
 
@@ -386,49 +387,3 @@ def _rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
         -worth if tolerable else divergence,
         candidate.file_bytes,
     )
-
-
-def nearest_limit(
-    ranked: list[Candidate], constraints: Constraints, device: DeviceProfile
-) -> str | None:
-    """Which limit is in the way, and the nearest value of it that works."""
-    options = [row for row in ranked if not _causes(row) & {"format"}]
-    if not options:
-        return None
-    smallest = min(options, key=lambda row: row.file_bytes)
-    lightest = min(options, key=lambda row: row.memory.total_bytes)
-    fastest = max(options, key=lambda row: row.speed.decode_tokens_per_second)
-    texts = []
-    if all("size" in _causes(row) for row in options):
-        texts.append(
-            f"--max-size {format_size(constraints.max_size_bytes or 0)} is too small: the "
-            f"smallest artifact is {smallest.format} with {format_size(smallest.file_bytes)}."
-        )
-    if all("limit" in _causes(row) for row in options):
-        texts.append(
-            f"--max-memory {format_size(constraints.max_memory_bytes or 0)} is too small: "
-            f"{lightest.label} needs least, {format_size(lightest.memory.total_bytes)}."
-        )
-    if all("speed" in _causes(row) for row in options):
-        texts.append(
-            f"--min-speed {constraints.min_decode_tokens_per_second:g} is out of reach: "
-            f"{fastest.label} is the fastest with about "
-            f"{fastest.speed.decode_tokens_per_second:.3g} tok/s."
-        )
-    if all("context" in _causes(row) for row in options):
-        texts.append(f"--context {constraints.context} is longer than the model was trained for.")
-    if all("memory" in _causes(row) for row in options):
-        texts.append(
-            f"{device.title} is too small: {lightest.label} needs least, "
-            f"{format_size(lightest.memory.total_bytes)}."
-        )
-    if all("kv-type" in _causes(row) for row in options):
-        texts.append(f"--kv-type {constraints.kv_type} does not suit the heads: F16 does.")
-    return " ".join(texts) or (
-        "Each limit can be met alone, but no candidate meets all of them: relax the size, the "
-        "memory, the speed or the context."
-    )
-
-
-def _causes(row: Candidate) -> set[str]:
-    return {rejection.cause for rejection in row.rejections}

@@ -86,6 +86,8 @@ def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:
         escape(f"  {family.name}: {'' if family.kept else 'out. '}{family.reason}")
         for family in plan.families
     ]
+    if len(plan.placements) > 1:
+        parts += ["", placements_table(plan)]
     if plan.job:
         parts += ["", job_table(plan.job)]
     parts += [escape(f"Note: {notice}") for notice in plan.notices]
@@ -95,6 +97,35 @@ def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:
     elif plan.nearest:
         parts.append(f"[bold]Nothing fits.[/bold] {escape(plan.nearest)}")
     return Group(*parts)
+
+
+def placements_table(plan: Plan) -> RenderableType:
+    """The ways to place the chosen candidate, the fastest first, and what one layer more brings."""
+    table = Table(box=None, pad_edge=False)
+    chosen = plan.chosen
+    table.add_column(f"placements of {chosen.format if chosen else ''}")
+    pools = list(dict.fromkeys(name for row in plan.placements for name in row.pool_bytes))
+    for name in ("decode tok/s", "prefill tok/s", "batch", *pools):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("fits")
+    for row in plan.placements:
+        table.add_row(
+            row.placement.label or "everything on CPU",
+            _rate(row.decode_tokens_per_second),
+            _rate(row.prefill_tokens_per_second),
+            str(row.micro_batch),
+            *(format_size(row.pool_bytes[n]) if n in row.pool_bytes else "-" for n in pools),
+            "yes" if row.fits else "no",
+        )
+    more = plan.one_layer_more
+    if more is None:
+        return table
+    return Group(
+        table,
+        f"One {more.what} more on the card: {more.decode_tokens_per_second:+.2g} tok/s for "
+        f"{format_size(more.bytes)} of {more.pool}, of which {format_size(more.free_bytes)} "
+        "are free.",
+    )
 
 
 def _candidate_cells(row: Candidate) -> list[str]:
