@@ -105,12 +105,10 @@ def _card_sets(device: DeviceProfile) -> Iterator[tuple[list[Processor], list[in
         if device.pool(gpu.pool).kind == "vram":
             by_backend.setdefault(gpu.backend, []).append(gpu)
     for cards in by_backend.values():
-        usable = [device.pool(card.pool).usable_bytes for card in cards]
+        pools = [device.pool(card.pool) for card in cards]
+        usable = [pool.usable_bytes for pool in pools]
         yield cards, usable
-        kinds = [
-            (device.pool(card.pool).bandwidth, size)
-            for card, size in zip(cards, usable, strict=True)
-        ]
+        kinds = [(pool.bandwidth, pool.usable_bytes) for pool in pools]
         if len(cards) > 1:
             for only in map(kinds.index, dict.fromkeys(kinds)):
                 yield cards, [size if at == only else 0 for at, size in enumerate(usable)]
