@@ -13,8 +13,9 @@ from edgecomp.device import DeviceProfile, find_device
 from edgecomp.format_facts import SOURCE, format_facts
 from edgecomp.formats import PRESETS
 from edgecomp.model import ModelSpec, read_model
+from edgecomp.offload import placement_of
 from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import make_plan
+from edgecomp.planner import make_plan, placed_as
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.tasks import TASKS
 
@@ -202,3 +203,22 @@ def test_heads_that_a_kv_types_blocks_do_not_divide_are_said(
     assert plan.chosen is None
     assert plan.nearest is not None and "--kv-type Q8_0" in plan.nearest
     assert make_plan(odd, laptop, Constraints(context=2048)).chosen is not None
+
+
+def test_a_recipes_own_placement_is_predicted_as_it_is(
+    header_only: Callable[[str], Path],
+) -> None:
+    """A placement that is not the fastest, such as one from another day's calibration."""
+    model, card = read_model(header_only("Llama-3.3-70B")), find_device("rtx-4090")
+    constraints = Constraints(context=4096)
+    (facts,) = (row for row in format_facts(model) if row.name == "Q4_K_M")
+    (best,) = (
+        row for row in make_plan(model, card, constraints, [facts]).candidates if row.placement.gpus
+    )
+    few = best.settings.model_copy(update={"gpu_layers": 10})
+    placed = placed_as(model, card, constraints, facts, placement_of(few, card), few)
+    assert placed.placement.gpu_layers == 10 and placed.file_bytes == best.file_bytes
+    assert placed.pool_bytes["vram"] < best.pool_bytes["vram"]
+    assert placed.speed.decode_tokens_per_second < best.speed.decode_tokens_per_second
+    same = placed_as(model, card, constraints, facts, best.placement, best.settings)
+    assert same == best
