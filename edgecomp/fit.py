@@ -297,10 +297,13 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
         return chosen
     constraints = Constraints().model_copy(update=_settled(recipe).model_dump(include=SETTLED))
     here = find_device("auto")
-    rows = make_plan(
-        spec, here, constraints, stages=recipe.stages, runtime=recipe.runtime
-    ).candidates
-    row = next(row for row in rows if row.format == recipe.format and not row.placement.gpus)
+    if recipe.runtime == "onnx":
+        rows = make_plan(spec, here, constraints, runtime="onnx").candidates
+        return next(row for row in rows if row.format == recipe.format)
+    made = staged_model(spec, recipe.stages)
+    facts = next(row for row in format_facts(made) if row.name == recipe.format)
+    placement = placement_of(recipe.settings, here)
+    row = placed_as(made, here, constraints, facts, placement, recipe.settings)
     return _as_made(spec, here, row, recipe)
 
 
