@@ -23,7 +23,7 @@ from edgecomp.speed import seconds_per_token
 
 TIGHT_SHARE = 0.9
 """From this share of a memory or a limit on, what fits is called tight. A card that cannot hold
-everything is filled no further: how much it gets is then free to choose."""
+everything is filled no further while the rest has room: how much it gets is free to choose."""
 
 MICRO_BATCHES = (512, 2048)
 """Tokens of a prompt that are read at once. More of them share one copy of what a card borrows."""
@@ -58,12 +58,16 @@ def frames(
 
 
 def offloads(
-    weights: LayeredWeights, frames: Sequence[Frame], device: DeviceProfile
+    weights: LayeredWeights, framed: Sequence[Frame], device: DeviceProfile
 ) -> list[list[Offload]]:
     """The ways to run on the CPU, on the cards, and on each processor that shares its memory."""
-    wanted = [Demand(weights, frame) for frame in frames]
+    wanted = [Demand(weights, row) for row in framed]
     ways = [[offload(wanted[0], device, Placement())]]
-    ways.append(list(_on_cards(wanted, device)))
+    on_cards = list(_on_cards(wanted, device, TIGHT_SHARE))
+    if not any(fits(way, device) for way in on_cards):
+        # What the rest of the memory lacks may find room in the last tenth of the cards.
+        on_cards += _on_cards(wanted, device, 1.0)
+    ways.append(on_cards)
     for gpu in device.gpus:
         if device.pool(gpu.pool).kind == "unified":
             # One memory for both: there is nothing to split.
@@ -85,11 +89,12 @@ def offload(wanted: Demand, device: DeviceProfile, placement: Placement) -> Offl
     )
 
 
-def _on_cards(wanted: Sequence[Demand], device: DeviceProfile) -> Iterator[Offload]:
+def _on_cards(wanted: Sequence[Demand], device: DeviceProfile, share: float) -> Iterator[Offload]:
+    """Ways that use cards, filled to `share` where they cannot hold everything."""
     for cards, capacities in _card_sets(device):
         for demand in wanted:
             whole = False
-            for placement in _splits(demand, cards, capacities):
+            for placement in _splits(demand, cards, capacities, share):
                 whole |= placement.gpu_layers == demand.places and not placement.cpu_expert_layers
                 yield offload(demand, device, placement)
             if whole:
@@ -115,11 +120,11 @@ def _card_sets(device: DeviceProfile) -> Iterator[tuple[list[Processor], list[in
 
 
 def _splits(
-    wanted: Demand, cards: Sequence[Processor], capacities: Sequence[int]
+    wanted: Demand, cards: Sequence[Processor], capacities: Sequence[int], share: float
 ) -> Iterator[Placement]:
     """The placements that fill these cards, the cache with its layers first."""
     tried: set[tuple[int, int]] = set()
-    partly = [round(TIGHT_SHARE * size) for size in capacities]
+    partly = [round(share * size) for size in capacities]
     for kv_on_gpu in (True, False):
         for gpu_layers, kept in _most_on_cards(wanted, capacities, partly, kv_on_gpu):
             if not gpu_layers or (gpu_layers, kept) in tried:

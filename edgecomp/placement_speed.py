@@ -46,11 +46,11 @@ def placed_speeds(
     model: ModelSpec,
     weights: LayeredWeights,
     device: DeviceProfile,
-    frames: Sequence[Frame],
+    framed: Sequence[Frame],
     depth: int,
 ) -> tuple[PlacedSpeed, ...]:
     """Every way that was weighed, those that fit first, the fastest first."""
-    ways = [way for kind in offloads(weights, frames, device) for way in kind]
+    ways = [way for kind in offloads(weights, framed, device) for way in kind]
     ways.sort(key=lambda way: cost(model, weights, device, way))
     return tuple(_placed_speed(model, weights, device, way, depth) for way in ways)
 

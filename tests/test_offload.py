@@ -198,6 +198,19 @@ def test_the_gain_of_one_layer_more_is_that_of_the_next_placement(llama: ModelSp
     assert 0 < more.decode_tokens_per_second < 0.1 * chosen.speed.decode_tokens_per_second
 
 
+def test_a_card_is_filled_to_the_brim_only_where_the_host_is_too_small(llama: ModelSpec) -> None:
+    card = find_device("rtx-4090")
+    roomy = plan_of(llama, card, "Q4_K_M", context=4096)
+    assert roomy.chosen is not None
+    less = roomy.chosen.pool_bytes["ram"] - 10**9
+    scarce = plan_of(llama, with_memory(card, ram=less), "Q4_K_M", context=4096)
+    assert scarce.chosen is not None
+    assert roomy.chosen.fits == "fits" and scarce.chosen.fits == "tight"
+    assert scarce.chosen.placement.gpu_layers > roomy.chosen.placement.gpu_layers
+    usable = card.pool("vram").usable_bytes
+    assert roomy.chosen.pool_bytes["vram"] <= 0.9 * usable < scarce.chosen.pool_bytes["vram"]
+
+
 def test_a_device_without_cards_has_nothing_to_weigh(header_only: Callable[[str], Path]) -> None:
     model = read_model(header_only("SmolLM2-135M"))
     plan = make_plan(model, find_device("raspberry-pi-5-8gb"), Constraints(context=2048))
