@@ -109,14 +109,15 @@ def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Re
         for row in plan.candidates
         if row.format == recipe.format and bool(row.placement.gpus) == bool(placement.gpus)
     ]
-    if not rows or (recipe.settings.gpu_layers and not placement.gpus):
+    made = staged_model(spec, recipe.stages)
+    absent = recipe.settings.gpu_layers and not placement.gpus
+    if not rows or absent or placement.gpu_layers > made.layers + 1:
         raise RecipeInvalid(
             f"The recipe's format {recipe.format} with {recipe.settings.gpu_layers} layers on the "
             f"GPU is no candidate of {spec.name} on {device.title}. `edgecomp plan` lists them."
         )
     if rows[0].placement == placement:
         return rows[0]
-    made = staged_model(spec, recipe.stages)
     facts = next(row for row in format_facts(made) if row.name == recipe.format)
     return placed_as(made, device, _settled(recipe), facts, placement, recipe.settings)
 

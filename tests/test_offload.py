@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from shapes import write_headers
 
 from edgecomp.card_fill import Demand, card_bytes, frame
@@ -246,6 +247,11 @@ def test_settings_without_their_cards_place_nothing_there(two_cards: DeviceProfi
     assert placement_of(run, find_device("rtx-4090")) == Placement()
     one = RunSettings(context=512, threads=1, gpu_layers=9)
     assert placement_of(one, find_device("apple-m4")).gpus == ("gpu",)
+
+
+def test_shares_that_are_not_the_layers_on_cards_are_refused() -> None:
+    with pytest.raises(ValidationError, match="tensor_split shares 3 layers, gpu_layers is 40"):
+        RunSettings(context=512, threads=1, gpu_layers=40, tensor_split=(1, 2))
 
 
 def test_a_placement_and_its_settings_say_the_same(llama: ModelSpec) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgecomp.value import Value
 
@@ -36,3 +36,12 @@ class RunSettings(Value):
 
     kv_on_gpu: bool = True
     """Each layer's cache is where the layer is; False: all of it with the CPU."""
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        shared = sum(self.tensor_split)
+        if self.tensor_split and shared != self.gpu_layers:
+            raise ValueError(
+                f"tensor_split shares {shared} layers, gpu_layers is {self.gpu_layers}"
+            )
+        return self

@@ -87,7 +87,7 @@ def test_mapping_and_locking_are_one_mode(mapped: bool, locked: bool, mode: int)
 
 
 def test_more_cards_than_the_build_knows_are_refused(mixture: Path) -> None:
-    many = PLAIN.model_copy(update={"tensor_split": (1,) * 99})
+    many = PLAIN.model_copy(update={"tensor_split": (1,) * 99, "gpu_layers": 99})
     with pytest.raises(RuntimeRefused, match="99 cards"):
         runtime.buffers(mixture, many)
 
