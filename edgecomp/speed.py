@@ -93,7 +93,7 @@ def seconds_per_token(
     batch = min(micro_batch, prompt_tokens)
     decode = prefill = 0.0
     for processor, part in zip(processors, placed, strict=True):
-        if part.idle:
+        if part.idle and not apart:
             continue
         bandwidth = device.pool(processor.pool).bandwidth
         fixed, attention_decode, attention_prefill = _layer_costs(
