@@ -30,6 +30,16 @@ class Completion(Value):
     """True where the model ended by itself, False where the limit cut it off."""
 
 
+class ChoiceScore(Value):
+    """How likely a model holds a choice to be after its context."""
+
+    loglikelihood: float
+    """Nats."""
+
+    greedy: bool
+    """Each of its tokens is the most likely one, so greedy decoding writes it."""
+
+
 class DivergenceSamples(Value):
     """Figures of each scored token, grouped by window: [windows][scored tokens], nats.
 
@@ -109,8 +119,8 @@ class Runtime(Protocol):
         settings: RunSettings,
         questions: Sequence[tuple[str, Sequence[str]]],
         progress: Progress = ignore_progress,
-    ) -> list[list[float]]:
-        """Log-likelihood in nats of each choice's text after its context's."""
+    ) -> list[list[ChoiceScore]]:
+        """The score of each choice's text after its context's."""
 
     def compare(
         self,

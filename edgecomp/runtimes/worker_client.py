@@ -11,7 +11,7 @@ from typing import Any
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.protocol import Completion, DivergenceSamples, RawMeasurement
+from edgecomp.runtimes.protocol import ChoiceScore, Completion, DivergenceSamples, RawMeasurement
 from edgecomp.runtimes.settings import RunSettings
 
 
@@ -62,15 +62,18 @@ class WorkerRuntime:
         settings: RunSettings,
         questions: Sequence[tuple[str, Sequence[str]]],
         progress: Progress = ignore_progress,
-    ) -> list[list[float]]:
-        answer: list[list[float]] = self.ask(
+    ) -> list[list[ChoiceScore]]:
+        answer: list[list[tuple[float, bool]]] = self.ask(
             "score",
             progress,
             path=str(artifact),
             settings=settings.model_dump(),
             questions=[(context, list(choices)) for context, choices in questions],
         )
-        return answer
+        return [
+            [ChoiceScore(loglikelihood=value, greedy=greedy) for value, greedy in row]
+            for row in answer
+        ]
 
     def compare(
         self,

@@ -24,8 +24,8 @@ from edgecomp.runtimes.settings import RunSettings
 FLASH_ATTENTION = {True: 1, False: 0}
 
 Logits = NDArray[np.float32]
-Position = tuple[int, int, int, bool]
-"""(token, position, sequence, wants logits)"""
+Position = tuple[int, int, tuple[int, ...], bool]
+"""(token, position, sequences that hold it, wants logits)"""
 
 
 class Session:
@@ -71,7 +71,7 @@ class Session:
                 f"llama.cpp cannot open a context of {settings.context} for {path}."
             )
         self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = llama_cpp.llama_batch_init(settings.micro_batch, 0, 1)
+        self._batch = llama_cpp.llama_batch_init(settings.micro_batch, 0, settings.sequences)
 
     def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`; `add_special` adds BOS/EOS as the file says."""
@@ -106,11 +106,12 @@ class Session:
         """Run one batch of at most `micro_batch` entries. Raises RuntimeRefused."""
         batch = self._batch
         batch.n_tokens = len(entries)
-        for index, (token, position, sequence, wanted) in enumerate(entries):
+        for index, (token, position, sequences, wanted) in enumerate(entries):
             batch.token[index] = token
             batch.pos[index] = position
-            batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = sequence
+            batch.n_seq_id[index] = len(sequences)
+            for place, sequence in enumerate(sequences):
+                batch.seq_id[index][place] = sequence
             batch.logits[index] = wanted
         status = llama_cpp.llama_decode(self._context, batch)
         if status:
@@ -129,7 +130,7 @@ class Session:
             chunk = tokens[begin : begin + step]
             self.decode(
                 [
-                    (token, start + begin + i, sequence, begin + i == last)
+                    (token, start + begin + i, (sequence,), begin + i == last)
                     for i, token in enumerate(chunk)
                 ]
             )
