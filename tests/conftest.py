@@ -10,7 +10,7 @@ import pytest
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import demo_model_path
 
-pytest_plugins = ["shapes", "tiny_models", "ssh_server", "scripted_adb"]
+pytest_plugins = ["shapes", "tiny_models", "two_cards", "ssh_server", "scripted_adb"]
 
 
 def pytest_configure() -> None:

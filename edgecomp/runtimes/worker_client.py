@@ -120,11 +120,19 @@ class WorkerRuntime:
                 decode_tokens=decode_tokens,
                 repeats=repeats,
             )
-            buffers = answer["buffer_bytes"] or self.reported_buffers(child.log_text())
-        return RawMeasurement.model_validate({**answer, "buffer_bytes": buffers})
+            log = child.log_text()
+        buffers = answer["buffer_bytes"] or self.reported_buffers(log)
+        devices = self.reported_devices(log)
+        return RawMeasurement.model_validate(
+            {**answer, "buffer_bytes": buffers, "device_bytes": devices}
+        )
 
     def reported_buffers(self, log: str) -> dict[str, int]:
         """Bytes of each kind of buffer that the worker's log tells of."""
+        return {}
+
+    def reported_devices(self, log: str) -> dict[str, int]:
+        """Bytes of all buffers on each device that the worker's log tells of."""
         return {}
 
     def measure_idle(self) -> ProcessMemory:

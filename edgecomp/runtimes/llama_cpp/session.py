@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from edgecomp.errors import RuntimeRefused
 from edgecomp.formats import TENSOR_TYPES
+from edgecomp.runtimes.llama_cpp.model_parameters import ModelParameters
 from edgecomp.runtimes.settings import RunSettings
 
 FLASH_ATTENTION = {True: 1, False: 0}
-LOAD_MODE_NONE, LOAD_MODE_MMAP = 0, 1
 
 Logits = NDArray[np.float32]
 Position = tuple[int, int, tuple[int, ...], bool]
@@ -37,13 +37,8 @@ class Session:
         `allocate=False` sizes every buffer without taking the memory. Raises RuntimeRefused.
         """
         llama_cpp.llama_backend_init()
-        parameters = llama_cpp.llama_model_default_params()
-        parameters.vocab_only = settings is None
-        parameters.no_alloc = not allocate
-        mapped = settings is not None and settings.memory_map
-        parameters.load_mode = LOAD_MODE_MMAP if mapped else LOAD_MODE_NONE
-        parameters.n_gpu_layers = settings.gpu_layers if settings else 0
-        self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters)
+        parameters = ModelParameters(settings, allocate)
+        self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters.values)
         if not self._model:
             raise RuntimeRefused(f"llama.cpp cannot load {path}.")
         self.vocab = llama_cpp.llama_model_get_vocab(self._model)
@@ -67,6 +62,7 @@ class Session:
         parameters.n_threads = settings.threads
         parameters.n_threads_batch = settings.threads
         parameters.type_k = parameters.type_v = TENSOR_TYPES[settings.kv_type].ggml_id
+        parameters.offload_kqv = settings.kv_on_gpu
         parameters.flash_attn_type = FLASH_ATTENTION[settings.flash_attention]
         parameters.no_perf = True
         self._context = llama_cpp.llama_init_from_model(self._model, parameters)
