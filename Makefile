@@ -53,8 +53,8 @@ $(OPTIMUM_INSTALLED): requirements-optimum.lock
 demo: $(INSTALLED) ## Fit the embedded model under 95 MB and prove it
 	$(BIN)/edgecomp fit demo --context 2048 --max-size 95MB --output demo-edge
 
-test: $(INSTALLED) ## Run the tests
-	$(BIN)/pytest $(TESTS)
+test: $(INSTALLED) ## Run the tests, on every core
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 test-long: $(INSTALLED) ## The app with the demo model, end to end in tmux (many minutes)
 	$(BIN)/pytest -m long

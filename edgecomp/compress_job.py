@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from edgecomp.artifact_checks import CheckResult
-from edgecomp.atomic import new_folder, replacing
+from edgecomp.atomic import new_folder, replacing, write_text
 from edgecomp.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.constraints import Constraints
 from edgecomp.detect import physical_cores
+from edgecomp.device import find_device
+from edgecomp.device_map import device_map
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
 from edgecomp.events import Listener, Noted
@@ -137,6 +140,10 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
         shutil.rmtree(file, ignore_errors=True)
         with new_folder(file) as temporary:
             shutil.copytree(artifact.file.path, temporary, dirs_exist_ok=True)
+        places = device_map(
+            read_model(file), artifact.types, find_device(recipe.device), recipe.settings
+        )
+        write_text(output / "device_map.json", json.dumps(places, indent=2) + "\n")
     else:
         with replacing(file) as temporary:
             shutil.copyfile(artifact.file.path, temporary)

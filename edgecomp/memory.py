@@ -24,7 +24,7 @@ VOCABULARY_ENTRY_BYTES = 265
 """Of one token in llama.cpp's tables: its text, its place in the maps, and its merge rule."""
 
 ROTATED_VALUES = 64
-
+SCHEDULER_COPIES = 4
 GRAPH_NODE_BYTES = 1_300
 NODES_PER_LAYER = 40
 
@@ -66,12 +66,19 @@ def kv_cells(model: ModelSpec, layer: int, settings: RunSettings) -> int:
     return cells
 
 
-def kv_cache_bytes(model: ModelSpec, settings: RunSettings) -> int:
-    """Sum over layers of cells x KV heads x (key and value length in the cache's type)."""
+def kv_layer_bytes(model: ModelSpec, settings: RunSettings) -> list[int]:
+    """Of each layer: cells x KV heads x (key and value length in the cache's type)."""
     kind = TENSOR_TYPES[settings.kv_type]
     row = kind.size_bytes(model.kv_heads * model.key_length)
     row += kind.size_bytes(model.kv_heads * model.value_length)
-    return row * sum(kv_cells(model, layer, settings) for layer in range(model.layers))
+    if not model.sliding_window:
+        return [row * padded(settings.context)] * model.layers
+    return [row * kv_cells(model, layer, settings) for layer in range(model.layers)]
+
+
+def kv_cache_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """Sum over all layers."""
+    return sum(kv_layer_bytes(model, settings))
 
 
 def compute_bytes(model: ModelSpec, settings: RunSettings) -> int:
@@ -135,6 +142,18 @@ def _rotation_bytes(model: ModelSpec, settings: RunSettings) -> int:
         return 0
     keys = model.key_length & -model.key_length
     return 4 * (keys**2 + ROTATED_VALUES**2)
+
+
+def pipeline_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """What several cards that work on micro batches in turn hold beside their compute buffers.
+
+    Where all layers lie on cards, llama.cpp keeps GGML_SCHED_MAX_COPIES copies of what enters a
+    card, the mask and the activations, of which the compute buffer counts one (llama-context.cpp,
+    ggml-backend.cpp).
+    """
+    tokens = min(settings.micro_batch, padded(settings.context))
+    mask = padded(settings.context) * (2 if settings.flash_attention else 4)
+    return (SCHEDULER_COPIES - 1) * tokens * (mask + 4 * model.embedding_length)
 
 
 def output_bytes(model: ModelSpec, settings: RunSettings) -> int:

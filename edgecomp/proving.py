@@ -54,10 +54,10 @@ class Subject:
 
     @property
     def answer_settings(self) -> RunSettings:
-        """Several sequences at once: a question's choices, or several answers."""
+        """Many sequences at once: several questions with all their choices, or several answers."""
         return RunSettings(
             context=8192,
-            sequences=8,
+            sequences=32,
             outputs=DIVERGENCE_OUTPUTS,
             threads=self.threads,
             kv_type=self.kv_type,

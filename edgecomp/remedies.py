@@ -87,7 +87,7 @@ def loss_remedies(evidence: Evidence, weak: set[Category]) -> tuple[Remedy, ...]
 
 
 def evaluation_remedies(
-    missing: Sequence[str], unresolved: Sequence[ScoreComparison]
+    missing: Sequence[str], unresolved: Sequence[ScoreComparison], blind: Sequence[str]
 ) -> tuple[Remedy, ...]:
     """What to examine before a verdict can be given."""
     steps = []
@@ -99,6 +99,8 @@ def evaluation_remedies(
         steps.append(f"Ask more items of {wanted}.")
     if missing:
         steps.append(f"Examine what is missing: {', '.join(missing)}.")
+    if blind:
+        steps.append(f"Ask easier benchmarks of {', '.join(blind)}, which the base can answer.")
     command = "edgecomp evaluate BUNDLE --base FILE --data DIR"
     return tuple(Remedy(kind="evaluate more", text=text, command=command) for text in steps)
 

@@ -179,7 +179,7 @@ def larger_formats(report: Report) -> list[Candidate]:
             row
             for row in report.others
             if row.context == chosen.context
-            and row.settings.gpu_layers == chosen.settings.gpu_layers
+            and bool(row.placement.gpus) == bool(chosen.placement.gpus)
             and row.file_bytes > chosen.file_bytes
             and row.expected_divergence_nats < chosen.expected_divergence_nats
         ),

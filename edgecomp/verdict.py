@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from edgecomp.evaluate.comparison import ScoreComparison
-from edgecomp.evaluate.items import RELIABILITY, Category, bucket
+from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, bucket
 from edgecomp.findings import (
     TOLERANCE_POINTS,
     Efficiency,
@@ -67,7 +67,8 @@ def judge(evidence: Evidence) -> Verdict:
         weak.add("reasoning")
     steps = loss_remedies(evidence, weak)
     if level == "incomplete":
-        steps = (*steps, *evaluation_remedies(missing, unresolved))
+        blind = _blind(evidence, findings)
+        steps = (*steps, *evaluation_remedies(missing, unresolved, blind))
     return Verdict(
         level=level,
         summary=_summary(level, evidence, findings, missing),
@@ -106,6 +107,21 @@ def _unresolved(evidence: Evidence, findings: tuple[Finding, ...]) -> list[Score
     ]
 
 
+def _blind(evidence: Evidence, findings: tuple[Finding, ...]) -> list[str]:
+    """The capabilities that matter, where the base is at chance in every one of them: nothing that
+    was asked could have shown a loss."""
+    statuses = {
+        str(row.category): row.status
+        for row in findings
+        if row.category in CAPABILITIES
+        and row.status != "note"
+        and _matters(row.category, evidence.task)
+    }
+    if all(status == "at chance" for status in statuses.values()):
+        return sorted(statuses)
+    return []
+
+
 def _level(
     evidence: Evidence, findings: tuple[Finding, ...], missing: tuple[str, ...], bias: KnowledgeBias
 ) -> Level:
@@ -118,9 +134,10 @@ def _level(
     if decisive:
         safe = all(row.category not in RELIABILITY for row in decisive)
         return "recalibrate" if safe and _mismatched(evidence, decisive) else "do not ship"
-    if missing or _unresolved(evidence, findings):
+    repeats = _near_identical(evidence)
+    if missing or _unresolved(evidence, findings) or (_blind(evidence, findings) and not repeats):
         return "incomplete"
-    open_statuses = {"not resolved"} if _near_identical(evidence) else set()
+    open_statuses = {"not resolved"} if repeats else set()
     harmless = {"kept", "at chance", "note", *open_statuses}
     clean = bias != "flagged" and all(row.status in harmless for row in findings)
     return "ship" if clean else "ship with accepted losses"
@@ -161,6 +178,11 @@ def _summary(
             parts.append(f"Not examined: {', '.join(missing)}.")
         if unresolved:
             parts.append(f"Not resolved at this sample size: {', '.join(unresolved)}.")
+        blind = _blind(evidence, findings)
+        if blind:
+            parts.append(
+                f"The base itself is at chance in {', '.join(blind)}: no loss could have shown."
+            )
         return " ".join(parts)
     losses = {str(row.category) for row in findings if row.status in LOSSES and row.category}
     listed = ", ".join(sorted(losses))

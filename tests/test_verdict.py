@@ -12,8 +12,8 @@ from edgecomp.calibration import CalibrationMix
 from edgecomp.evaluate.bias_score import BiasScores
 from edgecomp.evaluate.coherence import Coherence, Garbage
 from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreComparison, published
-from edgecomp.evaluate.divergence import summarise
-from edgecomp.evaluate.items import Category
+from edgecomp.evaluate.divergence import DivergenceSummary, summarise
+from edgecomp.evaluate.items import CAPABILITIES, Category
 from edgecomp.measure.statistics import Interval
 from edgecomp.remedies import recovery
 from edgecomp.runtimes.protocol import DivergenceSamples
@@ -52,6 +52,18 @@ def kept_everywhere(*changed: ScoreComparison) -> Comparison:
 def verdict(*changed: ScoreComparison, **more: Any) -> Verdict:
     fields: dict[str, Any] = {"efficiency": EFFICIENCY, "bits": 4.5}
     return judge(Evidence(comparison=kept_everywhere(*changed), **{**fields, **more}))
+
+
+def divergence(kl: float) -> DivergenceSummary:
+    """The same divergence, in nats, on every token."""
+    return summarise(
+        DivergenceSamples(
+            kl=((kl,) * 4,) * 3,
+            agree=((1.0,) * 4,) * 3,
+            base_nll=((2.0,) * 4,) * 3,
+            artifact_nll=((2.0,) * 4,) * 3,
+        )
+    )
 
 
 def statuses(found: Verdict) -> dict[str, str]:
@@ -218,13 +230,7 @@ def test_what_few_items_cannot_resolve_is_no_loss_where_the_artifact_repeats_its
     kl: float | None, level: str
 ) -> None:
     drop = 3.0 if kl is not None else 7.0
-    samples = DivergenceSamples(
-        kl=((kl or 0.005,) * 4,) * 3,
-        agree=((1.0,) * 4,) * 3,
-        base_nll=((2.0,) * 4,) * 3,
-        artifact_nll=((2.0,) * 4,) * 3,
-    )
-    found = verdict(row("code", drop, -2.0, 16.0), divergence=summarise(samples))
+    found = verdict(row("code", drop, -2.0, 16.0), divergence=divergence(kl or 0.005))
     assert found.level == level
     assert "not resolved" in found.summary.lower()
 
@@ -323,6 +329,23 @@ def test_a_base_at_chance_can_show_no_loss_and_blocks_nothing() -> None:
     found = verdict(row("code", 1.0, -4.0, 6.0, base_above_chance=False))
     assert statuses(found)["code"] == "at chance"
     assert found.level == "ship"
+
+
+def test_a_base_at_chance_in_all_that_matters_leaves_the_verdict_open_unless_it_is_repeated() -> (
+    None
+):
+    blind = [
+        row(name, 0.0, -4.0, 4.0, base_above_chance=False)
+        for name in REQUIRED
+        if name in CAPABILITIES
+    ]
+    found = verdict(*blind, divergence=divergence(0.9))
+    assert found.level == "incomplete"
+    assert "at chance in code, instruction, knowledge" in found.summary
+    assert "easier benchmarks" in found.remedies[-1].text
+    assert verdict(*blind, divergence=divergence(0.004)).level == "ship"
+    one = row("code", 0.0, -4.0, 4.0, base_above_chance=False)
+    assert verdict(one, task="code", divergence=divergence(0.9)).level == "incomplete"
 
 
 def test_r70_a_loss_above_the_expected_one_is_said() -> None:

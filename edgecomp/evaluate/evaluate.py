@@ -111,8 +111,11 @@ def _ask(
         questions = list(zip(prompts, choices, strict=True))
         scores = runtime.score(artifact, settings, questions, progress)
         return [
-            Answer(item=item.fingerprint, loglikelihoods=tuple(values))
-            for item, values in zip(items, scores, strict=True)
+            Answer(
+                item=item.fingerprint,
+                loglikelihoods=tuple(score.loglikelihood for score in row),
+            )
+            for item, row in zip(items, scores, strict=True)
         ]
     limits = [item.limit for item in items if isinstance(item, GenerationItem)]
     completions = runtime.complete(artifact, settings, prompts, limits, progress)

@@ -38,11 +38,7 @@ class RuntimeModel(LM):  # type: ignore
         self.template = template
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """(log-likelihood in nats, whether greedy decoding writes the continuation).
-
-        The second is found out where a context has one continuation only, as in LAMBADA; where
-        several compete it is False, since choosing among them does not use it.
-        """
+        """(log-likelihood in nats, whether greedy decoding writes the continuation)."""
         pairs = [
             (str(context), str(continuation)) for context, continuation in _arguments(requests)
         ]
@@ -53,15 +49,12 @@ class RuntimeModel(LM):  # type: ignore
                 continuations.append(continuation)
         questions = [(context or self._prefix, texts) for context, texts in groups.items()]
         scores = self.runtime.score(self.artifact, self.settings, questions)
-        likelihoods = {
-            (context, continuation): value
-            for (context, continuations), values in zip(groups.items(), scores, strict=True)
-            for continuation, value in zip(continuations, values, strict=True)
+        found = {
+            (context, continuation): (score.loglikelihood, score.greedy)
+            for (context, continuations), row in zip(groups.items(), scores, strict=True)
+            for continuation, score in zip(continuations, row, strict=True)
         }
-        greedy = self._greedily_written(
-            [(context, texts[0]) for context, texts in groups.items() if len(texts) == 1]
-        )
-        answers = [(likelihoods[pair], pair in greedy) for pair in pairs]
+        answers = [found[pair] for pair in pairs]
         self._keep("loglikelihood", requests, answers)
         return answers
 
@@ -77,7 +70,7 @@ class RuntimeModel(LM):  # type: ignore
             (context or self._prefix, (window,)) for parts in windows for context, window in parts
         ]
         scores = iter(self.runtime.score(self.artifact, self.settings, questions))
-        answers = [sum(next(scores)[0] for _ in parts) for parts in windows]
+        answers = [sum(next(scores)[0].loglikelihood for _ in parts) for parts in windows]
         self._keep("loglikelihood_rolling", requests, answers)
         return answers
 
@@ -135,19 +128,6 @@ class RuntimeModel(LM):  # type: ignore
     def _prefix(self) -> str:
         """What stands before a text without context, so that its first token can be scored."""
         return self.template.bos or self.template.eos
-
-    def _greedily_written(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        if not pairs:
-            return set()
-        limits = [count + 1 for count in self._token_counts([text for _, text in pairs])]
-        completions = self.runtime.complete(
-            self.artifact, self.settings, [context for context, _ in pairs], limits
-        )
-        return {
-            pair
-            for pair, completion in zip(pairs, completions, strict=True)
-            if completion.text.startswith(pair[1])
-        }
 
     def _token_counts(self, texts: Sequence[str]) -> list[int]:
         tokens = self.runtime.tokenize(self.artifact, texts, add_special=False, parse_special=False)

@@ -23,11 +23,19 @@ Session = TypeVar("Session")
 
 
 def log_probabilities(logits: Logits) -> Logits:
-    """Log-softmax over the last axis, in double precision and then float32."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted.astype(np.float32)
+    """Log-softmax over the last axis; sums are kept in double precision."""
+    shifted: Logits = logits - logits.max(axis=-1, keepdims=True)
+    sums = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
+    shifted -= np.log(sums).astype(np.float32)
+    return shifted
+
+
+def log_probability(logits: Logits, tokens: Sequence[int]) -> list[tuple[float, bool]]:
+    """Of each of `tokens`, its log-probability under logits [vocabulary], and whether no other
+    token has a greater one."""
+    most = float(logits.max())
+    above = most + float(np.log(np.exp(logits - most).sum(dtype=np.float64)))
+    return [(float(logits[token]) - above, float(logits[token]) == most) for token in tokens]
 
 
 def windows_of(tokens: Sequence[int], window: int, windows: int) -> list[Sequence[int]]:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import Field
+
 from edgecomp.errors import RuntimeMissing
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.process_memory import ProcessMemory
@@ -26,6 +28,16 @@ class Completion(Value):
     text: str
     ended: bool
     """True where the model ended by itself, False where the limit cut it off."""
+
+
+class ChoiceScore(Value):
+    """How likely a model holds a choice to be after its context."""
+
+    loglikelihood: float
+    """Nats."""
+
+    greedy: bool
+    """Each of its tokens is the most likely one, so greedy decoding writes it."""
 
 
 class DivergenceSamples(Value):
@@ -71,6 +83,9 @@ class RawMeasurement(Value):
     buffer_bytes: dict[str, int]
     """Buffers the runtime itself reports: `weights`, `kv`, `compute`, `output`."""
 
+    device_bytes: dict[str, int] = Field(default={})
+    """The same buffers by where they lie: each card by the runtime's name for it, then `host`."""
+
     depths: tuple[DepthRuns, ...]
 
 
@@ -104,8 +119,8 @@ class Runtime(Protocol):
         settings: RunSettings,
         questions: Sequence[tuple[str, Sequence[str]]],
         progress: Progress = ignore_progress,
-    ) -> list[list[float]]:
-        """Log-likelihood in nats of each choice's text after its context's."""
+    ) -> list[list[ChoiceScore]]:
+        """The score of each choice's text after its context's."""
 
     def compare(
         self,

@@ -11,7 +11,13 @@ from typing import Any
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.protocol import Completion, DivergenceSamples, RawMeasurement, TimedRun
+from edgecomp.runtimes.protocol import (
+    ChoiceScore,
+    Completion,
+    DivergenceSamples,
+    RawMeasurement,
+    TimedRun,
+)
 from edgecomp.runtimes.settings import RunSettings
 
 
@@ -62,15 +68,18 @@ class WorkerRuntime:
         settings: RunSettings,
         questions: Sequence[tuple[str, Sequence[str]]],
         progress: Progress = ignore_progress,
-    ) -> list[list[float]]:
-        answer: list[list[float]] = self.ask(
+    ) -> list[list[ChoiceScore]]:
+        answer: list[list[tuple[float, bool]]] = self.ask(
             "score",
             progress,
             path=str(artifact),
             settings=settings.model_dump(),
             questions=[(context, list(choices)) for context, choices in questions],
         )
-        return answer
+        return [
+            [ChoiceScore(loglikelihood=value, greedy=greedy) for value, greedy in row]
+            for row in answer
+        ]
 
     def compare(
         self,
@@ -117,8 +126,12 @@ class WorkerRuntime:
                 decode_tokens=decode_tokens,
                 repeats=repeats,
             )
-            buffers = answer["buffer_bytes"] or self.reported_buffers(child.log_text())
-        return RawMeasurement.model_validate({**answer, "buffer_bytes": buffers})
+            log = child.log_text()
+        buffers = answer["buffer_bytes"] or self.reported_buffers(log)
+        devices = self.reported_devices(log)
+        return RawMeasurement.model_validate(
+            {**answer, "buffer_bytes": buffers, "device_bytes": devices}
+        )
 
     def pace(
         self,
@@ -146,6 +159,10 @@ class WorkerRuntime:
 
     def reported_buffers(self, log: str) -> dict[str, int]:
         """Bytes of each kind of buffer that the worker's log tells of."""
+        return {}
+
+    def reported_devices(self, log: str) -> dict[str, int]:
+        """Bytes of all buffers on each device that the worker's log tells of."""
         return {}
 
     def measure_idle(self) -> ProcessMemory:

@@ -9,7 +9,7 @@ import pytest
 
 from edgecomp.errors import ChildDied
 from edgecomp.events import Progress, ignore_progress
-from edgecomp.runtimes.protocol import Completion
+from edgecomp.runtimes.protocol import ChoiceScore, Completion
 from edgecomp.runtimes.settings import RunSettings
 
 
@@ -30,13 +30,14 @@ class RecordedRuntime:
         settings: RunSettings,
         questions: Sequence[tuple[str, Sequence[str]]],
         progress: Progress = ignore_progress,
-    ) -> list[list[float]]:
+    ) -> list[list[ChoiceScore]]:
         answers = []
         for index, (context, _) in enumerate(questions):
             self.asked.append(context)
             if context not in self.scores:
                 raise ChildDied("recorded death")
-            answers.append(self.scores[context])
+            row = [ChoiceScore(loglikelihood=v, greedy=False) for v in self.scores[context]]
+            answers.append(row)
             progress(index + 1, len(questions))
         return answers
 

@@ -53,7 +53,7 @@ def transformers_logits(folder: Path) -> np.ndarray:
 def llama_cpp_logits(path: Path) -> np.ndarray:
     settings = RunSettings(context=256, outputs=64, threads=1, kv_type="F32", flash_attention=False)
     with Session(str(path), settings) as session:
-        session.decode([(token, place, 0, True) for place, token in enumerate(TOKENS)])
+        session.decode([(token, place, (0,), True) for place, token in enumerate(TOKENS)])
         return np.stack([session.logits(place).copy() for place in range(len(TOKENS))])
 
 

@@ -58,13 +58,15 @@ def test_scores_are_the_log_likelihoods_of_transformers(both: tuple[Path, Path])
     context, choices = "The answer is:", [" yes", " no, not at all", " perhaps"]
     found = find_runtime("onnx").score(folder, SETTINGS, [(context, choices)])[0]
     start = len(tokenizer(context).input_ids)
-    for choice, value in zip(choices, found, strict=True):
+    for choice, score in zip(choices, found, strict=True):
         ids = tokenizer(context + choice, return_tensors="pt").input_ids
         assert ids[0, :start].tolist() == tokenizer(context).input_ids
         with torch.no_grad():
             rows = model(ids).logits[0].double().log_softmax(-1)
         places = range(start, ids.shape[1])
-        assert value == pytest.approx(sum(float(rows[i - 1, ids[0, i]]) for i in places), abs=1e-3)
+        wanted = sum(float(rows[i - 1, ids[0, i]]) for i in places)
+        assert score.loglikelihood == pytest.approx(wanted, abs=1e-3)
+        assert score.greedy == all(rows[i - 1].argmax() == ids[0, i] for i in places)
 
 
 def test_a_model_does_not_diverge_from_itself(both: tuple[Path, Path]) -> None:

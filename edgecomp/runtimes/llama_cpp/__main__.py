@@ -14,7 +14,7 @@ from edgecomp.runtimes import meter
 from edgecomp.runtimes.child import serve
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
-from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, serving
+from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
 from edgecomp.runtimes.llama_cpp.pace import pace
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.settings import RunSettings
@@ -46,14 +46,14 @@ def score(
     settings: dict[str, Any],
     questions: list[tuple[str, list[str]]],
     progress: Progress,
-) -> list[list[float]]:
-    """Log-likelihood in nats of each choice after its context."""
+) -> list[list[tuple[float, bool]]]:
+    """Log-likelihood in nats of each choice after its context, and whether it is greedy."""
     with Session(path, RunSettings.model_validate(settings), shares=True) as session:
         split = [
             split_choices(lambda text: _prompt_tokens(session, text), context, choices)
             for context, choices in questions
         ]
-        return generate.score_choices(session, split, progress)
+        return scoring.score_choices(session, split, progress)
 
 
 def compare(

@@ -18,6 +18,6 @@ def start(session: Session, tokens: Sequence[int]) -> None:
 
 def rows(session: Session, window: Sequence[int], begin: int, end: int) -> Logits:
     """Log-probabilities [end - begin, vocabulary] after each of the window's tokens."""
-    entries: list[Position] = [(window[i], i, 0, True) for i in range(begin, end)]
+    entries: list[Position] = [(window[i], i, (0,), True) for i in range(begin, end)]
     session.decode(entries)
     return log_probabilities(np.stack([session.logits(i) for i in range(end - begin)]))

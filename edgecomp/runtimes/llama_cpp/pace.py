@@ -18,7 +18,7 @@ def pace(session: Session, prompt: Sequence[int], decode_tokens: int) -> dict[st
     token_seconds = []
     for index in range(decode_tokens):
         before = time.perf_counter()
-        session.decode([(token, len(prompt) + index, 0, True)])
+        session.decode([(token, len(prompt) + index, (0,), True)])
         token = int(session.logits(0).argmax())
         token_seconds.append(time.perf_counter() - before)
     return {"prefill_seconds": prefill_seconds, "token_seconds": token_seconds}

@@ -205,7 +205,7 @@ class Server:
         for sequence, slot in self.running.items():
             if slot.following is not None:
                 rows.append((len(batch), sequence))
-                batch.append((slot.following, slot.held, sequence, True))
+                batch.append((slot.following, slot.held, (sequence,), True))
                 slot.held += 1
         for sequence, slot in self.running.items():
             tokens = slot.request.tokens
@@ -214,7 +214,7 @@ class Server:
                 last = place == len(tokens) - 1
                 if last:
                     rows.append((len(batch), sequence))
-                batch.append((tokens[place], place, sequence, last))
+                batch.append((tokens[place], place, (sequence,), last))
             slot.held = max(slot.held, end)
         self.session.decode(batch)
         chosen = [(sequence, int(self.session.logits(row).argmax())) for row, sequence in rows]

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from edgecomp.errors import RuntimeRefused
 from edgecomp.formats import TENSOR_TYPES
+from edgecomp.runtimes.llama_cpp.model_parameters import ModelParameters
 from edgecomp.runtimes.settings import RunSettings
 
 FLASH_ATTENTION = {True: 1, False: 0}
-LOAD_MODE_NONE, LOAD_MODE_MMAP = 0, 1
 
 Logits = NDArray[np.float32]
-Position = tuple[int, int, int, bool]
-"""(token, position, sequence, wants logits)"""
+Position = tuple[int, int, tuple[int, ...], bool]
+"""(token, position, sequences that hold it, wants logits)"""
 
 
 class Session:
@@ -45,13 +45,8 @@ class Session:
         share what they hold; sliding layers then keep the whole context. Raises RuntimeRefused.
         """
         llama_cpp.llama_backend_init()
-        parameters = llama_cpp.llama_model_default_params()
-        parameters.vocab_only = settings is None
-        parameters.no_alloc = not allocate
-        mapped = settings is not None and settings.memory_map
-        parameters.load_mode = LOAD_MODE_MMAP if mapped else LOAD_MODE_NONE
-        parameters.n_gpu_layers = settings.gpu_layers if settings else 0
-        self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters)
+        parameters = ModelParameters(settings, allocate)
+        self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters.values)
         if not self._model:
             raise RuntimeRefused(f"llama.cpp cannot load {path}.")
         self.vocab = llama_cpp.llama_model_get_vocab(self._model)
@@ -78,6 +73,7 @@ class Session:
         parameters.n_threads = settings.threads
         parameters.n_threads_batch = settings.threads
         parameters.type_k = parameters.type_v = TENSOR_TYPES[settings.kv_type].ggml_id
+        parameters.offload_kqv = settings.kv_on_gpu
         parameters.flash_attn_type = FLASH_ATTENTION[settings.flash_attention]
         parameters.no_perf = True
         self._context = llama_cpp.llama_init_from_model(self._model, parameters)
@@ -86,7 +82,7 @@ class Session:
                 f"llama.cpp cannot open a context of {settings.context} for {path}."
             )
         self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = llama_cpp.llama_batch_init(settings.micro_batch, 0, 1)
+        self._batch = llama_cpp.llama_batch_init(settings.micro_batch, 0, settings.sequences)
 
     def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`; `add_special` adds BOS/EOS as the file says."""
@@ -121,11 +117,12 @@ class Session:
         """Run one batch of at most `micro_batch` entries. Raises RuntimeRefused."""
         batch = self._batch
         batch.n_tokens = len(entries)
-        for index, (token, position, sequence, wanted) in enumerate(entries):
+        for index, (token, position, sequences, wanted) in enumerate(entries):
             batch.token[index] = token
             batch.pos[index] = position
-            batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = sequence
+            batch.n_seq_id[index] = len(sequences)
+            for place, sequence in enumerate(sequences):
+                batch.seq_id[index][place] = sequence
             batch.logits[index] = wanted
         status = llama_cpp.llama_decode(self._context, batch)
         if status:
@@ -144,7 +141,7 @@ class Session:
             chunk = tokens[begin : begin + step]
             self.decode(
                 [
-                    (token, start + begin + i, sequence, begin + i == last)
+                    (token, start + begin + i, (sequence,), begin + i == last)
                     for i, token in enumerate(chunk)
                 ]
             )

@@ -42,8 +42,8 @@ def score(
     settings: dict[str, Any],
     questions: list[tuple[str, list[str]]],
     progress: Progress,
-) -> list[list[float]]:
-    """Log-likelihood in nats of each choice after its context."""
+) -> list[list[tuple[float, bool]]]:
+    """Log-likelihood in nats of each choice after its context, and whether it is greedy."""
     session = Session(path, RunSettings.model_validate(settings))
     scores = []
     for done, (context, choices) in enumerate(questions, start=1):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from edgecomp.runtimes.divergence import Logits, log_probabilities
+from edgecomp.runtimes.divergence import Logits, log_probabilities, log_probability
 from edgecomp.runtimes.onnx.session import Session
 from edgecomp.runtimes.splitting import split_choices
 
@@ -30,19 +28,21 @@ def generate(session: Session, prompt: Sequence[int], limit: int) -> list[int]:
     return written
 
 
-def score_choices(session: Session, context: str, choices: Sequence[str]) -> list[float]:
-    """Log-likelihood (nats) of each choice after `context`, which is run once."""
+def score_choices(
+    session: Session, context: str, choices: Sequence[str]
+) -> list[tuple[float, bool]]:
+    """Log-likelihood (nats) of each choice after `context`, which is run once, and whether each of
+    its tokens is the most likely one."""
     shared, rest = split_choices(lambda text: prompt_tokens(session, text), context, choices)
     session.rewind()
-    first = log_probabilities(session.prefill(shared))
+    first = session.prefill(shared)
     scores = []
     for tokens in rest:
-        value = float(first[tokens[0]])
-        if len(tokens) > 1:
-            session.rewind(len(shared))
-            rows = log_probabilities(session.extend(tokens[:-1]))
-            value += float(rows[np.arange(len(tokens) - 1), tokens[1:]].sum())
-        scores.append(value)
+        session.rewind(len(shared))
+        later = session.extend(tokens[:-1]) if len(tokens) > 1 else ()
+        rows = [first, *later]
+        found = [log_probability(row, [token])[0] for row, token in zip(rows, tokens, strict=True)]
+        scores.append((sum(value for value, _ in found), all(greedy for _, greedy in found)))
     return scores
 
 
