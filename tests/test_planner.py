@@ -192,7 +192,7 @@ def test_a_smaller_kv_cache_saves_what_its_blocks_do(
     )
     assert small.settings.kv_type == "Q8_0"
     assert small.memory.kv_cache_bytes * 64 == exact.memory.kv_cache_bytes * 34
-    assert small.memory.compute_bytes == exact.memory.compute_bytes
+    assert small.memory.weights_bytes == exact.memory.weights_bytes
 
 
 def test_heads_that_a_kv_types_blocks_do_not_divide_are_said(
