@@ -29,7 +29,7 @@ from edgecomp.format_facts import tensor_types_of
 from edgecomp.layered_weights import layered_weights
 from edgecomp.memory import MemoryEstimate, estimate_memory
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.onnx_memory import estimate_onnx_memory
+from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.planner import ONNX_MICRO_BATCH
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx

@@ -16,19 +16,19 @@ from edgecomp.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.constraints import Constraints
 from edgecomp.detect import physical_cores
 from edgecomp.device import find_device
-from edgecomp.device_map import device_map
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
 from edgecomp.events import Listener, Noted
 from edgecomp.formats import PRESETS
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS, huggingface_bytes
-from edgecomp.huggingface_making import make_huggingface_artifact
+from edgecomp.huggingface.device_map import device_map
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.huggingface.making import make_huggingface_artifact
 from edgecomp.job_cost import estimate_compression
 from edgecomp.making import UNROUNDED, Artifact, followed, make_artifact
 from edgecomp.mixing import Mixture, file_bytes, require_room
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
-from edgecomp.optimum_making import make_optimum_artifact
+from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
+from edgecomp.onnx.optimum_making import make_optimum_artifact
 from edgecomp.pipeline import Run
 from edgecomp.plan import JobCost
 from edgecomp.quantity import format_size

@@ -19,14 +19,14 @@ from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, Noted, Warned
 from edgecomp.format_facts import format_facts
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.making import Artifact, followed, make_artifact
 from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.mixing import require_room
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.offload import placement_of
-from edgecomp.onnx_making import make_onnx_artifact
-from edgecomp.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.onnx.making import make_onnx_artifact
+from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.pipeline import Run, StoredFile, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as, with_types

@@ -15,10 +15,10 @@ import psutil
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.model import ModelSpec
-from edgecomp.onnx_formats import ONNX_FORMATS
-from edgecomp.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.onnx.formats import ONNX_FORMATS
+from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
 from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES

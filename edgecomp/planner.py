@@ -21,8 +21,8 @@ from edgecomp.method_families import method_families, notices, required_benchmar
 from edgecomp.model import ModelSpec
 from edgecomp.nearest_limit import nearest_limit
 from edgecomp.offload import TIGHT_SHARE, Offload, fastest, frames, offload, offloads
-from edgecomp.onnx_facts import onnx_facts
-from edgecomp.onnx_memory import estimate_onnx_memory
+from edgecomp.onnx.facts import onnx_facts
+from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.placement import Placement
 from edgecomp.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict

@@ -20,7 +20,7 @@ from edgecomp.calibration import (
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.format_facts import UNWEIGHTED, planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf_mix import quantizable
+from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate
 from edgecomp.quantity import format_size

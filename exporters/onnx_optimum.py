@@ -20,10 +20,10 @@ from edgecomp.atomic import new_folder
 from edgecomp.errors import ArtifactRejected, ChildKilledByMemory, ExportRefused
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord
-from edgecomp.huggingface_model import language_config, read_json
+from edgecomp.huggingface.model import language_config, read_json
 from edgecomp.model import ModelSpec
-from edgecomp.onnx_folder import CONFIG, GRAPH, TOKENIZER, load_graph
-from edgecomp.optimum_formats import (
+from edgecomp.onnx.folder import CONFIG, GRAPH, TOKENIZER, load_graph
+from edgecomp.onnx.optimum_formats import (
     DECODER,
     FLOAT_FORMAT,
     OPTIMUM_FORMATS,
@@ -67,7 +67,7 @@ def export_format(
     progress: Progress = ignore_progress,
 ) -> OnnxRecord:
     """Write `model`, a Hugging Face folder, to the folder `destination` in one of
-    `edgecomp.optimum_formats`, whole or not.
+    `edgecomp.onnx.optimum_formats`, whole or not.
 
     Raises RuntimeMissing without optimum's environment, ExportRefused with optimum's reason,
     ArtifactRejected where the ONNX checker refuses what was made, DiskFull or NotWritable.

@@ -14,7 +14,7 @@ from accelerate.utils import check_device_map
 from transformers import AutoModelForCausalLM
 
 from edgecomp.device import DeviceProfile, find_device
-from edgecomp.device_map import device_map
+from edgecomp.huggingface.device_map import device_map
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.runtimes.settings import RunSettings
 

@@ -250,10 +250,10 @@ def greedy_check(
 def encoder_check(
     checkpoint: str, artifact: str, rounded: bool, threads: int, progress: Progress
 ) -> list[dict[str, Any]]:
-    """The CheckResults of `edgecomp.encoder_check.check_encoder`."""
+    """The CheckResults of `edgecomp.onnx.encoder_check.check_encoder`."""
     import torch
 
-    from edgecomp.encoder_check import check_encoder
+    from edgecomp.onnx.encoder_check import check_encoder
 
     torch.set_num_threads(threads)
     results = check_encoder(Path(checkpoint), Path(artifact), rounded=rounded)

@@ -19,7 +19,7 @@ import numpy as np
 from edgecomp.calibrated import Calibration, KernelRate
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.measure.calibrate_onnx import STEPS, calibrate_onnx
 from edgecomp.measure.kernel_timing import (
     DEEP,

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.measure.synthetic_model import SyntheticShape
-from edgecomp.onnx_folder import CONFIG, DATA, GRAPH, TOKENIZER
+from edgecomp.onnx.folder import CONFIG, DATA, GRAPH, TOKENIZER
 
 OPSETS = {"": 22, "com.microsoft": 1}
 IR_VERSION = 10

@@ -19,8 +19,8 @@ from edgecomp.exporters.onnx_optimum import _write_older_checkpoint
 from edgecomp.exporters.optimum_environment import VARIABLE, optimum_python
 from edgecomp.exporting import find_optimum_exporter
 from edgecomp.model import read_model
-from edgecomp.onnx_folder import GRAPH, read_onnx_folder
-from edgecomp.optimum_formats import DECODER, optimum_task
+from edgecomp.onnx.folder import GRAPH, read_onnx_folder
+from edgecomp.onnx.optimum_formats import DECODER, optimum_task
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
 

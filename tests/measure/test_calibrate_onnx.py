@@ -16,7 +16,7 @@ from edgecomp.measure import calibrate_onnx, kernel_timing
 from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
 from edgecomp.model import read_model
-from edgecomp.onnx_folder import GRAPH
+from edgecomp.onnx.folder import GRAPH
 from edgecomp.planner import make_plan
 from edgecomp.runtimes.onnx import runtime
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from edgecomp.errors import RuntimeMissing, RuntimeRefused
-from edgecomp.onnx_folder import GRAPH, TOKENIZER, OnnxFolder, read_onnx_folder
-from edgecomp.onnx_formats import RUN_PROVIDERS
+from edgecomp.onnx.folder import GRAPH, TOKENIZER, OnnxFolder, read_onnx_folder
+from edgecomp.onnx.formats import RUN_PROVIDERS
 from edgecomp.runtimes.onnx.cache import GrowingCache, SharedCache
 from edgecomp.runtimes.settings import RunSettings
 

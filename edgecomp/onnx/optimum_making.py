@@ -14,9 +14,9 @@ from edgecomp.exporting import find_optimum_exporter
 from edgecomp.float_model import float_checkpoint
 from edgecomp.making import Artifact
 from edgecomp.model import read_model
-from edgecomp.onnx_folder import load_graph
-from edgecomp.onnx_making import check_float
-from edgecomp.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
+from edgecomp.onnx.folder import load_graph
+from edgecomp.onnx.making import check_float
+from edgecomp.onnx.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
 from edgecomp.pipeline import Run, StoredFile, tree_digest
 from edgecomp.runtimes.settings import RunSettings
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgecomp.errors import ExportRefused
-from edgecomp.huggingface_model import read_json
+from edgecomp.huggingface.model import read_json
 from edgecomp.model import ModelSpec
 
 

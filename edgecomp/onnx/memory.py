@@ -14,7 +14,7 @@ from __future__ import annotations
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.memory import VOCABULARY_ENTRY_BYTES, MemoryEstimate
 from edgecomp.model import ModelSpec
-from edgecomp.onnx_formats import onnx_format, onnx_tensor_bytes, onnx_types
+from edgecomp.onnx.formats import onnx_format, onnx_tensor_bytes, onnx_types
 from edgecomp.runtimes.settings import RunSettings
 
 ONNX_WORKER_BYTES = 92 * 10**6
