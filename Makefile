@@ -15,7 +15,12 @@ LLAMA := llama-cpp-python==0.3.36
 PROCESSOR := $(shell grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null | cksum | cut -d' ' -f1)
 WHEELS ?= $(HOME)/.cache/edgecomp-wheels/$(PROCESSOR)
 
-.PHONY: help install demo test test-long lint format bench readme tui-demo screenshots lock clean
+# optimum's ONNX exporter needs transformers 4, so it lives in an environment of its own.
+OPTIMUM := .venv-optimum
+OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
+
+.PHONY: help install optimum demo test test-long test-optimum lint format bench bench-predict readme
+.PHONY: tui-demo screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,14 +40,27 @@ $(INSTALLED): pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/pip check
 	touch $@
 
+optimum: $(OPTIMUM_INSTALLED) ## Set up optimum's own environment, for --format onnx-optimum-*
+
+$(OPTIMUM_INSTALLED): requirements-optimum.lock
+	$(PYTHON) -m venv $(OPTIMUM)
+	$(OPTIMUM)/bin/pip install --quiet --upgrade pip
+	$(OPTIMUM)/bin/pip install --quiet $(TORCH_FLAGS) '$(TORCH)'
+	$(OPTIMUM)/bin/pip install --quiet --requirement requirements-optimum.lock
+	$(OPTIMUM)/bin/pip check
+	touch $@
+
 demo: $(INSTALLED) ## Fit the embedded model under 95 MB and prove it
 	$(BIN)/edgecomp fit demo --context 2048 --max-size 95MB --output demo-edge
 
-test: $(INSTALLED) ## Run the tests
-	$(BIN)/pytest $(TESTS)
+test: $(INSTALLED) ## Run the tests, on every core
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 test-long: $(INSTALLED) ## The app with the demo model, end to end in tmux (many minutes)
 	$(BIN)/pytest -m long
+
+test-optimum: $(INSTALLED) optimum ## Exports by optimum, of decoders and encoders
+	$(BIN)/pytest -m optimum
 
 lint: $(INSTALLED) ## Formatter, linter and types
 	$(BIN)/ruff format --check .
@@ -58,6 +76,9 @@ bench: $(INSTALLED) ## Predicted against measured, and our meter against a bare 
 	$(BIN)/python benchmarks/meter_overhead.py
 	$(BIN)/python benchmarks/tui.py
 
+bench-predict: $(INSTALLED) ## Memory as predicted and as measured, over four models (an hour)
+	$(BIN)/python benchmarks/predict_memory.py
+
 readme: demo ## Bring the README's generated parts up to date
 	$(BIN)/python benchmarks/readme.py
 
@@ -71,4 +92,4 @@ lock: $(INSTALLED) ## Pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|torch)==' > requirements.lock
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OPTIMUM) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,8 +24,8 @@ from edgecomp.evaluate.divergence import summarise
 from edgecomp.exporting import find_exporter, find_onnx_exporter
 from edgecomp.fit import evaluation_text
 from edgecomp.model import read_model
-from edgecomp.onnx_folder import DATA
-from edgecomp.onnx_formats import onnx_types
+from edgecomp.onnx.folder import DATA
+from edgecomp.onnx.formats import onnx_types
 from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from edgecomp.bundle import MANIFEST, read_manifest
 from edgecomp.errors import ModelNotFound
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.model import demo_model_path, read_model
-from edgecomp.onnx_folder import is_onnx_folder, onnx_bits_per_weight, read_onnx_folder
+from edgecomp.onnx.folder import is_onnx_folder, onnx_bits_per_weight, read_onnx_folder
 from edgecomp.recipe import Recipe, read_recipe
 from edgecomp.value import Value
 

@@ -17,7 +17,7 @@ from edgecomp.chat_template import read_chat_template
 from edgecomp.errors import ChatTemplateBroken, ExportRefused
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.float_conversion import float32_pieces
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.tokenizer_corpus import corpus, model_texts

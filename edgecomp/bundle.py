@@ -19,14 +19,14 @@ from edgecomp.chat_template import read_chat_template
 from edgecomp.device import find_device
 from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
 from edgecomp.events import Progress, ignore_progress
-from edgecomp.gguf_model import read_gguf
+from edgecomp.gguf.model import read_gguf
 from edgecomp.launchers import (
     llama_server_script,
     lm_studio_config,
     ollama_modelfile,
     systemd_script,
 )
-from edgecomp.onnx_launcher import genai_script
+from edgecomp.onnx.launcher import genai_script
 from edgecomp.recipe import Recipe, write_recipe
 from edgecomp.report import Report
 from edgecomp.report_text import html_report, markdown_report

@@ -53,3 +53,6 @@ class Calibration(Value):
 
     float_operations_per_second: float
     """Of a large single-precision matrix product by all threads."""
+
+    onnx: Calibration | None = None
+    """The same of ONNX Runtime; None where it was not measured."""

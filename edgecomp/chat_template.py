@@ -18,7 +18,7 @@ from jinja2.ext import LoopControlExtension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from edgecomp.errors import ChatTemplateBroken, FileCorrupt
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.value import Value
 
 TODAY = datetime(2026, 1, 1)

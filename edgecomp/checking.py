@@ -16,7 +16,7 @@ from edgecomp.events import Progress
 from edgecomp.exporting import FloatType, default_float_type
 from edgecomp.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats import PRESETS
-from edgecomp.gguf_mix import fallbacks
+from edgecomp.gguf.mix import fallbacks
 from edgecomp.model import ModelSpec
 from edgecomp.pipeline import Run, StoredFile
 from edgecomp.value import Value

@@ -279,9 +279,15 @@ def run(
 def compress(
     model: Model,
     method: Annotated[
-        str, typer.Option(help="awq+gptq, gptq, awq, rtn, llama.cpp, sparsegpt, wanda, magnitude.")
-    ] = "awq+gptq",
-    format: Annotated[str, typer.Option(help="The GGUF format, such as Q4_K_M.")] = "Q4_K_M",
+        str | None,
+        typer.Option(
+            help="awq+gptq (the default where codes are chosen), gptq, awq, rtn, llama.cpp, "
+            "sparsegpt, wanda, magnitude."
+        ),
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="Such as Q4_K_M, gptq-int4-g128 or onnx-optimum-int8.")
+    ] = "Q4_K_M",
     sparsity: Annotated[str, typer.Option(help="For pruning: 50% or 2:4.")] = "50%",
     depth: Depth = None,
     width: Width = None,

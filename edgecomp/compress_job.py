@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import ValidationError
 
 from edgecomp.artifact_checks import CheckResult
-from edgecomp.atomic import new_folder, replacing
+from edgecomp.atomic import new_folder, replacing, write_text
 from edgecomp.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.constraints import Constraints
 from edgecomp.detect import physical_cores
+from edgecomp.device import find_device
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
 from edgecomp.events import Listener, Noted
 from edgecomp.formats import PRESETS
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS, huggingface_bytes
-from edgecomp.huggingface_making import make_huggingface_artifact
+from edgecomp.huggingface.device_map import device_map
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.huggingface.making import make_huggingface_artifact
 from edgecomp.job_cost import estimate_compression
-from edgecomp.making import UNROUNDED, followed, make_artifact
+from edgecomp.making import UNROUNDED, Artifact, followed, make_artifact
 from edgecomp.mixing import Mixture, file_bytes, require_room
 from edgecomp.model import ModelSpec, read_model
+from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
+from edgecomp.onnx.optimum_making import make_optimum_artifact
 from edgecomp.pipeline import Run
 from edgecomp.plan import JobCost
 from edgecomp.quantity import format_size
@@ -61,7 +66,7 @@ class Compressed(Value):
 
 def compression_recipe(
     model: str,
-    method: str,
+    method: str | None,
     format_name: str,
     sparsity: str,
     task: Task,
@@ -72,18 +77,26 @@ def compression_recipe(
     max_size_bytes: int | None = None,
     tensor_mix: Mix | None = None,
 ) -> Recipe:
-    """The recipe of one method, after `stages`. Raises CompressionSettingsInvalid for a method,
-    format or sparsity that is none, or that cannot be had together."""
+    """The recipe of one method, after `stages`; without a method, of the one that loses least.
+    Raises CompressionSettingsInvalid for a method, format or sparsity that is none, or that cannot
+    be had together."""
+    method = method or ("rtn" if format_name in OPTIMUM_FORMATS else "awq+gptq")
     if method not in METHODS:
         raise CompressionSettingsInvalid(
             f"There is no method {method!r}. Known: {', '.join(METHODS)}."
         )
-    known = (*PRESETS, *HUGGINGFACE_FORMATS)
+    known = (*PRESETS, *HUGGINGFACE_FORMATS, *OPTIMUM_FORMATS)
     if format_name not in known:
         raise CompressionSettingsInvalid(
             f"There is no format {format_name!r}. Known: {', '.join(known)}."
         )
     quantized = format_name in HUGGINGFACE_FORMATS
+    optimum = format_name in OPTIMUM_FORMATS
+    if optimum and (method != "rtn" or stages or tensor_mix):
+        raise CompressionSettingsInvalid(
+            f"{format_name} is made of the source, rounded to nearest by ONNX Runtime's quantizer. "
+            "Leave out --method and what shrinks or mixes, or choose a GGUF format."
+        )
     parse_sparsity(sparsity)
     pruning = method in PRUNERS
     # Pruned before it is distilled: what is left makes up for what went.
@@ -95,14 +108,14 @@ def compression_recipe(
                 "model": model,
                 "device": "auto",
                 "constraints": Constraints(task=task, max_size_bytes=max_size_bytes),
-                "runtime": "transformers" if quantized else "llama.cpp",
+                "runtime": ("transformers" if quantized else "onnx" if optimum else "llama.cpp"),
                 "format": format_name,
                 "mix": tensor_mix,
                 "stages": [*(s for s in stages if s not in distilled), *cut, *distilled],
                 # Rounding to nearest leaves the zeros of a pruned model where they are.
                 "rounding": ("rtn" if quantized else "llama.cpp") if pruning else method,
                 "settings": RunSettings(context=2048, threads=physical_cores()),
-                "importance": not quantized and PRESETS[format_name].base not in UNROUNDED,
+                "importance": format_name in PRESETS and PRESETS[format_name].base not in UNROUNDED,
                 "calibration": mix,
                 "any_calibration": any_calibration,
             }
@@ -121,13 +134,16 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     model = read_model(recipe.model, weights=True)
     job = _job(model, recipe)
     listen(Noted(text=job.sentence))
-    make = make_huggingface_artifact if recipe.format in HUGGINGFACE_FORMATS else make_artifact
-    artifact = make(Run(model, recipe, data, listen))
+    artifact = _maker(recipe.format)(Run(model, recipe, data, listen))
     file = output / artifact.file.path.name
     if artifact.file.path.is_dir():
         shutil.rmtree(file, ignore_errors=True)
         with new_folder(file) as temporary:
             shutil.copytree(artifact.file.path, temporary, dirs_exist_ok=True)
+        places = device_map(
+            read_model(file), artifact.types, find_device(recipe.device), recipe.settings
+        )
+        write_text(output / "device_map.json", json.dumps(places, indent=2) + "\n")
     else:
         with replacing(file) as temporary:
             shutil.copyfile(artifact.file.path, temporary)
@@ -145,12 +161,20 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     )
 
 
+def _maker(format_name: str) -> Callable[[Run], Artifact]:
+    if format_name in OPTIMUM_FORMATS:
+        return make_optimum_artifact
+    return make_huggingface_artifact if format_name in HUGGINGFACE_FORMATS else make_artifact
+
+
 def _job(model: ModelSpec, recipe: Recipe) -> JobCost:
     """What the recipe costs here; refused where it is too much or cannot come out."""
     made = staged_model(model, recipe.stages)
     require_room(made, recipe)
     if recipe.format in HUGGINGFACE_FORMATS:
         size = huggingface_bytes(made, recipe.format)
+    elif recipe.format in OPTIMUM_FORMATS:
+        size = optimum_bytes(made, recipe.format)
     else:
         size = file_bytes(made, recipe, recipe.tensor_types)
     limit = recipe.constraints.max_size_bytes

@@ -108,6 +108,8 @@ class DeviceProfile(Value):
     def _check(self) -> DeviceProfile:
         pools = {pool.name for pool in self.pools}
         processors = {processor.name for processor in self.processors}
+        if len(pools) < len(self.pools) or len(processors) < len(self.processors):
+            raise ValueError("two pools or two processors have the same name")
         for processor in self.processors:
             if processor.pool not in pools:
                 raise ValueError(

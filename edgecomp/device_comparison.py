@@ -9,8 +9,9 @@ from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile, find_device, profile_paths
 from edgecomp.format_facts import FormatFacts, format_facts
 from edgecomp.model import ModelSpec
+from edgecomp.nearest_limit import nearest_limit
 from edgecomp.plan import Candidate
-from edgecomp.planner import make_plan
+from edgecomp.planner import ranked_candidates
 from edgecomp.value import Value
 
 
@@ -58,5 +59,9 @@ def compare_devices(
 def _planned(
     model: ModelSpec, device: DeviceProfile, context: int, facts: Sequence[FormatFacts]
 ) -> PlannedThere:
-    plan = make_plan(model, device, Constraints(context=context), facts)
-    return PlannedThere(model=model.name, chosen=plan.chosen, nearest=plan.nearest)
+    constraints = Constraints(context=context)
+    best, *others = ranked_candidates(model, device, constraints, facts)
+    if best.rejections:
+        nearest = nearest_limit([best, *others], constraints, device)
+        return PlannedThere(model=model.name, chosen=None, nearest=nearest)
+    return PlannedThere(model=model.name, chosen=best, nearest=None)

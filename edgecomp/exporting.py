@@ -99,7 +99,7 @@ class HuggingfaceExporter(Protocol):
         progress: Progress = ignore_progress,
     ) -> ExportRecord:
         """Write a rounded checkpoint, with the codes beside it, in one of
-        `edgecomp.huggingface_formats` to the folder `destination`."""
+        `edgecomp.huggingface.formats` to the folder `destination`."""
 
     def differing_weights(self, folder: Path, checkpoint: Path) -> tuple[str, ...]:
         """The weights of a quantized folder whose values, read again, are not bit for bit those of
@@ -119,11 +119,24 @@ class OnnxExporter(Protocol):
         accuracy_level: Literal[1, 2, 3, 4] | None = None,
         progress: Progress = ignore_progress,
     ) -> OnnxRecord:
-        """Write `model` in one of `edgecomp.onnx_formats` to the folder `destination`."""
+        """Write `model` in one of `edgecomp.onnx.formats` to the folder `destination`."""
 
     def insert_codes(self, folder: Path, checkpoint: Path) -> tuple[str, ...]:
         """Put the codes that a method chose into an integer export of the same model; the names of
         the tensors that hold them now."""
+
+
+class OptimumExporter(Protocol):
+    """The exporter of ONNX by optimum."""
+
+    def export_format(
+        self,
+        model: ModelSpec,
+        destination: Path,
+        format_name: str,
+        progress: Progress = ignore_progress,
+    ) -> OnnxRecord:
+        """Write `model` in one of `edgecomp.onnx.optimum_formats` to the folder `destination`."""
 
 
 def default_float_type(model: ModelSpec) -> FloatType:
@@ -154,3 +167,8 @@ def find_huggingface_exporter() -> HuggingfaceExporter:
 def find_onnx_exporter() -> OnnxExporter:
     """The exporter of ONNX."""
     return cast(OnnxExporter, find_exporter("onnx"))
+
+
+def find_optimum_exporter() -> OptimumExporter:
+    """The exporter of ONNX by optimum."""
+    return cast(OptimumExporter, find_exporter("onnx-optimum"))

@@ -18,15 +18,18 @@ from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, Noted, Warned
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
+from edgecomp.format_facts import format_facts
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.making import Artifact, followed, make_artifact
-from edgecomp.measure.latency import compare_with_plan
+from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.mixing import require_room
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.onnx_making import make_onnx_artifact
+from edgecomp.offload import placement_of
+from edgecomp.onnx.making import make_onnx_artifact
+from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.pipeline import Run, StoredFile, path_bytes
 from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import make_plan, with_types
+from edgecomp.planner import make_plan, placed_as, with_types
 from edgecomp.proving import Subject
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
 from edgecomp.report import ModelFacts, Report
@@ -81,9 +84,9 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     Raises RecipeInvalid where its format and context are no candidate of the model's plan, and
     what `fit` raises.
     """
-    if recipe.format in HUGGINGFACE_FORMATS:
+    if recipe.format in HUGGINGFACE_FORMATS or recipe.format in OPTIMUM_FORMATS:
         raise RecipeInvalid(
-            f"No runtime here can judge {recipe.format}. Make it with: edgecomp compress "
+            f"{recipe.format} is made without being judged. Make it with: edgecomp compress "
             f"{recipe.model} --method {recipe.rounding} --format {recipe.format}"
         )
     spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
@@ -95,14 +98,29 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
         mix=recipe.mix,
         runtime=recipe.runtime,
     )
-    wanted = (recipe.format, recipe.settings.gpu_layers)
-    rows = [row for row in plan.candidates if (row.format, row.settings.gpu_layers) == wanted]
-    if not rows:
+    row = _candidate_of(spec, profile, plan, recipe)
+    return _bundled(spec, profile, plan, row, recipe, folder, data, listen)
+
+
+def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Recipe) -> Candidate:
+    """The plan's candidate that the recipe says, placed as the recipe says."""
+    placement = placement_of(recipe.settings, device)
+    rows = [
+        row
+        for row in plan.candidates
+        if row.format == recipe.format and bool(row.placement.gpus) == bool(placement.gpus)
+    ]
+    made = staged_model(spec, recipe.stages)
+    absent = recipe.settings.gpu_layers and not placement.gpus
+    if not rows or absent or placement.gpu_layers > made.layers + 1:
         raise RecipeInvalid(
             f"The recipe's format {recipe.format} with {recipe.settings.gpu_layers} layers on the "
-            f"GPU is no candidate of {spec.name} on {profile.title}. `edgecomp plan` lists them."
+            f"GPU is no candidate of {spec.name} on {device.title}. `edgecomp plan` lists them."
         )
-    return _bundled(spec, profile, plan, rows[0], recipe, folder, data, listen)
+    if rows[0].placement == placement:
+        return rows[0]
+    facts = next(row for row in format_facts(made) if row.name == recipe.format)
+    return placed_as(made, device, _settled(recipe), facts, placement, recipe.settings)
 
 
 def _settled(recipe: Recipe) -> Constraints:
@@ -228,7 +246,12 @@ def _carry_out(
         coherence=coherence,
         comparison=comparison,
         verdict=verdict,
-        notices=(*plan.notices, *chosen.notes, *_elsewhere(recipe, device)),
+        notices=(
+            *plan.notices,
+            *chosen.notes,
+            *_elsewhere(recipe, device),
+            *_without_cards(recipe, measurement),
+        ),
         versions=versions(),
     )
 
@@ -276,10 +299,13 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
         return chosen
     constraints = Constraints().model_copy(update=_settled(recipe).model_dump(include=SETTLED))
     here = find_device("auto")
-    rows = make_plan(
-        spec, here, constraints, stages=recipe.stages, runtime=recipe.runtime
-    ).candidates
-    row = next(row for row in rows if row.format == recipe.format and not row.placement.gpu)
+    if recipe.runtime == "onnx":
+        rows = make_plan(spec, here, constraints, runtime="onnx").candidates
+        return next(row for row in rows if row.format == recipe.format)
+    made = staged_model(spec, recipe.stages)
+    facts = next(row for row in format_facts(made) if row.name == recipe.format)
+    placement = placement_of(recipe.settings, here)
+    row = placed_as(made, here, constraints, facts, placement, recipe.settings)
     return _as_made(spec, here, row, recipe)
 
 
@@ -289,6 +315,16 @@ def _elsewhere(recipe: Recipe, device: DeviceProfile) -> tuple[str, ...]:
     return (
         f"Speed and memory were measured on this machine, not on {device.title}: what the plan "
         "says of that device is predicted only.",
+    )
+
+
+def _without_cards(recipe: Recipe, measured: Measurement) -> tuple[str, ...]:
+    """That the runtime did not use the cards of this machine, which the plan counted on."""
+    if recipe.device != "auto" or not recipe.settings.gpu_layers or len(measured.device_bytes) > 1:
+        return ()
+    return (
+        f"The plan puts {recipe.settings.gpu_layers} layers on a GPU, and this build of "
+        f"{measured.runtime} used none: install one that is built for it.",
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.errors import ExportRefused
-from edgecomp.gguf_header import GgufHeader, TensorEntry
+from edgecomp.gguf.header import GgufHeader, TensorEntry
 from edgecomp.safetensors_header import StoredTensor
 
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {

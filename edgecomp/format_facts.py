@@ -10,8 +10,8 @@ from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncompl
 from edgecomp.expected_loss import expected_divergence
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.formats import PRESETS, TENSOR_TYPES, Preset
-from edgecomp.gguf_mix import fallbacks, mixed_types
-from edgecomp.gguf_size import gguf_file_bytes, table_row_bytes
+from edgecomp.gguf.mix import fallbacks, mixed_types
+from edgecomp.gguf.size import gguf_file_bytes, table_row_bytes
 from edgecomp.layered_weights import LayeredWeights, layered_weights
 from edgecomp.model import ModelSpec, read_model
 

@@ -3,7 +3,7 @@
 Sizes are those of ggml (`ggml-common.h`) and agree with `gguf.GGML_QUANT_SIZES`, which a test
 checks. A *tensor type* is how one tensor is stored; a *preset* is a named mixture of them, as
 llama.cpp's quantizer offers it (`llama.h`, `enum llama_ftype`). The types of ONNX Runtime's
-MatMulNBits stand in the same table; its formats are in onnx_formats.py.
+MatMulNBits stand in the same table; its formats are in onnx/formats.py.
 """
 
 from __future__ import annotations

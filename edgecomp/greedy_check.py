@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from edgecomp.artifact_checks import CONTROL, CheckResult
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import FloatType
-from edgecomp.gguf_header import read_gguf_header
-from edgecomp.huggingface_model import stored_tensors
+from edgecomp.gguf.header import read_gguf_header
+from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model
-from edgecomp.onnx_folder import read_onnx_folder
+from edgecomp.onnx.folder import read_onnx_folder
 from edgecomp.runtimes.protocol import Completion, Runtime
 from edgecomp.runtimes.settings import RunSettings
 

@@ -15,9 +15,10 @@ import psutil
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.model import ModelSpec
-from edgecomp.onnx_formats import ONNX_FORMATS
+from edgecomp.onnx.formats import ONNX_FORMATS
+from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
 from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES
@@ -120,14 +121,15 @@ def _making(
     made = staged_model(model, stages)
     half, block = 2 * model.parameters, 4 * made.parameters // max(made.layers, 1)
     hidden = 2 * 4 * CALIBRATION_TOKENS * made.embedding_length
-    onnx = format_name in ONNX_FORMATS
-    named = ONNX_FORMATS | HUGGINGFACE_FORMATS
+    named = ONNX_FORMATS | HUGGINGFACE_FORMATS | OPTIMUM_FORMATS
     kind = named[format_name].type if format_name in named else PRESETS[format_name].base
     measured = calibration.kernels.get(kind) if calibration else None
     rate = measured.quantize_weights_per_second if measured else None
     largest = _largest_tensor_bytes(model)
+    optimum = format_name in OPTIMUM_FORMATS
+    onnx = optimum or format_name in ONNX_FORMATS
     mixing = [sensitivity_cost(made, len(SOLVED_TYPES), SENSITIVITY_TOKENS, torch_rate)]
-    return [
+    costs = [
         StageCost(
             stage="intake",
             seconds=(model.file_bytes + half) / DISK_BYTES_PER_SECOND + 1,
@@ -169,6 +171,8 @@ def _making(
             basis="calibrated" if rate else "formula",
         ),
     ]
+    # Optimum rounds to nearest while it exports: nothing is calibrated.
+    return [row for row in costs if not optimum or row.stage not in ("calibration", "rounding")]
 
 
 def _rounding_operations(model: ModelSpec) -> float:

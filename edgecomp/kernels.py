@@ -32,13 +32,14 @@ def kernel_types(device: DeviceProfile, runtime: str, processor: str) -> set[str
 def without_kernels(
     types: Iterable[str], device: DeviceProfile, runtime: str, placement: Placement
 ) -> set[str]:
-    """Which of `types` the processor of `placement` has no kernels for.
+    """Which of `types` a processor of `placement` has no kernels for.
 
     A CPU runs every type that llama.cpp knows; a profile that lists nothing for it says nothing
     against it.
     """
-    processor = placement.gpu or device.cpu.name
-    known = kernel_types(device, runtime, processor)
-    if placement.gpu is None:
+    if not placement.gpus:
+        known = kernel_types(device, runtime, device.cpu.name)
         return set() if known is None else set(types) - known - set(FAMILIES["float"])
-    return set(types) if known is None else set(types) - known
+    asked = set(types)
+    everywhere = [kernel_types(device, runtime, name) or set() for name in placement.gpus]
+    return {kind for kind in asked if not all(kind in known for known in everywhere)}

@@ -20,6 +20,7 @@ def llama_server_arguments(model_file: str, settings: RunSettings) -> list[str]:
         "--model", model_file,
         "--ctx-size", str(settings.context),
         "--threads", str(settings.threads),
+        "--batch-size", str(settings.micro_batch),
         "--ubatch-size", str(settings.micro_batch),
         "--parallel", str(settings.sequences),
         "--n-gpu-layers", str(settings.gpu_layers),
@@ -27,6 +28,15 @@ def llama_server_arguments(model_file: str, settings: RunSettings) -> list[str]:
         "--cache-type-v", cache,
         "--flash-attn", "on" if settings.flash_attention else "off",
     ]  # fmt: skip
+    if settings.tensor_split:
+        shares = ",".join(str(share) for share in settings.tensor_split)
+        arguments += ["--split-mode", "layer", "--tensor-split", shares]
+    if settings.cpu_expert_layers:
+        arguments += ["--n-cpu-moe", str(settings.cpu_expert_layers)]
+    if not settings.kv_on_gpu:
+        arguments.append("--no-kv-offload")
+    if settings.memory_lock:
+        arguments.append("--mlock")
     return arguments if settings.memory_map else [*arguments, "--no-mmap"]
 
 
@@ -43,10 +53,15 @@ def llama_server_script(model_file: str, settings: RunSettings) -> str:
 
 def ollama_modelfile(model_file: str, settings: RunSettings, template: ChatTemplate) -> str:
     """An Ollama Modelfile; Ollama reads the chat template from the GGUF itself."""
-    lines = [
+    lines = []
+    if settings.tensor_split or settings.cpu_expert_layers or not settings.kv_on_gpu:
+        lines.append("# serve.sh places layers, experts and cache as planned; Ollama has no words")
+        lines.append("# for that and places them itself.")
+    lines += [
         f"FROM ./{model_file}",
         f"PARAMETER num_ctx {settings.context}",
         f"PARAMETER num_thread {settings.threads}",
+        f"PARAMETER num_batch {settings.micro_batch}",
         f"PARAMETER num_gpu {settings.gpu_layers}",
     ]
     if template.eos:
@@ -67,6 +82,9 @@ def lm_studio_config(settings: RunSettings, layers: int) -> str:
         "llm.load.llama.cpuThreadPoolSize": settings.threads,
         "llm.load.llama.evalBatchSize": settings.micro_batch,
         "llm.load.llama.acceleration.offloadRatio": min(1.0, settings.gpu_layers / (layers + 1)),
+        "llm.load.numCpuExpertLayersRatio": settings.cpu_expert_layers / layers,
+        "llm.load.offloadKVCacheToGpu": settings.kv_on_gpu,
+        "llm.load.llama.keepModelInMemory": settings.memory_lock,
         "llm.load.llama.flashAttention": settings.flash_attention,
         "llm.load.llama.tryMmap": settings.memory_map,
         "llm.load.llama.kCacheQuantizationType": cache,

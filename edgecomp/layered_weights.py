@@ -41,6 +41,15 @@ Shares = dict[str, Share]
 """By tensor type."""
 
 
+def added(first: Shares, second: Shares, sign: int = 1) -> Shares:
+    """Both together; the first without the second where `sign` is -1."""
+    total = dict(first)
+    for kind, share in second.items():
+        mine = total.get(kind, Share())
+        total[kind] = mine + share if sign > 0 else mine - share
+    return total
+
+
 @dataclass(frozen=True)
 class LayeredWeights:
     """Sums of each decoder layer, of the output head, and of what is only looked up."""
@@ -48,6 +57,11 @@ class LayeredWeights:
     layers: tuple[Shares, ...]
     head: Shares
     looked_up: Shares
+    experts: tuple[Shares, ...] = ()
+    """Of each layer, what are experts; empty where the model has none."""
+
+    largest_bytes: int = 0
+    """Of the largest matrix of a layer, all its experts together."""
 
     @property
     def stored_bytes(self) -> int:
@@ -56,19 +70,44 @@ class LayeredWeights:
 
     def layers_between(self, first: int, last: int) -> Shares:
         """Sums of the layers first..last-1."""
-        before = self._first[first]
-        return {kind: s - before.get(kind, Share()) for kind, s in self._first[last].items()}
+        return _between(self._first, first, last)
+
+    def experts_between(self, first: int, last: int) -> Shares:
+        """Sums of the experts of the layers first..last-1."""
+        return _between(self._first_experts, first, last) if self.experts else {}
+
+    @cached_property
+    def stored_before(self) -> tuple[int, ...]:
+        """Bytes of the first n layers, for every n; then with the head."""
+        sums = [stored((part,)) for part in self._first]
+        return (*sums, sums[-1] + stored((self.head,)))
+
+    @cached_property
+    def experts_before(self) -> tuple[int, ...]:
+        """Bytes of the experts of the first n layers, for every n."""
+        return tuple(stored((part,)) for part in self._first_experts)
 
     @cached_property
     def _first(self) -> tuple[Shares, ...]:
-        """Sums of the first n layers, for every n."""
-        sums: list[Shares] = [{}]
-        for layer in self.layers:
-            total = dict(sums[-1])
-            for kind, share in layer.items():
-                total[kind] = total.get(kind, Share()) + share
-            sums.append(total)
-        return tuple(sums)
+        return _running_sums(self.layers)
+
+    @cached_property
+    def _first_experts(self) -> tuple[Shares, ...]:
+        return _running_sums(self.experts or tuple({} for _ in self.layers))
+
+
+def _running_sums(layers: Iterable[Shares]) -> tuple[Shares, ...]:
+    """Sums of the first n layers, for every n."""
+    sums: list[Shares] = [{}]
+    for layer in layers:
+        sums.append(added(sums[-1], layer))
+    return tuple(sums)
+
+
+def _between(sums: tuple[Shares, ...], first: int, last: int) -> Shares:
+    if first == 0:
+        return sums[last]
+    return added(sums[last], sums[first], sign=-1) if first < last else {}
 
 
 def stored(parts: Iterable[Shares]) -> int:
@@ -79,8 +118,10 @@ def stored(parts: Iterable[Shares]) -> int:
 def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeights:
     """Sum the tensors of `model` whose types are `types`, by GGUF name."""
     layers: list[Shares] = [{} for _ in range(model.layers)]
+    experts: list[Shares] = [{} for _ in range(model.layers)]
     head: Shares = {}
     looked_up: Shares = {}
+    largest_bytes = 0
     for tensor in model.tensors:
         kind = types[tensor.name]
         layer = layer_of(tensor)
@@ -92,7 +133,13 @@ def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeight
         read = _read_share(tensor, model) if len(tensor.shape) > 1 and part is not looked_up else 0
         share = Share(size, read * size, read * tensor.elements)
         part[kind] = part.get(kind, Share()) + share
-    return LayeredWeights(tuple(layers), head, looked_up)
+        if layer is not None:
+            largest_bytes = max(largest_bytes, size)
+            if "_exps" in tensor.name:
+                experts[layer][kind] = experts[layer].get(kind, Share()) + share
+    return LayeredWeights(
+        tuple(layers), head, looked_up, tuple(experts) if model.experts else (), largest_bytes
+    )
 
 
 def layer_of(tensor: TensorSpec) -> int | None:

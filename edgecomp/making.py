@@ -15,7 +15,7 @@ from edgecomp.exporting import find_gguf_exporter
 from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.format_facts import SOURCE, planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf_mix import fallbacks
+from edgecomp.gguf.mix import fallbacks
 from edgecomp.mixing import Mixture, mixture
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run, StoredFile

@@ -17,9 +17,14 @@ CELL_PADDING = 256
 WORKER_BYTES = 56 * 10**6
 """A worker process with Python, numpy and llama.cpp loaded, where no calibration says better."""
 
-VOCABULARY_ENTRY_BYTES = 330
+TOUCHED_BYTES = 5_700_000
+"""Code of the kernels, and small tables, that a process takes once any model runs."""
+
+VOCABULARY_ENTRY_BYTES = 265
 """Of one token in llama.cpp's tables: its text, its place in the maps, and its merge rule."""
 
+ROTATED_VALUES = 64
+SCHEDULER_COPIES = 4
 GRAPH_NODE_BYTES = 1_300
 NODES_PER_LAYER = 40
 
@@ -32,7 +37,7 @@ class MemoryEstimate(Value):
     compute_bytes: int
     output_bytes: int
     runtime_bytes: int
-    """The process itself, the vocabulary's tables and the graph."""
+    """The process itself, the vocabulary's tables, the graph, and what kernels work in."""
 
     basis: str = "formula"
 
@@ -61,42 +66,94 @@ def kv_cells(model: ModelSpec, layer: int, settings: RunSettings) -> int:
     return cells
 
 
-def kv_cache_bytes(model: ModelSpec, settings: RunSettings) -> int:
-    """Sum over layers of cells x KV heads x (key and value length in the cache's type)."""
+def kv_layer_bytes(model: ModelSpec, settings: RunSettings) -> list[int]:
+    """Of each layer: cells x KV heads x (key and value length in the cache's type)."""
     kind = TENSOR_TYPES[settings.kv_type]
     row = kind.size_bytes(model.kv_heads * model.key_length)
     row += kind.size_bytes(model.kv_heads * model.value_length)
-    return row * sum(kv_cells(model, layer, settings) for layer in range(model.layers))
+    if not model.sliding_window:
+        return [row * padded(settings.context)] * model.layers
+    return [row * kv_cells(model, layer, settings) for layer in range(model.layers)]
+
+
+def kv_cache_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """Sum over all layers."""
+    return sum(kv_layer_bytes(model, settings))
 
 
 def compute_bytes(model: ModelSpec, settings: RunSettings) -> int:
     """The graph allocator's peak: the larger of a layer's live tensors and the output's.
 
-    Per token of a micro batch a feed-forward block holds four rows of the width and three of the
-    hidden width (two where the third finds room in two freed rows of the width); attention holds
-    the residual, the queries, keys and values, and, without flash attention, one score a head and
-    cell. The mask is an input and lives throughout. At the output all tokens' rows are still there
-    when those that are asked for are picked and multiplied. A hidden width below twice the width,
-    which no dense family has, fragments the allocator's memory: there the figure is up to a fifth
-    too high.
+    Masks and positions are inputs and live throughout, one mask for each cache: sliding layers have
+    one of their own. At the output all tokens' rows are still there when those that are asked for
+    are picked and multiplied. A hidden width below twice the width, which no dense family has,
+    fragments the allocator's memory: there the figure is up to a fifth too high.
     """
     tokens = min(settings.micro_batch, padded(settings.context))
-    cells = padded(settings.context)
-    flash = settings.flash_attention
-    mask = cells * (2 if flash else 4)
-    hidden = model.feed_forward_length * max(model.experts_used, 1)
-    rows = 2 if hidden <= 2 * model.embedding_length else 3
-    feed_forward = 4 * (4 * model.embedding_length + rows * hidden) + 20
-    query = model.heads * model.key_length
-    key_and_value = model.kv_heads * (model.key_length + model.value_length)
-    attention = 4 * (3 * model.embedding_length + 2 * query + key_and_value) + 12
-    if not flash:
-        attention += 4 * cells * model.heads
-    layer = tokens * (mask + max(feed_forward, attention))
+    cells = sorted({kv_cells(model, layer, settings) for layer in range(model.layers)})
+    caches = 2 if any(model.slides(layer) for layer in range(model.layers)) else 1
+    masks = sum(cells) * (caches // len(cells)) * (2 if settings.flash_attention else 4)
+    values = model.kv_heads * model.value_length
+    # Without flash attention values are stored transposed, each at an index of its own.
+    inputs = caches * (20 if settings.flash_attention else 8 * values + 12)
+    live = 4 * _feed_forward_floats(model, settings)
+    if not settings.flash_attention:
+        query = model.heads * model.key_length
+        scores = cells[-1] * model.heads
+        live = max(live, 4 * (3 * model.embedding_length + 2 * query + scores))
+    layer = tokens * (masks + inputs + live) + caches * _rotation_bytes(model, settings)
     outputs = min(settings.outputs, tokens)
     output = 4 * outputs * (model.vocabulary + model.embedding_length)
     output += 4 * tokens * model.embedding_length
     return max(layer, output)
+
+
+def _feed_forward_floats(model: ModelSpec, settings: RunSettings) -> int:
+    """Live floats a token in a feed-forward block: rows of the width w and of the hidden width, and
+    the block that the queries, q wide, left behind.
+
+    The allocator puts each tensor into the smallest free block that holds it, so what is left of
+    the queries' block is lost; where q is 2w or more, all later rows fit into it. A quantized cache
+    has the queries rotated, which takes another block, or makes one fit; without flash attention it
+    is free again before. Read off llama.cpp's reports for shapes of Llama, Qwen 2 and 3, Gemma 2
+    and 3; Phi 3, whose queries, keys and values are one product, has up to 9 % less.
+    """
+    width, query = model.embedding_length, model.heads * model.key_length
+    hidden = model.feed_forward_length * max(model.experts_used, 1)
+    quantized = not TENSOR_TYPES[settings.kv_type].is_float
+    if hidden <= 2 * width:
+        return 4 * width + 2 * hidden
+    if query >= 2 * width:
+        return query + 3 * hidden
+    if query >= width and not settings.flash_attention:
+        return 3 * width + 3 * hidden
+    if quantized and query == width:
+        return 3 * width + 3 * hidden
+    # The rotated queries, or a head's scores where no hidden row is free to hold them.
+    scores = 0 if settings.flash_attention else padded(settings.context) * model.heads
+    again = query < width and (quantized or scores > hidden)
+    return 3 * width + (2 if again else 1) * query + 3 * hidden
+
+
+def _rotation_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """Two Hadamard matrices, by which llama.cpp rotates what it keeps in a quantized cache: the
+    keys' as wide as the largest power of two that divides a head, the values' ROTATED_VALUES."""
+    if TENSOR_TYPES[settings.kv_type].is_float or model.key_length % ROTATED_VALUES:
+        return 0
+    keys = model.key_length & -model.key_length
+    return 4 * (keys**2 + ROTATED_VALUES**2)
+
+
+def pipeline_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """What several cards that work on micro batches in turn hold beside their compute buffers.
+
+    Where all layers lie on cards, llama.cpp keeps GGML_SCHED_MAX_COPIES copies of what enters a
+    card, the mask and the activations, of which the compute buffer counts one (llama-context.cpp,
+    ggml-backend.cpp).
+    """
+    tokens = min(settings.micro_batch, padded(settings.context))
+    mask = padded(settings.context) * (2 if settings.flash_attention else 4)
+    return (SCHEDULER_COPIES - 1) * tokens * (mask + 4 * model.embedding_length)
 
 
 def output_bytes(model: ModelSpec, settings: RunSettings) -> int:
@@ -104,10 +161,23 @@ def output_bytes(model: ModelSpec, settings: RunSettings) -> int:
     return max(settings.outputs, settings.sequences) * model.vocabulary * 4
 
 
-def runtime_bytes(model: ModelSpec, worker_bytes: int = WORKER_BYTES) -> int:
-    """The process, the vocabulary's tables and the graph's nodes."""
+def runtime_bytes(model: ModelSpec, settings: RunSettings, worker_bytes: int = WORKER_BYTES) -> int:
+    """The process, the vocabulary's tables, the graph's nodes, and the CPU kernels' work buffer."""
     graph = model.layers * NODES_PER_LAYER * GRAPH_NODE_BYTES
-    return worker_bytes + model.vocabulary * VOCABULARY_ENTRY_BYTES + graph
+    tables = model.vocabulary * VOCABULARY_ENTRY_BYTES
+    return worker_bytes + TOUCHED_BYTES + tables + graph + work_bytes(model, settings)
+
+
+def work_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """What llama.cpp's CPU kernels convert the larger of a product's inputs into.
+
+    A block's hidden rows become 8-bit blocks; without flash attention the scores of all heads
+    become F16 to be multiplied with the values.
+    """
+    tokens = min(settings.micro_batch, padded(settings.context))
+    hidden = TENSOR_TYPES["Q8_0"].size_bytes(model.feed_forward_length)
+    scores = 0 if settings.flash_attention else 2 * padded(settings.context) * model.heads
+    return tokens * max(hidden, scores)
 
 
 def estimate_memory(
@@ -122,6 +192,6 @@ def estimate_memory(
         kv_cache_bytes=kv_cache_bytes(model, settings),
         compute_bytes=compute_bytes(model, settings),
         output_bytes=output_bytes(model, settings),
-        runtime_bytes=runtime_bytes(model, worker_bytes or WORKER_BYTES),
+        runtime_bytes=runtime_bytes(model, settings, worker_bytes or WORKER_BYTES),
         basis="formula" if worker_bytes is None else "formula, process measured here",
     )

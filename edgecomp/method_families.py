@@ -104,12 +104,13 @@ def notices(
     """What the reader of the plan should know before believing it (R111-R116)."""
     texts = []
     half = 2 * model.parameters
-    pool = device.pools[0]
+    pools = [pool for pool in device.pools if pool.kind == "vram"] or [device.pools[0]]
     beside = min((row.memory.total_bytes - row.memory.weights_bytes for row in ranked), default=0)
-    room = pool.usable_bytes - beside
+    room = sum(pool.usable_bytes for pool in pools) - beside
+    names = " and ".join(pool.name for pool in pools)
     if half > room > 0:
         texts.append(
-            f"At 16 bits the weights take {format_size(half)}, and {pool.name} has room for "
+            f"At 16 bits the weights take {format_size(half)}, and {names} has room for "
             f"{format_size(room)} beside the cache and the runtime: they must become at least "
             f"{half / room:.1f} x smaller, or part of them must stay outside it."
         )

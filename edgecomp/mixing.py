@@ -11,7 +11,7 @@ from edgecomp.errors import ConstraintsImpossible
 from edgecomp.events import Progress
 from edgecomp.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf_mix import quantizable
+from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
 from edgecomp.pipeline import Run
 from edgecomp.quantity import format_size

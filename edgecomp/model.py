@@ -157,13 +157,13 @@ def read_model(model: str | Path, *, weights: bool = False) -> ModelSpec:
         model = download_model(str(model)) if weights else download_headers(str(model))
     path = Path(model).expanduser()
     if path.is_dir():
-        from edgecomp.huggingface_model import read_huggingface
+        from edgecomp.huggingface.model import read_huggingface
 
         return read_huggingface(path)
     if path.is_file():
         if path.suffix == ".safetensors" or path.name == "config.json":
             raise ModelIncomplete(path, "it is one file of a model.", "Give its folder.")
-        from edgecomp.gguf_model import read_gguf
+        from edgecomp.gguf.model import read_gguf
 
         return read_gguf(path)
     raise ModelNotFound(

@@ -1,81 +1,238 @@
-"""Splits of a model between the CPU and a graphics card, and what each pool must hold.
+"""Ways to place a model on a device, and the fastest of them that fits.
 
-Candidates are: everything on the CPU, and as many of the last layers on the card as its memory
-holds beside the KV cache of those layers, the compute buffer and the driver's own share. The
-planner picks among them by predicted speed.
+Whole layers move to cards from the last on; of a mixture of experts also everything but the
+experts of the first layers; the KV cache stays with its layers or with the CPU; prompts are read
+in smaller or larger batches. Each way is filled as far as the cards' memory goes and predicted;
+none is preferred by a rule.
 """
 
 from __future__ import annotations
 
-from edgecomp.device import DeviceProfile
-from edgecomp.layered_weights import LayeredWeights, stored
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from edgecomp.card_fill import Demand, Frame, card_bytes, evenly_filled, filled, frame, most
+from edgecomp.device import DeviceProfile, Processor
+from edgecomp.layered_weights import LayeredWeights
 from edgecomp.memory import MemoryEstimate
-from edgecomp.placement import Placement, on_gpu
+from edgecomp.model import ModelSpec
+from edgecomp.placement import Placement
+from edgecomp.runtimes.settings import RunSettings
+from edgecomp.speed import seconds_per_token
 
-DRIVER_BYTES = 400 * 10**6
-"""What a graphics driver takes for a process's context and its kernels."""
+TIGHT_SHARE = 0.9
+"""From this share of a memory or a limit on, what fits is called tight. A card that cannot hold
+everything is filled no further while the rest has room: how much it gets is free to choose."""
 
+MICRO_BATCHES = (512, 2048)
+"""Tokens of a prompt that are read at once. More of them share one copy of what a card borrows."""
 
-def shared_bytes(memory: MemoryEstimate) -> int:
-    """What a card holds beside weights and cache, however many layers are on it."""
-    return memory.compute_bytes + memory.output_bytes + DRIVER_BYTES
-
-
-def gpu_bytes(weights: LayeredWeights, memory: MemoryEstimate, gpu_layers: int) -> int:
-    """Bytes a card must hold with `gpu_layers` on it."""
-    part = on_gpu(weights, gpu_layers)
-    cache = memory.kv_cache_bytes * part.layers // len(weights.layers)
-    return stored((part.weights, part.head)) + cache + shared_bytes(memory)
+PLACED = ("gpu_layers", "tensor_split", "cpu_expert_layers", "kv_on_gpu")
+"""The fields that a placement and the settings have in common."""
 
 
-def most_gpu_layers(weights: LayeredWeights, memory: MemoryEstimate, usable_bytes: int) -> int:
-    """The largest `-ngl` whose share fits into `usable_bytes`; 0 where none does."""
-    if gpu_bytes(weights, memory, 1) > usable_bytes:
-        return 0
-    low, high = 1, len(weights.layers) + 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        if gpu_bytes(weights, memory, middle) <= usable_bytes:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+class Offload(NamedTuple):
+    """One way to place a model, and the settings that a runtime executes."""
+
+    placement: Placement
+    settings: RunSettings
+    memory: MemoryEstimate
+    pool_bytes: dict[str, int]
+    """Peak bytes in each memory of the device: the cards' in their order, the system's last."""
 
 
-def placements(
-    weights: LayeredWeights, memory: MemoryEstimate, device: DeviceProfile
-) -> list[Placement]:
-    """The placements worth comparing on this device."""
-    choices = [Placement()]
+def frames(
+    model: ModelSpec, settings: RunSettings, device: DeviceProfile, worker_bytes: int | None
+) -> tuple[Frame, ...]:
+    """The frames to place the model in: with `settings`, and, where a card could borrow what lies
+    with the CPU, with larger batches."""
+    sizes = [settings.micro_batch]
+    if any(device.pool(gpu.pool).kind == "vram" for gpu in device.gpus):
+        longest = settings.context // 2
+        sizes += [size for size in MICRO_BATCHES if settings.micro_batch < size <= longest]
+    return tuple(
+        frame(model, settings.model_copy(update={"micro_batch": size}), worker_bytes)
+        for size in sizes
+    )
+
+
+def offloads(
+    weights: LayeredWeights, framed: Sequence[Frame], device: DeviceProfile
+) -> list[list[Offload]]:
+    """The ways to run on the CPU, on the cards, and on each processor that shares its memory."""
+    wanted = [Demand(weights, row) for row in framed]
+    ways = [[offload(wanted[0], device, Placement())]]
+    on_cards = list(_on_cards(wanted, device, TIGHT_SHARE))
+    if not any(fits(way, device) for way in on_cards):
+        # What the rest of the memory lacks may find room in the last tenth of the cards.
+        on_cards += _on_cards(wanted, device, 1.0)
+    ways.append(on_cards)
     for gpu in device.gpus:
-        pool = device.pool(gpu.pool)
-        if pool.kind == "unified":
+        if device.pool(gpu.pool).kind == "unified":
             # One memory for both: there is nothing to split.
-            layers = len(weights.layers) + 1
-        else:
-            layers = most_gpu_layers(weights, memory, pool.usable_bytes)
-        if layers > 0:
-            choices.append(Placement(gpu=gpu.name, gpu_layers=layers))
-    return choices
+            whole = Placement(gpus=(gpu.name,), gpu_layers=wanted[0].places)
+            ways.append([offload(wanted[0], device, whole)])
+    return [way for way in ways if way]
 
 
-def pool_bytes(
-    weights: LayeredWeights,
-    memory: MemoryEstimate,
-    device: DeviceProfile,
-    placement: Placement,
-    *,
-    tied: bool,
-) -> dict[str, int]:
-    """Bytes each pool of the device must hold at the peak. `tied`: the head is the embedding, of
-    which llama.cpp keeps a copy on the host for looking tokens up."""
-    gpu = next((p for p in device.gpus if p.name == placement.gpu), None)
+def offload(wanted: Demand, device: DeviceProfile, placement: Placement) -> Offload:
+    """What comes of one placement."""
+    settings = wanted.frame.settings
+    if placement.gpus:
+        settings = settings.model_copy(update={name: getattr(placement, name) for name in PLACED})
+    return Offload(
+        placement,
+        settings,
+        wanted.memory,
+        _pool_bytes(wanted, device, placement),
+    )
+
+
+def _on_cards(wanted: Sequence[Demand], device: DeviceProfile, share: float) -> Iterator[Offload]:
+    """Ways that use cards, filled to `share` where they cannot hold everything."""
+    for cards, capacities in _card_sets(device):
+        for demand in wanted:
+            whole = False
+            for placement in _splits(demand, cards, capacities, share):
+                whole |= placement.gpu_layers == demand.places and not placement.cpu_expert_layers
+                yield offload(demand, device, placement)
+            if whole:
+                # Nothing is left with the CPU that a larger batch would have to share.
+                break
+
+
+def _card_sets(device: DeviceProfile) -> Iterator[tuple[list[Processor], list[int]]]:
+    """Cards that one build of the runtime sees, and the bytes each may hold: all together, then
+    each kind of them alone."""
+    by_backend: dict[str, list[Processor]] = {}
+    for gpu in device.gpus:
+        if device.pool(gpu.pool).kind == "vram":
+            by_backend.setdefault(gpu.backend, []).append(gpu)
+    for cards in by_backend.values():
+        pools = [device.pool(card.pool) for card in cards]
+        usable = [pool.usable_bytes for pool in pools]
+        yield cards, usable
+        kinds = [(pool.bandwidth, pool.usable_bytes) for pool in pools]
+        if len(cards) > 1:
+            for only in map(kinds.index, dict.fromkeys(kinds)):
+                yield cards, [size if at == only else 0 for at, size in enumerate(usable)]
+
+
+def _splits(
+    wanted: Demand, cards: Sequence[Processor], capacities: Sequence[int], share: float
+) -> Iterator[Placement]:
+    """The placements that fill these cards, the cache with its layers first."""
+    tried: set[tuple[int, int]] = set()
+    partly = [round(share * size) for size in capacities]
+    for kv_on_gpu in (True, False):
+        for gpu_layers, kept in _most_on_cards(wanted, capacities, partly, kv_on_gpu):
+            if not gpu_layers or (gpu_layers, kept) in tried:
+                # Moving the cache away makes no room for anything else.
+                continue
+            tried.add((gpu_layers, kept))
+            whole = gpu_layers == wanted.places and not kept and kv_on_gpu
+            for fill in (filled, evenly_filled) if sum(map(bool, capacities)) > 1 else (filled,):
+                counts = fill(wanted, capacities if whole else partly, gpu_layers, kept, kv_on_gpu)
+                if counts:
+                    yield Placement(
+                        gpus=tuple(c.name for c, n in zip(cards, counts, strict=True) if n),
+                        gpu_layers=gpu_layers,
+                        tensor_split=counts if len(cards) > 1 else (),
+                        cpu_expert_layers=kept,
+                        kv_on_gpu=kv_on_gpu,
+                    )
+            if whole:
+                return
+
+
+def _most_on_cards(
+    wanted: Demand, capacities: Sequence[int], partly: Sequence[int], kv_on_gpu: bool
+) -> Iterator[tuple[int, int]]:
+    """Layers on the cards, and of them the first whose experts are not: as many whole layers as
+    fit, and as many experts as fit beside all the rest."""
+    places, layers = wanted.places, wanted.places - 1
+
+    def fits(gpu_layers: int, kept: int, room: Sequence[int] = partly) -> bool:
+        return filled(wanted, room, gpu_layers, kept, kv_on_gpu) is not None
+
+    if fits(places, 0, capacities if kv_on_gpu else partly):
+        yield places, 0
+        return
+    yield most(layers, lambda count: fits(count, 0)), 0
+    if not wanted.weights.experts:
+        return
+    if fits(places, layers):
+        yield places, layers - most(layers - 1, lambda moved: fits(places, layers - moved))
+    else:
+        yield most(layers, partial(fits, kept=layers)), layers
+
+
+def _pool_bytes(wanted: Demand, device: DeviceProfile, placement: Placement) -> dict[str, int]:
     system = device.system_pool.name
-    if gpu is None or gpu.pool == system:
-        return {system: memory.total_bytes}
-    on_card = gpu_bytes(weights, memory, placement.gpu_layers)
-    # The host keeps the process, and a compute buffer of its own where it still has layers.
-    left = memory.total_bytes - (on_card - shared_bytes(memory))
-    if tied:
-        left += stored((weights.head,))
-    return {gpu.pool: on_card, system: left}
+    pools = [gpu.pool for name in placement.gpus for gpu in device.gpus if gpu.name == name]
+    total = wanted.memory.total_bytes
+    if not pools or system in pools:
+        return {system: total}
+    where = (placement.cpu_expert_layers, placement.kv_on_gpu)
+    used = card_bytes(wanted, placement.gpu_layers, placement.layers_of_gpus, *where)
+    # The host keeps the process, and a compute buffer of its own.
+    begin = wanted.places - placement.gpu_layers
+    left = total - wanted.layer_bytes(begin, wanted.places, *where)
+    if wanted.frame.tied:
+        left += wanted.head_bytes
+    return {**dict(zip(pools, used, strict=True)), system: left}
+
+
+def placement_of(settings: RunSettings, device: DeviceProfile) -> Placement:
+    """The placement that settings say, on this device; nothing on cards that it has not."""
+    split = settings.tensor_split
+    sets = [cards for cards, _ in _card_sets(device) if not split or len(split) == len(cards)]
+    cards = sets[0] if sets else list(device.gpus) if not split else []
+    if not settings.gpu_layers or not cards:
+        return Placement()
+    held = [card.name for card, share in zip(cards, split, strict=False) if share]
+    chosen = {name: getattr(settings, name) for name in PLACED}
+    return Placement(gpus=tuple(held) or (cards[0].name,), **chosen)
+
+
+def fits(way: Offload, device: DeviceProfile) -> bool:
+    """True where no memory of the device is asked for more than it has."""
+    return _fullest(way, device) <= 1
+
+
+def _fullest(way: Offload, device: DeviceProfile) -> float:
+    return max(used / device.pool(name).usable_bytes for name, used in way.pool_bytes.items())
+
+
+def session_seconds(
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, way: Offload
+) -> float:
+    """Of reading half of the context and writing as much, at the depth of the half.
+
+    A placement is settled once for all depths. At a short one, a cache with the CPU looks better
+    than it is.
+    """
+    half = max(way.settings.context // 2, 1)
+    decode, prefill = seconds_per_token(
+        model, weights, device, way.placement, half, half, way.settings.micro_batch
+    )
+    return half * (decode + prefill)
+
+
+def cost(
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, way: Offload
+) -> tuple[bool, float, float]:
+    """What ways are compared by, the less the better: whether something overflows, the session's
+    seconds, and, of equals, how full the fullest memory gets."""
+    seconds = session_seconds(model, weights, device, way)
+    return not fits(way, device), float(f"{seconds:.6g}"), _fullest(way, device)
+
+
+def fastest(
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, ways: Sequence[Offload]
+) -> Offload:
+    """The way that costs least."""
+    if len(ways) == 1:
+        return ways[0]
+    return min(ways, key=lambda way: cost(model, weights, device, way))

@@ -1,42 +1,98 @@
-"""Which memory each part of a model lives in, as llama.cpp places whole layers."""
+"""Which memory each part of a model lives in, as llama.cpp places whole layers and experts."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgecomp.layered_weights import LayeredWeights, Shares
+from edgecomp.layered_weights import LayeredWeights, Shares, added
 from edgecomp.value import Value
 
 
 class Placement(Value):
-    """A split of the layers between the CPU and one graphics card."""
+    """A split of a model between the CPU and graphics cards, in llama.cpp's terms."""
 
-    gpu: str | None = None
-    """The card's processor in the device profile; None: everything runs on the CPU."""
+    gpus: tuple[str, ...] = ()
+    """The cards that hold layers, by their processors in the device profile, in their order."""
 
     gpu_layers: int = 0
-    """llama.cpp's `-ngl`: layers on the card from the last on, the output head counted as one."""
+    """`-ngl`: layers on the cards from the last on, the output head counted as one."""
+
+    tensor_split: tuple[int, ...] = ()
+    """`--tensor-split`: of those, the layers of each card that the runtime sees; empty for one."""
+
+    cpu_expert_layers: int = 0
+    """`--n-cpu-moe`: the first layers of the model whose experts stay with the CPU."""
+
+    kv_on_gpu: bool = True
+    """False: `--no-kv-offload`, the CPU keeps the whole KV cache and attends to it."""
+
+    @property
+    def layers_of_gpus(self) -> tuple[int, ...]:
+        """Layers of each of `gpus`, the head counted as one."""
+        shares = tuple(share for share in self.tensor_split if share)
+        return shares or ((self.gpu_layers,) if self.gpus else ())
+
+    @property
+    def label(self) -> str:
+        """How people name it; empty: everything on the CPU."""
+        if not self.gpus:
+            return ""
+        layers = " + ".join(str(count) for count in self.layers_of_gpus)
+        parts = [f"{layers} layers on GPU"]
+        if self.cpu_expert_layers:
+            parts.append(f"experts of {self.cpu_expert_layers} on CPU")
+        if not self.kv_on_gpu:
+            parts.append("KV cache on CPU")
+        return ", ".join(parts)
 
 
 class Part(NamedTuple):
-    """What one processor computes: some of the layers, and the output head or not (empty)."""
+    """What one processor computes, and its memory holds."""
 
-    layers: int
+    gpu: str | None
+    """None: the CPU's part."""
+
+    first: int
+    last: int
+    """Its layers are first..last-1."""
+
+    experts: int
+    """Of the cards' layers, those whose experts are this part's although the rest is not."""
+
     weights: Shares
     head: Shares
+    """The output head; empty where another part has it."""
+
+    @property
+    def layers(self) -> int:
+        return self.last - self.first
+
+    @property
+    def idle(self) -> bool:
+        return not (self.layers or self.weights or self.head)
 
 
-def on_gpu(weights: LayeredWeights, gpu_layers: int) -> Part:
-    """What llama.cpp puts on the card: the head first of all, then layers from the last on."""
-    if gpu_layers <= 0:
-        return Part(0, {}, {})
+def parts(weights: LayeredWeights, placement: Placement) -> tuple[Part, ...]:
+    """The CPU's part, then each card's.
+
+    llama.cpp (llama-model.cpp, `load_tensors`) gives the last `-ngl` layers to the cards, the head
+    counted as the last of them, and the k-th of these n to the first card whose cumulative share
+    of `--tensor-split` is greater than k / n: with whole layers as shares, each gets its number.
+    Embeddings are only looked up, which costs no arithmetic.
+    """
     total = len(weights.layers)
-    layers = min(gpu_layers - 1, total)
-    return Part(layers, weights.layers_between(total - layers, total), weights.head)
-
-
-def on_cpu(weights: LayeredWeights, gpu_layers: int) -> Part:
-    """What is left to the CPU's arithmetic; looked-up embeddings cost no arithmetic."""
-    layers = len(weights.layers) - min(max(gpu_layers - 1, 0), len(weights.layers))
-    head = weights.head if gpu_layers <= 0 else {}
-    return Part(layers, weights.layers_between(0, layers), head)
+    begin = max(total + 1 - placement.gpu_layers, 0)
+    kept = max(min(placement.cpu_expert_layers, total), begin)
+    experts = weights.experts_between(begin, kept) if begin < total else {}
+    own = weights.layers_between(0, min(begin, total))
+    own = added(own, experts) if experts else own
+    head = weights.head if begin > total else {}
+    found = [Part(None, 0, min(begin, total), kept - begin, own, head)]
+    for name, count in zip(placement.gpus, placement.layers_of_gpus, strict=True):
+        first, last = min(begin, total), min(begin + count, total)
+        begin += count
+        held = weights.layers_between(first, last)
+        if kept > first:
+            held = added(held, weights.experts_between(first, min(last, kept)), sign=-1)
+        found.append(Part(name, first, last, 0, held, weights.head if begin > total else {}))
+    return tuple(found)

@@ -9,6 +9,7 @@ from edgecomp.constraints import Constraints
 from edgecomp.expected_loss import Risk
 from edgecomp.memory import MemoryEstimate
 from edgecomp.placement import Placement
+from edgecomp.placement_speed import LayerGain, PlacedSpeed
 from edgecomp.quantity import format_duration, format_size
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import SpeedEstimate
@@ -53,8 +54,8 @@ class Candidate(Value):
     @cached_property
     def label(self) -> str:
         """How people name it."""
-        layers = f", {self.placement.gpu_layers} layers on GPU" if self.placement.gpu else ""
-        return f"{self.format} at context {self.context}{layers}"
+        where = f", {self.placement.label}" if self.placement.gpus else ""
+        return f"{self.format} at context {self.context}{where}"
 
 
 class Family(Value):
@@ -129,6 +130,12 @@ class Plan(Value):
     notices: tuple[str, ...]
     job: JobCost | None
     """None where the chosen candidate needs no work, or nothing can be chosen."""
+
+    placements: tuple[PlacedSpeed, ...] = ()
+    """Where the device has a GPU: the ways to place the chosen candidate, the fastest first."""
+
+    one_layer_more: LayerGain | None = None
+    """What another layer on a card would bring the chosen candidate; None where there is none."""
 
     nearest: str | None
     """Where nothing fits: the constraint in the way, and the nearest that works."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from edgecomp.card_fill import Demand, Frame, frame
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
 from edgecomp.errors import CompressionSettingsInvalid
@@ -16,13 +17,14 @@ from edgecomp.format_facts import SOURCE, FormatFacts, facts_of_types, format_fa
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
-from edgecomp.memory import MemoryEstimate, estimate_memory
 from edgecomp.method_families import method_families, notices, required_benchmarks
 from edgecomp.model import ModelSpec
-from edgecomp.offload import placements, pool_bytes
-from edgecomp.onnx_facts import onnx_facts
-from edgecomp.onnx_memory import estimate_onnx_memory
+from edgecomp.nearest_limit import nearest_limit
+from edgecomp.offload import TIGHT_SHARE, Offload, fastest, frames, offload, offloads
+from edgecomp.onnx.facts import onnx_facts
+from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.placement import Placement
+from edgecomp.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
 from edgecomp.quantity import format_size
 from edgecomp.runtimes.settings import RunSettings
@@ -31,9 +33,6 @@ from edgecomp.stages import Stage, staged_model
 from edgecomp.tasks import Mix
 
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
-TIGHT_SHARE = 0.9
-"""From this share of a memory or a limit on, a candidate fits but is called tight."""
-
 PROMPT_TOKENS = 512
 RUNTIME, ONNX = "llama.cpp", "onnx"
 ONNX_MICRO_BATCH = 128
@@ -64,12 +63,14 @@ def make_plan(
         facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
     if stages:
         facts = [row for row in facts if row.name != SOURCE]
-    placed = _onnx_candidates if runtime == ONNX else _candidates
-    candidates = _without_dominated(list(placed(made, device, constraints, facts)))
-    ranked = sorted(candidates, key=lambda row: _rank(row, constraints))
+    ranked = ranked_candidates(made, device, constraints, facts, runtime)
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     job: JobCost | None = None
+    placed: tuple[PlacedSpeed, ...] = ()
+    more: LayerGain | None = None
     if chosen:
+        if runtime == RUNTIME and device.gpus:
+            placed, more = _weighed(made, device, constraints, facts, chosen)
         job = estimate_job(model, chosen, stages=stages, mix=mix)
     return Plan(
         model=model.name,
@@ -86,8 +87,23 @@ def make_plan(
         required_benchmarks=required_benchmarks(constraints.task),
         notices=notices(model, device, ranked),
         job=job,
-        nearest=None if chosen else _nearest(ranked, constraints, device),
+        placements=placed,
+        one_layer_more=more,
+        nearest=None if chosen else nearest_limit(ranked, constraints, device),
     )
+
+
+def ranked_candidates(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: Sequence[FormatFacts],
+    runtime: str = RUNTIME,
+) -> list[Candidate]:
+    """Every candidate, best first, then the rejected ones: a plan without what it takes to make."""
+    all_of = _onnx_candidates if runtime == ONNX else _candidates
+    candidates = _without_dominated(list(all_of(model, device, constraints, facts)))
+    return sorted(candidates, key=lambda row: _rank(row, constraints))
 
 
 def with_types(
@@ -97,10 +113,24 @@ def with_types(
     constraints: Constraints,
     types: Mapping[str, str],
 ) -> Candidate:
-    """The candidate with other tensor types than its format's own: its size, memory and speed."""
+    """The candidate with other tensor types than its format's own: its size, memory and speed,
+    placed as it is."""
     facts = facts_of_types(model, candidate.format, types)
-    rows = _placed(model, device, constraints, facts, candidate.context)
-    return next((row for row in rows if row.placement == candidate.placement), candidate)
+    return placed_as(model, device, constraints, facts, candidate.placement, candidate.settings)
+
+
+def placed_as(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: FormatFacts,
+    placement: Placement,
+    settings: RunSettings,
+) -> Candidate:
+    """The candidate of a format that is placed and run as it is said, not as is fastest."""
+    wanted = Demand(facts.weights, frame(model, settings, _worker_bytes(device)))
+    way = offload(wanted, device, placement)
+    return _candidate(model, device, constraints, facts, way, RUNTIME)
 
 
 def _refuse_what_onnx_lacks(
@@ -129,9 +159,10 @@ def _candidates(
     constraints: Constraints,
     facts: Sequence[FormatFacts],
 ) -> Iterator[Candidate]:
+    framed = [_frames(model, device, constraints, size) for size in contexts(model, constraints)]
     for row in facts:
-        for context in contexts(model, constraints):
-            yield from _placed(model, device, constraints, row, context)
+        for of_context in framed:
+            yield from _placed(model, device, constraints, row, of_context)
 
 
 def _onnx_candidates(
@@ -140,9 +171,9 @@ def _onnx_candidates(
     constraints: Constraints,
     facts: Sequence[FormatFacts],
 ) -> Iterator[Candidate]:
-    """Everything on the CPU, the only provider whose predictions were checked. A calibration is of
-    llama.cpp's kernels and says nothing of ONNX Runtime's."""
-    plain = device.model_copy(update={"calibration": None})
+    """Everything on the CPU, the only provider whose predictions were checked."""
+    measured = device.calibration.onnx if device.calibration else None
+    own = device.model_copy(update={"calibration": measured})
     for row in facts:
         for context in contexts(model, constraints):
             settings = RunSettings(
@@ -152,7 +183,20 @@ def _onnx_candidates(
                 micro_batch=ONNX_MICRO_BATCH,
             )
             memory = estimate_onnx_memory(model, row.name, settings)
-            yield _candidate(model, plain, constraints, row, settings, memory, Placement(), ONNX)
+            pools = {device.system_pool.name: memory.total_bytes}
+            way = Offload(Placement(), settings, memory, pools)
+            yield _candidate(model, own, constraints, row, way, ONNX)
+
+
+def _frames(
+    model: ModelSpec, device: DeviceProfile, constraints: Constraints, context: int
+) -> tuple[Frame, ...]:
+    settings = RunSettings(context=context, threads=device.cpu.cores, kv_type=constraints.kv_type)
+    return frames(model, settings, device, _worker_bytes(device))
+
+
+def _worker_bytes(device: DeviceProfile) -> int | None:
+    return device.calibration.worker_bytes if device.calibration else None
 
 
 def _placed(
@@ -160,13 +204,30 @@ def _placed(
     device: DeviceProfile,
     constraints: Constraints,
     facts: FormatFacts,
-    context: int,
+    framed: Sequence[Frame],
 ) -> Iterator[Candidate]:
-    settings = RunSettings(context=context, threads=device.cpu.cores, kv_type=constraints.kv_type)
-    worker_bytes = device.calibration.worker_bytes if device.calibration else None
-    memory = estimate_memory(model, facts.weights.stored_bytes, settings, worker_bytes)
-    for placement in placements(facts.weights, memory, device):
-        yield _candidate(model, device, constraints, facts, settings, memory, placement, RUNTIME)
+    """One candidate a kind of processor: the fastest way to use it."""
+    for ways in offloads(facts.weights, framed, device):
+        best = ways[0] if facts.senseless else fastest(model, facts.weights, device, ways)
+        yield _candidate(model, device, constraints, facts, best, RUNTIME)
+
+
+def _weighed(
+    model: ModelSpec,
+    device: DeviceProfile,
+    constraints: Constraints,
+    facts: Sequence[FormatFacts],
+    chosen: Candidate,
+) -> tuple[tuple[PlacedSpeed, ...], LayerGain | None]:
+    """The placements that the choice was made of, and what one layer more would bring it."""
+    weights = next(row.weights for row in facts if row.name == chosen.format)
+    framed = _frames(model, device, constraints, chosen.context)
+    mine = next(row for row in framed if row.settings.micro_batch == chosen.settings.micro_batch)
+    depth = chosen.speed.prompt_tokens
+    return (
+        placed_speeds(model, weights, device, framed, depth),
+        one_layer_more(model, weights, device, mine, chosen.placement, depth),
+    )
 
 
 def _candidate(
@@ -174,22 +235,27 @@ def _candidate(
     device: DeviceProfile,
     constraints: Constraints,
     facts: FormatFacts,
-    settings: RunSettings,
-    memory: MemoryEstimate,
-    placement: Placement,
+    way: Offload,
     runtime: str,
 ) -> Candidate:
+    placement, settings, memory, pools = way
     depth = min(PROMPT_TOKENS, max(settings.context // 2, 1))
-    guessed = runtime == RUNTIME and not device.calibration and device.name == "auto"
-    pools = pool_bytes(facts.weights, memory, device, placement, tied=model.tied_embeddings)
+    guessed = not device.calibration and device.name == "auto"
     speed = estimate_speed(
-        model, facts.weights, device, placement, depth=depth, prompt_tokens=depth
+        model,
+        facts.weights,
+        device,
+        placement,
+        depth=depth,
+        prompt_tokens=depth,
+        micro_batch=settings.micro_batch,
+        every_logit=runtime == ONNX,
     )
     candidate = Candidate(
         format=facts.name,
         context=settings.context,
         placement=placement,
-        settings=settings.model_copy(update={"gpu_layers": placement.gpu_layers}),
+        settings=settings,
         file_bytes=facts.file_bytes,
         bits_per_weight=facts.bits_per_weight,
         memory=memory,
@@ -203,7 +269,7 @@ def _candidate(
     )
     senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
     reasons = _rejections(model, device, constraints, candidate, senseless)
-    return candidate.model_copy(update={"rejections": reasons})
+    return candidate.model_copy(update={"rejections": reasons}) if reasons else candidate
 
 
 def _without_kernels(
@@ -212,7 +278,7 @@ def _without_kernels(
     missing = without_kernels({*facts.types.values()} - {"F32"}, device, runtime, placement)
     if not missing:
         return None
-    where = placement.gpu or device.cpu.name
+    where = " and ".join(placement.gpus) or device.cpu.name
     return f"{runtime} has no kernels for {', '.join(sorted(missing))} on {where}."
 
 
@@ -269,16 +335,16 @@ def _rejections(
 
 def _without_dominated(candidates: list[Candidate]) -> list[Candidate]:
     """Reject what another candidate of the same context beats or equals in every respect."""
-    rivals: dict[tuple[int, str | None], list[tuple[Candidate, tuple[float, ...]]]] = {}
+    rivals: dict[tuple[int, bool], list[tuple[Candidate, tuple[float, ...]]]] = {}
     for row in candidates:
         if not row.rejections:
-            place = (row.context, row.placement.gpu)
+            place = (row.context, bool(row.placement.gpus))
             rivals.setdefault(place, []).append((row, _costs(row)))
     result = []
     for row in candidates:
         if not row.rejections:
             mine = _costs(row)
-            near = rivals[row.context, row.placement.gpu]
+            near = rivals[row.context, bool(row.placement.gpus)]
             better = next((other for other, its in near if _dominates(its, mine)), None)
             if better:
                 text = f"{better.format} is no larger, no slower, and is expected to lose no more."
@@ -322,49 +388,3 @@ def _rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
         -worth if tolerable else divergence,
         candidate.file_bytes,
     )
-
-
-def _nearest(
-    ranked: list[Candidate], constraints: Constraints, device: DeviceProfile
-) -> str | None:
-    """Which limit is in the way, and the nearest value of it that works."""
-    options = [row for row in ranked if not _causes(row) & {"format"}]
-    if not options:
-        return None
-    smallest = min(options, key=lambda row: row.file_bytes)
-    lightest = min(options, key=lambda row: row.memory.total_bytes)
-    fastest = max(options, key=lambda row: row.speed.decode_tokens_per_second)
-    texts = []
-    if all("size" in _causes(row) for row in options):
-        texts.append(
-            f"--max-size {format_size(constraints.max_size_bytes or 0)} is too small: the "
-            f"smallest artifact is {smallest.format} with {format_size(smallest.file_bytes)}."
-        )
-    if all("limit" in _causes(row) for row in options):
-        texts.append(
-            f"--max-memory {format_size(constraints.max_memory_bytes or 0)} is too small: "
-            f"{lightest.label} needs least, {format_size(lightest.memory.total_bytes)}."
-        )
-    if all("speed" in _causes(row) for row in options):
-        texts.append(
-            f"--min-speed {constraints.min_decode_tokens_per_second:g} is out of reach: "
-            f"{fastest.label} is the fastest with about "
-            f"{fastest.speed.decode_tokens_per_second:.3g} tok/s."
-        )
-    if all("context" in _causes(row) for row in options):
-        texts.append(f"--context {constraints.context} is longer than the model was trained for.")
-    if all("memory" in _causes(row) for row in options):
-        texts.append(
-            f"{device.title} is too small: {lightest.label} needs least, "
-            f"{format_size(lightest.memory.total_bytes)}."
-        )
-    if all("kv-type" in _causes(row) for row in options):
-        texts.append(f"--kv-type {constraints.kv_type} does not suit the heads: F16 does.")
-    return " ".join(texts) or (
-        "Each limit can be met alone, but no candidate meets all of them: relax the size, the "
-        "memory, the speed or the context."
-    )
-
-
-def _causes(row: Candidate) -> set[str]:
-    return {rejection.cause for rejection in row.rejections}

@@ -11,8 +11,8 @@ from edgecomp.calibration import CalibrationMix, preset_mix
 from edgecomp.constraints import Constraints
 from edgecomp.format_facts import SOURCE, UNWEIGHTED
 from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS
-from edgecomp.onnx_formats import ONNX_FORMATS
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
+from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.stages import Stage

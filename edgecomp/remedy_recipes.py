@@ -20,7 +20,7 @@ from edgecomp.calibration import (
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.format_facts import UNWEIGHTED, planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf_mix import quantizable
+from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate
 from edgecomp.quantity import format_size
@@ -179,7 +179,7 @@ def larger_formats(report: Report) -> list[Candidate]:
             row
             for row in report.others
             if row.context == chosen.context
-            and row.settings.gpu_layers == chosen.settings.gpu_layers
+            and bool(row.placement.gpus) == bool(chosen.placement.gpus)
             and row.file_bytes > chosen.file_bytes
             and row.expected_divergence_nats < chosen.expected_divergence_nats
         ),

@@ -8,11 +8,13 @@ processor's peak stands in for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgecomp.calibrated import Calibration
 from edgecomp.device import DeviceProfile, Processor
 from edgecomp.layered_weights import LayeredWeights
 from edgecomp.model import ModelSpec
-from edgecomp.placement import Placement, on_cpu, on_gpu
+from edgecomp.placement import Part, Placement, parts
 from edgecomp.value import Value
 
 GPU_DECODE_SHARE, CPU_DECODE_SHARE = 0.70, 0.60
@@ -21,6 +23,16 @@ quantized kernels reach on few cores (CPU)."""
 
 GPU_PREFILL_SHARE, CPU_PREFILL_SHARE = 0.35, 0.30
 """Of the peak half-precision (GPU) or single-precision (CPU) arithmetic."""
+
+HANDOVER_SECONDS = 30e-6
+"""Of activations from one processor to another, with the wait for them: a guess."""
+
+LENT_BATCH = 32
+"""From this batch on, llama.cpp copies what lies in the system's memory to a card for one use,
+instead of multiplying on the CPU (`offload_op` of its GPU backends)."""
+
+LINK_SHARE = 0.7
+"""Of the link's rate that such copies reach: a guess."""
 
 GPU_LAYER_SECONDS, CPU_LAYER_SECONDS = 6e-6, 20e-6
 SLOW_KERNELS = {"Q4_1": 0.6, "Q5_1": 0.6, "Q3_K": 0.6, "IQ3_S": 0.4, "IQ3_XXS": 0.4, "IQ2_S": 0.4,
@@ -48,52 +60,95 @@ def estimate_speed(
     *,
     depth: int,
     prompt_tokens: int,
+    micro_batch: int = 512,
+    every_logit: bool = False,
 ) -> SpeedEstimate:
-    """Predicted speed with `depth` tokens in the context."""
-    calibration = device.calibration
-    cpu = device.cpu
-    gpu = next((p for p in device.gpus if p.name == placement.gpu), None)
-    decode = prefill = 0.0
-    gpu_layers = placement.gpu_layers if gpu else 0
-    work = [(cpu, on_cpu(weights, gpu_layers))]
-    if gpu:
-        work.append((gpu, on_gpu(weights, gpu_layers)))
-    for processor, part in work:
-        fixed, attention_decode, attention_prefill = _layer_costs(
-            model, device, processor, calibration, depth, prompt_tokens
+    """Predicted speed with `depth` tokens in the context, reading `micro_batch` tokens at once.
+
+    `every_logit`: the runtime sends all of a prompt's positions through the output head, not the
+    last one alone.
+    """
+    decode, prefill = seconds_per_token(
+        model, weights, device, placement, depth, prompt_tokens, micro_batch
+    )
+    if every_logit:
+        prefill += sum(
+            share.products / _prefill_rate(kind, device.cpu, device.calibration)
+            for kind, share in weights.head.items()
         )
-        decode += part.layers * (fixed + attention_decode)
-        prefill += part.layers * attention_prefill
-        for kind, share in part.weights.items():
-            decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
-            prefill += share.products / _prefill_rate(kind, device, processor, calibration)
-        # Only the last position of a prompt goes through the head.
-        for kind, share in part.head.items():
-            decode += share.streamed_bytes / _decode_rate(kind, device, processor, calibration)
-    decode += calibration.token_seconds if calibration and gpu is None else 0.0
+    calibrated = device.calibration is not None and not placement.gpus
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,
         prefill_tokens_per_second=1 / prefill,
         first_token_seconds=prompt_tokens * prefill + decode,
         prompt_tokens=prompt_tokens,
-        basis="calibrated" if calibration and gpu is None else "formula",
+        basis="calibrated" if calibrated else "formula",
     )
 
 
+def seconds_per_token(
+    model: ModelSpec,
+    weights: LayeredWeights,
+    device: DeviceProfile,
+    placement: Placement,
+    depth: int,
+    prompt_tokens: int,
+    micro_batch: int,
+) -> tuple[float, float]:
+    """Of decoding at `depth`, and of reading a prompt of `prompt_tokens`."""
+    calibration = device.calibration
+    processors = [device.cpu, *(g for n in placement.gpus for g in device.gpus if g.name == n)]
+    placed = parts(weights, placement)
+    apart = bool(placement.gpus) and not placement.kv_on_gpu
+    batch = min(micro_batch, prompt_tokens)
+    decode = prefill = 0.0
+    for processor, part in zip(processors, placed, strict=True):
+        if part.idle and not apart:
+            continue
+        bandwidth = device.pool(processor.pool).bandwidth
+        fixed, attention_decode, attention_prefill = _layer_costs(
+            model, processor, bandwidth, calibration, depth, prompt_tokens
+        )
+        # Whoever keeps the cache attends to it.
+        attended = (0 if part.gpu else len(weights.layers)) if apart else part.layers
+        decode += part.layers * fixed + attended * attention_decode
+        prefill += attended * attention_prefill
+        lent = part.gpu is None and bool(placement.gpus) and batch >= LENT_BATCH
+        reader = processors[1] if lent else processor
+        for kind, share in part.weights.items():
+            decode += share.streamed_bytes / _decode_rate(kind, processor, bandwidth, calibration)
+            prefill += share.products / _prefill_rate(kind, reader, calibration)
+            if lent and device.link:
+                prefill += share.stored_bytes / (LINK_SHARE * device.link * batch)
+        # Only the last position of a prompt goes through the head.
+        for kind, share in part.head.items():
+            decode += share.streamed_bytes / _decode_rate(kind, processor, bandwidth, calibration)
+    handovers = _handovers(placed, apart) * HANDOVER_SECONDS
+    if calibration and not placement.gpus:
+        decode += calibration.token_seconds
+    return decode + handovers, prefill + handovers / batch
+
+
+def _handovers(placed: Sequence[Part], cache_apart: bool) -> int:
+    """How often one token's activations go to another processor."""
+    cpu, *cards = placed
+    if not cards:
+        return 0
+    there_and_back = cpu.experts + (sum(card.layers for card in cards) if cache_apart else 0)
+    return 2 * there_and_back + len(cards) - (0 if cpu.layers else 1)
+
+
 def _decode_rate(
-    kind: str, device: DeviceProfile, processor: Processor, calibration: Calibration | None
+    kind: str, processor: Processor, bandwidth: float, calibration: Calibration | None
 ) -> float:
     if processor.kind == "cpu":
         if calibration and kind in calibration.kernels:
             return calibration.kernels[kind].decode_bytes_per_second
-        bandwidth = device.pool(processor.pool).bandwidth
         return CPU_DECODE_SHARE * bandwidth * SLOW_KERNELS.get(kind, 1.0)
-    return GPU_DECODE_SHARE * device.pool(processor.pool).bandwidth
+    return GPU_DECODE_SHARE * bandwidth
 
 
-def _prefill_rate(
-    kind: str, device: DeviceProfile, processor: Processor, calibration: Calibration | None
-) -> float:
+def _prefill_rate(kind: str, processor: Processor, calibration: Calibration | None) -> float:
     """Weights times tokens a second; each costs a multiplication and an addition."""
     if processor.kind == "cpu":
         if calibration and kind in calibration.kernels:
@@ -105,8 +160,8 @@ def _prefill_rate(
 
 def _layer_costs(
     model: ModelSpec,
-    device: DeviceProfile,
     processor: Processor,
+    bandwidth: float,
     calibration: Calibration | None,
     depth: int,
     prompt_tokens: int,
@@ -122,9 +177,10 @@ def _layer_costs(
             row * seen / calibration.decode_attention_per_second,
             row * read / 2 / calibration.prefill_attention_per_second,
         )
-    bandwidth = device.pool(processor.pool).bandwidth
-    kv_row = 2 * model.kv_heads * (model.key_length + model.value_length)
+    # Kernels of cards share what a group of heads reads; the CPU's read it for each of them.
+    readers = model.heads if processor.kind == "cpu" else model.kv_heads
+    kv_row = 2 * readers * (model.key_length + model.value_length)
     share = CPU_DECODE_SHARE if processor.kind == "cpu" else GPU_DECODE_SHARE
     fixed = CPU_LAYER_SECONDS if processor.kind == "cpu" else GPU_LAYER_SECONDS
-    peak = _prefill_rate("F16", device, processor, calibration)
+    peak = _prefill_rate("F16", processor, calibration)
     return fixed, kv_row * seen / (share * bandwidth), row * read / 2 / peak

@@ -86,6 +86,8 @@ def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:
         escape(f"  {family.name}: {'' if family.kept else 'out. '}{family.reason}")
         for family in plan.families
     ]
+    if len(plan.placements) > 1:
+        parts += ["", placements_table(plan)]
     if plan.job:
         parts += ["", job_table(plan.job)]
     parts += [escape(f"Note: {notice}") for notice in plan.notices]
@@ -97,11 +99,40 @@ def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:
     return Group(*parts)
 
 
+def placements_table(plan: Plan) -> RenderableType:
+    """The ways to place the chosen candidate, the fastest first, and what one layer more brings."""
+    table = Table(box=None, pad_edge=False)
+    chosen = plan.chosen
+    table.add_column(f"placements of {chosen.format if chosen else ''}")
+    pools = list(dict.fromkeys(name for row in plan.placements for name in row.pool_bytes))
+    for name in ("decode tok/s", "prefill tok/s", "batch", *pools):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("fits")
+    for row in plan.placements:
+        table.add_row(
+            row.placement.label or "everything on CPU",
+            _rate(row.decode_tokens_per_second),
+            _rate(row.prefill_tokens_per_second),
+            str(row.micro_batch),
+            *(format_size(row.pool_bytes[n]) if n in row.pool_bytes else "-" for n in pools),
+            "yes" if row.fits else "no",
+        )
+    more = plan.one_layer_more
+    if more is None:
+        return table
+    return Group(
+        table,
+        f"One {more.what} more on the card: {more.decode_tokens_per_second:+.2g} tok/s for "
+        f"{format_size(more.bytes)} of {more.pool}, of which {format_size(more.free_bytes)} "
+        "are free.",
+    )
+
+
 def _candidate_cells(row: Candidate) -> list[str]:
     return [
         row.format,
         str(row.context),
-        str(row.placement.gpu_layers) if row.placement.gpu else "-",
+        str(row.placement.gpu_layers) if row.placement.gpus else "-",
         f"{row.bits_per_weight:.2f}",
         format_size(row.file_bytes),
         format_size(row.memory.total_bytes),
@@ -200,7 +231,7 @@ def _planned_cell(planned: PlannedThere) -> str:
     chosen = planned.chosen
     if chosen is None:
         return "nothing fits"
-    where = f", {chosen.placement.gpu_layers} layers on GPU" if chosen.placement.gpu else ""
+    where = f", {chosen.placement.label}" if chosen.placement.gpus else ""
     tight = ", tight" if chosen.fits == "tight" else ""
     speed = _rate(chosen.speed.decode_tokens_per_second)
     return f"{chosen.format} {format_size(chosen.file_bytes)} {speed}{where}{tight}"

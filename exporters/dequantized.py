@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgecomp.errors import FileCorrupt
 from edgecomp.float_conversion import NUMPY_TYPES, to_float32
-from edgecomp.quantized_checkpoint import WORD_BITS, Quantization, QuantizedLinear
+from edgecomp.huggingface.quantized import WORD_BITS, Quantization, QuantizedLinear
 from edgecomp.safetensors_header import StoredTensor
 
 Floats = NDArray[np.float32]

@@ -22,10 +22,10 @@ from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, default_float_type
 from edgecomp.float_conversion import float32_pieces, raw_pieces, rounded
 from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf_header import DEFAULT_ALIGNMENT, read_gguf_header
-from edgecomp.gguf_mix import quantizable
-from edgecomp.gguf_size import gguf_file_bytes
-from edgecomp.gguf_writer import (
+from edgecomp.gguf.header import DEFAULT_ALIGNMENT, read_gguf_header
+from edgecomp.gguf.mix import quantizable
+from edgecomp.gguf.size import gguf_file_bytes
+from edgecomp.gguf.writer import (
     UINT32,
     OutputTensor,
     copied_fields,
@@ -34,7 +34,7 @@ from edgecomp.gguf_writer import (
     packed_fields,
     write_gguf,
 )
-from edgecomp.huggingface_model import language_config, read_json, weight_tensors
+from edgecomp.huggingface.model import language_config, read_json, weight_tensors
 from edgecomp.model import ModelSpec, TensorSpec
 
 from .gguf_metadata import add_metadata, check_config, notes

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
 from edgecomp.errors import ExportRefused
-from edgecomp.gguf_header import GgufHeader, TensorEntry, read_gguf_header
-from edgecomp.gguf_writer import OutputTensor
-from edgecomp.huggingface_model import language_config, read_json, stored_tensors
+from edgecomp.gguf.header import GgufHeader, TensorEntry, read_gguf_header
+from edgecomp.gguf.writer import OutputTensor
+from edgecomp.huggingface.model import language_config, read_json, stored_tensors
 from edgecomp.model import ModelSpec, read_model
 
 from .gguf_tensors import CheckpointTensors, interleaved

@@ -15,7 +15,7 @@ from typing import Any
 import gguf
 
 from edgecomp.errors import ExportRefused, ModelIncomplete
-from edgecomp.huggingface_model import read_json
+from edgecomp.huggingface.model import read_json
 
 from .pretokenizers import recognised
 from .sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, read_pieces

@@ -30,8 +30,8 @@ from edgecomp.errors import (
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, default_float_type
 from edgecomp.float_conversion import float32_pieces, rounded
-from edgecomp.gguf_header import GgufHeader, read_gguf_header
-from edgecomp.gguf_mix import quantizable
+from edgecomp.gguf.header import GgufHeader, read_gguf_header
+from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec, TensorSpec, read_model
 from edgecomp.runtimes.protocol import find_runtime
 

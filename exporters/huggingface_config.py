@@ -10,7 +10,7 @@ from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.errors import ExportRefused
 from edgecomp.exporting import FloatType
 from edgecomp.float_conversion import float32_pieces
-from edgecomp.gguf_header import GgufHeader
+from edgecomp.gguf.header import GgufHeader
 from edgecomp.model import ModelSpec
 from edgecomp.rope_scaling import frequency_factors
 

@@ -15,9 +15,9 @@ from edgecomp.errors import ExportRefused
 from edgecomp.events import Progress
 from edgecomp.exporting import ExportRecord, FloatType
 from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
-from edgecomp.huggingface_model import read_json, stored_tensors
+from edgecomp.huggingface.model import read_json, stored_tensors
+from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
 from edgecomp.model import ModelSpec
-from edgecomp.quantized_checkpoint import joined_tensors, quantized_linears, read_quantization
 from edgecomp.safetensors_header import StoredTensor
 
 from .dequantized import dequantized

@@ -25,8 +25,8 @@ from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord
 from edgecomp.float_conversion import converted, stored_array
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS, HuggingfaceFormat
-from edgecomp.huggingface_model import read_json, stored_tensors
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, HuggingfaceFormat
+from edgecomp.huggingface.model import read_json, stored_tensors
 
 from .safetensors_writer import Weight, sharded, write_shards
 

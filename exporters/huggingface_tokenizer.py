@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.atomic import write_text
-from edgecomp.gguf_header import GgufHeader
+from edgecomp.gguf.header import GgufHeader
 
 from .gguf_tokenizer import PHI3
 from .pretokenizers import definition, named

@@ -19,8 +19,8 @@ from edgecomp.errors import ArtifactRejected, ExportRefused, RuntimeMissing
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
 from edgecomp.model import ModelSpec
-from edgecomp.onnx_folder import TOKENIZER, external_tensors, load_graph, read_onnx_folder
-from edgecomp.onnx_formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
+from edgecomp.onnx.folder import TOKENIZER, external_tensors, load_graph, read_onnx_folder
+from edgecomp.onnx.formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
 from edgecomp.runtimes.child import Child
 
 from .onnx_codes import insert_codes
@@ -58,7 +58,7 @@ def export_format(
     accuracy_level: Literal[1, 2, 3, 4] | None = None,
     progress: Progress = ignore_progress,
 ) -> OnnxRecord:
-    """Write `model` to the folder `destination` in one of `edgecomp.onnx_formats`, whole or not.
+    """Write `model` to the folder `destination` in one of `edgecomp.onnx.formats`, whole or not.
 
     `accuracy_level` is how MatMulNBits computes: 1 in float32, 4 with activations rounded to int8
     (the builder's choice on the CPU). Weights are rounded to nearest; `insert_codes` puts better

@@ -59,7 +59,7 @@ def check(folder: str, progress: Progress) -> str:
     """The fault that ONNX's checker or strict shape inference finds in `folder`'s graph, or ""."""
     import onnx
 
-    from edgecomp.onnx_folder import GRAPH
+    from edgecomp.onnx.folder import GRAPH
 
     graph = onnx.load(Path(folder) / GRAPH, load_external_data=False)
     for node in graph.graph.node:

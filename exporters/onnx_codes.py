@@ -20,7 +20,7 @@ from edgecomp.compress.onnx_grids import SCALE_BYTES
 from edgecomp.compress.packed import read_packed, read_packed_index
 from edgecomp.errors import ExportRefused
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.onnx_folder import OnnxTensor, external_tensors, load_graph
+from edgecomp.onnx.folder import OnnxTensor, external_tensors, load_graph
 
 ROLES = {
     "attn_q": "attn.q_proj",

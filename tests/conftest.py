@@ -10,7 +10,19 @@ import pytest
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import demo_model_path
 
-pytest_plugins = ["shapes", "tiny_models", "ssh_server", "scripted_adb"]
+pytest_plugins = ["shapes", "tiny_models", "two_cards", "ssh_server", "scripted_adb"]
+
+
+def pytest_configure() -> None:
+    """Give each process of a parallel run a core of its own.
+
+    Native threads that share a core wait for one another in busy loops; the children of a test
+    inherit its core and start one thread.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,7 +21,7 @@ from edgecomp.artifact_checks import (
     tensor_types,
 )
 from edgecomp.exporters.gguf import expected_float_size_bytes, export
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.greedy_check import check_greedy
 from edgecomp.model import read_model
 from edgecomp.runtimes.protocol import find_runtime

@@ -19,8 +19,8 @@ from edgecomp.fit import method_of, sparsity_percent
 from edgecomp.float_conversion import float32_pieces
 from edgecomp.folders import cache_folder
 from edgecomp.format_facts import tensor_types_of
-from edgecomp.gguf_header import read_gguf_header
-from edgecomp.huggingface_model import stored_tensors
+from edgecomp.gguf.header import read_gguf_header
+from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model
 from edgecomp.recipe import read_recipe
 

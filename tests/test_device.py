@@ -106,6 +106,7 @@ def test_what_is_usable_leaves_out_what_is_reserved(tmp_path: Path) -> None:
         ('reserved = "500 MB"', 'reserved = "8 GiB"', "vram"),
         ("cores = 4", "cores = 0", "processors.1.cores"),
         ('pool = "vram"', 'pool = "attic"', "attic"),
+        ('name = "ram"', 'name = "vram"', "same name"),
         ('processor = "gpu"', 'processor = "fpga"', "fpga"),
         ('runtime = "llama.cpp"', 'runtime = "excel"', "runtimes.0.runtime"),
         ('link = "16 GB/s"', "", "link"),

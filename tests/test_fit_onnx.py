@@ -22,7 +22,7 @@ from edgecomp.fit import Fitted
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import measure_artifact
 from edgecomp.model import read_model
-from edgecomp.onnx_folder import read_onnx_folder
+from edgecomp.onnx.folder import read_onnx_folder
 from edgecomp.planner import make_plan
 from edgecomp.tasks import Mix
 

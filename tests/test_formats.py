@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgecomp.float_conversion import float32_pieces
 from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.runtimes.llama_cpp import runtime
 

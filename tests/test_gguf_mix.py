@@ -11,7 +11,7 @@ import pytest
 from edgecomp.artifact_checks import tensor_types
 from edgecomp.compress.importance_file import write_importance
 from edgecomp.formats import PRESETS
-from edgecomp.gguf_mix import mixed_types
+from edgecomp.gguf.mix import mixed_types
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import read_model
 from edgecomp.runtimes.child import Child

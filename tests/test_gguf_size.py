@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf_header import read_gguf_header
-from edgecomp.gguf_size import gguf_file_bytes, header_size_bytes, padded_bytes
+from edgecomp.gguf.header import read_gguf_header
+from edgecomp.gguf.size import gguf_file_bytes, header_size_bytes, padded_bytes
 
 WRITABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1", "Q4_K", "Q6_K", "IQ4_XS")
 names = st.text(

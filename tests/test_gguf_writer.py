@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecomp.errors import NotWritable
-from edgecomp.gguf_header import read_gguf_header
-from edgecomp.gguf_writer import (
+from edgecomp.gguf.header import read_gguf_header
+from edgecomp.gguf.writer import (
     OutputTensor,
     copied_fields,
     header_bytes,

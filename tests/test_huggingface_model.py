@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2MoeConfig
 
-from edgecomp.huggingface_model import language_config, named_tensors
+from edgecomp.huggingface.model import language_config, named_tensors
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.safetensors_header import read_safetensors_header
 

@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 from edgecomp.chat_template import ChatTemplate
@@ -21,6 +22,15 @@ from edgecomp.runtimes.settings import RunSettings
 
 SETTINGS = RunSettings(context=4096, threads=6, kv_type="Q8_0", gpu_layers=20, sequences=2)
 
+SPLIT = SETTINGS.model_copy(
+    update={
+        "tensor_split": (11, 0, 9),
+        "cpu_expert_layers": 7,
+        "kv_on_gpu": False,
+        "memory_lock": True,
+    }
+)
+
 
 def test_the_server_gets_every_setting() -> None:
     arguments = llama_server_arguments("a model.gguf", SETTINGS)
@@ -29,7 +39,17 @@ def test_the_server_gets_every_setting() -> None:
     assert pairs["--ctx-size"] == "4096" and pairs["--threads"] == "6"
     assert pairs["--n-gpu-layers"] == "20" and pairs["--parallel"] == "2"
     assert pairs["--cache-type-k"] == pairs["--cache-type-v"] == "q8_0"
+    assert pairs["--batch-size"] == pairs["--ubatch-size"] == "512"
     assert arguments[-1] == "--no-mmap"
+    assert "--tensor-split" not in arguments and "--n-cpu-moe" not in arguments
+
+
+def test_the_server_places_layers_experts_and_cache_as_planned() -> None:
+    arguments = llama_server_arguments("m.gguf", SPLIT)
+    pairs = dict(pairwise(arguments))
+    assert pairs["--split-mode"] == "layer" and pairs["--tensor-split"] == "11,0,9"
+    assert pairs["--n-cpu-moe"] == "7"
+    assert {"--no-kv-offload", "--mlock"} <= set(arguments)
 
 
 def test_the_script_is_valid_shell_and_hands_arguments_on(tmp_path: Path) -> None:
@@ -58,9 +78,15 @@ def test_the_modelfile_is_ollamas() -> None:
         "FROM ./m.gguf\n"
         "PARAMETER num_ctx 4096\n"
         "PARAMETER num_thread 6\n"
+        "PARAMETER num_batch 512\n"
         "PARAMETER num_gpu 20\n"
         'PARAMETER stop "</s>"\n'
     )
+
+
+def test_the_modelfile_says_what_ollama_places_by_itself() -> None:
+    lines = ollama_modelfile("m.gguf", SPLIT, ChatTemplate(source=None)).splitlines()
+    assert lines[0].startswith("# serve.sh places") and "FROM ./m.gguf" in lines
 
 
 def test_lm_studio_gets_every_setting() -> None:
@@ -70,6 +96,11 @@ def test_lm_studio_gets_every_setting() -> None:
     assert load["cpuThreadPoolSize"] == 6 and load["offloadRatio"] == 0.5
     assert load["kCacheQuantizationType"] == {"checked": True, "value": "q8_0"}
     assert load["flashAttention"] is True and load["tryMmap"] is False
+    split = json.loads(lm_studio_config(SPLIT, layers=28))
+    load = {field["key"]: field["value"] for field in split["load"]["fields"]}
+    assert load["llm.load.numCpuExpertLayersRatio"] == 0.25
+    assert load["llm.load.offloadKVCacheToGpu"] is False
+    assert load["llm.load.llama.keepModelInMemory"] is True
 
 
 def test_the_service_runs_the_bundles_own_script_where_the_bundle_lies(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecomp.exporting import find_exporter
 from edgecomp.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.memory import (
@@ -17,6 +21,7 @@ from edgecomp.memory import (
     kv_cache_bytes,
     output_bytes,
     padded,
+    work_bytes,
 )
 from edgecomp.model import ModelSpec, TensorSpec, read_model
 from edgecomp.runtimes.llama_cpp import runtime
@@ -85,6 +90,98 @@ def test_the_compute_buffer_is_within_two_percent_of_llama_cpps(
     assert compute_bytes(read_model(shaped), settings) == pytest.approx(
         reported, rel=0.02, abs=REPORTED_TO_BYTES
     )
+
+
+SLIDING = {"sliding_window": 64, "num_hidden_layers": 7}
+FAMILY_SHAPES: dict[str, tuple[str, dict[str, int]]] = {
+    "queries narrower, sliding": (
+        "Gemma3TextConfig",
+        SLIDING | {
+            "hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 64, "query_pre_attn_scalar": 64,
+        },
+    ),
+    "queries wider, sliding": (
+        "Gemma3TextConfig",
+        SLIDING | {
+            "hidden_size": 320, "intermediate_size": 1024, "num_attention_heads": 4,
+            "num_key_value_heads": 1, "head_dim": 128, "query_pre_attn_scalar": 128,
+        },
+    ),
+    "queries wider": (
+        "Qwen3Config",
+        {
+            "hidden_size": 320, "intermediate_size": 1216, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 128, "num_hidden_layers": 2,
+        },
+    ),
+    "queries twice as wide": (
+        "Qwen3Config",
+        {
+            "hidden_size": 256, "intermediate_size": 768, "num_attention_heads": 8,
+            "num_key_value_heads": 4, "head_dim": 64, "num_hidden_layers": 2,
+        },
+    ),
+    "queries as wide": (
+        "LlamaConfig",
+        {
+            "hidden_size": 256, "intermediate_size": 768, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "num_hidden_layers": 2,
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session", params=FAMILY_SHAPES)
+def family_gguf(
+    request: pytest.FixtureRequest, tiny_model: Callable[..., Path], tmp_path_factory: Any
+) -> Path:
+    """A random model of a family whose queries are narrower or wider than its hidden state."""
+    import torch
+    import transformers
+
+    kind, sizes = FAMILY_SHAPES[request.param]
+    folder = tmp_path_factory.mktemp("family") / "checkpoint"
+    ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
+    config = getattr(transformers, kind)(
+        **sizes, **ends, vocab_size=600, max_position_embeddings=4096
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float16)
+    model.save_pretrained(folder)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_model("llama") / file, folder / file)
+    find_exporter("gguf").export(read_model(folder), folder.with_suffix(".gguf"), "F16")
+    return folder.with_suffix(".gguf")
+
+
+@pytest.mark.parametrize(
+    ("kv_type", "flash_attention"), [("F16", True), ("F16", False), ("Q8_0", True), ("Q4_0", True)]
+)
+@pytest.mark.parametrize("context", [512, 2048])
+def test_every_familys_buffers_are_those_that_llama_cpp_reports(
+    family_gguf: Path, context: int, kv_type: str, flash_attention: bool
+) -> None:
+    """Masks of both caches, rotation matrices of quantized ones, and blocks that do not fit."""
+    model = read_model(family_gguf)
+    settings = RunSettings(
+        context=context, threads=1, kv_type=kv_type, flash_attention=flash_attention
+    )
+    reported = runtime.buffers(family_gguf, settings)
+    assert compute_bytes(model, settings) == pytest.approx(
+        reported["compute"], rel=0.02, abs=REPORTED_TO_BYTES
+    )
+    assert kv_cache_bytes(model, settings) == pytest.approx(
+        reported["kv"], abs=2 * REPORTED_TO_BYTES
+    )
+
+
+def test_scores_without_flash_attention_are_converted_in_a_buffer_of_their_own() -> None:
+    model = sliding_model(512, 6, 12)
+    with_flash, without = (
+        RunSettings(context=4096, threads=1, flash_attention=flash) for flash in (True, False)
+    )
+    assert work_bytes(model, without) == 512 * 2 * 4096 * 2
+    assert work_bytes(model, with_flash) == 512 * 68
 
 
 def sliding_model(window: int, every: int, layers: int) -> ModelSpec:

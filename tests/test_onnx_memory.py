@@ -10,7 +10,7 @@ import pytest
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.exporting import find_onnx_exporter
 from edgecomp.model import read_model
-from edgecomp.onnx_memory import estimate_onnx_memory
+from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.runtimes.protocol import RawMeasurement, find_runtime
 from edgecomp.runtimes.settings import RunSettings
 

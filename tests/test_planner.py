@@ -13,8 +13,9 @@ from edgecomp.device import DeviceProfile, find_device
 from edgecomp.format_facts import SOURCE, format_facts
 from edgecomp.formats import PRESETS
 from edgecomp.model import ModelSpec, read_model
+from edgecomp.offload import placement_of
 from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import make_plan
+from edgecomp.planner import make_plan, placed_as
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.tasks import TASKS
 
@@ -149,9 +150,9 @@ def test_r101_the_jobs_own_cost_is_shown_stage_by_stage(
 def test_r108_a_format_without_kernels_there_is_not_put_on_a_gpu(demo: ModelSpec) -> None:
     phone = find_device("snapdragon-8-gen-3")
     plan = make_plan(demo, phone, Constraints(context=2048))
-    on_gpu = [c for c in plan.candidates if c.placement.gpu and not c.rejections]
+    on_gpu = [c for c in plan.candidates if c.placement.gpus and not c.rejections]
     assert on_gpu and {c.format for c in on_gpu} <= {"Q4_0", "Q8_0", "F16", "F32", "BF16"}
-    out = next(c for c in plan.candidates if c.placement.gpu and c.format == "IQ3_XXS")
+    out = next(c for c in plan.candidates if c.placement.gpus and c.format == "IQ3_XXS")
     assert any("no kernels" in rejection.text for rejection in out.rejections)
 
 
@@ -167,9 +168,9 @@ def test_g1_a_70b_coder_on_one_rtx_4090(header_only: Callable[[str], Path]) -> N
     families = {family.name: family for family in plan.families}
     assert not families["distillation"].kept and not families["pruning"].kept
     for name in ("Q4_K_M", "Q4_0"):
-        on_card = [c for c in plan.candidates if c.format == name and c.placement.gpu]
+        on_card = [c for c in plan.candidates if c.format == name and c.placement.gpus]
         assert all(c.placement.gpu_layers < model.layers for c in on_card)
-    (four_bit,) = (c for c in plan.candidates if c.format == "Q4_K_M" and c.placement.gpu)
+    (four_bit,) = (c for c in plan.candidates if c.format == "Q4_K_M" and c.placement.gpus)
     assert four_bit.file_bytes == pytest.approx(42.5e9, rel=0.02)
     assert 30 < four_bit.placement.gpu_layers < 50
     assert "speed" in causes(four_bit)
@@ -191,7 +192,7 @@ def test_a_smaller_kv_cache_saves_what_its_blocks_do(
     )
     assert small.settings.kv_type == "Q8_0"
     assert small.memory.kv_cache_bytes * 64 == exact.memory.kv_cache_bytes * 34
-    assert small.memory.compute_bytes == exact.memory.compute_bytes
+    assert small.memory.weights_bytes == exact.memory.weights_bytes
 
 
 def test_heads_that_a_kv_types_blocks_do_not_divide_are_said(
@@ -202,3 +203,22 @@ def test_heads_that_a_kv_types_blocks_do_not_divide_are_said(
     assert plan.chosen is None
     assert plan.nearest is not None and "--kv-type Q8_0" in plan.nearest
     assert make_plan(odd, laptop, Constraints(context=2048)).chosen is not None
+
+
+def test_a_recipes_own_placement_is_predicted_as_it_is(
+    header_only: Callable[[str], Path],
+) -> None:
+    """A placement that is not the fastest, such as one from another day's calibration."""
+    model, card = read_model(header_only("Llama-3.3-70B")), find_device("rtx-4090")
+    constraints = Constraints(context=4096)
+    (facts,) = (row for row in format_facts(model) if row.name == "Q4_K_M")
+    (best,) = (
+        row for row in make_plan(model, card, constraints, [facts]).candidates if row.placement.gpus
+    )
+    few = best.settings.model_copy(update={"gpu_layers": 10})
+    placed = placed_as(model, card, constraints, facts, placement_of(few, card), few)
+    assert placed.placement.gpu_layers == 10 and placed.file_bytes == best.file_bytes
+    assert placed.pool_bytes["vram"] < best.pool_bytes["vram"]
+    assert placed.speed.decode_tokens_per_second < best.speed.decode_tokens_per_second
+    same = placed_as(model, card, constraints, facts, best.placement, best.settings)
+    assert same == best

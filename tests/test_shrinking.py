@@ -80,7 +80,7 @@ def test_pruned_weights_stay_zero_through_distillation(source: Path, tmp_path: P
     import numpy as np
 
     from edgecomp.float_conversion import float32_pieces
-    from edgecomp.gguf_header import read_gguf_header
+    from edgecomp.gguf.header import read_gguf_header
 
     result = made(source, tmp_path / "out", DISTILL, method="wanda")
     header = read_gguf_header(result.folder / result.file)

@@ -30,7 +30,8 @@ def weights_of(model: ModelSpec, name: str) -> LayeredWeights:
 def speed(
     model: ModelSpec, name: str, device: DeviceProfile, gpu_layers: int = 0, depth: int = 512
 ) -> SpeedEstimate:
-    placement = Placement(gpu=device.gpus[0].name if gpu_layers else None, gpu_layers=gpu_layers)
+    gpus = (device.gpus[0].name,) if gpu_layers else ()
+    placement = Placement(gpus=gpus, gpu_layers=gpu_layers)
     return estimate_speed(
         model, weights_of(model, name), device, placement, depth=depth, prompt_tokens=512
     )
@@ -103,3 +104,40 @@ def test_experts_that_are_not_used_are_not_streamed(header_only: Callable[[str],
     read = sum(s.products for part in (*weights.layers, weights.head) for s in part.values())
     assert 2.5e9 < read < 3.6e9
     assert 30e9 < mixture.parameters < 31e9
+
+
+def placed(
+    model: ModelSpec, device: DeviceProfile, batch: int = 512, **where: object
+) -> SpeedEstimate:
+    placement = Placement.model_validate({"gpus": ("gpu",), **where})
+    weights = weights_of(model, "Q4_K_M")
+    return estimate_speed(
+        model, weights, device, placement, depth=2048, prompt_tokens=2048, micro_batch=batch
+    )
+
+
+def test_a_prompt_in_larger_batches_shares_the_copies_of_what_lies_on_the_host(
+    model: ModelSpec,
+) -> None:
+    card = find_device("rtx-4060-8gb")
+    small, large = (placed(model, card, size, gpu_layers=10) for size in (512, 2048))
+    assert large.prefill_tokens_per_second > 1.1 * small.prefill_tokens_per_second
+    assert large.decode_tokens_per_second == small.decode_tokens_per_second
+    whole = [placed(model, card, size, gpu_layers=33) for size in (512, 2048)]
+    assert whole[0].prefill_tokens_per_second == whole[1].prefill_tokens_per_second
+
+
+def test_a_cache_on_the_host_is_slower_with_the_same_layers_on_the_card(model: ModelSpec) -> None:
+    card = find_device("rtx-4090")
+    near, far = (placed(model, card, gpu_layers=33, kv_on_gpu=on) for on in (True, False))
+    assert near.decode_tokens_per_second > 1.5 * far.decode_tokens_per_second
+    assert near.prefill_tokens_per_second > far.prefill_tokens_per_second
+
+
+def test_each_expert_on_the_card_makes_decoding_faster(header_only: Callable[[str], Path]) -> None:
+    mixture, card = read_model(header_only("Qwen3-30B-A3B")), find_device("rtx-4060-8gb")
+    speeds = [
+        placed(mixture, card, gpu_layers=49, cpu_expert_layers=kept).decode_tokens_per_second
+        for kept in range(48, -1, -6)
+    ]
+    assert speeds == sorted(speeds) and speeds[-1] > 2 * speeds[0]

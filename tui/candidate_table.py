@@ -126,7 +126,7 @@ class CandidateTable(DataTable[Text]):
         ]
         if self.wide:
             cells += [
-                right(str(row.placement.gpu_layers) if row.placement.gpu else "-"),
+                right(str(row.placement.gpu_layers) if row.placement.gpus else "-"),
                 right(f"{row.bits_per_weight:.2f}"),
                 right(figure(row.speed.prefill_tokens_per_second)),
                 right(f"{row.expected_divergence_nats:.3f}"),

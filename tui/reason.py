@@ -38,6 +38,12 @@ def reason(row: Candidate, plan: Plan, device: DeviceProfile) -> Iterator[Text]:
         f"{format_duration(speed.first_token_seconds)} after {speed.prompt_tokens} "
         f"({speed.basis}); expected loss {row.expected_divergence_nats:.3f} nats"
     )
+    more = plan.one_layer_more
+    if more and row == plan.chosen:
+        yield Text(
+            f"One {more.what} more on the card: {more.decode_tokens_per_second:+.2g} tok/s for "
+            f"{format_size(more.bytes)} of {more.pool}"
+        )
     if plan.job and row == plan.chosen:
         job = plan.job
         yield Text(

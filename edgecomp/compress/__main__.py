@@ -247,6 +247,19 @@ def greedy_check(
     return result.model_dump()
 
 
+def encoder_check(
+    checkpoint: str, artifact: str, rounded: bool, threads: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """The CheckResults of `edgecomp.onnx.encoder_check.check_encoder`."""
+    import torch
+
+    from edgecomp.onnx.encoder_check import check_encoder
+
+    torch.set_num_threads(threads)
+    results = check_encoder(Path(checkpoint), Path(artifact), rounded=rounded)
+    return [result.model_dump() for result in results]
+
+
 if __name__ == "__main__":
     serve(
         {
@@ -258,5 +271,6 @@ if __name__ == "__main__":
             "distill": train_student,
             "sensitivities": sensitivities,
             "greedy_check": greedy_check,
+            "encoder_check": encoder_check,
         }
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edgecomp.atomic import replacing, write_error, write_text
 from edgecomp.errors import ArchitectureUnsupported, FileCorrupt
-from edgecomp.huggingface_model import read_json
+from edgecomp.huggingface.model import read_json
 from edgecomp.safetensors_header import StoredTensor
 
 DTYPES = {

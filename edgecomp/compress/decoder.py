@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from edgecomp.compress.checkpoint import find_stored, read_rows, read_tensor
 from edgecomp.errors import ArchitectureUnsupported, CalibrationUnusable
-from edgecomp.huggingface_model import stored_tensors
+from edgecomp.huggingface.model import stored_tensors
 
 BLOCK_LISTS = ("model.layers", "transformer.h")
 

@@ -14,7 +14,7 @@ from edgecomp.atomic import write_text
 from edgecomp.compress.checkpoint import INDEX, copy_companions, copy_tensors, write_index
 from edgecomp.compress.packed import clear_packed, write_packed_index
 from edgecomp.errors import NotWritable
-from edgecomp.huggingface_model import read_json
+from edgecomp.huggingface.model import read_json
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 
 JOB = "compression.json"

@@ -30,7 +30,7 @@ from edgecomp.compress.distill_targets import Targets
 from edgecomp.distillation import Distillation, DivergenceAt, History
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.events import Progress, ignore_progress
-from edgecomp.huggingface_model import read_json, stored_tensors
+from edgecomp.huggingface.model import read_json, stored_tensors
 
 STATE, HISTORY = "distillation.safetensors", "distillation.json"
 

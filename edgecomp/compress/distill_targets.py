@@ -24,7 +24,7 @@ from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import find_stored, read_tensor
 from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid
 from edgecomp.events import Progress, ignore_progress
-from edgecomp.huggingface_model import read_json, stored_tensors
+from edgecomp.huggingface.model import read_json, stored_tensors
 from edgecomp.safetensors_header import StoredTensor
 
 DONE = "targets.json"

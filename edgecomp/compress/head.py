@@ -15,7 +15,7 @@ from edgecomp.compress.onnx_grids import ONNX_GRIDS
 from edgecomp.compress.packed import FOLDER, write_packed_index
 from edgecomp.compress.quantized import pack
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.huggingface_model import stored_tensors
+from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model
 
 ROWS = 8192

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgecomp.atomic import replacing
 from edgecomp.errors import FileCorrupt
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 

@@ -28,7 +28,7 @@ from edgecomp.compress.checkpoint import copy_companions, read_tensor, write_ind
 from edgecomp.compress.rtn import mean_squares
 from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid
 from edgecomp.events import Progress, ignore_progress
-from edgecomp.huggingface_model import read_json, stored_tensors
+from edgecomp.huggingface.model import read_json, stored_tensors
 from edgecomp.smaller_model import Sizes
 from edgecomp.value import Value
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
+from pydantic import Field
+
+from edgecomp.card_fill import DRIVER_BYTES
 from edgecomp.measure.machine import MachineState
 from edgecomp.measure.statistics import Spread, spread
 from edgecomp.plan import Candidate
@@ -40,6 +44,7 @@ class Measurement(Value):
     peak_file_backed_bytes: int
     started_memory_bytes: int
     buffer_bytes: dict[str, int]
+    device_bytes: dict[str, int] = Field(default={})
     memory_timeline: tuple[tuple[float, int, int], ...]
     depths: tuple[DepthLatency, ...]
 
@@ -78,6 +83,7 @@ def summarise_measurement(
         peak_file_backed_bytes=highest[2],
         started_memory_bytes=raw.started_memory.peak_bytes,
         buffer_bytes=raw.buffer_bytes,
+        device_bytes=raw.device_bytes,
         memory_timeline=raw.memory_timeline,
         depths=tuple(_latency(row) for row in raw.depths),
     )
@@ -109,6 +115,7 @@ def compare_with_plan(candidate: Candidate, measured: Measurement) -> tuple[Pred
             measured=measured.peak_memory_bytes,
             basis=memory.basis,
         ),
+        *_buffers(candidate, measured),
         Prediction(
             quantity=f"decode at depth {row.depth}",
             unit="tok/s",
@@ -131,3 +138,25 @@ def compare_with_plan(candidate: Candidate, measured: Measurement) -> tuple[Pred
             basis=speed.basis,
         ),
     )
+
+
+def _buffers(candidate: Candidate, measured: Measurement) -> Iterator[Prediction]:
+    """What the runtime placed in each memory, where it tells: what the process and the driver take
+    beside is nothing of it. A card that the plan fills and the runtime lacks is left out."""
+    *cards, (system, most) = candidate.pool_bytes.items()
+    *found, host = measured.device_bytes.values() or (0,)
+    pairs = [
+        (name, size - DRIVER_BYTES, on) for (name, size), on in zip(cards, found, strict=False)
+    ]
+    # Where the CPU and the GPU share one memory, all buffers lie in it.
+    placed = host if cards else host + sum(found)
+    pairs.append((system, most - candidate.memory.runtime_bytes, placed))
+    for name, predicted, placed in pairs:
+        if placed:
+            yield Prediction(
+                quantity=f"buffers in {name}",
+                unit="bytes",
+                predicted=predicted,
+                measured=placed,
+                basis=candidate.memory.basis,
+            )

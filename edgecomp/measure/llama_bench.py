@@ -85,6 +85,12 @@ def bench_arguments(model_file: str, settings: RunSettings | None) -> list[str]:
             "-ctv", cache,
             "-fa", "on" if settings.flash_attention else "off",
         ]  # fmt: skip
+        if settings.tensor_split:
+            arguments += ["-ts", "/".join(str(share) for share in settings.tensor_split)]
+        if settings.cpu_expert_layers:
+            arguments += ["-ncmoe", str(settings.cpu_expert_layers)]
+        if not settings.kv_on_gpu:
+            arguments += ["-nkvo", "1"]
     return arguments
 
 

@@ -12,7 +12,7 @@ import gguf
 import numpy as np
 
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.value import Value
 
 NUMPY_TYPES = {"F16": np.float16, "F32": np.float32}

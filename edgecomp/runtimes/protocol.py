@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import Field
+
 from edgecomp.errors import RuntimeMissing
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.process_memory import ProcessMemory
@@ -80,6 +82,9 @@ class RawMeasurement(Value):
 
     buffer_bytes: dict[str, int]
     """Buffers the runtime itself reports: `weights`, `kv`, `compute`, `output`."""
+
+    device_bytes: dict[str, int] = Field(default={})
+    """The same buffers by where they lie: each card by the runtime's name for it, then `host`."""
 
     depths: tuple[DepthRuns, ...]
 

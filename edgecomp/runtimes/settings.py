@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from edgecomp.value import Value
 
@@ -20,4 +22,26 @@ class RunSettings(Value):
     kv_type: str = "F16"
     flash_attention: bool = True
     memory_map: bool = False
+    memory_lock: bool = False
+    """Keep the weights in memory, where the system could swap them out."""
+
     gpu_layers: int = Field(default=0, ge=0)
+    """Layers on the cards, from the last on; the head counts as one."""
+
+    tensor_split: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Of those, the layers of each card; empty: as the runtime divides them."""
+
+    cpu_expert_layers: int = Field(default=0, ge=0)
+    """The first layers of the model, whose experts stay with the CPU."""
+
+    kv_on_gpu: bool = True
+    """Each layer's cache is where the layer is; False: all of it with the CPU."""
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        shared = sum(self.tensor_split)
+        if self.tensor_split and shared != self.gpu_layers:
+            raise ValueError(
+                f"tensor_split shares {shared} layers, gpu_layers is {self.gpu_layers}"
+            )
+        return self

@@ -11,7 +11,13 @@ from typing import Any
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.protocol import ChoiceScore, Completion, DivergenceSamples, RawMeasurement
+from edgecomp.runtimes.protocol import (
+    ChoiceScore,
+    Completion,
+    DivergenceSamples,
+    RawMeasurement,
+    TimedRun,
+)
 from edgecomp.runtimes.settings import RunSettings
 
 
@@ -120,11 +126,43 @@ class WorkerRuntime:
                 decode_tokens=decode_tokens,
                 repeats=repeats,
             )
-            buffers = answer["buffer_bytes"] or self.reported_buffers(child.log_text())
-        return RawMeasurement.model_validate({**answer, "buffer_bytes": buffers})
+            log = child.log_text()
+        buffers = answer["buffer_bytes"] or self.reported_buffers(log)
+        devices = self.reported_devices(log)
+        return RawMeasurement.model_validate(
+            {**answer, "buffer_bytes": buffers, "device_bytes": devices}
+        )
+
+    def pace(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        *,
+        depths: Sequence[int],
+        decode_tokens: int,
+        repeats: int,
+    ) -> list[list[TimedRun]]:
+        """Timings [depths][repeats] of a model without a vocabulary."""
+        with Child(self.worker, spin=True) as child:
+            answer = child.call(
+                "pace",
+                path=str(artifact),
+                settings=settings.model_dump(),
+                depths=list(depths),
+                decode_tokens=decode_tokens,
+                repeats=repeats,
+            )
+        return [
+            [TimedRun.model_validate({"tokenize_seconds": 0.0, **run}) for run in runs]
+            for runs in answer
+        ]
 
     def reported_buffers(self, log: str) -> dict[str, int]:
         """Bytes of each kind of buffer that the worker's log tells of."""
+        return {}
+
+    def reported_devices(self, log: str) -> dict[str, int]:
+        """Bytes of all buffers on each device that the worker's log tells of."""
         return {}
 
     def measure_idle(self) -> ProcessMemory:

@@ -23,9 +23,9 @@ from edgecomp.exporters.gguf import expected_float_size_bytes, export
 from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
 from edgecomp.exporting import find_exporter
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf_header import read_gguf_header
-from edgecomp.gguf_size import gguf_file_bytes, header_size_bytes
-from edgecomp.gguf_writer import OutputTensor, copied_fields, packed_field, write_gguf
+from edgecomp.gguf.header import read_gguf_header
+from edgecomp.gguf.size import gguf_file_bytes, header_size_bytes
+from edgecomp.gguf.writer import OutputTensor, copied_fields, packed_field, write_gguf
 from edgecomp.model import read_model
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.protocol import find_runtime

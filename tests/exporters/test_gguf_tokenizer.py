@@ -17,7 +17,7 @@ from edgecomp.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.exporters import pretokenizers
 from edgecomp.exporters.gguf import export
 from edgecomp.exporters.sentencepiece_model import Piece, read_pieces
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.model import read_model
 from edgecomp.runtimes.protocol import find_runtime
 

@@ -19,7 +19,7 @@ from edgecomp.exporters import gguf as gguf_exporter
 from edgecomp.exporters import safetensors_writer
 from edgecomp.exporters.huggingface import expected_float_size_bytes, export
 from edgecomp.float_conversion import raw_pieces
-from edgecomp.gguf_header import read_gguf_header
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.model import read_model
 from edgecomp.runtimes.protocol import find_runtime
 

@@ -19,8 +19,8 @@ from edgecomp.events import ignore
 from edgecomp.exporters.huggingface import export_quantized
 from edgecomp.fit import fit_recipe
 from edgecomp.folders import cache_folder
-from edgecomp.huggingface_formats import HUGGINGFACE_FORMATS, huggingface_bytes
-from edgecomp.huggingface_model import stored_tensors
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model
 
 MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)

@@ -25,10 +25,10 @@ from edgecomp.errors import (
     NotWritable,
 )
 from edgecomp.exporting import OnnxRecord, find_onnx_exporter
-from edgecomp.huggingface_model import stored_tensors
+from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model
-from edgecomp.onnx_folder import DATA, GRAPH, external_tensors, load_graph, read_onnx_folder
-from edgecomp.onnx_formats import onnx_data_bytes, onnx_types
+from edgecomp.onnx.folder import DATA, GRAPH, external_tensors, load_graph, read_onnx_folder
+from edgecomp.onnx.formats import onnx_data_bytes, onnx_types
 from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
 

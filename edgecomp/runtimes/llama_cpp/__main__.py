@@ -48,7 +48,7 @@ def score(
     progress: Progress,
 ) -> list[list[tuple[float, bool]]]:
     """Log-likelihood in nats of each choice after its context, and whether it is greedy."""
-    with Session(path, RunSettings.model_validate(settings)) as session:
+    with Session(path, RunSettings.model_validate(settings), shares=True) as session:
         split = [
             split_choices(lambda text: _prompt_tokens(session, text), context, choices)
             for context, choices in questions

@@ -9,11 +9,12 @@ from pathlib import Path
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.serving_load import DrawnRequest, RawServing
 from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.protocol import TimedRun
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
-BUFFER = re.compile(r"\S+ +(model|KV|compute|output) +buffer size = +([\d.]+) MiB")
+BUFFER = re.compile(r"(\S+) +(model|KV|compute|output) +buffer size = +([\d.]+) MiB")
+HOST = "host"
+"""The system's memory, whatever part of llama.cpp took it."""
 
 
 class LlamaCpp(WorkerRuntime):
@@ -25,6 +26,9 @@ class LlamaCpp(WorkerRuntime):
 
     def reported_buffers(self, log: str) -> dict[str, int]:
         return reported_buffers(log)
+
+    def reported_devices(self, log: str) -> dict[str, int]:
+        return reported_devices(log)
 
     def quantize(
         self,
@@ -48,30 +52,6 @@ class LlamaCpp(WorkerRuntime):
             overrides=dict(overrides),
             importance=str(importance) if importance else None,
         )
-
-    def pace(
-        self,
-        artifact: Path,
-        settings: RunSettings,
-        *,
-        depths: Sequence[int],
-        decode_tokens: int,
-        repeats: int,
-    ) -> list[list[TimedRun]]:
-        """Timings [depths][repeats] of a model without a vocabulary."""
-        with Child(self.worker, spin=True) as child:
-            answer = child.call(
-                "pace",
-                path=str(artifact),
-                settings=settings.model_dump(),
-                depths=list(depths),
-                decode_tokens=decode_tokens,
-                repeats=repeats,
-            )
-        return [
-            [TimedRun.model_validate({"tokenize_seconds": 0.0, **run}) for run in runs]
-            for runs in answer
-        ]
 
     def serve(
         self,
@@ -117,7 +97,20 @@ class LlamaCpp(WorkerRuntime):
 def reported_buffers(log: str) -> dict[str, int]:
     """Bytes of weights, KV cache, compute and output buffers, summed over devices, from a log."""
     totals: dict[str, int] = {}
-    for kind, mebibytes in BUFFER.findall(log):
+    for _, kind, mebibytes in BUFFER.findall(log):
         name = {"model": "weights", "KV": "kv"}.get(kind, kind)
         totals[name] = totals.get(name, 0) + round(float(mebibytes) * 2**20)
     return totals
+
+
+def reported_devices(log: str) -> dict[str, int]:
+    """Bytes of all buffers on each card, by llama.cpp's own name for it in the order of their
+    numbers, and in the system's memory."""
+    totals: dict[str, int] = {}
+    for buffer, _, mebibytes in BUFFER.findall(log):
+        # CUDA0, MTL0_Mapped and RPC0[address] are cards; CPU_REPACK and CUDA_Host are not.
+        device = re.split(r"[_\[]", buffer)[0]
+        name = HOST if device == "CPU" or buffer.endswith("_Host") else device
+        totals[name] = totals.get(name, 0) + round(float(mebibytes) * 2**20)
+    cards = sorted((name for name in totals if name != HOST), key=lambda name: (len(name), name))
+    return {name: totals[name] for name in (*cards, HOST) if name in totals}

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from edgecomp.errors import RuntimeRefused
 from edgecomp.formats import TENSOR_TYPES
+from edgecomp.runtimes.llama_cpp.model_parameters import ModelParameters
 from edgecomp.runtimes.settings import RunSettings
 
 FLASH_ATTENTION = {True: 1, False: 0}
-LOAD_MODE_NONE, LOAD_MODE_MMAP = 0, 1
 
 Logits = NDArray[np.float32]
 Position = tuple[int, int, tuple[int, ...], bool]
@@ -31,19 +31,22 @@ Position = tuple[int, int, tuple[int, ...], bool]
 class Session:
     """A loaded model and, unless only its vocabulary was asked for, a context."""
 
-    def __init__(self, path: str, settings: RunSettings | None, allocate: bool = True) -> None:
+    def __init__(
+        self,
+        path: str,
+        settings: RunSettings | None,
+        allocate: bool = True,
+        *,
+        shares: bool = False,
+    ) -> None:
         """Load the GGUF file at `path`; without settings, its vocabulary only.
 
-        `allocate=False` sizes every buffer without taking the memory. Raises RuntimeRefused.
+        `allocate=False` sizes every buffer without taking the memory. `shares`: sequences will
+        share what they hold; sliding layers then keep the whole context. Raises RuntimeRefused.
         """
         llama_cpp.llama_backend_init()
-        parameters = llama_cpp.llama_model_default_params()
-        parameters.vocab_only = settings is None
-        parameters.no_alloc = not allocate
-        mapped = settings is not None and settings.memory_map
-        parameters.load_mode = LOAD_MODE_MMAP if mapped else LOAD_MODE_NONE
-        parameters.n_gpu_layers = settings.gpu_layers if settings else 0
-        self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters)
+        parameters = ModelParameters(settings, allocate)
+        self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters.values)
         if not self._model:
             raise RuntimeRefused(f"llama.cpp cannot load {path}.")
         self.vocab = llama_cpp.llama_model_get_vocab(self._model)
@@ -53,9 +56,9 @@ class Session:
         self._context: Any = None
         if settings is not None:
             self.settings = settings
-            self._open_context(path, settings)
+            self._open_context(path, settings, shares)
 
-    def _open_context(self, path: str, settings: RunSettings) -> None:
+    def _open_context(self, path: str, settings: RunSettings, shares: bool) -> None:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = settings.context
         parameters.n_batch = settings.micro_batch
@@ -63,10 +66,14 @@ class Session:
         parameters.n_seq_max = settings.sequences
         # One shared pool of cells: sequences may share a prefix and differ in length.
         parameters.kv_unified = True
+        # Sliding layers keep their window, as llama-server has it. What left the window of a shared
+        # prefix would take up cells that no sequence could reuse.
+        parameters.swa_full = shares
         parameters.n_outputs_max = settings.outputs
         parameters.n_threads = settings.threads
         parameters.n_threads_batch = settings.threads
         parameters.type_k = parameters.type_v = TENSOR_TYPES[settings.kv_type].ggml_id
+        parameters.offload_kqv = settings.kv_on_gpu
         parameters.flash_attn_type = FLASH_ATTENTION[settings.flash_attention]
         parameters.no_perf = True
         self._context = llama_cpp.llama_init_from_model(self._model, parameters)

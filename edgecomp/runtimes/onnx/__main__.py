@@ -83,6 +83,20 @@ def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any
     )
 
 
+def pace_model(
+    path: str,
+    settings: dict[str, Any],
+    depths: list[int],
+    decode_tokens: int,
+    repeats: int,
+    progress: Progress,
+) -> list[list[dict[str, Any]]]:
+    """Repeated timings at each depth with token ids that mean nothing: for random models."""
+    session = Session(path, RunSettings.model_validate(settings), spin=True)
+    pace(session, [0] * min(depths), 1)
+    return [[pace(session, [0] * depth, decode_tokens) for _ in range(repeats)] for depth in depths]
+
+
 def idle_memory(progress: Progress) -> dict[str, int]:
     """What this process takes before any model is loaded."""
     return process_memory().model_dump()
@@ -96,6 +110,7 @@ if __name__ == "__main__":
             "score": score,
             "compare": compare,
             "measure": measure,
+            "pace": pace_model,
             "idle_memory": idle_memory,
         }
     )

@@ -1,15 +1,13 @@
 """One model loaded in ONNX Runtime: tokens in, logits of every position out, a cache to rewind.
 
-The builder's graphs attend by GroupQueryAttention, whose past and present may be the same buffer:
-keys and values are written in place after the positions already held, up to the buffer's length.
-So a cache is taken once, and forgetting its end costs nothing. Runs in a worker process only.
+Forgetting the end of a cache costs nothing: later positions are written over it, or cut off
+(cache.py). Runs in a worker process only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -17,12 +15,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from edgecomp.errors import RuntimeMissing, RuntimeRefused
-from edgecomp.onnx_folder import GRAPH, TOKENIZER, read_onnx_folder
-from edgecomp.onnx_formats import RUN_PROVIDERS
+from edgecomp.onnx.folder import GRAPH, TOKENIZER, OnnxFolder, read_onnx_folder
+from edgecomp.onnx.formats import RUN_PROVIDERS
+from edgecomp.runtimes.onnx.cache import GrowingCache, SharedCache
 from edgecomp.runtimes.settings import RunSettings
 
 Logits = NDArray[np.float32]
-TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class Session:
@@ -38,6 +36,7 @@ class Session:
         """
         self.settings = settings
         self.tokenizer = OnnxTokenizer(path)
+        folder = self.tokenizer.folder
         self.held = 0
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.threads
@@ -55,29 +54,19 @@ class Session:
             raise RuntimeRefused(f"ONNX Runtime cannot load {graph}: {error}") from error
         self._inputs = {row.name: row for row in self._session.get_inputs()}
         self._binding = self._session.io_binding()
-        self._cache = self._bind_cache(path)
+        self._cache = self._make_cache(folder)
         self.vocabulary = int(self._session.get_outputs()[0].shape[-1])
 
-    def _bind_cache(self, path: str) -> list[Any]:
-        """Buffers of zeros [1, KV heads, context, head size], bound as past and as present."""
-        folder = self.tokenizer.folder
-        buffers = []
-        for name, row in self._inputs.items():
-            if not name.startswith("past_key_values."):
-                continue
-            if row.type not in TYPES:
-                raise RuntimeRefused(f"{path} keeps keys and values as {row.type}.")
-            shape = (1, folder.kv_heads, self.settings.context, folder.head_size)
-            buffer = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, TYPES[row.type]))
-            self._binding.bind_ortvalue_input(name, buffer)
-            present = name.replace("past_key_values", "present")
-            self._binding.bind_ortvalue_output(present, buffer)
-            buffers.append(buffer)
-        return buffers
+    def _make_cache(self, folder: OnnxFolder) -> SharedCache | GrowingCache:
+        shape = (1, folder.kv_heads, self.settings.context, folder.head_size)
+        inputs = list(self._inputs.values())
+        if folder.shares_cache:
+            return SharedCache(self._binding, inputs, shape)
+        return GrowingCache(inputs, shape)
 
     @property
     def cache_bytes(self) -> int:
-        return sum(int(buffer.numpy().nbytes) for buffer in self._cache)
+        return self._cache.size_bytes
 
     def __enter__(self) -> Session:
         return self
@@ -110,6 +99,7 @@ class Session:
         if "position_ids" in self._inputs:
             positions = np.arange(self.held, total, dtype=np.int64)[None]
             binding.bind_cpu_input("position_ids", positions)
+        self._cache.offer(binding, self.held)
         binding.bind_output("logits", "cpu")
         try:
             self._session.run_with_iobinding(binding)
@@ -119,7 +109,9 @@ class Session:
             )
         self.held = total
         # Bound last, after the caches.
-        logits: Logits = binding.get_outputs()[-1].numpy()[0]
+        *present, output = binding.get_outputs()
+        self._cache.take(present)
+        logits: Logits = output.numpy()[0]
         return logits.astype(np.float32, copy=False)
 
     def prefill(self, tokens: Sequence[int]) -> Logits:

@@ -10,7 +10,7 @@ from edgecomp.checking import Checks, check_base, require
 from edgecomp.events import Progress
 from edgecomp.exporting import find_huggingface_exporter
 from edgecomp.float_model import float_checkpoint, float_export
-from edgecomp.huggingface_formats import huggingface_types
+from edgecomp.huggingface.formats import huggingface_types
 from edgecomp.making import Artifact, chosen_codes
 from edgecomp.model import read_model
 from edgecomp.pipeline import Run, StoredFile, tree_digest

@@ -14,7 +14,7 @@ from __future__ import annotations
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.memory import VOCABULARY_ENTRY_BYTES, MemoryEstimate
 from edgecomp.model import ModelSpec
-from edgecomp.onnx_formats import onnx_format, onnx_tensor_bytes, onnx_types
+from edgecomp.onnx.formats import onnx_format, onnx_tensor_bytes, onnx_types
 from edgecomp.runtimes.settings import RunSettings
 
 ONNX_WORKER_BYTES = 92 * 10**6
@@ -31,14 +31,15 @@ def estimate_onnx_memory(
     """Peak memory of `model` in a format, run with `settings`."""
     cache = 4 * settings.context * model.layers * model.kv_heads
     cache *= model.key_length + model.value_length
+    output = 2 * 4 * min(settings.micro_batch, settings.context) * model.vocabulary
     running = _activation_bytes(model, settings)
     loading = _head_bytes(model, format_name) if model.tied_embeddings else 0
     return MemoryEstimate(
         weights_bytes=_weights_bytes(model, format_name),
         kv_cache_bytes=cache,
-        # The cache is taken before the model is loaded, and fills only while it runs.
-        compute_bytes=max(running, loading - cache),
-        output_bytes=2 * 4 * min(settings.micro_batch, settings.context) * model.vocabulary,
+        # The cache fills, and logits are there, only while it runs.
+        compute_bytes=max(running, loading - cache - output),
+        output_bytes=output,
         runtime_bytes=ONNX_WORKER_BYTES
         + model.vocabulary * VOCABULARY_ENTRY_BYTES
         + model.layers * LAYER_GRAPH_BYTES,

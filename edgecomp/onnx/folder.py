@@ -44,6 +44,9 @@ class OnnxFolder(Value):
     head_size: int
     context_length: int
     end_tokens: tuple[int, ...]
+    shares_cache: bool
+    """Whether new keys and values go into the buffer that holds the past ones."""
+
     size_bytes: int
 
 
@@ -70,8 +73,9 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
             raise ModelIncomplete(path, f"its external data {file.name} is missing.", COPY_AGAIN)
         if file.stat().st_size < end:
             raise FileTruncated(file, end, file.stat().st_size)
-    model = _config(path / CONFIG)
+    config = _config(path / CONFIG)
     try:
+        model = config["model"]
         decoder, ends = model["decoder"], model["eos_token_id"]
         return OnnxFolder(
             path=path,
@@ -83,6 +87,7 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
             head_size=decoder["head_size"],
             context_length=model["context_length"],
             end_tokens=tuple(ends) if isinstance(ends, list) else (ends,),
+            shares_cache=config["search"]["past_present_share_buffer"],
             size_bytes=sum(file.stat().st_size for file in path.iterdir() if file.is_file()),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -149,9 +154,9 @@ def _belongs_to_codes(name: str) -> bool:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        model = json.loads(path.read_text(encoding="utf-8"))["model"]
-    except (ValueError, KeyError, TypeError) as error:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise FileCorrupt(path, f"it is no configuration of a model ({error}).") from error
-    if not isinstance(model, dict):
-        raise FileCorrupt(path, "its `model` is no table.")
-    return model
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise FileCorrupt(path, "it is no configuration of a model.")
+    return config

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgecomp.architectures import BY_GGUF_NAME
 from edgecomp.errors import FileCorrupt
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf_header import GgufHeader, read_gguf_header
+from edgecomp.gguf.header import GgufHeader, read_gguf_header
 from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
 
 

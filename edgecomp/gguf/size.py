@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf_header import DEFAULT_ALIGNMENT, GgufHeader
+from edgecomp.gguf.header import DEFAULT_ALIGNMENT, GgufHeader
 
 PREAMBLE_BYTES = 24
 """Magic and version (4 bytes each), number of tensors and of metadata entries (8 bytes each)."""

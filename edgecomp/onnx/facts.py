@@ -6,7 +6,7 @@ from edgecomp.expected_loss import expected_divergence
 from edgecomp.format_facts import FormatFacts
 from edgecomp.layered_weights import layered_weights
 from edgecomp.model import ModelSpec
-from edgecomp.onnx_formats import ONNX_FORMATS, OnnxFormat, onnx_data_bytes, onnx_types
+from edgecomp.onnx.formats import ONNX_FORMATS, OnnxFormat, onnx_data_bytes, onnx_types
 
 GRAPH_BYTES, LAYER_GRAPH_BYTES = 9_000, 7_200
 """Of the graph without its weights, as the builder writes it."""

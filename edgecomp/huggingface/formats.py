@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgecomp.errors import CompressionSettingsInvalid
-from edgecomp.gguf_mix import quantizable
+from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
 
 Layout = Literal["gptq", "compressed-tensors"]

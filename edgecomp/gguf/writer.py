@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from edgecomp.atomic import replacing
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf_header import ARRAY, DEFAULT_ALIGNMENT, MAGIC, SCALARS, STRING, GgufHeader
-from edgecomp.gguf_size import padded_bytes
+from edgecomp.gguf.header import ARRAY, DEFAULT_ALIGNMENT, MAGIC, SCALARS, STRING, GgufHeader
+from edgecomp.gguf.size import padded_bytes
 
 VERSION = 3
 UINT32, FLOAT32, BOOL, INT32 = 4, 6, 7, 5

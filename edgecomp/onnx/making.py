@@ -13,8 +13,8 @@ from edgecomp.float_model import float_checkpoint
 from edgecomp.greedy_check import MORE_PROMPTS, PROMPTS
 from edgecomp.making import Artifact, chosen_codes
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.onnx_folder import DATA, read_onnx_folder
-from edgecomp.onnx_formats import onnx_data_bytes, onnx_format, onnx_types
+from edgecomp.onnx.folder import DATA, read_onnx_folder
+from edgecomp.onnx.formats import onnx_data_bytes, onnx_format, onnx_types
 from edgecomp.pipeline import Run, StoredFile, tree_digest
 
 BASE_FORMAT = "onnx-fp32"

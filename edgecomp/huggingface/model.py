@@ -9,8 +9,8 @@ from typing import Any
 
 from edgecomp.architectures import BY_HF_CLASS, Architecture
 from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
+from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
 from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
-from edgecomp.quantized_checkpoint import joined_tensors, quantized_linears, read_quantization
 from edgecomp.rope_scaling import frequency_factors
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 

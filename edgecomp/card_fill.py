@@ -1,0 +1,169 @@
+"""How many layers cards hold: bytes of any run of layers, and the splits that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import accumulate
+
+from edgecomp.layered_weights import LayeredWeights
+from edgecomp.memory import MemoryEstimate, estimate_memory, kv_layer_bytes, pipeline_bytes
+from edgecomp.model import ModelSpec
+from edgecomp.runtimes.settings import RunSettings
+
+DRIVER_BYTES = 400 * 10**6
+"""What a graphics driver takes for a process's context and its kernels."""
+
+RATIO_STEPS = 7
+"""Halvings in the search for the evenest split: to a hundredth of a card."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a model run with one context and micro batch asks of memories, whatever its format."""
+
+    settings: RunSettings
+    memory: MemoryEstimate
+    """Without the weights."""
+
+    kv_before: tuple[int, ...]
+    """Bytes of the KV cache of the first n layers, for every n."""
+
+    pipeline_bytes: int
+    """Of one card where several hold everything between them."""
+
+    tied: bool
+    """The head is the embedding, of which llama.cpp keeps a copy on the host for looking up."""
+
+
+def frame(model: ModelSpec, settings: RunSettings, worker_bytes: int | None = None) -> Frame:
+    """What `model` run with `settings` asks beside its weights."""
+    return Frame(
+        settings=settings,
+        memory=estimate_memory(model, 0, settings, worker_bytes),
+        kv_before=(0, *accumulate(kv_layer_bytes(model, settings))),
+        pipeline_bytes=pipeline_bytes(model, settings),
+        tied=model.tied_embeddings,
+    )
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A frame with weights in one format."""
+
+    weights: LayeredWeights
+    frame: Frame
+
+    @cached_property
+    def memory(self) -> MemoryEstimate:
+        """Everything together, wherever it lies."""
+        return self.frame.memory.model_copy(update={"weights_bytes": self.weights.stored_bytes})
+
+    @cached_property
+    def places(self) -> int:
+        """Layers that `-ngl` counts: the decoder's and the head."""
+        return len(self.weights.layers) + 1
+
+    @cached_property
+    def head_bytes(self) -> int:
+        before = self.weights.stored_before
+        return before[-1] - before[-2]
+
+    @cached_property
+    def shared_bytes(self) -> int:
+        """What a card holds beside weights and cache, however many layers are on it."""
+        return self.frame.memory.compute_bytes + self.frame.memory.output_bytes + DRIVER_BYTES
+
+    def layer_bytes(self, first: int, last: int, cpu_expert_layers: int, kv_on_gpu: bool) -> int:
+        """Weights and cache that a card holds with the layers first..last-1, the head being the
+        layer `places - 1`."""
+        weights, layers = self.weights, self.places - 1
+        held = weights.stored_before[last] - weights.stored_before[first]
+        if cpu_expert_layers > first:
+            experts = weights.experts_before
+            held -= experts[min(last, layers, cpu_expert_layers)] - experts[first]
+        if kv_on_gpu:
+            before = self.frame.kv_before
+            held += before[min(last, layers)] - before[min(first, layers)]
+        return held
+
+
+def card_bytes(
+    wanted: Demand, gpu_layers: int, counts: Sequence[int], cpu_expert_layers: int, kv_on_gpu: bool
+) -> list[int]:
+    """All that each card holds, where `counts` of the last `gpu_layers` layers lie on each."""
+    at, used = wanted.places - gpu_layers, []
+    extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu)
+    several = sum(count > 0 for count in counts) > 1
+    for count in counts:
+        held = wanted.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu)
+        used.append(held + wanted.shared_bytes + extra(several) if count else 0)
+        at += count
+    return used
+
+
+def _extra_bytes(
+    wanted: Demand, gpu_layers: int, cpu_expert_layers: int, kv_on_gpu: bool
+) -> Callable[[bool], int]:
+    """Of a card, by whether there are several: where something that is computed lies with the CPU,
+    room for a copy of one of its matrices, which the card borrows for prompts; else, of several,
+    the pipeline's copies."""
+    if gpu_layers < wanted.places or cpu_expert_layers:
+        return lambda several: wanted.weights.largest_bytes
+    pipeline = wanted.frame.pipeline_bytes if kv_on_gpu else 0
+    return lambda several: pipeline if several else 0
+
+
+def filled(
+    wanted: Demand,
+    capacities: Sequence[int],
+    gpu_layers: int,
+    cpu_expert_layers: int,
+    kv_on_gpu: bool,
+) -> tuple[int, ...] | None:
+    """Layers of each card, each filled before the next; None where they do not hold them all."""
+    places = wanted.places
+    at, counts = places - gpu_layers, []
+    extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu)
+
+    def fits(first: int, capacity: int, count: int) -> bool:
+        held = wanted.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu)
+        return held + wanted.shared_bytes + extra(count < gpu_layers) <= capacity
+
+    for index, capacity in enumerate(capacities):
+        left = places - at
+        if left and fits(at, capacity, left):
+            counts.append(left)
+        elif left and index < len(capacities) - 1:
+            counts.append(most(left - 1, partial(fits, at, capacity)))
+        else:
+            counts.append(0)
+        at += counts[-1]
+    return tuple(counts) if at == places else None
+
+
+def evenly_filled(
+    wanted: Demand,
+    capacities: Sequence[int],
+    gpu_layers: int,
+    cpu_expert_layers: int,
+    kv_on_gpu: bool,
+) -> tuple[int, ...] | None:
+    """As `filled`, with the fullest card as empty as can be."""
+    best, low, high = None, 0.0, 1.0
+    for _ in range(RATIO_STEPS):
+        ratio = (low + high) / 2
+        scaled = [round(ratio * capacity) for capacity in capacities]
+        counts = filled(wanted, scaled, gpu_layers, cpu_expert_layers, kv_on_gpu)
+        best, low, high = (counts, low, ratio) if counts else (best, ratio, high)
+    return best
+
+
+def most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `limit` that fits, where all smaller ones do; 0 where none does."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low

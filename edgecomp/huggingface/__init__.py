@@ -1,0 +1,1 @@
+"""Hugging Face checkpoints: reading them, and the quantized formats written as such."""

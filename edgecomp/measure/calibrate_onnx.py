@@ -1,0 +1,78 @@
+"""Measure how fast this machine's kernels are in ONNX Runtime: MatMulNBits, MatMul, attention."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from edgecomp.calibrated import Calibration, KernelRate
+from edgecomp.events import Progress
+from edgecomp.formats import TENSOR_TYPES
+from edgecomp.measure.kernel_timing import (
+    DEEP,
+    NARROW,
+    NARROW_LAYERS,
+    ONE,
+    SHALLOW,
+    WIDE_LAYERS,
+    attention_rates,
+    fixed_costs,
+    matrix_seconds,
+    paced,
+    prefill_seconds,
+    token_seconds,
+)
+from edgecomp.measure.synthetic_model import SyntheticShape
+from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
+from edgecomp.runtimes.onnx import runtime
+from edgecomp.runtimes.protocol import TimedRun
+
+MEASURED_TYPES = ("F32", "INT8_32", "INT4_32", "INT4_64", "INT4_128")
+STEPS = len(MEASURED_TYPES) + 2
+BATCH = 128
+"""The micro batch of plans for ONNX Runtime."""
+
+
+def calibrate_onnx(machine: Calibration, progress: Progress) -> Calibration:
+    """Time ONNX Runtime on the machine that `machine` describes; what is not a runtime's own is
+    taken from there."""
+    threads = machine.threads
+    shallow = [
+        token_seconds(_timed(NARROW.model_copy(update={"layers": layers}), threads, [SHALLOW])[0])
+        for layers in NARROW_LAYERS
+    ]
+    layer_seconds, fixed_seconds = fixed_costs(shallow)
+    progress(1, STEPS)
+    wide = ONE.model_copy(update={"layers": WIDE_LAYERS})
+    attention = attention_rates(*_timed(wide, threads, [SHALLOW, DEEP // 2, DEEP]))
+    progress(2, STEPS)
+    kernels = {}
+    for index, kind in enumerate(MEASURED_TYPES):
+        decoded, batch = _timed(wide, threads, [SHALLOW, BATCH], kind)
+        weights = WIDE_LAYERS * ONE.layer_weights
+        seconds = matrix_seconds(decoded, WIDE_LAYERS * layer_seconds + fixed_seconds)
+        kernels[kind] = KernelRate(
+            decode_bytes_per_second=TENSOR_TYPES[kind].size_bytes(weights) / seconds,
+            prefill_products_per_second=weights * BATCH / prefill_seconds(batch),
+        )
+        progress(3 + index, STEPS)
+    return machine.model_copy(
+        update={
+            "runtime": f"{runtime.name}, {runtime.version()}",
+            "kernels": kernels,
+            "layer_seconds": layer_seconds,
+            "token_seconds": fixed_seconds,
+            "decode_attention_per_second": attention[0],
+            "prefill_attention_per_second": attention[1],
+            "worker_bytes": runtime.measure_idle().peak_bytes,
+        }
+    )
+
+
+def _timed(
+    shape: SyntheticShape, threads: int, depths: list[int], kind: str = "INT4_32"
+) -> list[list[TimedRun]]:
+    with tempfile.TemporaryDirectory(prefix="edgecomp-calibrate-") as name:
+        folder = Path(name)
+        write_synthetic_onnx(folder, shape, kind)
+        return paced(runtime, folder, threads, depths, BATCH)

@@ -1,0 +1,69 @@
+"""Timings of random models that stand for kernels: what all calibrations have in common."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecomp.measure.synthetic_model import SyntheticShape
+from edgecomp.runtimes.protocol import TimedRun
+from edgecomp.runtimes.settings import RunSettings
+from edgecomp.runtimes.worker_client import WorkerRuntime
+
+ONE = SyntheticShape(
+    layers=1, width=1024, feed_forward=3072, heads=16, kv_heads=4, vocabulary=256, context=4096
+)
+WIDE_LAYERS = 8
+NARROW = SyntheticShape(
+    layers=4, width=256, feed_forward=768, heads=4, kv_heads=2, vocabulary=256, context=1024
+)
+NARROW_LAYERS = (8, 40)
+SHALLOW, DEEP = 16, 1536
+DECODE_TOKENS, REPEATS = 24, 3
+
+
+def token_seconds(runs: Sequence[TimedRun]) -> float:
+    """Seconds a decoded token: the quickest repeat's median, since noise only ever adds."""
+    return min(statistics.median(run.token_seconds) for run in runs)
+
+
+def prefill_seconds(runs: Sequence[TimedRun]) -> float:
+    """Seconds of a prompt: the quickest repeat's."""
+    return min(run.prefill_seconds for run in runs)
+
+
+def paced(
+    runtime: WorkerRuntime, path: Path, threads: int, depths: Sequence[int], micro_batch: int
+) -> list[list[TimedRun]]:
+    """Repeated timings at each depth."""
+    settings = RunSettings(
+        context=max(depths) + DECODE_TOKENS + 8, threads=threads, micro_batch=micro_batch
+    )
+    return runtime.pace(path, settings, depths=depths, decode_tokens=DECODE_TOKENS, repeats=REPEATS)
+
+
+def fixed_costs(shallow_seconds: Sequence[float]) -> tuple[float, float]:
+    """Seconds a layer and a token, from the token times of narrow models of NARROW_LAYERS, whose
+    weights hardly count."""
+    layer = (shallow_seconds[1] - shallow_seconds[0]) / (NARROW_LAYERS[1] - NARROW_LAYERS[0])
+    return max(layer, 1e-7), max(shallow_seconds[0] - NARROW_LAYERS[0] * layer, 1e-6)
+
+
+def matrix_seconds(shallow: Sequence[TimedRun], fixed_seconds: float) -> float:
+    """Of a decoded token, what its matrices take."""
+    seconds = token_seconds(shallow)
+    return max(seconds - fixed_seconds, 0.1 * seconds)
+
+
+def attention_rates(
+    shallow: Sequence[TimedRun], middle: Sequence[TimedRun], deep: Sequence[TimedRun]
+) -> tuple[float, float]:
+    """Elements a second of decode and prefill attention, from the time a deeper context adds to a
+    wide model; `middle` is half as deep as DEEP."""
+    row = 2 * ONE.heads * ONE.head_length * WIDE_LAYERS
+    decode = row * (DEEP - SHALLOW) / max(token_seconds(deep) - token_seconds(shallow), 1e-6)
+    # Twice the tokens cost twice the weights' time; what is over is attention's.
+    extra = prefill_seconds(deep) - 2 * prefill_seconds(middle)
+    pairs = DEEP**2 / 2 - 2 * (DEEP // 2) ** 2 / 2
+    return decode, row * pairs / max(extra, 1e-4)

@@ -1,0 +1,1 @@
+"""ONNX folders: what they hold, how they are made, what they need."""

@@ -1,0 +1,133 @@
+"""Make an ONNX artifact by optimum: float export, check it against the source, round it, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgecomp.artifact_checks import CheckResult, check_token_ids
+from edgecomp.checking import Checks, require
+from edgecomp.evaluate.own_text import divergence_text
+from edgecomp.events import Progress
+from edgecomp.exporting import find_optimum_exporter
+from edgecomp.float_model import float_checkpoint
+from edgecomp.making import Artifact
+from edgecomp.model import read_model
+from edgecomp.onnx.folder import load_graph
+from edgecomp.onnx.making import check_float
+from edgecomp.onnx.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
+from edgecomp.pipeline import Run, StoredFile, tree_digest
+from edgecomp.runtimes.settings import RunSettings
+
+DIVERGENCE_WINDOWS, WINDOW_TOKENS = 4, 128
+
+
+def make_optimum_artifact(run: Run) -> Artifact:
+    """Make the artifact, a folder, and check it. Raises ArtifactRejected, naming the check it
+    failed, and what the exporter raises."""
+    name = run.recipe.format
+    checkpoint = float_checkpoint(run)
+    decodes = optimum_task(read_model(checkpoint)) == DECODER
+    base = _exported(run, checkpoint, FLOAT_FORMAT)
+    if decodes:
+        checks = check_float(run, base, checkpoint).results
+    else:
+        checks = _check_encoder(run, base, checkpoint, rounded=False).results
+    require(checks, base.path)
+    file = base
+    if OPTIMUM_FORMATS[name].rounds:
+        file = _exported(run, checkpoint, name)
+        if decodes:
+            checks += _check_rounded(run, file, base, checkpoint).results
+        else:
+            checks += _check_encoder(run, file, checkpoint, rounded=True).results
+    checks += (_graph_check(file.path),)
+    require(checks, file.path)
+    return Artifact(
+        file=file,
+        size_bytes=sum(part.stat().st_size for part in file.path.iterdir()),
+        types=_types(file.path),
+        fallbacks={},
+        checks=checks,
+        calibration=None,
+        base=base,
+    )
+
+
+def _exported(run: Run, checkpoint: Path, name: str) -> StoredFile:
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / name
+        find_optimum_exporter().export_format(read_model(checkpoint), path, name, progress)
+        return StoredFile(path=path, sha256=tree_digest(path))
+
+    return run.stage("optimum-export", f"Exporting as {name}", StoredFile, {"format": name}, work)
+
+
+def _check_encoder(run: Run, file: StoredFile, checkpoint: Path, *, rounded: bool) -> Checks:
+    """An encoder's token ids and outputs beside those of its source in transformers."""
+
+    def work(folder: Path, progress: Progress) -> Checks:
+        found = run.in_torch(
+            "encoder_check",
+            progress,
+            checkpoint=str(checkpoint),
+            artifact=str(file.path),
+            rounded=rounded,
+        )
+        return Checks.model_validate({"results": found})
+
+    title = "Checking the encoder against its source"
+    return run.stage("check-encoder", title, Checks, {"artifact": file.sha256}, work)
+
+
+def _check_rounded(run: Run, file: StoredFile, base: StoredFile, checkpoint: Path) -> Checks:
+    """A rounded decoder's token ids, and how far it diverges from the float export."""
+
+    def work(folder: Path, progress: Progress) -> Checks:
+        tokens = check_token_ids(read_model(checkpoint), file.path, run.runtime)
+        window = min(WINDOW_TOKENS, run.model.context_length)
+        settings = RunSettings(context=window, outputs=window, threads=run.threads, kv_type="F32")
+        samples = run.runtime.compare(
+            base.path,
+            file.path,
+            settings,
+            divergence_text(),
+            window=window,
+            windows=DIVERGENCE_WINDOWS,
+            progress=progress,
+        )
+        kl, agree = np.asarray(samples.kl), np.asarray(samples.agree)
+        divergence = CheckResult(
+            name="divergence",
+            passed=bool(np.isfinite(kl).all()),
+            detail=f"KL {kl.mean():.4f} nats from the float export over {kl.size} tokens, "
+            f"{100 * agree.mean():.1f} % the same first choice",
+        )
+        return Checks(results=(tokens, divergence))
+
+    inputs = {"artifact": file.sha256, "base": base.sha256}
+    return run.stage("check", "Checking the artifact", Checks, inputs, work)
+
+
+def _graph_check(folder: Path) -> CheckResult:
+    """What made the graph; ONNX's checker passed when it was exported."""
+    graph = load_graph(folder)
+    opsets = ", ".join(f"{row.domain or 'ai.onnx'} {row.version}" for row in graph.opset_import)
+    return CheckResult(
+        name="graph",
+        passed=True,
+        detail=f"ONNX's checker and shape inference passed; IR version {graph.ir_version}, "
+        f"operator sets {opsets}, by {graph.producer_name}",
+    )
+
+
+def _types(folder: Path) -> dict[str, str]:
+    """The type of every matrix of the graph, by its name there."""
+    import onnx
+
+    return {
+        tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type)
+        for tensor in load_graph(folder).graph.initializer
+        if len(tensor.dims) > 1
+    }

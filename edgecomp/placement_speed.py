@@ -1,0 +1,119 @@
+"""What each placement of a plan's choice would give, and what one layer more on a card would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecomp.card_fill import Demand, Frame
+from edgecomp.device import DeviceProfile
+from edgecomp.layered_weights import LayeredWeights
+from edgecomp.model import ModelSpec
+from edgecomp.offload import Offload, cost, fits, offload, offloads, session_seconds
+from edgecomp.placement import Placement
+from edgecomp.speed import estimate_speed
+from edgecomp.value import Value
+
+
+class PlacedSpeed(Value):
+    """One placement that was weighed."""
+
+    placement: Placement
+    micro_batch: int
+    pool_bytes: dict[str, int]
+    fits: bool
+    decode_tokens_per_second: float
+    prefill_tokens_per_second: float
+    session_seconds: float
+    """Of filling the context, half read and half written: what placements are chosen by."""
+
+
+class LayerGain(Value):
+    """One more layer, or one more layer's experts, on a card."""
+
+    what: str
+    pool: str
+    bytes: int
+    """What it takes of the card's memory."""
+
+    free_bytes: int
+    """What is left there now."""
+
+    decode_tokens_per_second: float
+    """Gained at the depth of the plan's speeds."""
+
+
+def placed_speeds(
+    model: ModelSpec,
+    weights: LayeredWeights,
+    device: DeviceProfile,
+    framed: Sequence[Frame],
+    depth: int,
+) -> tuple[PlacedSpeed, ...]:
+    """Every way that was weighed, those that fit first, the fastest first."""
+    ways = [way for kind in offloads(weights, framed, device) for way in kind]
+    ways.sort(key=lambda way: cost(model, weights, device, way))
+    return tuple(_placed_speed(model, weights, device, way, depth) for way in ways)
+
+
+def _placed_speed(
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, way: Offload, depth: int
+) -> PlacedSpeed:
+    speed = estimate_speed(
+        model,
+        weights,
+        device,
+        way.placement,
+        depth=depth,
+        prompt_tokens=depth,
+        micro_batch=way.settings.micro_batch,
+    )
+    return PlacedSpeed(
+        placement=way.placement,
+        micro_batch=way.settings.micro_batch,
+        pool_bytes=way.pool_bytes,
+        fits=fits(way, device),
+        decode_tokens_per_second=speed.decode_tokens_per_second,
+        prefill_tokens_per_second=speed.prefill_tokens_per_second,
+        session_seconds=session_seconds(model, weights, device, way),
+    )
+
+
+def one_layer_more(
+    model: ModelSpec,
+    weights: LayeredWeights,
+    device: DeviceProfile,
+    frame: Frame,
+    placement: Placement,
+    depth: int,
+) -> LayerGain | None:
+    """What the next layer on the cards would bring; None where they have all, or nothing."""
+    wanted = Demand(weights, frame)
+    more = _one_more(placement, wanted.places)
+    if more is None:
+        return None
+    now, then = (offload(wanted, device, place) for place in (placement, more))
+    pool = max(now.pool_bytes, key=lambda name: then.pool_bytes[name] - now.pool_bytes[name])
+    before, after = (_placed_speed(model, weights, device, way, depth) for way in (now, then))
+    return LayerGain(
+        what="layer's experts" if placement.cpu_expert_layers else "layer",
+        pool=pool,
+        bytes=then.pool_bytes[pool] - now.pool_bytes[pool],
+        free_bytes=device.pool(pool).usable_bytes - now.pool_bytes[pool],
+        decode_tokens_per_second=after.decode_tokens_per_second - before.decode_tokens_per_second,
+    )
+
+
+def _one_more(placement: Placement, places: int) -> Placement | None:
+    if not placement.gpus:
+        return None
+    if placement.gpu_layers < places:
+        # The layer before the cards' first goes to the first card that has any.
+        split = list(placement.tensor_split)
+        if split:
+            split[next(at for at, count in enumerate(split) if count)] += 1
+        update = {"gpu_layers": placement.gpu_layers + 1, "tensor_split": tuple(split)}
+    elif placement.cpu_expert_layers:
+        update = {"cpu_expert_layers": placement.cpu_expert_layers - 1}
+    else:
+        return None
+    return placement.model_copy(update=update)

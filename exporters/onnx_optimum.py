@@ -1,0 +1,211 @@
+"""Models as ONNX by optimum, run in an environment of its own (optimum_environment.py).
+
+The second way beside the builder's: decoders of families that the builder does not know, and
+encoders. A decoder's folder also gets the genai_config.json that ONNX Runtime's generators read.
+The tokenizer's files are the source's own, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgecomp.atomic import new_folder
+from edgecomp.errors import ArtifactRejected, ChildKilledByMemory, ExportRefused
+from edgecomp.events import Progress, ignore_progress
+from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord
+from edgecomp.huggingface.model import language_config, read_json
+from edgecomp.model import ModelSpec
+from edgecomp.onnx.folder import CONFIG, GRAPH, TOKENIZER, load_graph
+from edgecomp.onnx.optimum_formats import (
+    DECODER,
+    FLOAT_FORMAT,
+    OPTIMUM_FORMATS,
+    optimum_bytes,
+    optimum_task,
+)
+from edgecomp.rope_scaling import rope_parameters, sliding_rope_theta
+from edgecomp.runtimes.child import Child
+
+from .optimum_environment import optimum_python
+
+PROGRAM = Path(__file__).parent / "optimum_program.py"
+CHECKER = "edgecomp.exporters.onnx_builder"
+TOKENIZER_FILES = (
+    TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+    "generation_config.json",
+)  # fmt: skip
+
+
+def export(
+    model: ModelSpec,
+    destination: Path,
+    float_type: FloatType | None = None,
+    progress: Progress = ignore_progress,
+) -> ExportRecord:
+    """Write `model` with F32 weights, the only float type."""
+    if float_type not in (None, "F32"):
+        raise ExportRefused(f"Optimum does not write {float_type} for the CPU. Choose F32.")
+    return export_format(model, destination, FLOAT_FORMAT, progress)
+
+
+def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:
+    """The size of the weights alone: small ones lie in the graph, among its nodes."""
+    return optimum_bytes(model, FLOAT_FORMAT)
+
+
+def export_format(
+    model: ModelSpec,
+    destination: Path,
+    format_name: str,
+    progress: Progress = ignore_progress,
+) -> OnnxRecord:
+    """Write `model`, a Hugging Face folder, to the folder `destination` in one of
+    `edgecomp.onnx.optimum_formats`, whole or not.
+
+    Raises RuntimeMissing without optimum's environment, ExportRefused with optimum's reason,
+    ArtifactRejected where the ONNX checker refuses what was made, DiskFull or NotWritable.
+    """
+    task, python = optimum_task(model), optimum_python()
+    if not (model.path / TOKENIZER).is_file():
+        raise ExportRefused(
+            f"{model.name} has no {TOKENIZER}, which an ONNX artifact must carry unchanged. "
+            "Save the model with its fast tokenizer."
+        )
+    rounds = OPTIMUM_FORMATS[format_name].rounds
+    with new_folder(destination) as folder:
+        with tempfile.TemporaryDirectory(prefix=".edgecomp-", dir=folder.parent) as name:
+            scratch = Path(name)
+            _write_older_checkpoint(model.path, scratch / "checkpoint")
+            made = scratch / "made"
+            made.mkdir()
+            _run(python, model, scratch / "checkpoint", made, task, rounds)
+            for file in made.glob(f"{GRAPH}*"):
+                shutil.move(file, folder / file.name)
+        for file in ("config.json", *TOKENIZER_FILES):
+            if (model.path / file).is_file():
+                shutil.copyfile(model.path / file, folder / file)
+        if task == DECODER:
+            (folder / CONFIG).write_text(json.dumps(_generation_config(model), indent=1))
+        with Child(CHECKER) as child:
+            fault = child.call("check", progress, folder=str(folder))
+        if fault:
+            raise ArtifactRejected(
+                f"Optimum wrote a graph of {model.name} that ONNX's checker refuses: {fault}. "
+                "Nothing was kept; choose another format."
+            )
+        record = _record(folder, destination, format_name)
+    return record
+
+
+def _run(
+    python: Path, model: ModelSpec, checkpoint: Path, made: Path, task: str, rounds: bool
+) -> None:
+    wanted = {
+        "checkpoint": str(checkpoint), "destination": str(made), "task": task, "rounds": rounds,
+    }  # fmt: skip
+    # -P: the program's folder holds modules called `onnx` and `huggingface`, which are not meant.
+    command = [str(python), "-P", str(PROGRAM), json.dumps(wanted)]
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **offline})
+    if done.returncode == -signal.SIGKILL:
+        raise ChildKilledByMemory(
+            f"Optimum was killed while it exported {model.name}, most likely because memory ran "
+            "out: it holds the model and its graph. Close other programs, or export it by the "
+            "builder (onnx-int4-32)."
+        )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise ExportRefused(
+            f"Optimum cannot write {model.name} for {task}: {lines[-1] if lines else 'no reason'}. "
+            "A GGUF artifact may be possible."
+        )
+
+
+def _write_older_checkpoint(source: Path, folder: Path) -> None:
+    """The weights, and the config in the words of transformers 4, which would take rotary positions
+    that it does not find for the default ones."""
+    folder.mkdir()
+    for file in source.glob("*.safetensors*"):
+        (folder / file.name).symlink_to(file.resolve())
+    config = read_json(source / "config.json")
+    if config.get("rope_parameters"):
+        parameters = rope_parameters(config)
+        config["rope_theta"] = parameters.pop("rope_theta")
+        config["rope_scaling"] = parameters if parameters["rope_type"] != "default" else None
+        sliding = sliding_rope_theta(config)
+        if sliding:
+            config["rope_local_base_freq"] = sliding
+        del config["rope_parameters"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _generation_config(model: ModelSpec) -> dict[str, Any]:
+    """genai_config.json of a graph whose cache grows; our runtime and onnxruntime-genai read it."""
+    config = language_config(read_json(model.path / "config.json"))
+    end = config.get("eos_token_id")
+    first_end = end[0] if isinstance(end, list) else end
+    pad = config.get("pad_token_id")
+    return {
+        "model": {
+            "bos_token_id": config.get("bos_token_id"),
+            "eos_token_id": end,
+            "pad_token_id": first_end if pad is None else pad,
+            "context_length": model.context_length,
+            "type": config["model_type"],
+            "vocab_size": model.vocabulary,
+            "decoder": {
+                "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+                "filename": GRAPH,
+                "head_size": model.key_length,
+                "hidden_size": model.embedding_length,
+                "num_attention_heads": model.heads,
+                "num_hidden_layers": model.layers,
+                "num_key_value_heads": model.kv_heads,
+                "inputs": {
+                    "input_ids": "input_ids",
+                    "attention_mask": "attention_mask",
+                    "position_ids": "position_ids",
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {
+            "do_sample": False,
+            "max_length": model.context_length,
+            "past_present_share_buffer": False,
+        },
+    }
+
+
+def _record(folder: Path, destination: Path, format_name: str) -> OnnxRecord:
+    graph = load_graph(folder)
+    types = {1: "F32", 2: "U8", 7: "I64"}
+    return OnnxRecord(
+        path=destination,
+        size_bytes=sum(file.stat().st_size for file in folder.iterdir()),
+        float_type="F32",
+        tensors={
+            tensor.name: types.get(tensor.data_type, str(tensor.data_type))
+            for tensor in graph.graph.initializer
+            if len(tensor.dims) > 1
+        },
+        notes=("The tokenizer's file is the source's own.",),
+        format=format_name,
+        provider="cpu",
+        ir_version=graph.ir_version,
+        opsets={row.domain or "ai.onnx": row.version for row in graph.opset_import},
+        builder=graph.producer_name,
+    )

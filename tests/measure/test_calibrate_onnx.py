@@ -1,0 +1,97 @@
+"""ONNX Runtime calibrated: graphs like the builder's, rates of every type, plans that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from edgecomp.calibrated import Calibration, KernelRate
+from edgecomp.constraints import Constraints
+from edgecomp.detect import detect_device
+from edgecomp.exporting import find_onnx_exporter
+from edgecomp.measure import calibrate_onnx, kernel_timing
+from edgecomp.measure.synthetic_model import SyntheticShape
+from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
+from edgecomp.model import read_model
+from edgecomp.onnx.folder import GRAPH
+from edgecomp.planner import make_plan
+from edgecomp.runtimes.onnx import runtime
+
+TINY = SyntheticShape(
+    layers=2, width=64, feed_forward=96, heads=4, kv_heads=2, vocabulary=600, context=256
+)
+MACHINE = Calibration(
+    processor="none", threads=1, runtime="llama.cpp", measured_at="2026-01-01T00:00:00+00:00",
+    kernels={}, layer_seconds=1.0, token_seconds=1.0, decode_attention_per_second=1.0,
+    prefill_attention_per_second=1.0, worker_bytes=1, memory_bytes_per_second=1e10,
+    float_operations_per_second=1e11,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "format_name"),
+    [("F32", "onnx-fp32"), ("INT8_32", "onnx-int8"), ("INT4_32", "onnx-int4-32")],
+)
+def test_a_synthetic_graph_has_the_builders_operators(
+    tiny_model: Callable[..., Path], tmp_path: Path, kind: str, format_name: str
+) -> None:
+    find_onnx_exporter().export_format(
+        read_model(tiny_model("llama")), tmp_path / "built", format_name
+    )
+    (tmp_path / "own").mkdir()
+    write_synthetic_onnx(tmp_path / "own", TINY, kind)
+
+    def operators(name: str) -> list[str]:
+        graph = onnx.load(tmp_path / name / GRAPH, load_external_data=False).graph
+        own = ("Constant", "Identity")
+        return sorted(node.op_type for node in graph.node if node.op_type not in own)
+
+    ours, built = operators("own"), operators("built")
+    if kind == "F32":
+        # The float graph keeps queries, keys and values apart.
+        ours, built = sorted(set(ours)), sorted(set(built))
+    assert ours == built
+
+
+def test_every_type_is_timed_and_what_is_the_machines_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (calibrate_onnx, kernel_timing):
+        monkeypatch.setattr(module, "ONE", TINY)
+        monkeypatch.setattr(module, "DEEP", 64)
+    monkeypatch.setattr(calibrate_onnx, "NARROW", TINY)
+    monkeypatch.setattr(kernel_timing, "DECODE_TOKENS", 2)
+    steps: list[float] = []
+    found = calibrate_onnx.calibrate_onnx(MACHINE, lambda done, total: steps.append(done))
+    assert set(found.kernels) == {"F32", "INT8_32", "INT4_32", "INT4_64", "INT4_128"}
+    assert all(rate.decode_bytes_per_second > 0 for rate in found.kernels.values())
+    assert found.runtime == f"onnx, {runtime.version()}"
+    assert found.memory_bytes_per_second == MACHINE.memory_bytes_per_second
+    assert steps == list(range(1, calibrate_onnx.STEPS + 1))
+
+
+def test_plans_for_onnx_are_predicted_from_its_own_kernels(
+    header_only: Callable[[str], Path],
+) -> None:
+    model = read_model(header_only("SmolLM2-135M"))
+    rates = {
+        kind: KernelRate(decode_bytes_per_second=1e9, prefill_products_per_second=1e10)
+        for kind in calibrate_onnx.MEASURED_TYPES
+    }
+    own = MACHINE.model_copy(update={"kernels": rates, "layer_seconds": 1e-5})
+    device = detect_device()
+
+    def chosen(calibration: Calibration) -> dict[str, str]:
+        plan = make_plan(
+            model,
+            device.model_copy(update={"calibration": calibration}),
+            Constraints(context=512),
+            runtime="onnx",
+        )
+        return {row.format: row.speed.basis for row in plan.candidates}
+
+    assert set(chosen(MACHINE).values()) == {"formula"}
+    assert set(chosen(MACHINE.model_copy(update={"onnx": own})).values()) == {"calibrated"}
