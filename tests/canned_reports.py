@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison, published
 from edgecomp.evaluate.divergence import summarise
 from edgecomp.evaluate.items import Category
+from edgecomp.launchers import llama_server_script
 from edgecomp.making import Artifact
 from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_plan
-from edgecomp.measure.machine import machine_state
+from edgecomp.measure.machine import MachineState
 from edgecomp.measure.statistics import Interval, Spread
 from edgecomp.model import ModelSpec
 from edgecomp.pipeline import StoredFile
@@ -27,6 +29,10 @@ from edgecomp.runtimes.protocol import DivergenceSamples
 from edgecomp.verdict import REQUIRED, Efficiency, Evidence, judge
 
 BASE_PERCENT = 60.0
+MACHINE = MachineState(
+    system="Linux", processor="a fixed processor", cores=4, memory_bytes=8 * 10**9,
+    governor="performance", frequency_mhz=2400.0, load_before=0.1, python="3.11",
+)  # fmt: skip
 
 
 def scores(drops: Mapping[Category, float]) -> Comparison:
@@ -48,12 +54,13 @@ def canned_report(
     decode: float = 50.0,
     kl: float = 0.05,
     base: str = "a" * 64,
+    device_name: str = "office-laptop-ddr4",
     mix: CalibrationMix | None = None,
     constraints: Constraints | None = None,
     windows: int = 3,
 ) -> Report:
     """The report of `spec` in a format of its plan, as if it had been made and measured."""
-    device = find_device("office-laptop-ddr4")
+    device = find_device(device_name)
     constraints = constraints or Constraints(context=256)
     plan = make_plan(spec, device, constraints)
     chosen = next(row for row in plan.candidates if row.format == format_name)
@@ -128,7 +135,6 @@ def _measurement(settings: Any, peak_bytes: int, decode: float) -> Measurement:
     def around(value: float) -> Spread:
         return Spread(median=value, p5=0.9 * value, p95=1.1 * value, count=5)
 
-    machine = machine_state().model_copy(update={"load_before": 0.0})
     row = DepthLatency(
         depth=128,
         first_token_seconds=around(0.2),
@@ -137,7 +143,7 @@ def _measurement(settings: Any, peak_bytes: int, decode: float) -> Measurement:
         token_seconds=around(1 / decode),
     )
     return Measurement(
-        runtime="llama.cpp", settings=settings, machine=machine, load_seconds=0.1,
+        runtime="llama.cpp", settings=settings, machine=MACHINE, load_seconds=0.1,
         peak_memory_bytes=peak_bytes, peak_anonymous_bytes=peak_bytes, peak_file_backed_bytes=0,
         started_memory_bytes=10**7, buffer_bytes={}, memory_timeline=((0.0, peak_bytes, 0),),
         depths=(row,),
@@ -145,13 +151,21 @@ def _measurement(settings: Any, peak_bytes: int, decode: float) -> Measurement:
 
 
 def write_canned_bundle(report: Report, folder: Path) -> Path:
-    """A bundle's report and manifest, without the artifact."""
+    """A bundle's small files, and an artifact of a few bytes in place of a model."""
     folder.mkdir(parents=True)
-    text = report.model_dump_json()
-    (folder / "report.json").write_text(text)
+    artifact = report.artifact.file.path.name
+    (folder / artifact).write_bytes(b"GGUF")
+    (folder / "serve.sh").write_text(llama_server_script(artifact, report.recipe.settings))
+    (folder / "Modelfile").write_text(f"FROM ./{artifact}\n")
+    files = {
+        path.name: BundledFile(
+            size_bytes=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+        )
+        for path in sorted(folder.iterdir())
+    }
+    (folder / "report.json").write_text(report.model_dump_json())
     manifest = Manifest(
-        artifact=report.artifact.file.path.name,
-        files={"report.json": BundledFile(size_bytes=len(text), sha256="0" * 64)},
+        artifact=artifact, files=files,
         recipe=report.recipe, device=report.device_title, source=report.model.source,
         source_sha256=report.model.source_sha256, calibration_sha256=None, versions={},
     )  # fmt: skip

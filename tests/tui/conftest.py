@@ -1,8 +1,7 @@
-"""A tiny model, a fixed device, and reports made from the real classes with figures set here."""
+"""A tiny model, a fixed device, and bundles of its candidates with figures set here."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import time
@@ -11,35 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canned_reports import canned_report, write_canned_bundle
 from textual.pilot import Pilot
 from textual.worker import Worker, WorkerState
 
-from edgecomp.artifact_checks import CheckResult
 from edgecomp.background import FitRequest, run_folder
-from edgecomp.bundle import BundledFile, Manifest
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile, find_device
-from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, compare_results
-from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.events import Event, StageFinished, StageProgress, StageStarted, Warned
-from edgecomp.launchers import llama_server_script
-from edgecomp.making import Artifact
-from edgecomp.measure.latency import Measurement, compare_with_plan, summarise_measurement
-from edgecomp.measure.machine import MachineState
-from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.pipeline import StoredFile
-from edgecomp.plan import Candidate, Plan
+from edgecomp.plan import Plan
 from edgecomp.planner import make_plan
 from edgecomp.recipe import recipe_for
-from edgecomp.report import ModelFacts, Report
-from edgecomp.runtimes.protocol import DepthRuns, DivergenceSamples, RawMeasurement, TimedRun
+from edgecomp.report import Report
 from edgecomp.tui import constraints_form, recipe_screen
 from edgecomp.tui.app import EdgecompApp
-from edgecomp.verdict import Efficiency, Evidence, judge
 
 DEBOUNCE_SECONDS = 0.02
 QUIET_ROUNDS = 4
@@ -122,44 +110,15 @@ def _is_busy(worker: Worker[Any]) -> bool:
 
 
 @pytest.fixture
-def bundles(here: Path, model: ModelSpec, plan: Plan) -> list[Path]:
+def bundles(here: Path, model: ModelSpec) -> list[Path]:
     """Three bundles' reports: a small lossy one, the middle, and a large exact one."""
     folders = []
     for format_name, kl in (("Q4_0", 0.03), ("Q5_K_M", 0.01), ("Q8_0", 0.001)):
-        report = make_report(model, plan, format_name, kl)
-        folder = here / f"{format_name.lower()}-edge"
-        write_manifest(report, folder)
+        report = make_report(model, format_name, kl)
+        folder = write_canned_bundle(report, here / f"{format_name.lower()}-edge")
         os.utime(folder / "report.json", (0, report.artifact.size_bytes))
         folders.append(folder)
     return folders
-
-
-def write_manifest(report: Report, folder: Path) -> None:
-    """The small files of a bundle, and an artifact of a few bytes in place of a model."""
-    folder.mkdir()
-    (folder / "tiny.gguf").write_bytes(b"GGUF")
-    (folder / "report.json").write_text(report.model_dump_json())
-    settings = report.recipe.settings
-    (folder / "serve.sh").write_text(llama_server_script("tiny.gguf", settings))
-    (folder / "Modelfile").write_text("FROM ./tiny.gguf\n")
-    files = {
-        path.name: BundledFile(
-            size_bytes=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
-        )
-        for path in sorted(folder.iterdir())
-        if path.name != "report.json"
-    }
-    manifest = Manifest(
-        artifact="tiny.gguf",
-        files=files,
-        recipe=report.recipe,
-        device=report.device_title,
-        source=report.model.source,
-        source_sha256=report.model.source_sha256,
-        calibration_sha256=None,
-        versions={},
-    )
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
 
 
 @pytest.fixture
@@ -191,63 +150,10 @@ def stopped_run(request_made: FitRequest) -> FitRequest:
     return request_made
 
 
-@pytest.fixture
-def report(model: ModelSpec, plan: Plan) -> Report:
-    return make_report(model, plan, "Q4_0")
-
-
-def make_report(model: ModelSpec, plan: Plan, format_name: str, kl: float = 0.03) -> Report:
+def make_report(model: ModelSpec, format_name: str, kl: float) -> Report:
     """A report of one candidate; `kl` in nats scales what it lost."""
-    chosen = next(row for row in plan.candidates if row.format == format_name)
-    recipe = recipe_for(MODEL, DEVICE, plan.constraints, chosen)
-    comparison, divergence = _comparison(kl), _divergence(kl)
-    measurement = _measurement(chosen)
-    verdict = judge(
-        Evidence(
-            comparison=comparison,
-            divergence=divergence,
-            efficiency=Efficiency(
-                base_bytes=2 * model.parameters,
-                artifact_bytes=chosen.file_bytes,
-                decode_tokens_per_second=chosen.speed.decode_tokens_per_second,
-                peak_memory_bytes=measurement.peak_memory_bytes,
-            ),
-            calibration=recipe.calibration,
-        )
-    )
-    file = StoredFile(path=Path("artifact.gguf"), sha256="ab" * 32)
-    return Report(
-        model=ModelFacts(
-            name=model.name,
-            architecture=model.architecture,
-            parameters=model.parameters,
-            source=MODEL,
-            source_sha256="cd" * 32,
-            source_bits_per_weight=model.bits_per_weight,
-            licence=None,
-        ),
-        device_title=plan.device_title,
-        recipe=recipe,
-        chosen=chosen,
-        others=(),
-        job_predicted=None,
-        artifact=Artifact(
-            file=file,
-            size_bytes=chosen.file_bytes,
-            types={},
-            fallbacks={},
-            checks=(CheckResult(name="size", passed=True, detail="as planned"),),
-            calibration=None,
-            base=file,
-        ),
-        predictions=compare_with_plan(chosen, measurement),
-        measurement=measurement,
-        divergence=divergence,
-        coherence=Coherence(coherent=True, prompts=8, findings=(), remedy=None),
-        comparison=comparison,
-        verdict=verdict,
-        notices=(),
-        versions={"edgecomp": "0"},
+    return canned_report(
+        model, format_name, _comparison(kl), kl=kl, device_name=DEVICE, constraints=Constraints()
     )
 
 
@@ -275,49 +181,3 @@ def _result(category: Category, number: int, score: float) -> ItemResult:
         score=score,
         chance=0.25,
     )
-
-
-def _divergence(kl: float) -> DivergenceSummary:
-    drawn = random.Random(2)
-    windows = [[drawn.expovariate(1 / kl) for _ in range(32)] for _ in range(8)]
-    nll = [[2.0 + value for value in window] for window in windows]
-    return summarise(
-        DivergenceSamples(
-            kl=tuple(map(tuple, windows)),
-            agree=tuple(tuple(float(v < 3 * kl) for v in window) for window in windows),
-            base_nll=tuple((2.0,) * 32 for _ in windows),
-            artifact_nll=tuple(map(tuple, nll)),
-        )
-    )
-
-
-def _measurement(chosen: Candidate) -> Measurement:
-    seconds = 1.1 / chosen.speed.decode_tokens_per_second
-    peak = round(1.03 * chosen.memory.total_bytes)
-
-    def memory(size: int) -> ProcessMemory:
-        return ProcessMemory(
-            peak_bytes=size, resident_bytes=size, anonymous_bytes=size, file_backed_bytes=0
-        )
-
-    run = TimedRun(tokenize_seconds=0.001, prefill_seconds=0.5, token_seconds=(seconds,) * 8)
-    raw = RawMeasurement(
-        load_seconds=0.2,
-        started_memory=memory(56_000_000),
-        loaded_memory=memory(peak),
-        peak_memory=memory(peak),
-        memory_timeline=((0.0, 56_000_000, 0), (1.0, peak, 0)),
-        buffer_bytes={"weights": chosen.memory.weights_bytes},
-        depths=(DepthRuns(depth=512, runs=(run,) * 3),),
-    )
-    state = MachineState(
-        system="Linux",
-        processor="a fixed processor",
-        cores=4,
-        memory_bytes=8 * 10**9,
-        governor="performance",
-        frequency_mhz=2400.0,
-        load_before=0.1,
-        python="3.11",
-    )
-    return summarise_measurement(raw, chosen.settings, "llama.cpp", state)

@@ -354,7 +354,8 @@ def test_a_flipped_byte_is_found_and_named(
     app: EdgecompApp, bundles: list[Path], settle: Settle
 ) -> None:
     (bundles[0] / "report.json").unlink()
-    (bundles[0] / "tiny.gguf").write_bytes(b"GGUE")
+    artifact = next(bundles[0].glob("*.gguf"))
+    artifact.write_bytes(b"GGUE")
     app.session.folder = bundles[0]
 
     async def path(pilot: Pilot[None]) -> None:
@@ -362,7 +363,7 @@ def test_a_flipped_byte_is_found_and_named(
         await settle(pilot)
         await pilot.press("v")
         await settle(pilot)
-        assert "tiny.gguf was changed" in said(app)
+        assert f"{artifact.name} was changed" in said(app)
 
     drive(app, path)
 
