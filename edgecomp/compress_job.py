@@ -140,10 +140,11 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
         shutil.rmtree(file, ignore_errors=True)
         with new_folder(file) as temporary:
             shutil.copytree(artifact.file.path, temporary, dirs_exist_ok=True)
-        places = device_map(
-            read_model(file), artifact.types, find_device(recipe.device), recipe.settings
-        )
-        write_text(output / "device_map.json", json.dumps(places, indent=2) + "\n")
+        if recipe.format in HUGGINGFACE_FORMATS:
+            places = device_map(
+                read_model(file), artifact.types, find_device(recipe.device), recipe.settings
+            )
+            write_text(output / "device_map.json", json.dumps(places, indent=2) + "\n")
     else:
         with replacing(file) as temporary:
             shutil.copyfile(artifact.file.path, temporary)
