@@ -2,7 +2,7 @@
 
     python benchmarks/tui_demo.py FRAMES
 
-keeps six questions of each benchmark by editing the recipe, and writes the screens as text with
+Keeps six questions of each benchmark by editing the recipe, and writes the screens as text with
 their times: the one that answers each step, and while a step takes long one every half minute.
 Ends with code 1, and the last screen, where something expected does not appear. Needs tmux; the run
 on the demo model takes some minutes, and beside other work an hour.
@@ -20,6 +20,9 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+
+HERE = str(Path(sys.prefix).parent)
+"""Where edgecomp is installed: nobody else's frames would name it."""
 
 COLUMNS, ROWS = 120, 36
 LOOK_SECONDS, KEY_SECONDS, FRAME_SECONDS = 0.25, 0.1, 30.0
@@ -78,7 +81,8 @@ def record(terminal: Terminal, frames: Path) -> str | None:
 
         def keep(screen: str, keys: Sequence[str]) -> None:
             now = time.monotonic() - began
-            file.write(f"--- {now:.2f} s, keys {' '.join(keys) or 'none'}\n{screen}\n")
+            shown = screen.replace(HERE, "~/edgecomp")
+            file.write(f"--- {now:.2f} s, keys {' '.join(keys) or 'none'}\n{shown}\n")
             file.flush()
 
         for expected, keys, seconds in STEPS:
