@@ -36,7 +36,7 @@ TEXT = "The river was low that summer, and the boats lay on the sand. " * 40
 def main() -> None:
     """Print the table."""
     console = Console(width=140, highlight=False)
-    calibration = calibrate_here()
+    calibration = calibrate_here("llama.cpp")
     device = detect_device()
     state = machine_state()
     console.print(f"{device.title}, {calibration.runtime}, load before {state.load_before}")

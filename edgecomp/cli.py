@@ -592,12 +592,13 @@ def devices_detect(json: Json = False) -> None:
 
 @devices.command("calibrate")
 def devices_calibrate(json: Json = False) -> None:
-    """Measure this machine's kernels in about a minute, so that plans predict its speed."""
+    """Measure this machine's kernels in a minute or two, so that plans predict its speed."""
     from edgecomp.detect import calibrate_here
     from edgecomp.progress import progress_bars
 
     with progress_bars() as listen:
-        calibrate_here(listen)
+        for runtime in ("llama.cpp", "onnx"):
+            calibrate_here(runtime, listen)
     devices_show("auto", json)
 
 

@@ -138,22 +138,36 @@ def stored_calibration() -> Calibration | None:
     return calibration if same else None
 
 
-def calibrate_here(listen: Listener = ignore) -> Calibration:
-    """Measure this machine and keep the result where later plans find it."""
-    from edgecomp.measure.calibrate import calibrate
+def calibrate_here(runtime: str, listen: Listener = ignore) -> Calibration:
+    """Measure this machine in `runtime`, and keep the result where later plans find it.
 
-    stage = "calibrate"
-    listen(StageStarted(stage=stage, title="Measuring this machine's kernels"))
+    ONNX Runtime's figures are kept beside llama.cpp's, which are measured first where they are
+    missing.
+    """
+    kept = stored_calibration()
+    if runtime == "onnx" and kept is None:
+        kept = calibrate_here("llama.cpp", listen)
+    stage = f"calibrate-{runtime}"
+    listen(StageStarted(stage=stage, title=f"Measuring this machine's kernels in {runtime}"))
     began = time.perf_counter()
-    calibration = calibrate(
-        cpu_model(),
-        physical_cores(),
-        lambda done, total: listen(StageProgress(stage=stage, done=done, total=total)),
-    )
-    write_text(calibration_path(), calibration.model_dump_json(indent=1))
+
+    def progress(done: float, total: float) -> None:
+        listen(StageProgress(stage=stage, done=done, total=total))
+
+    if runtime == "onnx":
+        from edgecomp.measure.calibrate_onnx import calibrate_onnx
+
+        assert kept is not None
+        measured = kept.model_copy(update={"onnx": calibrate_onnx(kept, progress)})
+    else:
+        from edgecomp.measure.calibrate import calibrate
+
+        measured = calibrate(cpu_model(), physical_cores(), progress)
+        measured = measured.model_copy(update={"onnx": kept.onnx if kept else None})
+    write_text(calibration_path(), measured.model_dump_json(indent=1))
     seconds = time.perf_counter() - began
     listen(StageFinished(stage=stage, cached=False, seconds=seconds))
-    return calibration
+    return measured
 
 
 def _instruction_sets() -> tuple[str, ...]:

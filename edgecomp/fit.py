@@ -71,7 +71,7 @@ def fit(
 
     Raises ConstraintsImpossible or JobTooLarge before any work, and what the stages raise.
     """
-    spec, profile, folder = _opened(model, device, output, listen)
+    spec, profile, folder = _opened(model, device, runtime, output, listen)
     plan = make_plan(spec, profile, constraints, mix=mix, runtime=runtime)
     chosen = _chosen(plan)
     recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding, mix, runtime)
@@ -89,7 +89,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
             f"{recipe.format} is made without being judged. Make it with: edgecomp compress "
             f"{recipe.model} --method {recipe.rounding} --format {recipe.format}"
         )
-    spec, profile, folder = _opened(recipe.model, recipe.device, output, listen)
+    spec, profile, folder = _opened(recipe.model, recipe.device, recipe.runtime, output, listen)
     plan = make_plan(
         spec,
         profile,
@@ -133,17 +133,20 @@ def _settled(recipe: Recipe) -> Constraints:
 
 
 def _opened(
-    model: str, device: str, output: Path | None, listen: Listener
+    model: str, device: str, runtime: str, output: Path | None, listen: Listener
 ) -> tuple[ModelSpec, DeviceProfile, Path]:
-    """The model's headers, the device, calibrated where it is this machine, and the bundle's place;
-    refused before any work where that cannot be written."""
+    """The model's headers, the device, calibrated in `runtime` where it is this machine, and the
+    bundle's place; refused before any work where that cannot be written."""
     spec = read_model(model)
     folder = output or Path(f"{spec.path.stem if model != 'demo' else 'demo'}-edge")
     check_destination(folder)
     profile = find_device(device)
-    if device == "auto" and profile.calibration is None:
+    measured = profile.calibration
+    if measured is not None and runtime == "onnx":
+        measured = measured.onnx
+    if device == "auto" and measured is None:
         # Half a minute once a machine, and every later plan predicts instead of guessing.
-        calibrate_here(listen)
+        calibrate_here(runtime, listen)
         profile = find_device(device)
     return spec, profile, folder
 

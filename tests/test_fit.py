@@ -224,6 +224,8 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(source: Path, tmp_path: Path) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # The jobs that a shell puts into the background ignore it, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     began = process.stderr.readline()  # the run says something: it is under way

@@ -20,7 +20,6 @@ from edgecomp.calibrated import Calibration, KernelRate
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.header import read_gguf_header
-from edgecomp.measure.calibrate_onnx import STEPS, calibrate_onnx
 from edgecomp.measure.kernel_timing import (
     DEEP,
     NARROW,
@@ -50,10 +49,10 @@ MATRIX_ROWS = 1536
 
 
 def calibrate(processor: str, threads: int, progress: Progress = ignore_progress) -> Calibration:
-    """Time this machine's kernels in llama.cpp and in ONNX Runtime: under a minute, in which it
-    must be otherwise idle."""
+    """Time this machine's kernels in llama.cpp: about half a minute, in which it must be otherwise
+    idle."""
     runtime = LlamaCpp()
-    steps = len(MEASURED_TYPES) + 3 + STEPS
+    steps = len(MEASURED_TYPES) + 3
     with tempfile.TemporaryDirectory(prefix="edgecomp-calibrate-") as name:
         folder = Path(name)
         layer_seconds, fixed_seconds = _fixed_costs(runtime, folder, threads)
@@ -67,7 +66,7 @@ def calibrate(processor: str, threads: int, progress: Progress = ignore_progress
             kernels[kind] = _kernel(runtime, folder, threads, kind, fixed)
             progress(3 + index, steps)
         memory = runtime.measure_idle()
-    result = Calibration(
+    return Calibration(
         processor=processor,
         threads=threads,
         runtime=f"{runtime.name}, {runtime.version()}",
@@ -81,8 +80,6 @@ def calibrate(processor: str, threads: int, progress: Progress = ignore_progress
         memory_bytes_per_second=_copy_rate(threads),
         float_operations_per_second=_product_rate(),
     )
-    onnx = calibrate_onnx(result, lambda done, _: progress(steps - STEPS + done, steps))
-    return result.model_copy(update={"onnx": onnx})
 
 
 def _pace(
