@@ -25,7 +25,7 @@ class EvaluationSettings(Value):
     """How much is asked: items of each benchmark, and windows of the divergence text."""
 
     items: int = Field(default=60, gt=0)
-    windows: int = Field(default=32, gt=1)
+    windows: int = Field(default=16, gt=1)
     window_tokens: int = Field(default=512, ge=32)
 
 

@@ -37,6 +37,11 @@ LONGEST_SILENCE_SECONDS = 600.0
 LOG_TAIL_LINES = 8
 
 
+BRIEF_WAITS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000"}
+"""Native threads look for one another for some microseconds, then sleep: small steps follow at once
+on an idle machine, and on a busy one nobody is kept from working."""
+
+
 class Child:
     """A running worker, `python -m MODULE`; use it as a context manager.
 
@@ -59,7 +64,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=os.environ if spin else {"OMP_WAIT_POLICY": "passive", **os.environ},
+            env=os.environ if spin else {**BRIEF_WAITS, **os.environ},
             start_new_session=True,  # Ctrl-C reaches the caller alone, which ends the worker.
             text=True,
             encoding="utf-8",
