@@ -46,7 +46,7 @@ class Child:
     """A running worker, `python -m MODULE`; use it as a context manager.
 
     OpenMP's threads by default spin while they wait for one another, which is quickest on an idle
-    machine and many times slower beside any other work. They sleep instead, unless `spin` asks for
+    machine and many times slower beside any other work. They soon sleep, unless `spin` asks for
     the default: where speed is what is measured.
     """
 
