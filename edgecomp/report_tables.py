@@ -11,8 +11,10 @@ from rich.text import Text
 from edgecomp.bundle import Verification
 from edgecomp.compress_job import Compressed
 from edgecomp.fit import Fitted
+from edgecomp.measure.latency import Prediction
 from edgecomp.quantity import format_size
 from edgecomp.report import (
+    Report,
     Section,
     capability_divergence_sections,
     capability_section,
@@ -35,11 +37,17 @@ def section_table(section: Section) -> RenderableType:
     return Group(*parts, table, "") if section.columns else Group(*parts, "")
 
 
+def _prediction(report: Report, beginning: str) -> Prediction:
+    """The prediction of the quantity that begins so."""
+    return next(row for row in report.predictions if row.quantity.startswith(beginning))
+
+
 def summary(fitted: Fitted) -> RenderableType:
     """A run on one screen: what came out, what it lost, how fast it is, and the verdict."""
     report = fitted.report
     divergence, measured = report.divergence, report.measurement
-    memory, speed = report.predictions[:2]
+    memory = _prediction(report, "peak memory")
+    speed = _prediction(report, "decode at")
     row = measured.at(report.chosen.speed.prompt_tokens)
     decode, prefill = row.decode_tokens_per_second, row.prefill_tokens_per_second
     size = report.artifact.size_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from edgecomp.artifact_checks import tensor_types
 from edgecomp.bundle import Manifest, write_bundle
@@ -22,6 +24,7 @@ from edgecomp.calibration import CalibrationMix
 from edgecomp.constraints import Constraints
 from edgecomp.fit import Fitted
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
+from edgecomp.report_tables import summary
 from edgecomp.runtimes.settings import RunSettings
 
 ARGUMENTS = ("--device", "office-laptop-ddr4", "--context", "256", "--items", "2", "--json")
@@ -100,6 +103,10 @@ def test_the_report_stands_predictions_beside_measurements(
     quantities = [row.quantity for row in report.predictions]
     assert quantities[:2] == ["peak memory", "buffers in ram"] and len(quantities) == 5
     assert abs(report.predictions[1].error_percent) < 5
+    said = io.StringIO()
+    Console(width=200, file=said).print(summary(Fitted(folder=first[0], report=report)))
+    speed = next(row for row in report.predictions if row.quantity.startswith("decode"))
+    assert f"{speed.predicted:.1f} predicted" in said.getvalue()
     assert report.divergence.tokens > 1000 and report.divergence.kl_mean > 0
     measured = {row.depth for row in report.measurement.depths}
     assert len(measured) >= 2
