@@ -22,7 +22,7 @@ from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord
 from edgecomp.huggingface.model import language_config, read_json
 from edgecomp.model import ModelSpec
-from edgecomp.onnx.folder import CONFIG, GRAPH, TOKENIZER, load_graph
+from edgecomp.onnx.folder import CONFIG, GRAPH, TOKENIZER, load_graph, opset_versions
 from edgecomp.onnx.optimum_formats import (
     DECODER,
     FLOAT_FORMAT,
@@ -206,6 +206,6 @@ def _record(folder: Path, destination: Path, format_name: str) -> OnnxRecord:
         format=format_name,
         provider="cpu",
         ir_version=graph.ir_version,
-        opsets={row.domain or "ai.onnx": row.version for row in graph.opset_import},
+        opsets=opset_versions(graph),
         builder=graph.producer_name,
     )

@@ -80,7 +80,7 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
         return OnnxFolder(
             path=path,
             ir_version=graph.ir_version,
-            opsets={row.domain or "ai.onnx": row.version for row in graph.opset_import},
+            opsets=opset_versions(graph),
             producer=graph.producer_name,
             layers=decoder["num_hidden_layers"],
             kv_heads=decoder["num_key_value_heads"],
@@ -106,6 +106,11 @@ def load_graph(path: Path) -> Any:
     if not graph.graph.node:
         raise FileCorrupt(path / GRAPH, "its graph is empty.")
     return graph
+
+
+def opset_versions(graph: Any) -> dict[str, int]:
+    """The version of each operator set; the default domain is called `ai.onnx`."""
+    return {row.domain or "ai.onnx": row.version for row in graph.opset_import}
 
 
 def external_tensors(path: Path, graph: Any) -> dict[str, OnnxTensor]:

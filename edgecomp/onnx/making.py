@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgecomp.artifact_checks import CheckResult, check_token_ids
@@ -91,7 +92,6 @@ def check_onnx(run: Run, file: StoredFile, source: ModelSpec, planned_bytes: int
         actual = (file.path / DATA).stat().st_size
         planned = "" if actual == planned_bytes else f", planned {planned_bytes:,}"
         found = read_onnx_folder(file.path)
-        opsets = ", ".join(f"{name} {version}" for name, version in found.opsets.items())
         return Checks(
             results=(
                 check_token_ids(source, file.path, run.runtime),
@@ -100,14 +100,20 @@ def check_onnx(run: Run, file: StoredFile, source: ModelSpec, planned_bytes: int
                     passed=actual == planned_bytes,
                     detail=f"{actual:,} bytes of weights{planned}",
                 ),
-                CheckResult(
-                    name="graph",
-                    passed=True,
-                    detail="ONNX's checker and shape inference passed; IR version "
-                    f"{found.ir_version}, operator sets {opsets}, by {found.producer}",
-                ),
+                graph_check(found.ir_version, found.opsets, found.producer),
             )
         )
 
     inputs = {"artifact": file.sha256, "bytes": planned_bytes}
     return run.stage("check", "Checking the artifact", Checks, inputs, work)
+
+
+def graph_check(ir_version: int, opsets: Mapping[str, int], producer: str) -> CheckResult:
+    """What made a graph; ONNX's checker passed when it was exported."""
+    sets = ", ".join(f"{name} {version}" for name, version in opsets.items())
+    return CheckResult(
+        name="graph",
+        passed=True,
+        detail=f"ONNX's checker and shape inference passed; IR version {ir_version}, operator sets "
+        f"{sets}, by {producer}",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,8 @@ from edgecomp.exporting import find_optimum_exporter
 from edgecomp.float_model import float_checkpoint
 from edgecomp.making import Artifact
 from edgecomp.model import read_model
-from edgecomp.onnx.folder import load_graph
-from edgecomp.onnx.making import check_float
+from edgecomp.onnx.folder import load_graph, opset_versions
+from edgecomp.onnx.making import check_float, graph_check
 from edgecomp.onnx.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
 from edgecomp.pipeline import Run, StoredFile, tree_digest
 from edgecomp.runtimes.settings import RunSettings
@@ -42,12 +43,13 @@ def make_optimum_artifact(run: Run) -> Artifact:
             checks += _check_rounded(run, file, base, checkpoint).results
         else:
             checks += _check_encoder(run, file, checkpoint, rounded=True).results
-    checks += (_graph_check(file.path),)
+    graph = load_graph(file.path)
+    checks += (graph_check(graph.ir_version, opset_versions(graph), graph.producer_name),)
     require(checks, file.path)
     return Artifact(
         file=file,
         size_bytes=sum(part.stat().st_size for part in file.path.iterdir()),
-        types=_types(file.path),
+        types=_types(graph),
         fallbacks={},
         checks=checks,
         calibration=None,
@@ -110,24 +112,12 @@ def _check_rounded(run: Run, file: StoredFile, base: StoredFile, checkpoint: Pat
     return run.stage("check", "Checking the artifact", Checks, inputs, work)
 
 
-def _graph_check(folder: Path) -> CheckResult:
-    """What made the graph; ONNX's checker passed when it was exported."""
-    graph = load_graph(folder)
-    opsets = ", ".join(f"{row.domain or 'ai.onnx'} {row.version}" for row in graph.opset_import)
-    return CheckResult(
-        name="graph",
-        passed=True,
-        detail=f"ONNX's checker and shape inference passed; IR version {graph.ir_version}, "
-        f"operator sets {opsets}, by {graph.producer_name}",
-    )
-
-
-def _types(folder: Path) -> dict[str, str]:
-    """The type of every matrix of the graph, by its name there."""
+def _types(graph: Any) -> dict[str, str]:
+    """The type of every matrix of `graph` (onnx.ModelProto), by its name there."""
     import onnx
 
     return {
         tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type)
-        for tensor in load_graph(folder).graph.initializer
+        for tensor in graph.graph.initializer
         if len(tensor.dims) > 1
     }
