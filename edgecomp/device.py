@@ -127,6 +127,12 @@ class DeviceProfile(Value):
     def pool(self, name: str) -> MemoryPool:
         return next(pool for pool in self.pools if pool.name == name)
 
+    def calibration_in(self, runtime: str) -> Calibration | None:
+        """What was measured here in `runtime`; None where nothing was."""
+        if self.calibration is None or runtime != "onnx":
+            return self.calibration
+        return self.calibration.onnx
+
     @property
     def cpu(self) -> Processor:
         return next(processor for processor in self.processors if processor.kind == "cpu")

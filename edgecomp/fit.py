@@ -141,10 +141,7 @@ def _opened(
     folder = output or Path(f"{spec.path.stem if model != 'demo' else 'demo'}-edge")
     check_destination(folder)
     profile = find_device(device)
-    measured = profile.calibration
-    if measured is not None and runtime == "onnx":
-        measured = measured.onnx
-    if device == "auto" and measured is None:
+    if device == "auto" and profile.calibration_in(runtime) is None:
         # Half a minute once a machine, and every later plan predicts instead of guessing.
         calibrate_here(runtime, listen)
         profile = find_device(device)

@@ -172,8 +172,7 @@ def _onnx_candidates(
     facts: Sequence[FormatFacts],
 ) -> Iterator[Candidate]:
     """Everything on the CPU, the only provider whose predictions were checked."""
-    measured = device.calibration.onnx if device.calibration else None
-    own = device.model_copy(update={"calibration": measured})
+    own = device.model_copy(update={"calibration": device.calibration_in(ONNX)})
     for row in facts:
         for context in contexts(model, constraints):
             settings = RunSettings(

@@ -30,9 +30,8 @@ from edgecomp.measure.kernel_timing import (
     WIDE_LAYERS,
     attention_rates,
     fixed_costs,
-    matrix_seconds,
+    kernel_rate,
     paced,
-    prefill_seconds,
     token_seconds,
 )
 from edgecomp.measure.synthetic_model import repeat_first_layer, write_synthetic
@@ -66,7 +65,7 @@ def calibrate(processor: str, threads: int, progress: Progress = ignore_progress
             kernels[kind] = _kernel(runtime, folder, threads, kind, fixed)
             progress(3 + index, steps)
         memory = runtime.measure_idle()
-    return Calibration(
+    result = Calibration(
         processor=processor,
         threads=threads,
         runtime=f"{runtime.name}, {runtime.version()}",
@@ -80,6 +79,8 @@ def calibrate(processor: str, threads: int, progress: Progress = ignore_progress
         memory_bytes_per_second=_copy_rate(threads),
         float_operations_per_second=_product_rate(),
     )
+    progress(steps, steps)
+    return result
 
 
 def _pace(
@@ -122,15 +123,11 @@ def _kernel(
 ) -> KernelRate:
     path, made_seconds = _quantized(runtime, folder, threads, kind)
     shallow, batch = _pace(runtime, path, threads, [SHALLOW, BATCH])
-    weights = WIDE_LAYERS * ONE.layer_weights
-    size = TENSOR_TYPES[kind].size_bytes(weights)
-    return KernelRate(
-        decode_bytes_per_second=size / matrix_seconds(shallow, fixed_seconds),
-        prefill_products_per_second=weights * BATCH / prefill_seconds(batch),
-        quantize_weights_per_second=(
-            None if TENSOR_TYPES[kind].is_float else ONE.layer_weights / made_seconds
-        ),
-    )
+    rate = kernel_rate(kind, shallow, batch, BATCH, fixed_seconds)
+    if TENSOR_TYPES[kind].is_float:
+        return rate
+    made = ONE.layer_weights / made_seconds
+    return rate.model_copy(update={"quantize_weights_per_second": made})
 
 
 def _attention(runtime: LlamaCpp, folder: Path, threads: int) -> tuple[float, float]:

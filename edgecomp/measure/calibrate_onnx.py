@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from edgecomp.calibrated import Calibration, KernelRate
+from edgecomp.calibrated import Calibration
 from edgecomp.events import Progress
-from edgecomp.formats import TENSOR_TYPES
 from edgecomp.measure.kernel_timing import (
     DEEP,
     NARROW,
@@ -17,9 +16,8 @@ from edgecomp.measure.kernel_timing import (
     WIDE_LAYERS,
     attention_rates,
     fixed_costs,
-    matrix_seconds,
+    kernel_rate,
     paced,
-    prefill_seconds,
     token_seconds,
 )
 from edgecomp.measure.synthetic_model import SyntheticShape
@@ -49,12 +47,8 @@ def calibrate_onnx(machine: Calibration, progress: Progress) -> Calibration:
     kernels = {}
     for index, kind in enumerate(MEASURED_TYPES):
         decoded, batch = _timed(wide, threads, [SHALLOW, BATCH], kind)
-        weights = WIDE_LAYERS * ONE.layer_weights
-        seconds = matrix_seconds(decoded, WIDE_LAYERS * layer_seconds + fixed_seconds)
-        kernels[kind] = KernelRate(
-            decode_bytes_per_second=TENSOR_TYPES[kind].size_bytes(weights) / seconds,
-            prefill_products_per_second=weights * BATCH / prefill_seconds(batch),
-        )
+        fixed = WIDE_LAYERS * layer_seconds + fixed_seconds
+        kernels[kind] = kernel_rate(kind, decoded, batch, BATCH, fixed)
         progress(3 + index, STEPS)
     return machine.model_copy(
         update={

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgecomp.calibrated import KernelRate
+from edgecomp.formats import TENSOR_TYPES
 from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.runtimes.protocol import TimedRun
 from edgecomp.runtimes.settings import RunSettings
@@ -50,10 +52,22 @@ def fixed_costs(shallow_seconds: Sequence[float]) -> tuple[float, float]:
     return max(layer, 1e-7), max(shallow_seconds[0] - NARROW_LAYERS[0] * layer, 1e-6)
 
 
-def matrix_seconds(shallow: Sequence[TimedRun], fixed_seconds: float) -> float:
-    """Of a decoded token, what its matrices take."""
-    seconds = token_seconds(shallow)
-    return max(seconds - fixed_seconds, 0.1 * seconds)
+def kernel_rate(
+    kind: str,
+    decoded: Sequence[TimedRun],
+    batch: Sequence[TimedRun],
+    batch_tokens: int,
+    fixed_seconds: float,
+) -> KernelRate:
+    """The rates of a tensor type, from a wide model of it that decoded a token, `fixed_seconds` of
+    it beside the matrices, and that read a batch."""
+    weights = WIDE_LAYERS * ONE.layer_weights
+    seconds = token_seconds(decoded)
+    matrix_seconds = max(seconds - fixed_seconds, 0.1 * seconds)
+    return KernelRate(
+        decode_bytes_per_second=TENSOR_TYPES[kind].size_bytes(weights) / matrix_seconds,
+        prefill_products_per_second=weights * batch_tokens / prefill_seconds(batch),
+    )
 
 
 def attention_rates(

@@ -78,6 +78,21 @@ def measure(
     }
 
 
+def pace_model(
+    load: Callable[[], AbstractContextManager[Session]],
+    pace: Pace[Session],
+    depths: Sequence[int],
+    decode_tokens: int,
+    repeats: int,
+) -> list[list[dict[str, Any]]]:
+    """Repeated timings at each depth with token ids that mean nothing: for random models."""
+    with load() as session:
+        pace(session, [0] * min(depths), 1)
+        return [
+            [pace(session, [0] * depth, decode_tokens) for _ in range(repeats)] for depth in depths
+        ]
+
+
 def _tokens(session: Reader, text: str, count: int) -> list[int]:
     """At least `count` tokens from the beginning of `text`, repeated where it is short."""
     # No more of a long text than is needed: its tokens would count as the model's memory.

@@ -88,19 +88,10 @@ def serve_load(
 
 
 def pace_model(
-    path: str,
-    settings: dict[str, Any],
-    depths: list[int],
-    decode_tokens: int,
-    repeats: int,
-    progress: Progress,
+    path: str, settings: dict[str, Any], progress: Progress, **rest: Any
 ) -> list[list[dict[str, Any]]]:
-    """Repeated timings at each depth with token ids that mean nothing: for random models."""
-    with Session(path, RunSettings.model_validate(settings)) as session:
-        pace(session, [0] * min(depths), 1)
-        return [
-            [pace(session, [0] * depth, decode_tokens) for _ in range(repeats)] for depth in depths
-        ]
+    chosen = RunSettings.model_validate(settings)
+    return meter.pace_model(lambda: Session(path, chosen), pace, **rest)
 
 
 def idle_memory(progress: Progress) -> dict[str, int]:
