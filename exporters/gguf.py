@@ -27,7 +27,6 @@ from edgecomp.gguf.mix import quantizable
 from edgecomp.gguf.size import gguf_file_bytes
 from edgecomp.gguf.writer import (
     UINT32,
-    OutputTensor,
     copied_fields,
     header_bytes,
     packed_field,
@@ -36,6 +35,7 @@ from edgecomp.gguf.writer import (
 )
 from edgecomp.huggingface.model import language_config, read_json, weight_tensors
 from edgecomp.model import ModelSpec, TensorSpec
+from edgecomp.output_tensor import OutputTensor
 
 from .gguf_metadata import add_metadata, check_config, notes
 from .gguf_tensors import CheckpointTensors, output_tensors

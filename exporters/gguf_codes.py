@@ -18,9 +18,9 @@ from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
 from edgecomp.errors import ExportRefused
 from edgecomp.gguf.header import GgufHeader, TensorEntry, read_gguf_header
-from edgecomp.gguf.writer import OutputTensor
 from edgecomp.huggingface.model import language_config, read_json, stored_tensors
 from edgecomp.model import ModelSpec, read_model
+from edgecomp.output_tensor import OutputTensor
 
 from .gguf_tensors import CheckpointTensors, interleaved
 

@@ -18,9 +18,9 @@ from edgecomp.errors import ExportRefused
 from edgecomp.exporting import FloatType
 from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
 from edgecomp.gguf.mix import quantizable
-from edgecomp.gguf.writer import OutputTensor
 from edgecomp.huggingface.model import named_tensors
 from edgecomp.model import ModelSpec, TensorSpec
+from edgecomp.output_tensor import OutputTensor
 from edgecomp.rope_scaling import frequency_factors
 from edgecomp.safetensors_header import StoredTensor
 

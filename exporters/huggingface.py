@@ -33,12 +33,13 @@ from edgecomp.float_conversion import float32_pieces, rounded
 from edgecomp.gguf.header import GgufHeader, read_gguf_header
 from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec, TensorSpec, read_model
+from edgecomp.output_tensor import OutputTensor
 from edgecomp.runtimes.protocol import find_runtime
 
 from .gguf_tensors import deinterleaved
 from .huggingface_config import config_of
 from .huggingface_tokenizer import FILES, write_tokenizer
-from .safetensors_writer import Weight, sharded, shards_size_bytes, write_shards
+from .safetensors_writer import sharded, shards_size_bytes, write_shards
 
 ACTION = "written as a Hugging Face checkpoint"
 
@@ -69,7 +70,7 @@ def export(
         raise NotWritable(destination, "it is not empty")
     partial = destination.with_name(f".{destination.name}.partial")
 
-    def pieces(weight: Weight) -> Iterator[NDArray[Any]]:
+    def pieces(weight: OutputTensor) -> Iterator[NDArray[Any]]:
         for values in _values(model, header, architecture, sources[weight.name]):
             yield rounded(np.ascontiguousarray(values), weight.type, weight.name)
 
@@ -160,9 +161,9 @@ def _transposed(tensor: TensorSpec, architecture: Architecture) -> bool:
 
 def _weights(
     sources: dict[str, TensorSpec], architecture: Architecture, float_type: FloatType
-) -> list[Weight]:
+) -> list[OutputTensor]:
     return [
-        Weight(
+        OutputTensor(
             name,
             tensor.shape[::-1] if _transposed(tensor, architecture) else tensor.shape,
             float_type if quantizable(tensor) else "F32",

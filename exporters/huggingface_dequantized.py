@@ -18,11 +18,12 @@ from edgecomp.float_conversion import converted, rounded, stored_array, to_float
 from edgecomp.huggingface.model import read_json, stored_tensors
 from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
 from edgecomp.model import ModelSpec
+from edgecomp.output_tensor import OutputTensor
 from edgecomp.safetensors_header import StoredTensor
 
 from .dequantized import dequantized
 from .huggingface_config import DTYPES
-from .safetensors_writer import Weight, sharded, write_shards
+from .safetensors_writer import sharded, write_shards
 
 SAID_IN = ("quantization_config", "compression_config")
 
@@ -46,7 +47,7 @@ def export_dequantized(
     tensors = joined_tensors(stored, linears)
     shards = sharded([_weight(tensor, float_type) for tensor in tensors.values()])
 
-    def pieces(weight: Weight) -> Iterator[NDArray[Any]]:
+    def pieces(weight: OutputTensor) -> Iterator[NDArray[Any]]:
         if weight.name in linears:
             yield rounded(dequantized(linears[weight.name], quantization), weight.type, weight.name)
             return
@@ -69,9 +70,9 @@ def export_dequantized(
     )
 
 
-def _weight(tensor: StoredTensor, float_type: FloatType) -> Weight:
+def _weight(tensor: StoredTensor, float_type: FloatType) -> OutputTensor:
     matrix = len(tensor.shape) > 1
-    return Weight(tensor.name, tensor.shape, float_type if matrix else tensor.dtype)
+    return OutputTensor(tensor.name, tensor.shape, float_type if matrix else tensor.dtype)
 
 
 def differing_weights(folder: Path, checkpoint: Path) -> tuple[str, ...]:

@@ -27,8 +27,9 @@ from edgecomp.float_conversion import converted, stored_array
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, HuggingfaceFormat
 from edgecomp.huggingface.model import read_json, stored_tensors
+from edgecomp.output_tensor import OutputTensor
 
-from .safetensors_writer import Weight, sharded, write_shards
+from .safetensors_writer import sharded, write_shards
 
 WORD_BITS = 32
 Parts = dict[str, NDArray[Any]]
@@ -45,17 +46,17 @@ def export_quantized(
     """
     row = HUGGINGFACE_FORMATS[format_name]
     codes = _codes(checkpoint, row)
-    weights: list[Weight] = []
+    weights: list[OutputTensor] = []
     for tensor in stored_tensors(checkpoint).values():
         if tensor.name in codes:
             weights += _part_weights(tensor.name.removesuffix("weight"), codes[tensor.name], row)
         else:
-            weights.append(Weight(tensor.name, tensor.shape, "F16"))
+            weights.append(OutputTensor(tensor.name, tensor.shape, "F16"))
     shards = sharded(weights)
     stored = stored_tensors(checkpoint)
     kept: dict[str, Parts] = {}
 
-    def pieces(weight: Weight) -> Iterable[NDArray[Any]]:
+    def pieces(weight: OutputTensor) -> Iterable[NDArray[Any]]:
         if weight.name in stored:
             tensor = stored[weight.name]
             yield from converted(stored_array(tensor), tensor.dtype, "F16", weight.name)
@@ -93,7 +94,7 @@ def _codes(checkpoint: Path, row: HuggingfaceFormat) -> dict[str, PackedEntry]:
     return {entry.tensor.partition(":")[2]: entry for entry in entries}
 
 
-def _part_weights(prefix: str, entry: PackedEntry, row: HuggingfaceFormat) -> list[Weight]:
+def _part_weights(prefix: str, entry: PackedEntry, row: HuggingfaceFormat) -> list[OutputTensor]:
     """The names, shapes and types of a linear's parts: those that `_parts` gives."""
     rows, columns = entry.shape
     groups, words = columns // row.group, columns * row.bits // WORD_BITS
@@ -110,7 +111,7 @@ def _part_weights(prefix: str, entry: PackedEntry, row: HuggingfaceFormat) -> li
             "weight_scale": ((rows, groups), "F16"),
             "weight_shape": ((2,), "I64"),
         }
-    return [Weight(prefix + part, shape, kind) for part, (shape, kind) in shapes.items()]
+    return [OutputTensor(prefix + part, shape, kind) for part, (shape, kind) in shapes.items()]
 
 
 def _parts(checkpoint: Path, entry: PackedEntry, row: HuggingfaceFormat) -> Parts:

@@ -7,10 +7,8 @@ that many bytes of JSON (padded to 8), the data (https://github.com/huggingface/
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +16,19 @@ from numpy.typing import NDArray
 
 from edgecomp.atomic import write_text
 from edgecomp.events import Progress
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.output_tensor import OutputTensor
 
 LARGEST_SHARD_BYTES = 4_000_000_000
 INDEX = "model.safetensors.index.json"
 
 
-@dataclass(frozen=True)
-class Weight:
-    """One tensor to be written: its name, shape (rows first) and float type."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: str
-
-    @property
-    def size_bytes(self) -> int:
-        return TENSOR_TYPES[self.type].size_bytes(math.prod(self.shape))
-
-
-Shards = dict[str, list[Weight]]
+Shards = dict[str, list[OutputTensor]]
 """The weights of each file, by its name."""
 
 
-def sharded(weights: Sequence[Weight]) -> Shards:
+def sharded(weights: Sequence[OutputTensor]) -> Shards:
     """`weights` in files of at most LARGEST_SHARD_BYTES, named as transformers names them."""
-    groups: list[list[Weight]] = [[]]
+    groups: list[list[OutputTensor]] = [[]]
     filled = 0
     for weight in weights:
         if groups[-1] and filled + weight.size_bytes > LARGEST_SHARD_BYTES:
@@ -71,7 +56,7 @@ def shards_size_bytes(shards: Shards) -> int:
 def write_shards(
     folder: Path,
     shards: Shards,
-    pieces: Callable[[Weight], Iterable[NDArray[Any]]],
+    pieces: Callable[[OutputTensor], Iterable[NDArray[Any]]],
     progress: Progress,
 ) -> None:
     """Write the shards, and their index where there are several. `progress` counts bytes."""
@@ -94,7 +79,7 @@ def write_shards(
         write_text(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
-def _header(weights: Sequence[Weight]) -> bytes:
+def _header(weights: Sequence[OutputTensor]) -> bytes:
     rows: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for weight in weights:

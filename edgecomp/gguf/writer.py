@@ -9,10 +9,8 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +21,10 @@ from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import ARRAY, DEFAULT_ALIGNMENT, MAGIC, SCALARS, STRING, GgufHeader
 from edgecomp.gguf.size import padded_bytes
+from edgecomp.output_tensor import OutputTensor
 
 VERSION = 3
 UINT32, FLOAT32, BOOL, INT32 = 4, 6, 7, 5
-
-
-@dataclass(frozen=True)
-class OutputTensor:
-    """One tensor to be written. `shape` is rows first, as numpy writes it."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: str
-
-    @property
-    def size_bytes(self) -> int:
-        return TENSOR_TYPES[self.type].size_bytes(math.prod(self.shape))
 
 
 Pieces = Iterable[NDArray[Any]]

@@ -25,8 +25,9 @@ from edgecomp.exporting import find_exporter
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.gguf.size import gguf_file_bytes, header_size_bytes
-from edgecomp.gguf.writer import OutputTensor, copied_fields, packed_field, write_gguf
+from edgecomp.gguf.writer import copied_fields, packed_field, write_gguf
 from edgecomp.model import read_model
+from edgecomp.output_tensor import OutputTensor
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
