@@ -55,7 +55,10 @@ MaxSize = Annotated[str | None, typer.Option(help="Size of the file, such as 100
 MinSpeed = Annotated[float | None, typer.Option(help="Decoded tokens a second, at least.")]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder of evaluation and calibration data (default: what ships with us)."),
+    typer.Option(
+        envvar="EDGECOMP_DATA",
+        help="Folder of evaluation and calibration data (default: what ships with us).",
+    ),
 ]
 RoundingOption = Annotated[
     Rounding | None, typer.Option(help="Who rounds (default: awq+gptq where it can).")
