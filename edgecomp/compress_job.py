@@ -18,7 +18,7 @@ from edgecomp.detect import physical_cores
 from edgecomp.device import find_device
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
-from edgecomp.events import Listener, Noted
+from edgecomp.events import Estimated, Listener
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.device_map import device_map
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
@@ -133,7 +133,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     """
     model = read_model(recipe.model, weights=True)
     job = _job(model, recipe)
-    listen(Noted(text=job.sentence))
+    listen(Estimated(text=job.sentence, seconds=job.seconds))
     artifact = _maker(recipe.format)(Run(model, recipe, data, listen))
     file = output / artifact.file.path.name
     if artifact.file.path.is_dir():
