@@ -24,6 +24,13 @@ from edgecomp.value import Value
 SENSITIVITY_ROWS = 16
 """Of the calibration: a few thousand tokens rank the tensors."""
 
+CARRIED_ROWS = 4
+"""Of those, on which divergence is measured."""
+
+
+ENDS = ("token_embd.weight", "output.weight")
+"""What a mix chooses types for outside the blocks."""
+
 
 class Mixture(Value):
     """The types that a mix chose, and what each type would have cost."""
@@ -52,12 +59,13 @@ def mixture(
             tokens=str(calibration.tokens.path),
             types=list(SOLVED_TYPES),
             rows=SENSITIVITY_ROWS,
+            carried_rows=CARRIED_ROWS,
         )
         return Sensitivities.model_validate(found)
 
     inputs = {
         "tokens": calibration.record.tokens_sha256,
-        "rows": SENSITIVITY_ROWS,
+        "rows": [SENSITIVITY_ROWS, CARRIED_ROWS],
         "types": SOLVED_TYPES,
         "stages": done,
         "threads": run.threads,
@@ -122,8 +130,7 @@ def require_room(model: ModelSpec, recipe: Recipe) -> None:
         raise ConstraintsImpossible(
             f"--max-size {format_size(limits.max_size_bytes)} is too small for the mix "
             f"{recipe.mix} on {recipe.format}: its smallest file has {format_size(size)} "
-            f"({size:,} bytes). What lies outside the blocks keeps {recipe.format}'s types: a "
-            "smaller --format helps."
+            f"({size:,} bytes). {_outside(recipe)}"
         )
     if not limits.max_memory_bytes:
         return
@@ -137,11 +144,19 @@ def require_room(model: ModelSpec, recipe: Recipe) -> None:
         )
 
 
+def _outside(recipe: Recipe) -> str:
+    if recipe.mix == "optimal":
+        return "Prune it first, or allow that much."
+    return f"What lies outside the blocks keeps {recipe.format}'s types: a smaller --format helps."
+
+
 def _smallest_types(model: ModelSpec) -> dict[str, str]:
+    """The fewest bits that the best mix can give each tensor."""
     return {
         tensor.name: min(_usable(tensor.shape[-1]), key=_bits)
         for tensor in model.tensors
-        if tensor.name.startswith("blk.") and quantizable(tensor)
+        if tensor.name.startswith("blk.") or tensor.name in ENDS
+        if quantizable(tensor)
         if _usable(tensor.shape[-1])
     }
 

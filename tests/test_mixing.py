@@ -8,14 +8,21 @@ from pathlib import Path
 import pytest
 
 from edgecomp.calibration import CalibrationMix
+from edgecomp.compress.bit_allocation import Sensitivities
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.device import find_device
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import ignore
+from edgecomp.fit import on_trial
 from edgecomp.layered_weights import layered_weights
+from edgecomp.making import make_artifact
 from edgecomp.memory import estimate_memory
+from edgecomp.mixing import ENDS, file_bytes, filled
 from edgecomp.model import read_model
-from edgecomp.recipe import read_recipe
+from edgecomp.pipeline import Run
+from edgecomp.proving import divergence
+from edgecomp.recipe import EvaluationSettings, read_recipe
 from edgecomp.tasks import Mix
 
 MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
@@ -86,6 +93,37 @@ def test_the_best_mix_fills_the_memory_at_its_context(source: Path, tmp_path: Pa
     assert limit - SLACK_BYTES < memory_of(result) <= limit
     both = made(source, tmp_path / "both", result.size_bytes - 10_000, "optimal", limit)
     assert both.size_bytes <= result.size_bytes - 10_000
+
+
+@pytest.mark.parametrize("family", ["llama-deep", "llama-tied-llama3-rope"])
+def test_embedding_and_head_are_weighed_with_the_blocks_and_less_is_lost(
+    family: str, tiny_model: Callable[..., Path]
+) -> None:
+    source = tiny_model(family)
+    recipe = compression_recipe(
+        str(source), "rtn", "Q4_0", "50%", "general", MIX, False, tensor_mix="optimal"
+    )
+    run = Run(read_model(source), recipe, None, ignore)
+    made = make_artifact(run)
+    assert made.mixture is not None and made.mixture.sensitivities is not None
+    model = read_model(made.base.path)
+    limit = file_bytes(model, recipe, {})
+    assert limit - SLACK_BYTES < made.size_bytes <= limit
+    assert {name: made.types[name] for name in made.mixture.types} == made.mixture.types
+    everywhere = made.mixture.sensitivities
+    assert {row.name for row in everywhere.tensors} >= {
+        t.name for t in model.tensors if t.name in ENDS
+    }
+    inside = [row for row in everywhere.tensors if row.name.startswith("blk.")]
+    types = filled(model, recipe, Sensitivities(tensors=tuple(inside)))
+    assert not {*types} & {*ENDS}
+    only_inside = run.following(recipe.model_copy(update={"tensor_types": types}))
+    windows = EvaluationSettings(windows=4, window_tokens=128)
+    apart = [
+        divergence(*on_trial(each, artifact), divergence_text(), windows).kl_mean
+        for each, artifact in ((run, made), (only_inside, make_artifact(only_inside)))
+    ]
+    assert apart[0] < apart[1]
 
 
 @pytest.mark.parametrize("mix", ["optimal", "attention-8-ffn-4", None])

@@ -207,16 +207,19 @@ def sensitivities(
     tokens: str,
     types: list[str],
     rows: int,
+    carried_rows: int,
     threads: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The Sensitivities of `checkpoint` to `types`, measured on the first `rows` rows of tokens."""
+    """The Sensitivities of `checkpoint` to `types`, measured on the first `rows` rows of tokens; on
+    `carried_rows` of them at the head."""
     from edgecomp.compress.sensitivity import measure_sensitivities
 
     found = measure_sensitivities(
         Path(checkpoint),
         _loaded(tokens, threads)[:rows],
         types,
+        carried_rows=carried_rows,
         device=_device(),
         progress=progress,
     )
