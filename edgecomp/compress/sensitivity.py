@@ -1,13 +1,13 @@
 """What each type would cost each tensor, in nats of divergence from the model as it is.
 
-For a linear and a type, the layer's output error is tr(D H D^T), H = mean x x^T, D the rounding
-error. What that does to the block depends on where the layer sits, so one type is tried for real:
-the block runs with only this linear rounded, and the change of its output, token by token relative
-to the output, says what the layer's error is worth. What that does to the model depends on the
-block: once a block all its linears are rounded together, and what comes of it is followed to the
-head (carried.py). To second order the divergences of independent errors add up, and each grows with
-the square of its error, so that those of blocks, embedding and head can be weighed against each
-other.
+For a linear and a type, the layer's output error is tr(D H D^T), H = mean x x^T over the tokens,
+each relative to the block's output for it, D the rounding error. What that does to the block
+depends on where the layer sits, so one type is tried for real: the block runs with only this linear
+rounded, and the change of its output, token by token relative to the output, says what the layer's
+error is worth. What that does to the model depends on the block: once a block all its linears are
+rounded together, and what comes of it is followed to the head (carried.py). To second order the
+divergences of independent errors add up, and each grows with the square of its error, so that those
+of blocks, embedding and head can be weighed against each other.
 
 The embedding's error is that of its rows under the tokens' frequencies, worth what it does at the
 head; the head itself is tried with every type. A tied embedding costs both.
@@ -28,7 +28,7 @@ from edgecomp.compress.carried import Carried, head_of
 from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.hessian import gather_hessians
-from edgecomp.compress.rtn import round_to_nearest
+from edgecomp.compress.rtn import mean_squares, round_to_nearest
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec, read_model
@@ -142,24 +142,32 @@ def _changes_in(
     """What each type of each linear changes, by the tensor's GGUF name; and the linears' weights in
     the types that were tried, by the linear's."""
     changes, rounded = {}, {}
-    for group, hessian in gather_hessians(block):
+    importance = mean_squares(block)
+    weights = torch.cat(list(plain)).square().sum(dim=-1).reciprocal().flatten()
+    for group, hessian in gather_hessians(block, weights / weights.mean()):
         for linear in group:
             name = names.get(block.weight_name(linear))
             kinds = _usable(types, block.linears[linear].weight.shape[1])
             if name and kinds:
-                changes[name], rounded[linear] = _changes_of(block, linear, hessian, kinds, plain)
+                both = (importance[linear], hessian)
+                changes[name], rounded[linear] = _changes_of(block, linear, *both, kinds, plain)
     return changes, rounded
 
 
 def _changes_of(
-    block: Block, linear: str, hessian: Tensor, types: Sequence[str], plain: Sequence[Tensor]
+    block: Block,
+    linear: str,
+    importance: Tensor,
+    hessian: Tensor,
+    types: Sequence[str],
+    plain: Sequence[Tensor],
 ) -> tuple[Changes, Tensor]:
     """What each type changes of the block's output; and the weight in the type that was tried."""
     weight = block.linears[linear].weight
     original, tried = weight.clone(), _tried(types)
     errors: Changes = {}
     for kind in types:
-        rounded = _rounded(original, kind, hessian.diagonal())
+        rounded = _rounded(original, kind, importance)
         difference = rounded - original
         errors[kind] = float((difference @ hessian * difference).sum())
         if kind == tried:
