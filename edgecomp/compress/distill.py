@@ -13,7 +13,6 @@ gradients), so that their number changes how long a step takes and nothing of wh
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -23,20 +22,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from safetensors.torch import load_file
 from torch import Tensor
 
-from edgecomp.atomic import write_text
-from edgecomp.compress.checkpoint import copy_companions, write_shard
 from edgecomp.compress.distill_loss import Outputs, Student, distillation_loss, divergence
+from edgecomp.compress.distill_state import save_record, save_state, take_up, write_best
 from edgecomp.compress.distill_targets import Targets
 from edgecomp.compress.ranks import joined
 from edgecomp.distillation import Distillation, DivergenceAt, History
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.events import Progress, ignore_progress
-from edgecomp.huggingface.model import read_json, stored_tensors
-
-STATE, HISTORY = "distillation.safetensors", "distillation.json"
 
 
 def distill(
@@ -104,7 +98,6 @@ def _train(
     if not run.history.stopped_early:
         run.measure()
     run.finish()
-    run.accelerator.end_training()
     progress(steps, steps)
     return run.history
 
@@ -274,65 +267,18 @@ class _Run:
             update={"points": points, "stopped_early": since >= self.settings.patience}
         )
         if self.accelerator.is_main_process:
-            self._save(best is point)
+            weights = self.student.model.named_parameters() if best is point else None
+            save_state(self.destination, self.parameters, self.optimizer, self.step, weights)
+            save_record(self.destination, self.settings, self.history)
 
-    def _save(self, best: bool) -> None:
-        """The state of the optimizer as plain tensors; what is best so far beside it."""
-        tensors = {}
-        for name, parameter in self.parameters:
-            tensors[f"weight.{name}"] = parameter.detach()
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"{key}.{name}"] = value
-        if best:
-            best_weights = self.student.model.named_parameters()
-            tensors |= {f"best.{name}": p.detach().clone() for name, p in best_weights}
-        else:
-            old = load_file(self.destination / STATE)
-            tensors |= {n: t for n, t in old.items() if n.startswith("best.")}
-        tensors["step"] = torch.tensor(self.step)
-        write_shard(self.destination / STATE, tensors)
-        write_text(self.destination / HISTORY, self._record())
-
-    def _record(self) -> str:
-        said = {
-            "settings": self.settings.model_dump(),
-            "history": self.history.model_dump(mode="json"),
-        }
-        return json.dumps(said, indent=2) + "\n"
-
-    @torch.no_grad()
     def resume(self) -> None:
         """Take up a run with these settings, if the destination holds one."""
-        state, record = self.destination / STATE, self.destination / HISTORY
-        if not (state.is_file() and record.is_file()):
-            return
-        said = read_json(record)
-        if said.get("settings") != self.settings.model_dump():
-            return
-        tensors = load_file(state)
-        history = History.model_validate(said["history"])
-        self.step = int(tensors["step"])
-        # The state is written before its record: a kill between the two loses one measurement.
-        kept = tuple(point for point in history.points if point.step <= self.step)
-        self.history = history.model_copy(update={"points": kept})
-        for name, parameter in self.parameters:
-            parameter.copy_(tensors[f"weight.{name}"])
-            self.optimizer.state[parameter] = {
-                key: tensors[f"{key}.{name}"].to(parameter.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"{key}.{name}" in tensors
-            }
+        found = take_up(self.destination, self.settings, self.parameters, self.optimizer)
+        if found:
+            self.step, self.history = found
 
     def finish(self) -> None:
         """Write the best model as a checkpoint with the student's names."""
-        if not self.accelerator.is_main_process:
-            return
-        tensors = load_file(self.destination / STATE)
-        weights = {
-            name: tensors[f"best.{name}"]
-            for name in stored_tensors(self.source)
-            if f"best.{name}" in tensors
-        }
-        write_shard(self.destination / "model.safetensors", weights)
-        copy_companions(self.source, self.destination, torch.float32)
-        (self.destination / STATE).unlink()
+        if self.accelerator.is_main_process:
+            write_best(self.destination, self.source)
+        self.accelerator.end_training()
