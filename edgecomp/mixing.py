@@ -146,7 +146,7 @@ def require_room(model: ModelSpec, recipe: Recipe) -> None:
 
 def _outside(recipe: Recipe) -> str:
     if recipe.mix == "optimal":
-        return "Prune it first, or allow that much."
+        return "Allow that much, or leave out blocks or neurons first."
     return f"What lies outside the blocks keeps {recipe.format}'s types: a smaller --format helps."
 
 
