@@ -106,17 +106,23 @@ def _hidden_bytes(model: ModelSpec) -> int:
     return 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
 
 
-def sensitivity_cost(model: ModelSpec, types: int, tokens: int, rate: TorchRate) -> StageCost:
-    """Of trying so many types on every matrix of the blocks."""
+def sensitivity_cost(
+    model: ModelSpec, types: int, tokens: int, carried_tokens: int, rate: TorchRate
+) -> StageCost:
+    """Of trying so many types on every matrix of the blocks, the embedding and the head, on so many
+    tokens, of which some are carried on from each block to the head."""
     matrices = [t for t in model.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
+    inside, head = sum(t.elements for t in matrices), model.vocabulary * model.embedding_length
     flops = sum(2.0 * (types * t.shape[0] + tokens) * t.shape[1] ** 2 for t in matrices)
-    flops += ROUNDING_OPERATIONS * types * sum(t.elements for t in matrices)
+    flops += ROUNDING_OPERATIONS * types * (inside + head)
     # Each matrix is tried for real once: one pass through its block.
-    passes = 2.0 * tokens * sum(t.elements for t in matrices) * len(matrices) / max(model.layers, 1)
+    passes = 2.0 * tokens * inside * len(matrices) / max(model.layers, 1)
+    passes += 2.0 * carried_tokens * (inside * model.layers / 2 + head * (model.layers + types))
+    carried = 4 * carried_tokens * model.embedding_length * (model.layers + 1)
     return StageCost(
         stage="sensitivities",
         seconds=START_SECONDS + (flops + passes) / rate.flops,
-        peak_memory_bytes=TORCH_BYTES + 2 * _block_bytes(model),
+        peak_memory_bytes=TORCH_BYTES + 3 * _block_bytes(model) + carried,
         disk_bytes=10**6,
         basis=rate.basis,
     )

@@ -49,6 +49,9 @@ class Block:
     """The checkpoint's name of a linear's weight."""
 
     run: Callable[[Tensor], Tensor]
+    final: Callable[[Tensor], Tensor]
+    """What enters the output head, for what the last block put out."""
+
     hidden: Tensor
     """Inputs of the block, float32 [samples, length, width]; possibly on disk."""
 
@@ -167,7 +170,7 @@ def _visit(
             return decoder.stored_name(f"{name}.{linear}.weight")
 
         config = decoder.config
-        block = Block(index, name, module, linears, config, weight_name, run, hidden)
+        block = Block(index, name, module, linears, config, weight_name, run, decoder.final, hidden)
         method(block)
         if shard is not None and destination is not None:
             # The codes first: a block counts as finished once its shard is there.

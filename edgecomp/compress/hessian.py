@@ -18,17 +18,26 @@ DAMPING = 0.01
 LARGEST_DAMPING = 1.0
 
 
-def gather_hessians(block: Block) -> list[tuple[tuple[str, ...], Tensor]]:
-    """H float32 [columns, columns] for each group of linears that read one tensor."""
+def gather_hessians(
+    block: Block, weights: Tensor | None = None
+) -> list[tuple[tuple[str, ...], Tensor]]:
+    """H float32 [columns, columns] for each group of linears that read one tensor; a mean over
+    tokens in which each counts by its weight, float32 [tokens], where there are some."""
     groups = block.shared_inputs()
     tokens = block.hidden.shape[0] * block.hidden.shape[1]
     hessians: dict[str, Tensor] = {}
+    seen: dict[str, int] = {}
 
     def add(name: str, inputs: Tensor) -> None:
         if name not in hessians:
             columns = inputs.shape[1]
             hessians[name] = torch.zeros(columns, columns, device=inputs.device)
-        hessians[name].addmm_(inputs.T, inputs, alpha=1 / tokens)
+        weighted = inputs
+        if weights is not None:
+            first = seen.get(name, 0)
+            seen[name] = first + len(inputs)
+            weighted = inputs * weights[first : seen[name], None]
+        hessians[name].addmm_(weighted.T, inputs, alpha=1 / tokens)
 
     block.observe({group[0]: partial(add, group[0]) for group in groups})
     return [(group, hessians[group[0]]) for group in groups]

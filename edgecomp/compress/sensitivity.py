@@ -1,14 +1,22 @@
-"""What each type would cost each tensor, measured on the calibration, block by block.
+"""What each type would cost each tensor, in nats of divergence from the model as it is.
 
-For a linear and a type, the layer's output error is tr(D H D^T), H = mean x x^T, D the rounding
-error. What that does to the model depends on where the layer sits, so one type is tried for real:
-the block runs with only this linear rounded, and the relative change of the block's output says
-what the layer's error is worth.
+For a linear and a type, the layer's output error is tr(D H D^T), H = mean x x^T over the tokens,
+each relative to the block's output for it, D the rounding error. What that does to the block
+depends on where the layer sits, so one type is tried for real: the block runs with only this linear
+rounded, and the change of its output, token by token relative to the output, says what the layer's
+error is worth. What that does to the model depends on the block: once a block all its linears are
+rounded together, and what comes of it is followed to the head (carried.py). To second order the
+divergences of independent errors add up, and each grows with the square of its error, so that those
+of blocks, embedding and head can be weighed against each other.
+
+The embedding's error is that of its rows under the tokens' frequencies, worth what it does at the
+head; the head itself is tried with every type. A tied embedding costs both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,12 +24,21 @@ from torch import Tensor
 
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.carried import Carried, head_of
+from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.hessian import gather_hessians
-from edgecomp.compress.rtn import round_to_nearest
+from edgecomp.compress.rtn import mean_squares, round_to_nearest
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.model import read_model
+from edgecomp.model import ModelSpec, read_model
+
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+TRIED_BITS = 4
+"""Of the type that is tried for real, at least: mixes lie about there."""
+
+Changes = dict[str, float]
+"""How much each type changes something, in a measure of that thing's own."""
 
 
 def measure_sensitivities(
@@ -29,62 +46,178 @@ def measure_sensitivities(
     tokens: Tensor,
     types: Sequence[str],
     *,
+    carried_rows: int = 4,
     device: str = "cpu",
     progress: Progress = ignore_progress,
 ) -> Sensitivities:
-    """Measure what each of `types` costs each linear of a float checkpoint.
+    """Measure what each of `types` costs each linear of a float checkpoint, its embedding and its
+    head.
 
-    tokens: int64 [samples, length]; a few thousand tokens do. Types whose block does not divide a
+    tokens: int64 [samples, length]; a few thousand tokens do. Divergence is measured on the first
+    `carried_rows` samples, whose states are kept once a block. Types whose block does not divide a
     tensor's columns are left out for that tensor. Raises what `walk` raises, and
     CompressionSettingsInvalid for a type without a solver.
     """
-    names = {tensor.source_name: tensor.name for tensor in read_model(checkpoint).tensors}
     coarsest_first = sorted(types, key=lambda kind: TENSOR_TYPES[kind].bits_per_weight)
     for kind in coarsest_first:
         gguf_grid(kind)
-    found: list[TensorSensitivity] = []
+    model = read_model(checkpoint)
+    names = {tensor.source_name: tensor.name for tensor in model.tensors}
+    carried = Carried(carried_rows)
+    changes: dict[str, dict[str, Changes]] = {}
 
     def measure(block: Block) -> None:
         plain = [block.run(batch) for batch in block.batches()]
-        for group, hessian in gather_hessians(block):
-            for linear in group:
-                name = block.weight_name(linear)
-                if name in names:
-                    losses = _losses(block, linear, hessian, coarsest_first, plain)
-                    elements = block.linears[linear].weight.numel()
-                    found.append(
-                        TensorSensitivity(name=names[name], elements=elements, losses=losses)
-                    )
+        carried.advance(block)
+        of_block, rounded = _changes_in(block, names, coarsest_first, plain)
+        outputs = torch.cat(plain)[:carried_rows]
+        if rounded:
+            changes[block.name] = of_block
+            carried.begin(block.name, *_rounded_block(block, rounded, outputs))
+        if block.index == model.layers - 1:
+            carried.finish(block, outputs)
 
+    embedded = _rounded_embedding(checkpoint, tokens[:carried_rows], coarsest_first, device)
+    if embedded:
+        errors, states = embedded
+        changes[EMBEDDING] = {EMBEDDING: errors}
+        carried.begin(EMBEDDING, states, errors[_tried(errors)])
     walk(checkpoint, tokens, measure, device=device, progress=progress)
-    return Sensitivities(tensors=tuple(found))
+    losses = _losses(checkpoint, model, changes, carried, coarsest_first)
+    elements = {tensor.name: tensor.elements for tensor in model.tensors}
+    return Sensitivities(
+        tensors=tuple(
+            TensorSensitivity(name=name, elements=elements[name], losses=row)
+            for name, row in losses.items()
+        )
+    )
 
 
 def _losses(
-    block: Block, linear: str, hessian: Tensor, types: Sequence[str], plain: Sequence[Tensor]
-) -> dict[str, float]:
+    checkpoint: Path,
+    model: ModelSpec,
+    changes: dict[str, dict[str, Changes]],
+    carried: Carried,
+    types: Sequence[str],
+) -> dict[str, Changes]:
+    """The divergence that each type causes in each tensor, given what it changes in each part."""
+    name = EMBEDDING if model.tied_embeddings else OUTPUT
+    head = head_of(checkpoint, model, name)
+    # llama.cpp weighs the errors of a head of its own, and not those of an embedding.
+    importance = None if model.tied_embeddings else carried.mean_squares()
+    rounders = {
+        kind: partial(_rounded, kind=kind, importance=importance)
+        for kind in _usable(types, head.stored.shape[1])
+    }
+    worths, of_head = carried.at_the_head(head, rounders)
+    losses = {
+        tensor: {kind: change * worths[part] for kind, change in row.items()}
+        for part, tensors in changes.items()
+        for tensor, row in tensors.items()
+    }
+    if of_head:
+        as_input = losses.get(name, {})
+        losses[name] = {kind: as_input.get(kind, 0.0) + loss for kind, loss in of_head.items()}
+    return losses
+
+
+def _usable(types: Iterable[str], columns: int) -> list[str]:
+    return [kind for kind in types if columns % TENSOR_TYPES[kind].block_elements == 0]
+
+
+def _tried(types: Iterable[str]) -> str:
+    """The type that is tried for real, of some that are sorted by their bits."""
+    kinds = list(types)
+    enough = (kind for kind in kinds if TENSOR_TYPES[kind].bits_per_weight >= TRIED_BITS)
+    return next(enough, kinds[-1])
+
+
+def _rounded(weight: Tensor, kind: str, importance: Tensor | None) -> Tensor:
+    return round_to_nearest(weight, gguf_grid(kind), importance).values
+
+
+def _changes_in(
+    block: Block, names: Mapping[str, str], types: Sequence[str], plain: Sequence[Tensor]
+) -> tuple[dict[str, Changes], dict[str, Tensor]]:
+    """What each type of each linear changes, by the tensor's GGUF name; and the linears' weights in
+    the types that were tried, by the linear's."""
+    changes, rounded = {}, {}
+    importance = mean_squares(block)
+    weights = torch.cat(list(plain)).square().sum(dim=-1).reciprocal().flatten()
+    for group, hessian in gather_hessians(block, weights / weights.mean()):
+        for linear in group:
+            name = names.get(block.weight_name(linear))
+            kinds = _usable(types, block.linears[linear].weight.shape[1])
+            if name and kinds:
+                both = (importance[linear], hessian)
+                changes[name], rounded[linear] = _changes_of(block, linear, *both, kinds, plain)
+    return changes, rounded
+
+
+def _changes_of(
+    block: Block,
+    linear: str,
+    importance: Tensor,
+    hessian: Tensor,
+    types: Sequence[str],
+    plain: Sequence[Tensor],
+) -> tuple[Changes, Tensor]:
+    """What each type changes of the block's output; and the weight in the type that was tried."""
     weight = block.linears[linear].weight
-    original = weight.clone()
-    columns = weight.shape[1]
-    errors: dict[str, float] = {}
-    worth = 0.0
+    original, tried = weight.clone(), _tried(types)
+    errors: Changes = {}
     for kind in types:
-        if columns % TENSOR_TYPES[kind].block_elements:
-            continue
-        rounded = round_to_nearest(original, gguf_grid(kind), hessian.diagonal()).values
-        change = rounded - original
-        errors[kind] = float((change @ hessian * change).sum())
-        if len(errors) == 1:  # the coarsest usable type is tried for real
-            weight.copy_(rounded)
-            worth = _block_change(block, plain) / max(errors[kind], torch.finfo(torch.float32).tiny)
-            weight.copy_(original)
-    return {kind: error * worth for kind, error in errors.items()}
+        rounded = _rounded(original, kind, importance)
+        difference = rounded - original
+        errors[kind] = float((difference @ hessian * difference).sum())
+        if kind == tried:
+            kept = rounded
+    weight.copy_(kept)
+    outputs = [block.run(batch) for batch in block.batches()]
+    weight.copy_(original)
+    change = _relative_change(torch.cat(outputs), torch.cat(list(plain)))
+    worth = change / max(errors[tried], torch.finfo(torch.float32).tiny)
+    return {kind: error * worth for kind, error in errors.items()}, kept
 
 
-def _block_change(block: Block, plain: Sequence[Tensor]) -> float:
-    """The squared change of the block's output, relative to its square."""
-    change = total = 0.0
-    for batch, expected in zip(block.batches(), plain, strict=True):
-        change += float((block.run(batch) - expected).double().square().sum())
-        total += float(expected.double().square().sum())
-    return change / total
+def _rounded_block(
+    block: Block, rounded: dict[str, Tensor], outputs: Tensor
+) -> tuple[Tensor, float]:
+    """What the block puts out with all these weights rounded, and how far that is from `outputs`,
+    the first samples as they are."""
+    originals = {linear: block.linears[linear].weight.clone() for linear in rounded}
+    for linear, weight in rounded.items():
+        block.linears[linear].weight.copy_(weight)
+    states = block.run(block.hidden[: len(outputs)].to(outputs.device))
+    for linear, weight in originals.items():
+        block.linears[linear].weight.copy_(weight)
+    return states, _relative_change(states, outputs)
+
+
+def _relative_change(outputs: Tensor, plain: Tensor) -> float:
+    """The mean over tokens of the squared change relative to the square: what comes after divides
+    each token by its own size, and a few tokens are hundreds of times larger than all others."""
+    change = (outputs - plain).double().square().sum(dim=-1)
+    return float((change / plain.double().square().sum(dim=-1)).mean())
+
+
+@torch.no_grad()
+def _rounded_embedding(
+    checkpoint: Path, tokens: Tensor, types: Sequence[str], device: str
+) -> tuple[Changes, Tensor] | None:
+    """The squared error of the embedding's rows in each type, a mean over tokens; and what enters
+    the first block where it is rounded to the type that is tried. None where no type suits it."""
+    decoder = Decoder(checkpoint, tokens, device)
+    rows = decoder.embedding
+    kinds = _usable(types, rows.shape[1])
+    if not kinds:
+        return None
+    original, (_, counts) = rows.clone(), torch.unique(tokens, return_counts=True)
+    frequencies = (counts / tokens.numel()).to(rows.device)
+    errors: Changes = {}
+    for kind in kinds:
+        rounded = _rounded(original, kind, None)
+        errors[kind] = float(((rounded - original).square().sum(dim=1) * frequencies).sum())
+        if kind == _tried(kinds):
+            rows.copy_(rounded)
+    return errors, decoder.embed(slice(0, len(tokens)))
