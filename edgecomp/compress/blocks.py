@@ -55,6 +55,11 @@ class Block:
     packed: dict[str, PackedTensor] = field(default_factory=dict)
     """Filled by methods that choose codes of a GGUF type: linear's name -> codes."""
 
+    @property
+    def tokens(self) -> int:
+        """Of the whole calibration."""
+        return self.hidden.shape[0] * self.hidden.shape[1]
+
     def batches(self) -> Iterator[Tensor]:
         """The block's inputs, a few samples at a time."""
         step = max(1, TOKENS_PER_BATCH // self.hidden.shape[1])
@@ -84,7 +89,8 @@ class Block:
         def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 kept.append(inputs[0])  # alive, so that no later tensor takes its address
-                groups.setdefault(inputs[0].data_ptr(), []).append(name)
+                # An expert that no token came to reads no rows, which have no address.
+                groups.setdefault(inputs[0].data_ptr() or id(inputs[0]), []).append(name)
 
             return hook
 
@@ -161,7 +167,12 @@ def _visit(
 
     shard = destination / output.shard_name(index + 1, decoder.layers) if destination else None
     if shard is None or not shard.is_file():
-        linears = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+        linears = {
+            # A single row is a gate, which weighs a whole expert: GGUF keeps it as a float vector.
+            n: m
+            for n, m in module.named_modules()
+            if isinstance(m, nn.Linear) and m.out_features > 1
+        }
 
         def weight_name(linear: str) -> str:
             return decoder.stored_name(f"{name}.{linear}.weight")

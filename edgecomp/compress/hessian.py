@@ -6,12 +6,14 @@ weights is tr(D H D^T) with H = mean x x^T (the papers' H = 2 X X^T up to a fact
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block
+from edgecomp.compress.routed import prior
 from edgecomp.errors import HessianSingular
 
 DAMPING = 0.01
@@ -19,18 +21,24 @@ LARGEST_DAMPING = 1.0
 
 
 def gather_hessians(block: Block) -> list[tuple[tuple[str, ...], Tensor]]:
-    """H float32 [columns, columns] for each group of linears that read one tensor."""
+    """H float32 [columns, columns] for each group of linears that read one tensor; an expert's with
+    the prior of routed.py."""
     groups = block.shared_inputs()
-    tokens = block.hidden.shape[0] * block.hidden.shape[1]
+    tokens = block.tokens
     hessians: dict[str, Tensor] = {}
+    seen: Counter[str] = Counter()
 
     def add(name: str, inputs: Tensor) -> None:
         if name not in hessians:
             columns = inputs.shape[1]
             hessians[name] = torch.zeros(columns, columns, device=inputs.device)
         hessians[name].addmm_(inputs.T, inputs, alpha=1 / tokens)
+        seen[name] += len(inputs)
 
     block.observe({group[0]: partial(add, group[0]) for group in groups})
+    for name, hessian in hessians.items():
+        diagonal = hessian.diagonal()
+        diagonal.add_(prior(diagonal, seen[name], tokens))
     return [(group, hessians[group[0]]) for group in groups]
 
 

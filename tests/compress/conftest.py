@@ -34,7 +34,7 @@ EXPERTS: dict[str, Any] = {
 }  # fmt: skip
 MIXTURES = {
     "mixtral": MixtralConfig(**SHAPE, num_local_experts=6, num_experts_per_tok=2),
-    "qwen2moe": Qwen2MoeConfig(**SHAPE, **EXPERTS, shared_expert_intermediate_size=48),
+    "qwen2moe": Qwen2MoeConfig(**SHAPE, **EXPERTS, shared_expert_intermediate_size=64),
     "qwen3moe": Qwen3MoeConfig(**SHAPE, **EXPERTS, head_dim=16, norm_topk_prob=True),
 }
 FAMILIES = {
