@@ -18,7 +18,7 @@ and the router, take one scale, searched under the sum of the experts' H.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -109,7 +109,8 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
             if grid is None:
                 continue
             stacked = torch.cat([block.linears[name].weight for name in names])
-            scale = search_scale(stacked, _sum([hessians[group] for group in groups]), grid, fold.tie)
+            shared = _sum([hessians[group] for group in groups])
+            scale = search_scale(stacked, shared, grid, fold.tie)
             fold.apply(scale)
             for name in names:
                 block.linears[name].weight.mul_(scale)
@@ -218,7 +219,7 @@ def _row_fold(block: Block, name: str, producer: nn.Linear) -> Fold:
     return Fold(partial(_fold_into_rows, producer, repeat, head), repeat, head)
 
 
-def _fold_into_norm(norm: nn.Module, others: list[Tensor], scale: Tensor) -> None:
+def _fold_into_norm(norm: nn.Module, others: Sequence[Tensor], scale: Tensor) -> None:
     """`others`: weights that read the norm's output and are not rounded."""
     weight: Tensor = norm.get_parameter("weight")
     # Gemma's norms multiply by 1 + weight.

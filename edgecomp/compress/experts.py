@@ -10,6 +10,7 @@ linear: it is small, decides for whole experts, and llama.cpp keeps it in F32 as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -92,5 +93,6 @@ def _separated(fused: nn.Module, stored: Iterable[str]) -> Experts:
             ["checkpoints with experts.0.gate_proj or experts.0.w1"],
         )
     count, width, hidden = fused.get_parameter("down_proj").shape
+    activation = cast(Callable[[Tensor], Tensor], fused.act_fn)
     with torch.device("meta"):
-        return Experts(Expert(roles, width, hidden, fused.act_fn) for _ in range(count))
+        return Experts(Expert(roles, width, hidden, activation) for _ in range(count))

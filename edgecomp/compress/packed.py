@@ -2,10 +2,10 @@
 
 Layout: `packed/00000.safetensors`, one file a block, tensors uint8 [rows, row bytes], or [experts,
 rows, row bytes] for all experts of a layer, which are one tensor in GGUF; and `packed.json`,
-written last, which says for each GGUF tensor name its type, its shape ([experts,] rows, columns) and
-where its bytes are. Rows stand in the checkpoint's order: whoever writes the
-GGUF file permutes them as it permutes the float rows (llama's Q and K). A row's bytes are exactly
-those of the GGUF file; `gguf.dequantize` of them equals the float weights bit for bit.
+written last, which says for each GGUF tensor name its type, the shape of its weights and where its
+bytes are. Rows stand in the checkpoint's order: whoever writes the GGUF file permutes them as it
+permutes the float rows (llama's Q and K). A row's bytes are exactly those of the GGUF file;
+`gguf.dequantize` of them equals the float weights bit for bit.
 """
 
 from __future__ import annotations

@@ -80,14 +80,18 @@ def test_an_experts_importance_is_over_the_tokens_routed_to_it(
     weights = read_importance(tmp_path / "importance.gguf")["blk.0.ffn_down_exps.weight"]
     counts = sums["blk.0.ffn_down_exps.weight"].tokens
     by_expert = weights.reshape(6, -1)
-    assert all((row == 1).all() == (count == 0) for row, count in zip(by_expert, counts))
+    assert all(
+        (row == 1).all() == (count == 0) for row, count in zip(by_expert, counts, strict=True)
+    )
 
 
 def test_the_file_has_the_layout_of_llama_imatrix(tmp_path: Path) -> None:
     path = tmp_path / "importance.gguf"
     sums = {
         "blk.0.attn_q.weight": ColumnSums(np.array([[8.0, 2.0, 4.0]]), np.array([4])),
-        "blk.0.ffn_up_exps.weight": ColumnSums(np.array([[8.0, 2.0], [0.0, 0.0]]), np.array([2, 0])),
+        "blk.0.ffn_up_exps.weight": ColumnSums(
+            np.array([[8.0, 2.0], [0.0, 0.0]]), np.array([2, 0])
+        ),
     }
     write_importance(path, sums, chunks=2, chunk_tokens=2, datasets=["a.txt", "b.txt"])
     reader = GGUFReader(path)
