@@ -194,8 +194,8 @@ def named_tensors(
 
 
 def gguf_names(folder: Path) -> Callable[[str], str | None]:
-    """Gives the GGUF name of a checkpoint's weight, or None where it has none; all experts of a layer
-    share one."""
+    """Gives the GGUF name of a checkpoint's weight, or None where it has none; all experts of a
+    layer share one."""
     tensors = read_huggingface(folder).tensors
     names = {shared_name(tensor.source_name): tensor.name for tensor in tensors}
     return lambda weight: names.get(shared_name(weight))
