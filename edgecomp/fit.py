@@ -229,6 +229,7 @@ def _carry_out(
             sparsity_percent=sparsity_percent(recipe),
             bits=chosen.bits_per_weight,
             calibration=artifact.calibration.mix if artifact.calibration else None,
+            expert_use=artifact.expert_use,
         )
     )
     return Report(

@@ -8,7 +8,10 @@ to nearest and pruned by magnitude, and one that thousands reached goes by what 
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PRIOR_TOKENS = 32
 
