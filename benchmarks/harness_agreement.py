@@ -2,9 +2,10 @@
 
     python benchmarks/harness_agreement.py DATA [ITEMS]
 
-The demo model as a float checkpoint in transformers (float32) and as an F16 GGUF file in llama.cpp:
-log-likelihoods of MMLU's choices, the choices made, the answers read from GSM8K, MMLU's accuracy as
-lm-eval counts it, and how many MMLU items a second each way takes. DATA is the evaluation data.
+The demo model as a float checkpoint in transformers (float32) and in llama.cpp: as an F16 file, as
+it ships, and as an F32 file with an F32 cache and no flash attention, where nothing is rounded on
+the way. Compared are log-likelihoods of MMLU's choices, the choices made, the answers read from
+GSM8K, MMLU's accuracy as lm-eval counts it, and MMLU items a second. DATA is the evaluation data.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 
-from edgecomp.chat_template import read_chat_template
+from edgecomp.chat_template import ChatTemplate, read_chat_template
 from edgecomp.detect import physical_cores
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
@@ -46,59 +47,86 @@ def main() -> None:
     count = int(sys.argv[2]) if len(sys.argv) > 2 else DEFAULT_ITEMS
     with tempfile.TemporaryDirectory(prefix="edgecomp-agreement-") as name:
         folder = Path(name)
-        ours, theirs = models(folder)
+        shipped, exact, theirs = models(folder)
         choices = [i for i in read("mmlu", data, count) if isinstance(i, ChoiceItem)]
-        seconds = compare_likelihoods(ours, theirs, choices)
-        plain_loop(ours, choices[:LOOP_ITEMS], len(choices) / seconds)
         written = [
             i for i in read("gsm8k", data, count // WRITTEN_SHARE) if isinstance(i, GenerationItem)
         ]
-        compare_numbers(ours, theirs, written)
-        compare_accuracy(ours, theirs, data, count, folder)
+        reference = reference_likelihoods(theirs, shipped.template, choices)
+        answers = theirs.generate_until(to_write(shipped, written), disable_tqdm=True)
+        for title, ours in (("F16 file", shipped), ("F32 file, F32 cache", exact)):
+            print(f"{title}:")
+            seconds = compare_likelihoods(ours, theirs, choices, reference)
+            if ours is shipped:
+                plain_loop(ours, choices[:LOOP_ITEMS], len(choices) / seconds)
+            compare_numbers(ours, written, answers)
+        compare_accuracy(shipped, theirs, data, count, folder)
 
 
 def read(name: str, data: Path, count: int) -> tuple[Any, ...]:
     return read_benchmark(BENCHMARKS[name], data, limit=count)
 
 
-def models(folder: Path) -> tuple[RuntimeModel, HFLM]:
-    """The same weights in llama.cpp and in transformers."""
+def models(folder: Path) -> tuple[RuntimeModel, RuntimeModel, HFLM]:
+    """The same weights in llama.cpp, in two ways, and in transformers."""
     source = read_model(demo_model_path(), weights=True)
     find_exporter("huggingface").export(source, folder / "checkpoint", "F32")
-    base = folder / "base-F16.gguf"
-    find_gguf_exporter().export(source, base, "F16", lambda done, total: None)
-    settings = RunSettings(context=8192, sequences=8, outputs=64, threads=physical_cores())
-    ours = RuntimeModel(runtime, base, settings, read_chat_template(base))
+    as_shipped = RunSettings(context=8192, sequences=8, outputs=64, threads=physical_cores())
+    unrounded = as_shipped.model_copy(update={"kv_type": "F32", "flash_attention": False})
+    ours = []
+    for kind, settings in (("F16", as_shipped), ("F32", unrounded)):
+        base = folder / f"base-{kind}.gguf"
+        find_gguf_exporter().export(source, base, kind, lambda done, total: None)
+        ours.append(RuntimeModel(runtime, base, settings, read_chat_template(base)))
     theirs = HFLM(
         pretrained=str(folder / "checkpoint"), device="cpu", dtype="float32", batch_size=4
     )
-    return ours, theirs
+    return ours[0], ours[1], theirs
 
 
-def compare_likelihoods(ours: RuntimeModel, theirs: HFLM, items: Sequence[ChoiceItem]) -> float:
-    """Print how near the log-likelihoods are; the seconds that ours took."""
-    requests = [
-        Instance("loglikelihood", {}, (render(item.prompt, ours.template), choice), index)
+def to_choose(template: ChatTemplate, items: Sequence[ChoiceItem]) -> list[Instance]:
+    return [
+        Instance("loglikelihood", {}, (render(item.prompt, template), choice), index)
         for item in items
         for index, choice in enumerate(item.choices)
     ]
+
+
+def to_write(ours: RuntimeModel, items: Sequence[GenerationItem]) -> list[Instance]:
+    options = {"until": ["\n\n\n"], "max_gen_toks": ANSWER_TOKENS, "do_sample": False}
+    return [
+        Instance("generate_until", {}, (render(item.prompt, ours.template), options), 0)
+        for item in items
+    ]
+
+
+def reference_likelihoods(
+    theirs: HFLM, template: ChatTemplate, items: Sequence[ChoiceItem]
+) -> Likelihoods:
+    """transformers' log-likelihoods; prints its speed."""
+    began = time.perf_counter()
+    found: Likelihoods = theirs.loglikelihood(to_choose(template, items), disable_tqdm=True)
+    print(f"transformers: {len(items) / (time.perf_counter() - began):.2f} MMLU items/s")
+    return found
+
+
+def compare_likelihoods(
+    ours: RuntimeModel, theirs: HFLM, items: Sequence[ChoiceItem], reference: Likelihoods
+) -> float:
+    """Print how near the log-likelihoods are; the seconds that ours took."""
+    requests = to_choose(ours.template, items)
     began = time.perf_counter()
     mine = ours.loglikelihood(requests)
     seconds = time.perf_counter() - began
-    reference: Likelihoods = theirs.loglikelihood(requests, disable_tqdm=True)
-    seconds_there = time.perf_counter() - began - seconds
     tokens = [len(theirs.tok_encode(request.args[1])) for request in requests]
     apart = np.abs(np.subtract([a for a, _ in mine], [b for b, _ in reference])) / tokens
     same = sum(
         a == b for a, b in zip(decisions(items, mine), decisions(items, reference), strict=True)
     )
     print(
-        f"MMLU, {len(items)} items, {len(requests)} choices: apart by {apart.mean():.4f} nats a "
-        f"token, at most {apart.max():.4f}; {same} of {len(items)} choices are the same"
-    )
-    print(
-        f"  ours {len(items) / seconds:.2f} items/s, "
-        f"transformers {len(items) / seconds_there:.2f} items/s"
+        f"  MMLU, {len(items)} items, {len(requests)} choices: apart by {apart.mean():.2g} nats a "
+        f"token, at most {apart.max():.2g}; {same} of {len(items)} choices are the same; "
+        f"{len(items) / seconds:.2f} items/s"
     )
     return seconds
 
@@ -129,19 +157,15 @@ def plain_loop(ours: RuntimeModel, items: Sequence[ChoiceItem], our_speed: float
     print(f"  plain logits_all loop {speed:.2f} items/s: ours is {our_speed / speed:.1f} x as fast")
 
 
-def compare_numbers(ours: RuntimeModel, theirs: HFLM, items: Sequence[GenerationItem]) -> None:
+def compare_numbers(
+    ours: RuntimeModel, items: Sequence[GenerationItem], reference: Sequence[str]
+) -> None:
     """Print how often the last number of both greedy answers is the same."""
-    options = {"until": ["\n\n\n"], "max_gen_toks": ANSWER_TOKENS, "do_sample": False}
-    requests = [
-        Instance("generate_until", {}, (render(item.prompt, ours.template), options), 0)
-        for item in items
-    ]
-    mine = ours.generate_until(requests)
-    reference = theirs.generate_until(requests, disable_tqdm=True)
+    mine = ours.generate_until(to_write(ours, items))
     same = sum(numbers(a)[-1:] == numbers(b)[-1:] for a, b in zip(mine, reference, strict=True))
     texts = sum(a.strip() == b.strip() for a, b in zip(mine, reference, strict=True))
     print(
-        f"GSM8K, {len(items)} items, {ANSWER_TOKENS} tokens: {same} answers are the same, "
+        f"  GSM8K, {len(items)} items, {ANSWER_TOKENS} tokens: {same} answers are the same, "
         f"{texts} texts to the letter"
     )
 

@@ -168,19 +168,32 @@ def _layer_costs(
 ) -> tuple[float, float, float]:
     """Seconds a layer: fixed and attention's while decoding; attention's a token of the prompt."""
     row = model.heads * (model.key_length + model.value_length)
-    window = model.sliding_window if model.sliding_window and model.full_attention_every else None
-    seen = min(depth, window) if window else depth
-    read = min(prompt_tokens, window) if window else prompt_tokens
+    seen, read = 0.0, 0.0
+    for window, share in _windows(model):
+        seen += share * (min(depth, window) if window else depth)
+        read += share * row * prompt_pairs(prompt_tokens, window) / prompt_tokens
     if processor.kind == "cpu" and calibration:
         return (
             calibration.layer_seconds,
             row * seen / calibration.decode_attention_per_second,
-            row * read / 2 / calibration.prefill_attention_per_second,
+            read / calibration.prefill_attention_per_second,
         )
     # Kernels of cards share what a group of heads reads; the CPU's read it for each of them.
     readers = model.heads if processor.kind == "cpu" else model.kv_heads
     kv_row = 2 * readers * (model.key_length + model.value_length)
-    share = CPU_DECODE_SHARE if processor.kind == "cpu" else GPU_DECODE_SHARE
+    reached = CPU_DECODE_SHARE if processor.kind == "cpu" else GPU_DECODE_SHARE
     fixed = CPU_LAYER_SECONDS if processor.kind == "cpu" else GPU_LAYER_SECONDS
     peak = _prefill_rate("F16", processor, calibration)
-    return fixed, kv_row * seen / (share * bandwidth), row * read / 2 / peak
+    return fixed, kv_row * seen / (reached * bandwidth), read / peak
+
+
+def _windows(model: ModelSpec) -> tuple[tuple[int | None, float], ...]:
+    """The windows of a model's layers, each with its share of them; None sees everything."""
+    sliding = sum(model.slides(layer) for layer in range(model.layers)) / model.layers
+    return ((model.sliding_window, sliding), (None, 1 - sliding))
+
+
+def prompt_pairs(tokens: int, window: int | None = None) -> float:
+    """Pairs of a query and a key that it sees, over a prompt: those the mask hides cost nothing."""
+    kept = min(tokens, window or tokens)
+    return kept * kept / 2 + (tokens - kept) * kept

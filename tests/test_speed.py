@@ -15,7 +15,7 @@ from edgecomp.format_facts import tensor_types_of
 from edgecomp.layered_weights import LayeredWeights, layered_weights
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.placement import Placement
-from edgecomp.speed import SpeedEstimate, estimate_speed
+from edgecomp.speed import SpeedEstimate, estimate_speed, prompt_pairs
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,27 @@ def test_a_deeper_context_is_never_faster(depth: int, more: int) -> None:
         for d in (depth, depth + more)
     )
     assert first > second
+
+
+@given(st.integers(1, 300), st.none() | st.integers(1, 200))
+def test_attention_over_a_prompt_meets_each_key_that_a_query_sees(
+    tokens: int, window: int | None
+) -> None:
+    pairs = sum(min(query, window or query) for query in range(1, tokens + 1))
+    # Half a token more or less each: the formula counts the query itself as half seen.
+    assert prompt_pairs(tokens, window) == pytest.approx(pairs, abs=tokens / 2)
+
+
+def test_layers_that_slide_read_their_window_and_the_others_everything(model: ModelSpec) -> None:
+    laptop = find_device("office-laptop-ddr4")
+    slides = model.model_copy(update={"sliding_window": 1024, "full_attention_every": 6})
+    narrow = slides.model_copy(update={"full_attention_every": 10**6})
+    seconds = [
+        1 / speed(m, "Q4_0", laptop, depth=32_000).decode_tokens_per_second
+        for m in (narrow, slides, model)
+    ]
+    whole = sum(not slides.slides(layer) for layer in range(model.layers)) / model.layers
+    assert (seconds[1] - seconds[0]) / (seconds[2] - seconds[0]) == pytest.approx(whole)
 
 
 DEEP: tuple[ModelSpec, DeviceProfile]

@@ -21,6 +21,7 @@ from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.measure.kernel_timing import (
+    ATTENTIVE,
     DEEP,
     NARROW,
     NARROW_LAYERS,
@@ -34,7 +35,7 @@ from edgecomp.measure.kernel_timing import (
     paced,
     token_seconds,
 )
-from edgecomp.measure.synthetic_model import repeat_first_layer, write_synthetic
+from edgecomp.measure.synthetic_model import SyntheticShape, repeat_first_layer, write_synthetic
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.protocol import TimedRun
 
@@ -56,10 +57,10 @@ def calibrate(processor: str, threads: int, progress: Progress = ignore_progress
         folder = Path(name)
         layer_seconds, fixed_seconds = _fixed_costs(runtime, folder, threads)
         progress(1, steps)
-        write_synthetic(folder / "one.gguf", ONE)
         attention = _attention(runtime, folder, threads)
         progress(2, steps)
         kernels = {}
+        write_synthetic(folder / "one.gguf", ONE)
         for index, kind in enumerate(MEASURED_TYPES):
             fixed = WIDE_LAYERS * layer_seconds + fixed_seconds
             kernels[kind] = _kernel(runtime, folder, threads, kind, fixed)
@@ -99,8 +100,11 @@ def _fixed_costs(runtime: LlamaCpp, folder: Path, threads: int) -> tuple[float, 
     return fixed_costs(seconds)
 
 
-def _quantized(runtime: LlamaCpp, folder: Path, threads: int, kind: str) -> tuple[Path, float]:
-    """A wide model whose matrices are of one type, and the seconds its one layer took to make."""
+def _quantized(
+    runtime: LlamaCpp, folder: Path, threads: int, kind: str, shape: SyntheticShape = ONE
+) -> tuple[Path, float]:
+    """A model of WIDE_LAYERS of this shape whose matrices are of one type, from the file of one
+    layer in the folder, and the seconds that this layer took to make."""
     source, made = folder / "one.gguf", folder / "made.gguf"
     preset = next(row.name for row in PRESETS.values() if row.base == kind)
     names = [t.name for t in read_gguf_header(source).tensors if len(t.shape) > 1]
@@ -110,7 +114,7 @@ def _quantized(runtime: LlamaCpp, folder: Path, threads: int, kind: str) -> tupl
     )
     seconds = time.perf_counter() - began
     wide = folder / "wide.gguf"
-    repeat_first_layer(made, wide, ONE.model_copy(update={"layers": WIDE_LAYERS}))
+    repeat_first_layer(made, wide, shape.model_copy(update={"layers": WIDE_LAYERS}))
     return wide, seconds
 
 
@@ -131,7 +135,8 @@ def _kernel(
 
 
 def _attention(runtime: LlamaCpp, folder: Path, threads: int) -> tuple[float, float]:
-    path, _ = _quantized(runtime, folder, threads, "Q4_0")
+    write_synthetic(folder / "one.gguf", ATTENTIVE)
+    path, _ = _quantized(runtime, folder, threads, "Q4_0", ATTENTIVE)
     return attention_rates(*_pace(runtime, path, threads, [SHALLOW, DEEP // 2, DEEP]))
 
 

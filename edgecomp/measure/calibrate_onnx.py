@@ -8,6 +8,7 @@ from pathlib import Path
 from edgecomp.calibrated import Calibration
 from edgecomp.events import Progress
 from edgecomp.measure.kernel_timing import (
+    ATTENTIVE,
     DEEP,
     NARROW,
     NARROW_LAYERS,
@@ -41,10 +42,11 @@ def calibrate_onnx(machine: Calibration, progress: Progress) -> Calibration:
     ]
     layer_seconds, fixed_seconds = fixed_costs(shallow)
     progress(1, STEPS)
-    wide = ONE.model_copy(update={"layers": WIDE_LAYERS})
-    attention = attention_rates(*_timed(wide, threads, [SHALLOW, DEEP // 2, DEEP]))
+    attentive = ATTENTIVE.model_copy(update={"layers": WIDE_LAYERS})
+    attention = attention_rates(*_timed(attentive, threads, [SHALLOW, DEEP // 2, DEEP]))
     progress(2, STEPS)
     kernels = {}
+    wide = ONE.model_copy(update={"layers": WIDE_LAYERS})
     for index, kind in enumerate(MEASURED_TYPES):
         decoded, batch = _timed(wide, threads, [SHALLOW, BATCH], kind)
         fixed = WIDE_LAYERS * layer_seconds + fixed_seconds

@@ -12,11 +12,15 @@ from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.runtimes.protocol import TimedRun
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.worker_client import WorkerRuntime
+from edgecomp.speed import prompt_pairs
 
 ONE = SyntheticShape(
     layers=1, width=1024, feed_forward=3072, heads=16, kv_heads=4, vocabulary=256, context=4096
 )
 WIDE_LAYERS = 8
+ATTENTIVE = ONE.model_copy(update={"feed_forward": 256})
+"""As many heads and few weights, so that a third of a long prompt's time is attention's."""
+
 NARROW = SyntheticShape(
     layers=4, width=256, feed_forward=768, heads=4, kv_heads=2, vocabulary=256, context=1024
 )
@@ -73,11 +77,11 @@ def kernel_rate(
 def attention_rates(
     shallow: Sequence[TimedRun], middle: Sequence[TimedRun], deep: Sequence[TimedRun]
 ) -> tuple[float, float]:
-    """Elements a second of decode and prefill attention, from the time a deeper context adds to a
-    wide model; `middle` is half as deep as DEEP."""
-    row = 2 * ONE.heads * ONE.head_length * WIDE_LAYERS
+    """Elements a second of decode and prefill attention, from the time a deeper context adds to an
+    ATTENTIVE model of WIDE_LAYERS; `middle` is half as deep as DEEP."""
+    row = 2 * ATTENTIVE.heads * ATTENTIVE.head_length * WIDE_LAYERS
     decode = row * (DEEP - SHALLOW) / max(token_seconds(deep) - token_seconds(shallow), 1e-6)
     # Twice the tokens cost twice the weights' time; what is over is attention's.
     extra = prefill_seconds(deep) - 2 * prefill_seconds(middle)
-    pairs = DEEP**2 / 2 - 2 * (DEEP // 2) ** 2 / 2
+    pairs = prompt_pairs(DEEP) - 2 * prompt_pairs(DEEP // 2)
     return decode, row * pairs / max(extra, 1e-4)
