@@ -55,7 +55,10 @@ MaxSize = Annotated[str | None, typer.Option(help="Size of the file, such as 100
 MinSpeed = Annotated[float | None, typer.Option(help="Decoded tokens a second, at least.")]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder of evaluation and calibration data (default: what ships with us)."),
+    typer.Option(
+        envvar="EDGECOMP_DATA",
+        help="Folder of evaluation and calibration data (default: what ships with us).",
+    ),
 ]
 RoundingOption = Annotated[
     Rounding | None, typer.Option(help="Who rounds (default: awq+gptq where it can).")
@@ -69,7 +72,7 @@ Student = Annotated[
     str | None, typer.Option(help="A smaller checkpoint with the same tokenizer, to distil into.")
 ]
 TensorMix = Annotated[
-    Mix | None, typer.Option(help="Types chosen tensor by tensor to fill the size, or by a rule.")
+    Mix | None, typer.Option(help="Types chosen tensor by tensor to fill the limits, or by a rule.")
 ]
 KvTypeOption = Annotated[
     KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
@@ -294,6 +297,8 @@ def compress(
     distill: Distill = None,
     student: Student = None,
     max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
+    context: Context = None,
     mix: TensorMix = None,
     task: TaskOption = "general",
     calibration: Annotated[
@@ -325,6 +330,8 @@ def compress(
         model, method, format, sparsity, task, texts, any_calibration,
         stages=shrinking_stages(depth, width, distill, student),
         max_size_bytes=parse_size(max_size) if max_size else None,
+        max_memory_bytes=parse_size(max_memory) if max_memory else None,
+        context=context,
         tensor_mix=mix,
     )  # fmt: skip
     with progress_bars() as listen:

@@ -18,14 +18,14 @@ from edgecomp.detect import physical_cores
 from edgecomp.device import find_device
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
-from edgecomp.events import Listener, Noted
+from edgecomp.events import Estimated, Listener
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.device_map import device_map
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.huggingface.making import make_huggingface_artifact
 from edgecomp.job_cost import estimate_compression
 from edgecomp.making import UNROUNDED, Artifact, followed, make_artifact
-from edgecomp.mixing import Mixture, file_bytes, require_room
+from edgecomp.mixing import Mixture, file_bytes, memory_bytes, require_room
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
 from edgecomp.onnx.optimum_making import make_optimum_artifact
@@ -75,6 +75,8 @@ def compression_recipe(
     *,
     stages: Sequence[Stage] = (),
     max_size_bytes: int | None = None,
+    max_memory_bytes: int | None = None,
+    context: int | None = None,
     tensor_mix: Mix | None = None,
 ) -> Recipe:
     """The recipe of one method, after `stages`; without a method, of the one that loses least.
@@ -97,6 +99,11 @@ def compression_recipe(
             f"{format_name} is made of the source, rounded to nearest by ONNX Runtime's quantizer. "
             "Leave out --method and what shrinks or mixes, or choose a GGUF format."
         )
+    if max_memory_bytes and format_name not in PRESETS:
+        raise CompressionSettingsInvalid(
+            f"--max-memory is that of llama.cpp, which does not run {format_name}. Leave it out, "
+            "or choose a GGUF format."
+        )
     parse_sparsity(sparsity)
     pruning = method in PRUNERS
     # Pruned before it is distilled: what is left makes up for what went.
@@ -107,14 +114,19 @@ def compression_recipe(
             {
                 "model": model,
                 "device": "auto",
-                "constraints": Constraints(task=task, max_size_bytes=max_size_bytes),
+                "constraints": Constraints(
+                    task=task,
+                    context=context,
+                    max_size_bytes=max_size_bytes,
+                    max_memory_bytes=max_memory_bytes,
+                ),
                 "runtime": ("transformers" if quantized else "onnx" if optimum else "llama.cpp"),
                 "format": format_name,
                 "mix": tensor_mix,
                 "stages": [*(s for s in stages if s not in distilled), *cut, *distilled],
                 # Rounding to nearest leaves the zeros of a pruned model where they are.
                 "rounding": ("rtn" if quantized else "llama.cpp") if pruning else method,
-                "settings": RunSettings(context=2048, threads=physical_cores()),
+                "settings": RunSettings(context=context or 2048, threads=physical_cores()),
                 "importance": format_name in PRESETS and PRESETS[format_name].base not in UNROUNDED,
                 "calibration": mix,
                 "any_calibration": any_calibration,
@@ -133,7 +145,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     """
     model = read_model(recipe.model, weights=True)
     job = _job(model, recipe)
-    listen(Noted(text=job.sentence))
+    listen(Estimated(text=job.sentence, seconds=job.seconds))
     artifact = _maker(recipe.format)(Run(model, recipe, data, listen))
     file = output / artifact.file.path.name
     if artifact.file.path.is_dir():
@@ -179,11 +191,8 @@ def _job(model: ModelSpec, recipe: Recipe) -> JobCost:
     else:
         size = file_bytes(made, recipe, recipe.tensor_types)
     limit = recipe.constraints.max_size_bytes
-    if limit and size > limit and not recipe.mix:
-        raise ConstraintsImpossible(
-            f"{recipe.format} makes {format_size(size)} of this model, more than --max-size "
-            f"{format_size(limit)}. Choose a smaller --format, or fill the size with --mix optimal."
-        )
+    if not recipe.mix:
+        _require_limits(made, recipe, size)
     planned = min(size, limit) if limit else size
     job = estimate_compression(model, recipe.format, planned, recipe.stages, recipe.mix)
     if job.refusals:
@@ -192,3 +201,23 @@ def _job(model: ModelSpec, recipe: Recipe) -> JobCost:
             "make it on a larger machine."
         )
     return job
+
+
+def _require_limits(made: ModelSpec, recipe: Recipe, size_bytes: int) -> None:
+    """Raises ConstraintsImpossible where the recipe's format passes a limit by itself."""
+    limits = recipe.constraints
+    if limits.max_size_bytes and size_bytes > limits.max_size_bytes:
+        raise ConstraintsImpossible(
+            f"{recipe.format} makes {format_size(size_bytes)} of this model, more than --max-size "
+            f"{format_size(limits.max_size_bytes)}. Choose a smaller --format, or fill the size "
+            "with --mix optimal."
+        )
+    if limits.max_memory_bytes:
+        memory = memory_bytes(made, recipe, recipe.tensor_types)
+        if memory > limits.max_memory_bytes:
+            raise ConstraintsImpossible(
+                f"{recipe.format} of this model needs {format_size(memory)} at "
+                f"{recipe.settings.context:,} tokens of context, more than --max-memory "
+                f"{format_size(limits.max_memory_bytes)}. Choose a smaller --format, fill the "
+                "memory with --mix optimal, or give a smaller --context."
+            )

@@ -32,7 +32,7 @@ class Distillation(Value):
 
     batch_samples: int = Field(default=4, gt=0)
     accumulation: int = Field(default=1, gt=0)
-    """Batches whose gradients make one step."""
+    """Batches whose gradients make one step, on however many devices."""
 
     learning_rate: float = Field(default=3e-4, gt=0)
     warmup_share: float = Field(default=0.05, ge=0, lt=1)

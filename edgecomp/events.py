@@ -43,13 +43,21 @@ class Warned(Value):
 
 
 class Noted(Value):
-    """Something worth telling that is no fault, such as what the job will cost."""
+    """Something worth telling that is no fault."""
 
     kind: Literal["noted"] = "noted"
     text: str
 
 
-Event = StageStarted | StageProgress | StageFinished | Warned | Noted
+class Estimated(Value):
+    """What the whole job will cost, before it starts."""
+
+    kind: Literal["estimated"] = "estimated"
+    text: str
+    seconds: float
+
+
+Event = StageStarted | StageProgress | StageFinished | Warned | Noted | Estimated
 Listener = Callable[[Event], None]
 Progress = Callable[[float, float], None]
 """Called with (done, total) by a piece of work that does not know which stage it serves."""

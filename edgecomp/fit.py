@@ -23,7 +23,7 @@ from edgecomp.evaluate.datasets import available, read_benchmark
 from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.events import Listener, Noted, Warned
+from edgecomp.events import Estimated, Listener, Warned
 from edgecomp.format_facts import format_facts
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.making import Artifact, followed, make_artifact
@@ -177,7 +177,7 @@ def _bundled(
     for text in (*plan.notices, *chosen.notes):
         listen(Warned(text=text))
     if plan.job:
-        listen(Noted(text=plan.job.sentence))
+        listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
     require_room(staged_model(spec, recipe.stages), recipe)
     spec = read_model(recipe.model, weights=True)
     report = _carry_out(spec, device, plan, chosen, recipe, data, listen)

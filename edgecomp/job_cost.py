@@ -59,7 +59,7 @@ DISK_BYTES_PER_SECOND = 300 * 10**6
 QUANTIZE_WEIGHTS_PER_SECOND = 15 * 10**6
 FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
 WORKER_BYTES = 100 * 10**6
-SENSITIVITY_TOKENS = 16 * 256
+SENSITIVITY_TOKENS, CARRIED_TOKENS = 16 * 256, 4 * 256
 
 
 def estimate_job(
@@ -133,7 +133,8 @@ def _making(
     largest = _largest_tensor_bytes(model)
     optimum = format_name in OPTIMUM_FORMATS
     onnx = optimum or format_name in ONNX_FORMATS
-    mixing = [sensitivity_cost(made, len(SOLVED_TYPES), SENSITIVITY_TOKENS, torch_rate)]
+    tried = (len(SOLVED_TYPES), SENSITIVITY_TOKENS, CARRIED_TOKENS)
+    mixing = [sensitivity_cost(made, *tried, torch_rate)]
     costs = [
         StageCost(
             stage="intake",

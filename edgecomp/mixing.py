@@ -1,4 +1,4 @@
-"""The types of a recipe's mix: measured and chosen to fill the size, or set by a fixed rule."""
+"""The types of a recipe's mix: measured and chosen to fill the limits, or set by a fixed rule."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 
 from edgecomp.calibrating import StoredCalibration
 from edgecomp.compress.bit_allocation import Sensitivities, allocate, named_mix
+from edgecomp.device import find_device
 from edgecomp.errors import ConstraintsImpossible
 from edgecomp.events import Progress
 from edgecomp.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.mix import quantizable
+from edgecomp.layered_weights import layered_weights
+from edgecomp.memory import estimate_memory
 from edgecomp.model import ModelSpec
 from edgecomp.pipeline import Run
 from edgecomp.quantity import format_size
@@ -20,6 +23,13 @@ from edgecomp.value import Value
 
 SENSITIVITY_ROWS = 16
 """Of the calibration: a few thousand tokens rank the tensors."""
+
+CARRIED_ROWS = 4
+"""Of those, on which divergence is measured."""
+
+
+ENDS = ("token_embd.weight", "output.weight")
+"""What a mix chooses types for outside the blocks."""
 
 
 class Mixture(Value):
@@ -35,7 +45,7 @@ def mixture(
 ) -> Mixture:
     """The recipe's mix for `model`, the float file of `checkpoint`, after the stages `done`.
 
-    Raises ConstraintsImpossible where the mix is larger than the size limit.
+    Raises ConstraintsImpossible where the mix is larger than the limits of size and memory.
     """
     recipe = run.recipe
     if recipe.mix and recipe.mix != "optimal":
@@ -49,12 +59,13 @@ def mixture(
             tokens=str(calibration.tokens.path),
             types=list(SOLVED_TYPES),
             rows=SENSITIVITY_ROWS,
+            carried_rows=CARRIED_ROWS,
         )
         return Sensitivities.model_validate(found)
 
     inputs = {
         "tokens": calibration.record.tokens_sha256,
-        "rows": SENSITIVITY_ROWS,
+        "rows": [SENSITIVITY_ROWS, CARRIED_ROWS],
         "types": SOLVED_TYPES,
         "stages": done,
         "threads": run.threads,
@@ -65,19 +76,30 @@ def mixture(
 
 
 def filled(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> dict[str, str]:
-    """The types with the least expected loss whose file is no larger than the size limit; without a
-    limit, than the recipe's format itself makes it."""
-    limit = recipe.constraints.max_size_bytes or file_bytes(model, recipe, {})
+    """The types with the least expected loss that keep the recipe's limits of size and memory;
+    without a limit, whose file is no larger than the recipe's format itself makes it."""
     smallest = {t.name: min(t.losses, key=t.size_bytes) for t in sensitivities.tensors}
     held = sum(t.size_bytes(smallest[t.name]) for t in sensitivities.tensors)
-    budget = limit - (file_bytes(model, recipe, smallest) - held)
+    budget = held - _excess_bytes(model, recipe, smallest)
     while True:
         types = allocate(sensitivities, budget)
         # Each tensor is padded to the file's alignment, which the allocation does not count.
-        over = file_bytes(model, recipe, types) - limit
+        over = _excess_bytes(model, recipe, types)
         if over <= 0:
             return types
         budget -= over
+
+
+def _excess_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:
+    """Bytes by which these types pass the nearest of the recipe's limits; below 0: room is left."""
+    limits = recipe.constraints
+    excess = []
+    if limits.max_memory_bytes:
+        excess.append(memory_bytes(model, recipe, types) - limits.max_memory_bytes)
+    if limits.max_size_bytes or not excess:
+        most = limits.max_size_bytes or file_bytes(model, recipe, {})
+        excess.append(file_bytes(model, recipe, types) - most)
+    return max(excess)
 
 
 def file_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:
@@ -86,28 +108,57 @@ def file_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:
     return planned_file_bytes(model, recipe.format, full)
 
 
+def memory_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:
+    """The peak memory of the recipe's file, run with its settings on its device, where these
+    tensors have these types."""
+    full = tensor_types_of(model, recipe.format, recipe.importance, types)
+    calibration = find_device(recipe.device).calibration
+    worker_bytes = calibration.worker_bytes if calibration else None
+    stored_bytes = layered_weights(model, full).stored_bytes
+    return estimate_memory(model, stored_bytes, recipe.settings, worker_bytes).total_bytes
+
+
 def require_room(model: ModelSpec, recipe: Recipe) -> None:
     """Raises ConstraintsImpossible, before any work, where no mix of `model` is small enough for
-    the size limit; names the smallest."""
-    limit = recipe.constraints.max_size_bytes
-    if recipe.mix is None or limit is None:
+    the limits of size and memory; names the smallest."""
+    limits = recipe.constraints
+    if recipe.mix is None or not (limits.max_size_bytes or limits.max_memory_bytes):
         return
-    if recipe.mix == "optimal":
-        types = {
-            tensor.name: min(_usable(tensor.shape[-1]), key=_bits)
-            for tensor in model.tensors
-            if tensor.name.startswith("blk.") and quantizable(tensor)
-            if _usable(tensor.shape[-1])
-        }
-    else:
-        types = named_mix(recipe.mix, model)
-    least = file_bytes(model, recipe, types)
-    if least > limit:
+    types = _smallest_types(model) if recipe.mix == "optimal" else named_mix(recipe.mix, model)
+    size = file_bytes(model, recipe, types)
+    if limits.max_size_bytes and size > limits.max_size_bytes:
         raise ConstraintsImpossible(
-            f"--max-size {format_size(limit)} is too small for the mix {recipe.mix} on "
-            f"{recipe.format}: its smallest file has {format_size(least)} ({least:,} bytes). What "
-            f"lies outside the blocks keeps {recipe.format}'s types: a smaller --format helps."
+            f"--max-size {format_size(limits.max_size_bytes)} is too small for the mix "
+            f"{recipe.mix} on {recipe.format}: its smallest file has {format_size(size)} "
+            f"({size:,} bytes). {_outside(recipe)}"
         )
+    if not limits.max_memory_bytes:
+        return
+    memory = memory_bytes(model, recipe, types)
+    if memory > limits.max_memory_bytes:
+        raise ConstraintsImpossible(
+            f"--max-memory {format_size(limits.max_memory_bytes)} is too small for the mix "
+            f"{recipe.mix} on {recipe.format}: at {recipe.settings.context:,} tokens of context "
+            f"its smallest file needs {format_size(memory)}, of which {format_size(memory - size)} "
+            "are not weights. A smaller --context helps."
+        )
+
+
+def _outside(recipe: Recipe) -> str:
+    if recipe.mix == "optimal":
+        return "Allow that much, or leave out blocks or neurons first."
+    return f"What lies outside the blocks keeps {recipe.format}'s types: a smaller --format helps."
+
+
+def _smallest_types(model: ModelSpec) -> dict[str, str]:
+    """The fewest bits that the best mix can give each tensor."""
+    return {
+        tensor.name: min(_usable(tensor.shape[-1]), key=_bits)
+        for tensor in model.tensors
+        if tensor.name.startswith("blk.") or tensor.name in ENDS
+        if quantizable(tensor)
+        if _usable(tensor.shape[-1])
+    }
 
 
 def _usable(columns: int) -> list[str]:

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from edgecomp.events import (
+    Estimated,
     Event,
     Listener,
     Noted,
@@ -61,7 +62,7 @@ def progress_bars() -> Iterator[Listener]:
             case Warned() if event.text not in warned:
                 warned.add(event.text)
                 console.print(f"[yellow]Warning:[/yellow] {event.text}", soft_wrap=True)
-            case Noted():
+            case Noted() | Estimated():
                 console.print(event.text, soft_wrap=True, markup=False)
 
     with bars:

@@ -154,9 +154,9 @@ def mixture_section(mixture: Mixture) -> Section:
     return Section(
         title="Types, tensor by tensor",
         text=(
-            f"Chosen for the least expected loss within the size: {total:.4g} in all, where the "
-            f"fewest bits everywhere would give {sum(worst.values()):.4g}. Loss is the squared "
-            "change of a block's output, relative to its square, summed over tensors."
+            f"Chosen for the least expected loss within the limits: {total:.4g} in all, where the "
+            f"fewest bits everywhere would give {sum(worst.values()):.4g}. Loss is the divergence "
+            "that rounding to nearest would cause, in nats a token, summed over tensors."
             if found
             else "Set by a fixed rule."
         ),

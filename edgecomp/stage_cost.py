@@ -117,19 +117,25 @@ def _hidden_bytes(model: ModelSpec) -> int:
     return 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
 
 
-def sensitivity_cost(model: ModelSpec, types: int, tokens: int, rate: TorchRate) -> StageCost:
-    """Of trying so many types on every matrix of the blocks."""
+def sensitivity_cost(
+    model: ModelSpec, types: int, tokens: int, carried_tokens: int, rate: TorchRate
+) -> StageCost:
+    """Of trying so many types on every matrix of the blocks, the embedding and the head, on so many
+    tokens, of which some are carried on from each block to the head."""
     matrices = block_matrices(model)
+    inside, head = sum(t.elements for t in matrices), model.vocabulary * model.embedding_length
     flops = sum(2.0 * types * t.elements * t.shape[-1] for t in matrices)
     flops += sum(hessian_operations(model, t, tokens) for t in matrices)
-    flops += ROUNDING_OPERATIONS * types * sum(t.elements for t in matrices)
-    # Each matrix is tried for real once: one pass through its block.
+    flops += ROUNDING_OPERATIONS * types * (inside + head)
     used = sum(model.used_share(t) * t.elements for t in matrices)
+    # Each matrix is tried for real once: one pass through its block.
     passes = 2.0 * tokens * used * len(matrices) / max(model.layers, 1)
+    passes += 2.0 * carried_tokens * (used * model.layers / 2 + head * (model.layers + types))
+    carried = 4 * carried_tokens * model.embedding_length * (model.layers + 1)
     return StageCost(
         stage="sensitivities",
         seconds=START_SECONDS + (flops + passes) / rate.flops,
-        peak_memory_bytes=TORCH_BYTES + 2 * _block_bytes(model),
+        peak_memory_bytes=TORCH_BYTES + 3 * _block_bytes(model) + carried,
         disk_bytes=10**6,
         basis=rate.basis,
     )

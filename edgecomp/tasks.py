@@ -17,8 +17,8 @@ Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
 """Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
 
 Mix = Literal["optimal", "attention-8-ffn-4"]
-"""Who gives each matrix inside the blocks its type: the choice with the least expected loss within
-the size, or a fixed rule."""
+"""Who gives each matrix its type: the choice with the least expected loss within the limits, or a
+fixed rule for those inside the blocks."""
 
 KvType = Literal["F16", "Q8_0", "Q4_0"]
 KV_TYPES: tuple[KvType, ...] = ("F16", "Q8_0", "Q4_0")

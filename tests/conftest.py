@@ -10,6 +10,9 @@ import pytest
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import demo_model_path
 
+EVALUATION_DATA = os.environ.pop("EDGECOMP_DATA", None)
+"""Taken away from the program, which would read it wherever a test names no data."""
+
 pytest_plugins = ["shapes", "tiny_models", "two_cards", "ssh_server", "scripted_adb"]
 
 
@@ -36,10 +39,9 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real evaluation data; tests that need it skip where it is missing."""
-    folder = os.environ.get("EDGECOMP_DATA")
-    if not folder or not Path(folder).is_dir():
+    if not EVALUATION_DATA or not Path(EVALUATION_DATA).is_dir():
         pytest.skip("EDGECOMP_DATA names no folder of evaluation data")
-    return Path(folder)
+    return Path(EVALUATION_DATA)
 
 
 @pytest.fixture(scope="session")

@@ -281,7 +281,7 @@ DEMO_RECIPE = Recipe(
     runtime="llama.cpp",
     format="Q4_0",
     rounding="gptq",
-    settings=RunSettings(context=512, threads=2),
+    settings=RunSettings(context=512, threads=1),
     importance=True,
     calibration=CalibrationMix(samples={"instructions": 16, "math": 16}, row_tokens=64),
     evaluation=EvaluationSettings(items=1, windows=4, window_tokens=256),

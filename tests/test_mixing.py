@@ -8,13 +8,25 @@ from pathlib import Path
 import pytest
 
 from edgecomp.calibration import CalibrationMix
+from edgecomp.compress.bit_allocation import Sensitivities
 from edgecomp.compress_job import Compressed, compress, compression_recipe
+from edgecomp.device import find_device
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import ignore
-from edgecomp.recipe import read_recipe
+from edgecomp.fit import on_trial
+from edgecomp.layered_weights import layered_weights
+from edgecomp.making import make_artifact
+from edgecomp.memory import estimate_memory
+from edgecomp.mixing import ENDS, file_bytes, filled
+from edgecomp.model import read_model
+from edgecomp.pipeline import Run
+from edgecomp.proving import divergence
+from edgecomp.recipe import EvaluationSettings, read_recipe
 from edgecomp.tasks import Mix
 
 MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
+CONTEXT = 256
 SLACK_BYTES = 512
 """The next larger type of the smallest matrix here, and padding."""
 
@@ -24,12 +36,28 @@ def source(tiny_model: Callable[..., Path]) -> Path:
     return tiny_model("llama-deep")
 
 
-def made(source: Path, folder: Path, max_size_bytes: int | None, mix: Mix) -> Compressed:
+def made(
+    source: Path,
+    folder: Path,
+    max_size_bytes: int | None,
+    mix: Mix,
+    max_memory_bytes: int | None = None,
+) -> Compressed:
     recipe = compression_recipe(
-        str(source), "gptq", "Q4_0", "50%", "general", MIX, False,
-        max_size_bytes=max_size_bytes, tensor_mix=mix,
+        str(source), "gptq", "Q4_0", "50%", "general", MIX, False, max_size_bytes=max_size_bytes,
+        max_memory_bytes=max_memory_bytes, context=CONTEXT, tensor_mix=mix,
     )  # fmt: skip
     return compress(recipe, folder, None, ignore)
+
+
+def memory_of(made: Compressed) -> int:
+    """What the finished file is predicted to need, from its own header."""
+    recipe = read_recipe(made.folder / "recipe.yaml")
+    model = read_model(made.folder / made.file)
+    calibration = find_device(recipe.device).calibration
+    weights = layered_weights(model, made.types).stored_bytes
+    worker = calibration.worker_bytes if calibration else None
+    return estimate_memory(model, weights, recipe.settings, worker).total_bytes
 
 
 def test_the_best_mix_fills_the_size_and_makes_the_same_file_again(
@@ -54,6 +82,64 @@ def test_without_a_limit_a_mix_is_as_large_as_its_format(source: Path, tmp_path:
     plain = compression_recipe(str(source), "gptq", "Q4_0", "50%", "general", MIX, False)
     size = compress(plain, tmp_path / "plain", None, ignore).size_bytes
     assert size - SLACK_BYTES < made(source, tmp_path / "mix", None, "optimal").size_bytes <= size
+
+
+def test_the_best_mix_fills_the_memory_at_its_context(source: Path, tmp_path: Path) -> None:
+    plain = compression_recipe(
+        str(source), "rtn", "Q4_0", "50%", "general", MIX, False, context=CONTEXT
+    )
+    limit = memory_of(compress(plain, tmp_path / "plain", None, ignore)) + 20_000
+    result = made(source, tmp_path / "mix", None, "optimal", limit)
+    assert limit - SLACK_BYTES < memory_of(result) <= limit
+    both = made(source, tmp_path / "both", result.size_bytes - 10_000, "optimal", limit)
+    assert both.size_bytes <= result.size_bytes - 10_000
+
+
+@pytest.mark.parametrize("family", ["llama-deep", "llama-tied-llama3-rope"])
+def test_embedding_and_head_are_weighed_with_the_blocks_and_less_is_lost(
+    family: str, tiny_model: Callable[..., Path]
+) -> None:
+    source = tiny_model(family)
+    recipe = compression_recipe(
+        str(source), "rtn", "Q4_0", "50%", "general", MIX, False, tensor_mix="optimal"
+    )
+    run = Run(read_model(source), recipe, None, ignore)
+    made = make_artifact(run)
+    assert made.mixture is not None and made.mixture.sensitivities is not None
+    model = read_model(made.base.path)
+    limit = file_bytes(model, recipe, {})
+    assert limit - SLACK_BYTES < made.size_bytes <= limit
+    assert {name: made.types[name] for name in made.mixture.types} == made.mixture.types
+    everywhere = made.mixture.sensitivities
+    assert {row.name for row in everywhere.tensors} >= {
+        t.name for t in model.tensors if t.name in ENDS
+    }
+    inside = [row for row in everywhere.tensors if row.name.startswith("blk.")]
+    types = filled(model, recipe, Sensitivities(tensors=tuple(inside)))
+    assert not {*types} & {*ENDS}
+    only_inside = run.following(recipe.model_copy(update={"tensor_types": types}))
+    windows = EvaluationSettings(windows=4, window_tokens=128)
+    apart = [
+        divergence(*on_trial(each, artifact), divergence_text(), windows).kl_mean
+        for each, artifact in ((run, made), (only_inside, make_artifact(only_inside)))
+    ]
+    assert apart[0] < apart[1]
+
+
+@pytest.mark.parametrize("mix", ["optimal", "attention-8-ffn-4", None])
+def test_a_memory_too_small_for_any_mix_is_refused_before_any_work(
+    source: Path, tmp_path: Path, mix: Mix
+) -> None:
+    with pytest.raises(ConstraintsImpossible, match="256 tokens of context"):
+        made(source, tmp_path / "out", None, mix, 10**6)
+    assert not (tmp_path / "out").exists()
+
+
+def test_memory_is_llama_cpps() -> None:
+    with pytest.raises(CompressionSettingsInvalid, match="--max-memory"):
+        compression_recipe(
+            "demo", "gptq", "gptq-int4-g64", "50%", "general", MIX, False, max_memory_bytes=10**9
+        )
 
 
 def test_r71_a_named_mix_is_carried_out(source: Path, tmp_path: Path) -> None:

@@ -162,13 +162,10 @@ def test_no_passage_is_one_that_is_evaluated() -> None:
         assert not mine & shingles(text)
 
 
-def test_nothing_is_shared_with_the_benchmarks_of_a_data_folder() -> None:
-    folder = os.environ.get("EDGECOMP_DATA")
-    if not folder:
-        pytest.skip("EDGECOMP_DATA names no folder with benchmarks")
+def test_nothing_is_shared_with_the_benchmarks_of_a_data_folder(data_folder: Path) -> None:
     mine = {plain(question) for question in questions()}
     runs = shingles(own_passages() + " ".join(questions()))
-    for path in Path(folder).glob("*.jsonl"):
+    for path in data_folder.glob("*.jsonl"):
         if path.name.startswith("calib_"):
             continue
         for line in path.read_text("utf-8").splitlines():

@@ -12,7 +12,7 @@ import pytest
 from edgecomp.calibration import CalibrationMix
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.errors import CompressionSettingsInvalid
-from edgecomp.events import Event, Noted, ignore
+from edgecomp.events import Estimated, Event, ignore
 from edgecomp.model import read_model
 from edgecomp.stages import DistillStage, Stage, StructuredStage, staged_model
 
@@ -71,7 +71,7 @@ def test_a_student_is_distilled_between_pruning_and_rounding(source: Path, tmp_p
     assert job is not None
     names = [stage.stage for stage in job.stages]
     assert {"structured pruning", "teacher's logits", "distillation"} <= {*names}
-    assert isinstance(heard[0], Noted) and "of memory" in heard[0].text
+    assert isinstance(heard[0], Estimated) and "of memory" in heard[0].text
     written = json.loads(result.model_dump_json())
     assert written["job_predicted"]["stages"][3]["disk_bytes"] > 0
 

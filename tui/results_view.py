@@ -60,9 +60,9 @@ def results_view(report: Report, width: int) -> RenderableType:
 
 def _verdict(report: Report) -> Iterator[Text]:
     sign, colour = SIGNS[report.verdict.level]
-    yield Text(f"{sign} {report.verdict.level.upper()}  ", style=f"bold {colour}").append(
-        f"{report.model.name} as {report.chosen.format}, task {report.recipe.constraints.task}",
-        style="not bold",
+    yield Text.assemble(
+        (f"{sign} {report.verdict.level.upper()}", f"bold {colour}"),
+        f"  {report.model.name} as {report.chosen.format}, task {report.recipe.constraints.task}",
     )
     yield Text(report.verdict.summary)
     for remedy in report.verdict.remedies[:1]:

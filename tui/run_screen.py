@@ -182,8 +182,8 @@ class RunScreen(Page):
         share = f"{100 * pace / stage.total:.2g} %/s" if stage and stage.total else "-"
         self.query_one("#gauge-pace", Gauge).push(pace, share)
         elapsed = format_duration(time.monotonic() - self._began)
-        plan = self.session.plan
-        expected = f" of about {format_duration(plan.job.seconds)}" if plan and plan.job else ""
+        whole = self.stages.expected_seconds
+        expected = f" of about {format_duration(whole)}" if whole else ""
         self.query_one("#run-clock", Static).update(f"elapsed {elapsed}{expected}")
 
     def action_stop(self) -> None:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from rich.table import Table
 from rich.text import Text
 
-from edgecomp.events import Event, Noted, StageFinished, StageProgress, StageStarted, Warned
+from edgecomp.events import (
+    Estimated,
+    Event,
+    Noted,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    Warned,
+)
 from edgecomp.quantity import format_duration
 
 from .bars import bar
@@ -43,6 +51,8 @@ class StageList:
 
     stages: dict[str, Stage] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    expected_seconds: float | None = None
+    """Of the whole job, once it has said so."""
 
     def take(self, event: Event, now: float | None = None) -> str | None:
         """Bring the list up to an event; return a line for the log where it deserves one."""
@@ -63,6 +73,9 @@ class StageList:
             case Warned() if event.text not in self.warnings:
                 self.warnings.append(event.text)
                 return f"Warning: {event.text}"
+            case Estimated():
+                self.expected_seconds = event.seconds
+                return event.text
             case Noted():
                 return event.text
         return None

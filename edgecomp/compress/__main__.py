@@ -181,7 +181,10 @@ def train_student(
     threads: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Train a student towards the targets of a DistillStage; the History of its divergence."""
+    """Train a student towards the targets of a DistillStage, on every GPU where there are some; the
+    History of its divergence."""
+    import torch
+
     from edgecomp.compress.distill import distill
     from edgecomp.compress.distill_targets import Targets
     from edgecomp.stages import DistillStage
@@ -193,6 +196,7 @@ def train_student(
         Path(destination),
         DistillStage.model_validate(stage),
         device=_device(),
+        devices=torch.cuda.device_count(),
         progress=progress,
     )
     return history.model_dump(mode="json")
@@ -203,16 +207,19 @@ def sensitivities(
     tokens: str,
     types: list[str],
     rows: int,
+    carried_rows: int,
     threads: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The Sensitivities of `checkpoint` to `types`, measured on the first `rows` rows of tokens."""
+    """The Sensitivities of `checkpoint` to `types`, measured on the first `rows` rows of tokens; on
+    `carried_rows` of them at the head."""
     from edgecomp.compress.sensitivity import measure_sensitivities
 
     found = measure_sensitivities(
         Path(checkpoint),
         _loaded(tokens, threads)[:rows],
         types,
+        carried_rows=carried_rows,
         device=_device(),
         progress=progress,
     )

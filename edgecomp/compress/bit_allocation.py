@@ -1,8 +1,8 @@
 """Which tensor gets how many bits: the best choice for a byte budget, or a fixed rule.
 
-What each type costs a tensor is measured (sensitivity.py). Errors of different tensors add up in
-the residual stream: the expected loss of a choice is the sum over its tensors. The choice is a
-multiple-choice knapsack, solved exactly as a mixed-integer programme (HiGHS, in scipy): minimise
+What each type costs a tensor is measured, in nats (sensitivity.py). To second order divergences of
+independent errors add up: the expected loss of a choice is the sum over its tensors. The choice is
+a multiple-choice knapsack, solved exactly as a mixed-integer programme (HiGHS, in scipy): minimise
 the sum of losses over one type a tensor, bytes at most the budget.
 """
 
@@ -24,8 +24,8 @@ from edgecomp.value import Value
 
 
 class TensorSensitivity(Value):
-    """What each type would cost one tensor: expected loss (relative squared error of the block's
-    output) by type name."""
+    """What each type would cost one tensor: expected divergence from the model as it is, nats a
+    token, by type name."""
 
     name: str
     elements: int

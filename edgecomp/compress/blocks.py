@@ -28,6 +28,7 @@ from edgecomp.atomic import write_error
 from edgecomp.compress import destination as output
 from edgecomp.compress.checkpoint import DTYPES, read_tensor, write_shard
 from edgecomp.compress.decoder import Decoder
+from edgecomp.compress.experts import Expert
 from edgecomp.compress.packed import PackedTensor, write_packed
 from edgecomp.errors import ActivationsNotFinite
 from edgecomp.events import Progress, ignore_progress
@@ -49,8 +50,14 @@ class Block:
     """The checkpoint's name of a linear's weight."""
 
     run: Callable[[Tensor], Tensor]
+    final: Callable[[Tensor], Tensor]
+    """What enters the output head, for what the last block put out."""
+
     hidden: Tensor
     """Inputs of the block, float32 [samples, length, width]; possibly on disk."""
+
+    begun: int = 0
+    """Tokens of the batches before the one that `observe` runs now."""
 
     packed: dict[str, PackedTensor] = field(default_factory=dict)
     """Filled by methods that choose codes of a GGUF type: linear's name -> codes."""
@@ -75,11 +82,21 @@ class Block:
             for name, see in watch.items()
         ]
         try:
+            self.begun = 0
             for batch in self.batches():
                 self.run(batch)
+                self.begun += batch.shape[0] * batch.shape[1]
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def tokens_of(self, name: str, rows: int) -> Tensor | slice:
+        """While `observe` hands over a batch, `rows` inputs of linear `name`: which tokens of the
+        calibration they are; of an expert's linear those that were routed to it."""
+        owner = self.module.get_submodule(name.rpartition(".")[0])
+        if isinstance(owner, Expert):
+            return owner.tokens + self.begun
+        return slice(self.begun, self.begun + rows)
 
     def shared_inputs(self) -> list[tuple[str, ...]]:
         """The linears grouped by the tensor they read (q, k, v read one), in the order they run."""
@@ -178,7 +195,7 @@ def _visit(
             return decoder.stored_name(f"{name}.{linear}.weight")
 
         config = decoder.config
-        block = Block(index, name, module, linears, config, weight_name, run, hidden)
+        block = Block(index, name, module, linears, config, weight_name, run, decoder.final, hidden)
         method(block)
         if shard is not None and destination is not None:
             # The codes first: a block counts as finished once its shard is there.

@@ -99,6 +99,13 @@ class Decoder:
             elif head is None or parameter is not head.weight:
                 parameter.copy_(read_tensor(find_stored(self.stored, name)))
 
+    @property
+    def embedding(self) -> Tensor:
+        """The rows that the tokens use, in the order of their ids, float32 [used, width]; `embed`
+        reads them as they stand."""
+        weight: Tensor = self._ends.get_input_embeddings().weight
+        return weight
+
     def block(self, index: int) -> nn.Module:
         """Block `index` with its weights, float32, ready to run.
 

@@ -36,6 +36,7 @@ class Targets:
     """The cached targets in `folder`."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         settings = read_json(folder / DONE)
         self.temperature = float(settings["temperature"])
         self._arrays = {

@@ -9,7 +9,7 @@ linear: it is small, decides for whole experts, and llama.cpp keeps it in F32 as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 import torch
@@ -37,6 +37,8 @@ class Expert(nn.Module):
     ) -> None:
         super().__init__()
         self.roles, self.activation = roles, activation
+        self.tokens = torch.empty(0, dtype=torch.int64)
+        """Of the batch that was read last, those that were routed here."""
         gate, up, down = roles
         self.add_module(gate, nn.Linear(width, hidden, bias=False))
         self.add_module(up, nn.Linear(width, hidden, bias=False))
@@ -54,9 +56,10 @@ class Experts(nn.ModuleList):
     def forward(self, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """hidden [tokens, width]; chosen int64 and weights [tokens, experts used]."""
         output = torch.zeros_like(hidden)
-        for number, expert in enumerate(self):
+        for number, expert in enumerate(cast(Iterator[Expert], iter(self))):
             token, place = torch.where(chosen == number)
             # Run even where no token came here, on no rows: whoever watches sees every expert.
+            expert.tokens = token
             found = expert(hidden[token]) * weights[token, place, None]
             output.index_add_(0, token, found.to(output.dtype))
         return output

@@ -20,9 +20,12 @@ DAMPING = 0.01
 LARGEST_DAMPING = 1.0
 
 
-def gather_hessians(block: Block) -> list[tuple[tuple[str, ...], Tensor]]:
-    """H float32 [columns, columns] for each group of linears that read one tensor; an expert's with
-    the prior of routed.py."""
+def gather_hessians(
+    block: Block, weights: Tensor | None = None
+) -> list[tuple[tuple[str, ...], Tensor]]:
+    """H float32 [columns, columns] for each group of linears that read one tensor; a mean over
+    tokens in which each counts by its weight, float32 [tokens], where there are some. An expert's
+    has the prior of routed.py."""
     groups = block.shared_inputs()
     tokens = block.tokens
     hessians: dict[str, Tensor] = {}
@@ -32,7 +35,10 @@ def gather_hessians(block: Block) -> list[tuple[tuple[str, ...], Tensor]]:
         if name not in hessians:
             columns = inputs.shape[1]
             hessians[name] = torch.zeros(columns, columns, device=inputs.device)
-        hessians[name].addmm_(inputs.T, inputs, alpha=1 / tokens)
+        weighted = inputs
+        if weights is not None:
+            weighted = inputs * weights[block.tokens_of(name, len(inputs)), None]
+        hessians[name].addmm_(weighted.T, inputs, alpha=1 / tokens)
         seen[name] += len(inputs)
 
     block.observe({group[0]: partial(add, group[0]) for group in groups})

@@ -1,15 +1,23 @@
-"""What each type would cost each tensor, measured on the calibration, block by block.
+"""What each type would cost each tensor, in nats of divergence from the model as it is.
 
-For a linear and a type, the layer's output error is tr(D H D^T), H = mean x x^T, D the rounding
-error. What that does to the model depends on where the layer sits, so one type is tried for real:
-the block runs with only this linear rounded, and the relative change of the block's output says
-what the layer's error is worth. The experts of a layer are one GGUF tensor a kind, with one type:
-their errors add up, and they are tried together.
+For a linear and a type, the layer's output error is tr(D H D^T), H = mean x x^T over the tokens,
+each relative to the block's output for it, D the rounding error. What that does to the block
+depends on where the layer sits, so one type is tried for real: the block runs with only this linear
+rounded, and the change of its output, token by token relative to the output, says what the layer's
+error is worth. What that does to the model depends on the block: once a block all its linears are
+rounded together, and what comes of it is followed to the head (carried.py). To second order the
+divergences of independent errors add up, and each grows with the square of its error, so that those
+of blocks, embedding and head can be weighed against each other.
+
+The embedding's error is that of its rows under the tokens' frequencies, worth what it does at the
+head; the head itself is tried with every type. A tied embedding costs both. The experts of a layer
+are one GGUF tensor a kind, with one type: their errors add up, and they are tried together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,12 +25,22 @@ from torch import Tensor
 
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.carried import Carried, head_of
+from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.hessian import gather_hessians
-from edgecomp.compress.rtn import round_to_nearest
+from edgecomp.compress.rtn import mean_squares, round_to_nearest
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.huggingface.model import gguf_names
+from edgecomp.model import ModelSpec, read_model
+
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+TRIED_BITS = 4
+"""Of the type that is tried for real, at least: mixes lie about there."""
+
+Changes = dict[str, float]
+"""How much each type changes something, in a measure of that thing's own."""
 
 
 def measure_sensitivities(
@@ -30,69 +48,188 @@ def measure_sensitivities(
     tokens: Tensor,
     types: Sequence[str],
     *,
+    carried_rows: int = 4,
     device: str = "cpu",
     progress: Progress = ignore_progress,
 ) -> Sensitivities:
-    """Measure what each of `types` costs each linear of a float checkpoint.
+    """Measure what each of `types` costs each linear of a float checkpoint, its embedding and its
+    head.
 
-    tokens: int64 [samples, length]; a few thousand tokens do. Types whose block does not divide a
+    tokens: int64 [samples, length]; a few thousand tokens do. Divergence is measured on the first
+    `carried_rows` samples, whose states are kept once a block. Types whose block does not divide a
     tensor's columns are left out for that tensor. Raises what `walk` raises, and
     CompressionSettingsInvalid for a type without a solver.
     """
-    name_of = gguf_names(checkpoint)
     coarsest_first = sorted(types, key=lambda kind: TENSOR_TYPES[kind].bits_per_weight)
     for kind in coarsest_first:
         gguf_grid(kind)
-    found: list[TensorSensitivity] = []
+    model = read_model(checkpoint)
+    name_of = gguf_names(checkpoint)
+    carried = Carried(carried_rows)
+    changes: dict[str, dict[str, Changes]] = {}
 
     def measure(block: Block) -> None:
         plain = [block.run(batch) for batch in block.batches()]
-        members: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        for group, hessian in gather_hessians(block):
-            for linear in group:
-                name = name_of(block.weight_name(linear))
-                if name is not None:
-                    weight = block.linears[linear].weight
-                    members.setdefault(name, []).append((weight, hessian))
-        for name, matrices in members.items():
-            losses = _losses(block, matrices, coarsest_first, plain)
-            elements = sum(weight.numel() for weight, _ in matrices)
-            found.append(TensorSensitivity(name=name, elements=elements, losses=losses))
+        carried.advance(block)
+        of_block, rounded = _changes_in(block, name_of, coarsest_first, plain)
+        outputs = torch.cat(plain)[:carried_rows]
+        if rounded:
+            changes[block.name] = of_block
+            carried.begin(block.name, *_rounded_block(block, rounded, outputs))
+        if block.index == model.layers - 1:
+            carried.finish(block, outputs)
 
+    embedded = _rounded_embedding(checkpoint, tokens[:carried_rows], coarsest_first, device)
+    if embedded:
+        errors, states = embedded
+        changes[EMBEDDING] = {EMBEDDING: errors}
+        carried.begin(EMBEDDING, states, errors[_tried(errors)])
     walk(checkpoint, tokens, measure, device=device, progress=progress)
-    return Sensitivities(tensors=tuple(found))
+    losses = _losses(checkpoint, model, changes, carried, coarsest_first)
+    elements = {tensor.name: tensor.elements for tensor in model.tensors}
+    return Sensitivities(
+        tensors=tuple(
+            TensorSensitivity(name=name, elements=elements[name], losses=row)
+            for name, row in losses.items()
+        )
+    )
 
 
 def _losses(
+    checkpoint: Path,
+    model: ModelSpec,
+    changes: dict[str, dict[str, Changes]],
+    carried: Carried,
+    types: Sequence[str],
+) -> dict[str, Changes]:
+    """The divergence that each type causes in each tensor, given what it changes in each part."""
+    name = EMBEDDING if model.tied_embeddings else OUTPUT
+    head = head_of(checkpoint, model, name)
+    # llama.cpp weighs the errors of a head of its own, and not those of an embedding.
+    importance = None if model.tied_embeddings else carried.mean_squares()
+    rounders = {
+        kind: partial(_rounded, kind=kind, importance=importance)
+        for kind in _usable(types, head.stored.shape[1])
+    }
+    worths, of_head = carried.at_the_head(head, rounders)
+    losses = {
+        tensor: {kind: change * worths[part] for kind, change in row.items()}
+        for part, tensors in changes.items()
+        for tensor, row in tensors.items()
+    }
+    if of_head:
+        as_input = losses.get(name, {})
+        losses[name] = {kind: as_input.get(kind, 0.0) + loss for kind, loss in of_head.items()}
+    return losses
+
+
+def _usable(types: Iterable[str], columns: int) -> list[str]:
+    return [kind for kind in types if columns % TENSOR_TYPES[kind].block_elements == 0]
+
+
+def _tried(types: Iterable[str]) -> str:
+    """The type that is tried for real, of some that are sorted by their bits."""
+    kinds = list(types)
+    enough = (kind for kind in kinds if TENSOR_TYPES[kind].bits_per_weight >= TRIED_BITS)
+    return next(enough, kinds[-1])
+
+
+def _rounded(weight: Tensor, kind: str, importance: Tensor | None) -> Tensor:
+    return round_to_nearest(weight, gguf_grid(kind), importance).values
+
+
+def _changes_in(
     block: Block,
-    matrices: Sequence[tuple[Tensor, Tensor]],
+    name_of: Callable[[str], str | None],
     types: Sequence[str],
     plain: Sequence[Tensor],
-) -> dict[str, float]:
-    """What each type costs one GGUF tensor: `matrices` are its weight and H, or those of every
-    expert that lies in it."""
-    columns = matrices[0][0].shape[1]
-    usable = [kind for kind in types if columns % TENSOR_TYPES[kind].block_elements == 0]
-    errors = dict.fromkeys(usable, 0.0)
-    originals = [weight.clone() for weight, _ in matrices]
-    for (weight, hessian), original in zip(matrices, originals, strict=True):
-        for kind in usable:
-            rounded = round_to_nearest(original, gguf_grid(kind), hessian.diagonal()).values
-            change = rounded - original
-            errors[kind] += float((change @ hessian * change).sum())
-            if kind == usable[0]:  # the coarsest usable type is tried for real
-                weight.copy_(rounded)
-    change_of_block = _block_change(block, plain) if usable else 0.0
-    for (weight, _), original in zip(matrices, originals, strict=True):
-        weight.copy_(original)
-    tiny = torch.finfo(torch.float32).tiny
-    return {kind: e * change_of_block / max(errors[usable[0]], tiny) for kind, e in errors.items()}
+) -> tuple[dict[str, Changes], dict[str, Tensor]]:
+    """What each type of each GGUF tensor changes; and the linears' weights in the types that were
+    tried, by the linear's name."""
+    changes: dict[str, Changes] = {}
+    rounded: dict[str, Tensor] = {}
+    importance = mean_squares(block)
+    weights = torch.cat(list(plain)).square().sum(dim=-1).reciprocal().flatten()
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for group, hessian in gather_hessians(block, weights / weights.mean()):
+        for linear in group:
+            name = name_of(block.weight_name(linear))
+            if name:
+                tensors.setdefault(name, {})[linear] = hessian
+    for name, hessians in tensors.items():
+        kinds = _usable(types, block.linears[next(iter(hessians))].weight.shape[1])
+        if kinds:
+            changes[name], kept = _changes_of(block, hessians, importance, kinds, plain)
+            rounded |= kept
+    return changes, rounded
 
 
-def _block_change(block: Block, plain: Sequence[Tensor]) -> float:
-    """The squared change of the block's output, relative to its square."""
-    change = total = 0.0
-    for batch, expected in zip(block.batches(), plain, strict=True):
-        change += float((block.run(batch) - expected).double().square().sum())
-        total += float(expected.double().square().sum())
-    return change / total
+def _changes_of(
+    block: Block,
+    hessians: Mapping[str, Tensor],
+    importance: Mapping[str, Tensor],
+    types: Sequence[str],
+    plain: Sequence[Tensor],
+) -> tuple[Changes, dict[str, Tensor]]:
+    """What each type of one GGUF tensor, of a linear or of all experts of a kind, changes of the
+    block's output; and the linears' weights in the type that was tried."""
+    originals = {linear: block.linears[linear].weight.clone() for linear in hessians}
+    tried, errors = _tried(types), dict.fromkeys(types, 0.0)
+    kept: dict[str, Tensor] = {}
+    for linear, original in originals.items():
+        for kind in types:
+            rounded = _rounded(original, kind, importance[linear])
+            difference = rounded - original
+            errors[kind] += float((difference @ hessians[linear] * difference).sum())
+            if kind == tried:
+                kept[linear] = rounded
+        block.linears[linear].weight.copy_(kept[linear])
+    outputs = [block.run(batch) for batch in block.batches()]
+    for linear, original in originals.items():
+        block.linears[linear].weight.copy_(original)
+    change = _relative_change(torch.cat(outputs), torch.cat(list(plain)))
+    worth = change / max(errors[tried], torch.finfo(torch.float32).tiny)
+    return {kind: error * worth for kind, error in errors.items()}, kept
+
+
+def _rounded_block(
+    block: Block, rounded: dict[str, Tensor], outputs: Tensor
+) -> tuple[Tensor, float]:
+    """What the block puts out with all these weights rounded, and how far that is from `outputs`,
+    the first samples as they are."""
+    originals = {linear: block.linears[linear].weight.clone() for linear in rounded}
+    for linear, weight in rounded.items():
+        block.linears[linear].weight.copy_(weight)
+    states = block.run(block.hidden[: len(outputs)].to(outputs.device))
+    for linear, weight in originals.items():
+        block.linears[linear].weight.copy_(weight)
+    return states, _relative_change(states, outputs)
+
+
+def _relative_change(outputs: Tensor, plain: Tensor) -> float:
+    """The mean over tokens of the squared change relative to the square: what comes after divides
+    each token by its own size, and a few tokens are hundreds of times larger than all others."""
+    change = (outputs - plain).double().square().sum(dim=-1)
+    return float((change / plain.double().square().sum(dim=-1)).mean())
+
+
+@torch.no_grad()
+def _rounded_embedding(
+    checkpoint: Path, tokens: Tensor, types: Sequence[str], device: str
+) -> tuple[Changes, Tensor] | None:
+    """The squared error of the embedding's rows in each type, a mean over tokens; and what enters
+    the first block where it is rounded to the type that is tried. None where no type suits it."""
+    decoder = Decoder(checkpoint, tokens, device)
+    rows = decoder.embedding
+    kinds = _usable(types, rows.shape[1])
+    if not kinds:
+        return None
+    original, (_, counts) = rows.clone(), torch.unique(tokens, return_counts=True)
+    frequencies = (counts / tokens.numel()).to(rows.device)
+    errors: Changes = {}
+    for kind in kinds:
+        rounded = _rounded(original, kind, None)
+        errors[kind] = float(((rounded - original).square().sum(dim=1) * frequencies).sum())
+        if kind == _tried(kinds):
+            rows.copy_(rounded)
+    return errors, decoder.embed(slice(0, len(tokens)))

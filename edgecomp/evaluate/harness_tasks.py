@@ -7,9 +7,10 @@ readers. Data come from where the task's definition says, mostly the Hugging Fac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecomp.chat_template import ChatTemplate
 from edgecomp.errors import EdgecompError, TaskUnavailable
@@ -18,6 +19,9 @@ from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, ItemRes
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.value import Value
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 METRICS: dict[Metric, tuple[str, ...]] = {
     "accuracy": ("acc",),
@@ -110,7 +114,7 @@ def run_task(
             f"{wanted.name} runs through lm-eval, which is not installed ({error.name}). "
             "Install it with: pip install 'edgecomp[harness]'."
         ) from error
-    manager = TaskManager()
+    manager = _indexed(TaskManager)
     if wanted.task not in manager.all_tasks:
         raise TaskUnavailable(
             f"lm-eval {lm_eval.__version__} has no task {wanted.task!r}. "
@@ -135,6 +139,12 @@ def run_task(
         fewshot_as_multiturn=in_turns,
     )
     return results_of_samples(wanted, found["samples"])
+
+
+@cache
+def _indexed(manager: Callable[[], TaskManager]) -> TaskManager:
+    """lm-eval's index of its tasks, which takes it half a minute to read: made once."""
+    return manager()
 
 
 def _without_data(wanted: HarnessTask, error: Exception) -> str:

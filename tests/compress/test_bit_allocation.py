@@ -86,7 +86,7 @@ def test_an_impossible_budget_names_the_least_that_works() -> None:
 def test_more_bits_cost_less_and_a_louder_layer_is_dearer(save_model: Save, tokens: Tensor) -> None:
     folder, _ = save_model("llama")
     found = measure_sensitivities(folder, tokens, TYPES)
-    assert len(found.tensors) == 3 * 7
+    assert len(found.tensors) == 3 * 7 + 2
     for tensor in found.tensors:
         assert tensor.losses["Q4_0"] > tensor.losses["Q5_0"] > tensor.losses["Q8_0"] > 0
     model = AutoModelForCausalLM.from_pretrained(folder)
@@ -124,7 +124,8 @@ def test_an_allocation_is_carried_out_tensor_by_tensor(
     walk(folder, tokens, method, destination=tmp_path / "out", dtype=torch.float32)
     index = read_packed_index(tmp_path / "out")
     assert index is not None
-    assert {name: entry.type for name, entry in index.tensors.items()} == types
+    inside = {name: kind for name, kind in types.items() if name.startswith("blk.")}
+    assert {name: entry.type for name, entry in index.tensors.items()} == inside
 
 
 def test_r71_the_mix_for_lost_reasoning_keeps_attention_at_8_bits_and_ffn_at_4(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,10 +16,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from edgecomp.compress import distill as distillation
-from edgecomp.compress.distill import distill, divergence
+from edgecomp.compress.distill import distill, processes
+from edgecomp.compress.distill_loss import divergence
 from edgecomp.compress.distill_targets import cache_targets
 from edgecomp.compress.structured import measure_importance, prune
-from edgecomp.distillation import Distillation, check_share, training_flops
+from edgecomp.distillation import Distillation, History, check_share, training_flops
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.model import read_model
 from edgecomp.smaller_model import Sizes
@@ -117,6 +123,62 @@ def test_a_killed_distillation_goes_on_and_ends_with_the_same_bytes(
     assert steps[0] == 20
     whole, resumed = (load_file(tmp_path / d / "model.safetensors") for d in ("whole", "resumed"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+import numpy, torch
+from edgecomp.compress.distill import distill
+from edgecomp.compress.distill_targets import Targets
+from edgecomp.distillation import Distillation
+
+student, text, targets, out, settings, last = sys.argv[1:]
+
+def progress(done, total):
+    if done == int(last):
+        raise SystemExit(3)
+
+distill(
+    Path(student), torch.from_numpy(numpy.load(text)), Targets(Path(targets)), Path(out),
+    Distillation.model_validate_json(settings), devices=2, progress=progress,
+)
+"""
+
+
+@pytest.mark.parametrize("sizes", [Sizes(blocks=2), Sizes(blocks=2, channels=48)])
+def test_two_processes_take_the_steps_of_one_and_go_on_after_a_kill(
+    sizes: Sizes, save_model: Save, text: Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model("llama")
+    student = pruned(folder, text, tmp_path / "student", sizes)
+    targets = cache_targets(folder, text, tmp_path / "cache", top_k=32)
+    changes = {"steps": 30, "batch_samples": 3, "accumulation": 2, "cross_entropy_weight": 0.1}
+    settings = SETTINGS.model_copy(update=changes)
+    alone = distill(student, text, targets, tmp_path / "alone", settings)
+    np.save(tmp_path / "text.npy", text.numpy())
+    command = [
+        sys.executable, "-c", TRAINING, str(student), str(tmp_path / "text.npy"),
+        str(targets.folder), str(tmp_path / "shared"), settings.model_dump_json(),
+    ]  # fmt: skip
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([*command, "15"], capture_output=True, text=True, env=one_thread)
+    assert killed.returncode == 3, killed.stderr
+    done = subprocess.run([*command, "-1"], capture_output=True, text=True, env=one_thread)
+    assert done.returncode == 0, done.stderr
+    said = json.loads((tmp_path / "shared/distillation.json").read_text())
+    shared = History.model_validate(said["history"])
+    assert [point.step for point in shared.points] == [0, 10, 20, 30]
+    for mine, theirs in zip(alone.points, shared.points, strict=True):
+        assert theirs.divergence == pytest.approx(mine.divergence, rel=1e-3)
+    ours, theirs_ = (load_file(tmp_path / d / "model.safetensors") for d in ("alone", "shared"))
+    for name, weight in ours.items():
+        torch.testing.assert_close(theirs_[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_as_many_devices_train_as_share_a_steps_samples_evenly() -> None:
+    settings = SETTINGS.model_copy(update={"batch_samples": 3, "accumulation": 2})
+    assert [processes(settings, devices) for devices in (0, 1, 2, 3, 4, 8)] == [1, 1, 2, 3, 3, 6]
 
 
 def test_training_stops_when_the_held_out_divergence_no_longer_falls(

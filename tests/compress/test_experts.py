@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from edgecomp.compress import blocks
 from edgecomp.compress.blocks import Block, Method, walk
 from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
@@ -119,6 +120,32 @@ def test_the_prior_fades_with_the_tokens_that_reached_an_expert(
     walk(folder, tokens, check)
 
 
+def test_a_weighted_token_counts_so_in_the_experts_it_was_routed_to(
+    save_model: Save, tokens: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = save_model("qwen3moe")
+    # Several batches, so that a batch's tokens are not taken for the calibration's first.
+    monkeypatch.setattr(blocks, "TOKENS_PER_BATCH", 2 * tokens.shape[1])
+    counts = torch.zeros(tokens.numel())
+    counts[-tokens.shape[1] :] = 1  # of all samples, only the last counts
+
+    def check(block: Block) -> None:
+        if block.index:
+            return
+        inputs: dict[str, list[Tensor]] = {}
+        weighted = dict(gather_hessians(block, counts))
+        block.hidden = block.hidden[-1:]
+        block.observe(
+            {g[0]: lambda x, n=g[0]: inputs.setdefault(n, []).append(x) for g in weighted}
+        )
+        for group, hessian in weighted.items():
+            expected = sum(x.T @ x for x in inputs[group[0]]) / tokens.numel()
+            off = ~torch.eye(len(hessian), dtype=torch.bool)  # the prior is on the diagonal
+            torch.testing.assert_close(hessian[off], expected[off])
+
+    walk(folder, tokens, check)
+
+
 @pytest.mark.parametrize("family", MIXTURES)
 @pytest.mark.parametrize("method", [wanda_method, sparsegpt_method, magnitude_method])
 def test_pruning_halves_every_expert_and_leaves_routers_and_gates(
@@ -142,13 +169,14 @@ def test_all_experts_of_a_kind_are_one_tensor_with_one_type_and_the_sum_of_their
     folder, _ = save_model("qwen2moe")
     found = measure_sensitivities(folder, tokens, ("Q4_0", "Q8_0"))
     by_name = {tensor.name: tensor for tensor in found.tensors}
-    assert len(by_name) == len(found.tensors) == 3 * (4 + 3 + 3)
+    inside = [name for name in by_name if name.startswith("blk.")]
+    assert len(inside) == 3 * (4 + 3 + 3) and len(by_name) == len(found.tensors)
     for layer in range(3):
         tensor = by_name[f"blk.{layer}.ffn_down_exps.weight"]
         assert tensor.elements == 6 * 64 * 32
         assert 0 < tensor.losses["Q8_0"] < tensor.losses["Q4_0"]
     assert not any("ffn_gate_inp" in name for name in by_name)
-    types = {name: "Q8_0" if "down_exps" in name else "Q4_0" for name in by_name}
+    types = {name: "Q8_0" if "down_exps" in name else "Q4_0" for name in inside}
     method = gptq_method(grids_of_types(folder, types))
     walk(folder, tokens, method, destination=tmp_path / "out", dtype=torch.float32)
     index = read_packed_index(tmp_path / "out")

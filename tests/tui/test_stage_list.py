@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecomp.events import StageFinished, StageProgress, StageStarted, Warned
+from edgecomp.events import Estimated, StageFinished, StageProgress, StageStarted, Warned
 from edgecomp.tui.stage_list import StageList
 
 
@@ -29,3 +29,12 @@ def test_a_warning_is_logged_once() -> None:
     stages = StageList()
     assert stages.take(Warned(text="hot")) == "Warning: hot"
     assert stages.take(Warned(text="hot")) is None
+
+
+def test_the_whole_jobs_time_is_what_the_run_itself_said() -> None:
+    stages = StageList()
+    assert stages.expected_seconds is None
+    assert stages.take(Estimated(text="The job takes about 9 min.", seconds=540)) == (
+        "The job takes about 9 min."
+    )
+    assert stages.expected_seconds == 540

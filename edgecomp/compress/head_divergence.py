@@ -1,0 +1,77 @@
+"""What a change of the output head, or of the states that enter it, does to the next token.
+
+KL(p || q) = ln E_p[exp d] - E_p[d], where d is the change of the logits: half its variance under p
+where it is small, the quadratic form of the softmax's Fisher information. Written by changes, it
+keeps its digits where p and q are nearly the same. The head is read some rows at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from edgecomp.compress.checkpoint import read_rows
+from edgecomp.safetensors_header import StoredTensor
+
+ROWS = 4096
+"""Rows of the head in memory at a time."""
+
+LARGEST_CHANGE = 80.0
+"""Of a logit: its exponential is still a float32."""
+
+
+class Head(NamedTuple):
+    """An output head [vocabulary, width] as stored, and the soft cap of its logits (Gemma 2)."""
+
+    stored: StoredTensor
+    cap: float | None
+
+    def slices(self, device: torch.device) -> Iterator[Tensor]:
+        """Its rows float32 [at most ROWS, width], in order."""
+        total = self.stored.shape[0]
+        for first in range(0, total, ROWS):
+            rows = torch.arange(first, min(first + ROWS, total))
+            yield read_rows(self.stored, rows).to(device, torch.float32)
+
+    def logits(self, states: Tensor, weight: Tensor) -> Tensor:
+        """Of the rows `weight`, for states [n, width]: float32 [n, rows]."""
+        logits = states @ weight.T
+        return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
+
+
+def divergences(
+    head: Head,
+    states: Tensor,
+    changed_states: Mapping[str, Tensor],
+    changed_heads: Mapping[str, Callable[[Tensor], Tensor]],
+) -> dict[str, float]:
+    """The mean KL in nats of the model as it is from each changed one, by its key.
+
+    states: float32 [n, width], what enters the head; `changed_states` stand in their place,
+    `changed_heads` map rows of the head to others.
+    """
+    normalizer = torch.full((len(states),), -torch.inf, device=states.device)
+    for weight in head.slices(states.device):
+        part = head.logits(states, weight).logsumexp(dim=-1)
+        normalizer = torch.logaddexp(normalizer, part)
+    zero = torch.zeros(len(states), dtype=torch.float64, device=states.device)
+    means, growths = (
+        {key: zero.clone() for key in (*changed_states, *changed_heads)} for _ in "mg"
+    )
+    for weight in head.slices(states.device):
+        logits = head.logits(states, weight)
+        probabilities = (logits - normalizer[:, None]).exp()
+
+        def add(key: str, changed: Tensor, base: Tensor, p: Tensor) -> None:
+            change = (changed - base).clamp_max(LARGEST_CHANGE)
+            means[key] += (p * change).sum(dim=-1, dtype=torch.float64)
+            growths[key] += (p * change.expm1()).sum(dim=-1, dtype=torch.float64)
+
+        for key, other in changed_states.items():
+            add(key, head.logits(other, weight), logits, probabilities)
+        for key, rounded in changed_heads.items():
+            add(key, head.logits(states, rounded(weight)), logits, probabilities)
+    return {key: float((growths[key].log1p() - means[key]).mean().clamp_min(0)) for key in means}

@@ -1,0 +1,40 @@
+"""Divergence at the head: the KL of the full distributions, exact where it is all but zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from edgecomp.compress import head_divergence
+from edgecomp.compress.head_divergence import Head, divergences
+from edgecomp.safetensors_header import read_safetensors_header
+
+
+@pytest.mark.parametrize("size", [1e-4, 0.1, 2.0])
+@pytest.mark.parametrize("cap", [None, 5.0])
+def test_it_is_the_kl_of_the_whole_vocabulary_however_the_head_is_cut(
+    size: float, cap: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    weight, states = torch.randn(97, 16, generator=random), torch.randn(5, 16, generator=random)
+    other = states + size * torch.randn(5, 16, generator=random)
+    save_file({"head": weight}, tmp_path / "head.safetensors")
+    head = Head(read_safetensors_header(tmp_path / "head.safetensors")["head"], cap)
+    monkeypatch.setattr(head_divergence, "ROWS", 40)
+    found = divergences(head, states, {"states": other}, {"head": lambda rows: rows * (1 + size)})
+
+    def log_softmax(inputs: Tensor, rows: Tensor) -> Tensor:
+        logits = inputs.double() @ rows.double().T
+        return (cap * torch.tanh(logits / cap) if cap else logits).log_softmax(-1)
+
+    plain = log_softmax(states, weight)
+    for key, changed in {
+        "states": log_softmax(other, weight),
+        "head": log_softmax(states, weight * (1 + size)),
+    }.items():
+        expected = (plain.exp() * (plain - changed)).sum(-1).mean()
+        assert found[key] == pytest.approx(float(expected), rel=1e-2)
