@@ -32,6 +32,25 @@ LLAMA_TENSORS = {
     "ffn_norm": "post_attention_layernorm",
 }
 HEAD_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+MIXTRAL_TENSORS = {
+    "ffn_gate_inp": "block_sparse_moe.gate",
+    "ffn_gate_exps": "block_sparse_moe.experts.w1",
+    "ffn_down_exps": "block_sparse_moe.experts.w2",
+    "ffn_up_exps": "block_sparse_moe.experts.w3",
+}
+QWEN_MOE_TENSORS = {
+    **{role: own for role, own in LLAMA_TENSORS.items() if not own.startswith("mlp.")},
+    "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_exps": "mlp.experts.gate_proj",
+    "ffn_down_exps": "mlp.experts.down_proj",
+    "ffn_up_exps": "mlp.experts.up_proj",
+}
+SHARED_EXPERT_TENSORS = {
+    "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+    "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
+    "ffn_down_shexp": "mlp.shared_expert.down_proj",
+    "ffn_up_shexp": "mlp.shared_expert.up_proj",
+}
 GEMMA_TENSORS = {
     **COMMON_TENSORS,
     **SEPARATE_TENSORS,
@@ -105,7 +124,8 @@ class Architecture:
     """`model_type` in config.json; None where a GGUF file cannot be turned into a checkpoint."""
 
     hf_tensors: Mapping[str, str | None] = field(default_factory=dict)
-    """Hugging Face's name for each GGUF tensor role, within a layer where the role is a layer's."""
+    """Hugging Face's name for each GGUF tensor role, within a layer where the role is a layer's; of
+    experts, without their number."""
 
     hf_layers: str = "model.layers"
 
@@ -118,7 +138,7 @@ ARCHITECTURES = (
         expected_config={"hidden_act": "silu"},
         ignores_sliding_window=True,
         hf_type="llama",
-        hf_tensors=LLAMA_TENSORS,
+        hf_tensors=LLAMA_TENSORS | MIXTRAL_TENSORS,
     ),
     Architecture(
         "qwen2",
@@ -141,12 +161,16 @@ ARCHITECTURES = (
         ("Qwen2MoeForCausalLM",),
         expected_config=MOE_CONFIG | {"norm_topk_prob": False},
         ignores_sliding_window=True,
+        hf_type="qwen2_moe",
+        hf_tensors=QWEN_MOE_TENSORS | SHARED_EXPERT_TENSORS,
     ),
     Architecture(
         "qwen3moe",
         ("Qwen3MoeForCausalLM",),
         expected_config=MOE_CONFIG | {"norm_topk_prob": True, "attention_bias": False},
         ignores_sliding_window=True,
+        hf_type="qwen3_moe",
+        hf_tensors=QWEN_MOE_TENSORS | HEAD_NORMS,
     ),
     Architecture(
         "gemma2",

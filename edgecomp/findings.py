@@ -16,6 +16,7 @@ from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import RELIABILITY, Category
+from edgecomp.expert_use import ExpertUse
 from edgecomp.measure.statistics import Interval
 from edgecomp.quantity import format_size
 from edgecomp.tasks import Task
@@ -59,6 +60,7 @@ class Evidence(Value):
     bits: float | None = None
     sparsity_percent: float | None = None
     calibration: CalibrationMix | None = None
+    expert_use: ExpertUse | None = None
     expected_drop_points: dict[Category, float] = Field(default={})
 
 
@@ -72,7 +74,8 @@ class Finding(Value):
 
 
 def find_all(evidence: Evidence) -> tuple[Finding, ...]:
-    """All findings: categories, bias, knowledge bias, garbage, efficiency, expectations."""
+    """All findings: categories, bias, knowledge bias, garbage, efficiency, expectations,
+    experts the calibration did not reach."""
     comparison = evidence.comparison
     found = [_judge_row(row) for row in comparison.categories]
     found += _judge_bias(comparison.bias) if comparison.bias else []
@@ -80,6 +83,8 @@ def find_all(evidence: Evidence) -> tuple[Finding, ...]:
     found += _judge_garbage(evidence)
     found += _judge_efficiency(evidence)
     found += _judge_expectations(evidence)
+    if evidence.expert_use and evidence.expert_use.seldom:
+        found.append(_note("R31", evidence.expert_use.sentence))
     return tuple(found)
 
 

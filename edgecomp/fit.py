@@ -11,7 +11,13 @@ from edgecomp.bundle import check_destination, write_bundle
 from edgecomp.constraints import Constraints
 from edgecomp.detect import calibrate_here
 from edgecomp.device import DeviceProfile, find_device
-from edgecomp.errors import ArtifactRejected, ConstraintsImpossible, JobTooLarge, RecipeInvalid
+from edgecomp.errors import (
+    ArtifactRejected,
+    CompressionSettingsInvalid,
+    ConstraintsImpossible,
+    JobTooLarge,
+    RecipeInvalid,
+)
 from edgecomp.evaluate.comparison import compare_results
 from edgecomp.evaluate.datasets import available, read_benchmark
 from edgecomp.evaluate.items import Item
@@ -138,6 +144,7 @@ def _opened(
     """The model's headers, the device, calibrated in `runtime` where it is this machine, and the
     bundle's place; refused before any work where that cannot be written."""
     spec = read_model(model)
+    refuse_experts(spec, runtime)
     folder = output or Path(f"{spec.path.stem if model != 'demo' else 'demo'}-edge")
     check_destination(folder)
     profile = find_device(device)
@@ -146,6 +153,15 @@ def _opened(
         calibrate_here(runtime, listen)
         profile = find_device(device)
     return spec, profile, folder
+
+
+def refuse_experts(spec: ModelSpec, runtime: str) -> None:
+    """Raises CompressionSettingsInvalid for a mixture of experts that ONNX Runtime is to run."""
+    if runtime == "onnx" and spec.experts:
+        raise CompressionSettingsInvalid(
+            f"{spec.name} is a mixture of experts, written as ONNX for graphics cards "
+            "only. Choose --runtime llama.cpp."
+        )
 
 
 def _bundled(
@@ -229,6 +245,7 @@ def _carry_out(
             sparsity_percent=sparsity_percent(recipe),
             bits=chosen.bits_per_weight,
             calibration=artifact.calibration.mix if artifact.calibration else None,
+            expert_use=artifact.expert_use,
         )
     )
     return Report(

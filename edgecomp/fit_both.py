@@ -9,7 +9,8 @@ from edgecomp.compare_report import write_comparison
 from edgecomp.constraints import Constraints
 from edgecomp.errors import NotWritable
 from edgecomp.events import Listener
-from edgecomp.fit import fit
+from edgecomp.fit import fit, refuse_experts
+from edgecomp.model import read_model
 from edgecomp.recipe import EvaluationSettings
 from edgecomp.tasks import Rounding
 
@@ -34,6 +35,7 @@ def fit_both(
     folder = output or Path(f"{Path(model).stem}-edge")
     if folder.is_file():
         raise NotWritable(folder, "it is a file, and two bundles need a folder.")
+    refuse_experts(read_model(model), "onnx")  # before the first of two runs, not after it
     settings = (data, listen, evaluation, rounding)
     folders = [
         fit(model, device, constraints, folder / runtime, *settings, runtime=runtime).folder

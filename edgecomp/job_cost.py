@@ -28,6 +28,8 @@ from edgecomp.stage_cost import (
     START_SECONDS,
     TORCH_BYTES,
     TorchRate,
+    block_matrices,
+    hessian_operations,
     sensitivity_cost,
     stage_costs,
 )
@@ -47,7 +49,10 @@ TORCH_SHARE = 0.6
 SCALES_TRIED, ROWS_TRIED = 13, 256
 """Of AWQ (compress/awq.py)."""
 
-INPUT_ROLES = ("attn_q", "attn_qkv", "attn_output", "ffn_up", "ffn_down")
+INPUT_ROLES = (
+    "attn_q", "attn_qkv", "attn_output", "ffn_up", "ffn_down", "ffn_up_exps", "ffn_down_exps",
+    "ffn_up_shexp", "ffn_down_shexp",
+)  # fmt: skip
 """One matrix for each input that matrices share."""
 
 DISK_BYTES_PER_SECOND = 300 * 10**6
@@ -140,7 +145,7 @@ def _making(
         ),
         StageCost(
             stage="check",
-            seconds=START_SECONDS + 2 * model.parameters * CHECKED_TOKENS / flops,
+            seconds=START_SECONDS + 2 * model.used_parameters * CHECKED_TOKENS / flops,
             peak_memory_bytes=TORCH_BYTES + 2 * block * model.parameters // made.parameters,
             disk_bytes=0,
             basis=basis,
@@ -149,7 +154,7 @@ def _making(
         *(mixing if mix == "optimal" else []),
         StageCost(
             stage="calibration",
-            seconds=START_SECONDS + 2 * made.parameters * CALIBRATION_TOKENS / flops,
+            seconds=START_SECONDS + 2 * made.used_parameters * CALIBRATION_TOKENS / flops,
             peak_memory_bytes=TORCH_BYTES + 2 * block + hidden,
             disk_bytes=8 * CALIBRATION_TOKENS,
             basis=basis,
@@ -179,13 +184,19 @@ def _making(
 def _rounding_operations(model: ModelSpec) -> float:
     """Two passes of the calibration, X^T X of every matrix's input, the search for AWQ's scales and
     for each block's, and the sweep over columns."""
-    passes = 4.0 * model.parameters * CALIBRATION_TOKENS
-    matrices = [t for t in model.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
+    passes = 4.0 * model.used_parameters * CALIBRATION_TOKENS
+    matrices = block_matrices(model)
     readers = [t for t in matrices if any(f".{role}." in t.name for role in INPUT_ROLES)]
-    hessians = sum(2.0 * CALIBRATION_TOKENS * t.shape[1] ** 2 for t in readers)
-    tried = sum(SCALES_TRIED * min(t.shape[0], ROWS_TRIED) * t.shape[1] for t in readers)
+    hessians = sum(hessian_operations(model, t, CALIBRATION_TOKENS) for t in readers)
+    tried = sum(SCALES_TRIED * min(t.shape[-2], ROWS_TRIED) * t.shape[-1] for t in readers)
+    # The down matrix of each expert has a scale of its own.
+    tried += sum(
+        SCALES_TRIED * (t.shape[0] - 1) * min(t.shape[1], ROWS_TRIED) * t.shape[2]
+        for t in readers
+        if ".ffn_down_exps." in t.name
+    )
     search = ROUNDING_OPERATIONS * (tried + sum(t.elements for t in matrices))
-    return passes + hessians + search + sum(2.0 * t.shape[0] * t.shape[1] ** 2 for t in matrices)
+    return passes + hessians + search + sum(2.0 * t.elements * t.shape[-1] for t in matrices)
 
 
 def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate, questions: int) -> StageCost:

@@ -130,7 +130,7 @@ def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeight
         else:
             part = head if _is_head(tensor, model) else looked_up
         size = TENSOR_TYPES[kind].size_bytes(tensor.elements)
-        read = _read_share(tensor, model) if len(tensor.shape) > 1 and part is not looked_up else 0
+        read = model.used_share(tensor) if len(tensor.shape) > 1 and part is not looked_up else 0
         share = Share(size, read * size, read * tensor.elements)
         part[kind] = part.get(kind, Share()) + share
         if layer is not None:
@@ -153,10 +153,3 @@ def _is_head(tensor: TensorSpec, model: ModelSpec) -> bool:
     if tensor.group == "embedding":
         return model.tied_embeddings and tensor.name == "token_embd.weight"
     return True
-
-
-def _read_share(tensor: TensorSpec, model: ModelSpec) -> float:
-    """Share of a matrix that one token reads: of experts, those that are used."""
-    if "_exps" in tensor.name and model.experts:
-        return model.experts_used / model.experts
-    return 1.0

@@ -10,7 +10,8 @@ from edgecomp.calibrating import StoredCalibration, calibrated_tokens
 from edgecomp.calibration import CalibrationRecord
 from edgecomp.checking import check_artifact, check_base, require
 from edgecomp.distillation import History
-from edgecomp.events import Progress
+from edgecomp.events import Progress, Warned
+from edgecomp.expert_use import ExpertUse, expert_use
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.format_facts import SOURCE, planned_file_bytes, tensor_types_of
@@ -49,6 +50,9 @@ class Artifact(Value):
 
     mixture: Mixture | None = None
     """The types that the recipe's mix chose, and what each would have cost."""
+
+    expert_use: ExpertUse | None = None
+    """How often the calibration asked each expert; None where there is none or none is rounded."""
 
 
 def importance_matrix(
@@ -199,6 +203,7 @@ def make_artifact(run: Run) -> Artifact:
         importance=made.importance,
         distillations=made.histories,
         mixture=made.mixture,
+        expert_use=expert_use(made.importance.path) if made.importance else None,
     )
 
 
@@ -223,8 +228,12 @@ def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
     types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
     if _solves(run):
         codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
-    if recipe.importance and _left_to_llama_cpp(spec, types, codes):
+    # Of a mixture it is measured in any case: it says how often each expert was asked.
+    if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, types, codes)):
         importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
+        use = expert_use(importance.path)
+        if use and use.seldom:
+            run.listen(Warned(text=f"{use.sentence}. A larger --calibration may reach them."))
     file = quantized(run, source, types, importance, codes)
     return _Made(file, spec, run, calibration, importance, shrunk.histories, mix)
 

@@ -79,6 +79,15 @@ class ModelSpec(Value):
     def parameters(self) -> int:
         return sum(tensor.elements for tensor in self.tensors)
 
+    def used_share(self, tensor: TensorSpec) -> float:
+        """Share of a tensor that one token passes through: of experts, those it is routed to."""
+        return self.experts_used / self.experts if "_exps" in tensor.name and self.experts else 1.0
+
+    @cached_property
+    def used_parameters(self) -> int:
+        """Of all experts those that one token is routed to, and everything else."""
+        return round(sum(self.used_share(tensor) * tensor.elements for tensor in self.tensors))
+
     @cached_property
     def parameters_by_group(self) -> dict[TensorGroup, int]:
         totals: dict[TensorGroup, int] = dict.fromkeys(GROUPS, 0)

@@ -83,7 +83,8 @@ def smaller_model(model: ModelSpec, sizes: Sizes) -> ModelSpec:
     Raises ArchitectureUnsupported where a family's tensors are not known well enough to narrow.
     """
     if sizes.narrows and (model.architecture not in NARROWED_FAMILIES or model.experts):
-        raise ArchitectureUnsupported(model.architecture, "made narrower", [*NARROWED_FAMILIES])
+        kind = f"{model.architecture} with experts" if model.experts else model.architecture
+        raise ArchitectureUnsupported(kind, "made narrower", [*NARROWED_FAMILIES])
     blocks = sizes.blocks or model.layers
     kv_groups = sizes.kv_groups or model.kv_heads
     heads = kv_groups * (model.heads // model.kv_heads) if sizes.kv_groups else model.heads

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgecomp.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
-from edgecomp.model import ModelSpec
+from edgecomp.model import ModelSpec, TensorSpec
 from edgecomp.plan import StageCost
 from edgecomp.stages import DistillStage, PruneStage, Stage, staged_model
 
@@ -52,11 +52,11 @@ def stage_costs(model: ModelSpec, stages: Sequence[Stage], rate: TorchRate) -> I
 
 def _walked(before: ModelSpec, after: ModelSpec, stage: Stage, rate: TorchRate) -> StageCost:
     """Three passes of the calibration over the blocks, one at a time; SparseGPT's sweep beside."""
-    flops = 6.0 * before.parameters * CALIBRATION_TOKENS
+    flops = 6.0 * before.used_parameters * CALIBRATION_TOKENS
     if isinstance(stage, PruneStage) and stage.method == "sparsegpt":
-        matrices = [t for t in before.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
-        flops += sum(2.0 * t.shape[0] * t.shape[1] ** 2 for t in matrices)
-        flops += sum(2.0 * CALIBRATION_TOKENS * t.shape[1] ** 2 for t in matrices)
+        matrices = block_matrices(before)
+        flops += sum(2.0 * t.elements * t.shape[-1] for t in matrices)
+        flops += sum(hessian_operations(before, t, CALIBRATION_TOKENS) for t in matrices)
     return StageCost(
         stage="pruning" if isinstance(stage, PruneStage) else "structured pruning",
         seconds=START_SECONDS + flops / rate.flops,
@@ -72,7 +72,7 @@ def _targets(teacher: ModelSpec, stage: DistillStage, rate: TorchRate) -> StageC
     hidden = 2 * 4 * stage.tokens * teacher.embedding_length
     return StageCost(
         stage="teacher's logits",
-        seconds=START_SECONDS + 2.0 * teacher.parameters * stage.tokens / rate.flops,
+        seconds=START_SECONDS + 2.0 * teacher.used_parameters * stage.tokens / rate.flops,
         peak_memory_bytes=TORCH_BYTES + _block_bytes(teacher) + head + logits + hidden,
         disk_bytes=target_bytes(teacher, stage.tokens, stage.top_k),
         basis=rate.basis,
@@ -98,6 +98,17 @@ def _training(student: ModelSpec, stage: DistillStage, rate: TorchRate) -> Stage
     )
 
 
+def block_matrices(model: ModelSpec) -> list[TensorSpec]:
+    """The matrices inside the blocks, [rows, columns] or [experts, rows, columns]."""
+    return [t for t in model.tensors if len(t.shape) > 1 and t.name.startswith("blk.")]
+
+
+def hessian_operations(model: ModelSpec, tensor: TensorSpec, tokens: int) -> float:
+    """Of X^T X of a matrix's inputs; a token's row is an input of each expert it is routed to."""
+    readers = model.experts_used if len(tensor.shape) == 3 else 1
+    return 2.0 * tokens * readers * tensor.shape[-1] ** 2
+
+
 def _block_bytes(model: ModelSpec) -> int:
     return 2 * 4 * model.parameters // max(model.layers, 1)
 
@@ -111,13 +122,15 @@ def sensitivity_cost(
 ) -> StageCost:
     """Of trying so many types on every matrix of the blocks, the embedding and the head, on so many
     tokens, of which some are carried on from each block to the head."""
-    matrices = [t for t in model.tensors if len(t.shape) == 2 and t.name.startswith("blk.")]
+    matrices = block_matrices(model)
     inside, head = sum(t.elements for t in matrices), model.vocabulary * model.embedding_length
-    flops = sum(2.0 * (types * t.shape[0] + tokens) * t.shape[1] ** 2 for t in matrices)
+    flops = sum(2.0 * types * t.elements * t.shape[-1] for t in matrices)
+    flops += sum(hessian_operations(model, t, tokens) for t in matrices)
     flops += ROUNDING_OPERATIONS * types * (inside + head)
+    used = sum(model.used_share(t) * t.elements for t in matrices)
     # Each matrix is tried for real once: one pass through its block.
-    passes = 2.0 * tokens * inside * len(matrices) / max(model.layers, 1)
-    passes += 2.0 * carried_tokens * (inside * model.layers / 2 + head * (model.layers + types))
+    passes = 2.0 * tokens * used * len(matrices) / max(model.layers, 1)
+    passes += 2.0 * carried_tokens * (used * model.layers / 2 + head * (model.layers + types))
     carried = 4 * carried_tokens * model.embedding_length * (model.layers + 1)
     return StageCost(
         stage="sensitivities",

@@ -158,13 +158,14 @@ def staged_model(model: ModelSpec, stages: Sequence[Stage]) -> ModelSpec:
     """The headers of what `stages` make of `model`: its planned sizes, before any work.
 
     Raises CompressionSettingsInvalid where the stages make no sense for this model: sizes it has
-    not, a student of another size, vocabulary or family than distillation needs.
+    not, a student of another size, vocabulary or family than distillation needs, or of experts.
     """
     made = model
     for number, stage in enumerate(stages):
         if isinstance(stage, StructuredStage):
             made = smaller_model(made, stage.sizes(made))
         elif isinstance(stage, DistillStage):
+            _refuse_experts(model)
             if stage.student:
                 made = _given_student(model, stage.student, first=number == 0)
             if made.parameters != model.parameters:
@@ -175,6 +176,15 @@ def staged_model(model: ModelSpec, stages: Sequence[Stage]) -> ModelSpec:
                     "smaller first (--depth 50%), prune it, or name a student."
                 )
     return made
+
+
+def _refuse_experts(model: ModelSpec) -> None:
+    if model.experts:
+        raise CompressionSettingsInvalid(
+            f"{model.name} is a mixture of {model.experts} experts, which is not distilled here: "
+            "training would hold all of them, with their optimizer, for the few that a token uses. "
+            "Leave the distillation out: rounding and pruning work expert by expert."
+        )
 
 
 def _given_student(teacher: ModelSpec, path: str, first: bool) -> ModelSpec:

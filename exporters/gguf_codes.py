@@ -1,8 +1,8 @@
 """Put what a compression method chose into a quantized GGUF file, losslessly.
 
 llama.cpp's quantizer lays the file out and rounds what no method touched, the embeddings above all;
-then the matrices that a method gave codes for take their codes' very bytes, and the vectors of the
-blocks (norms that a method folded scales into, biases) the checkpoint's values.
+then the matrices that a method gave codes for take their codes' very bytes, and what the blocks
+hold as floats (norms and routers that a method folded scales into, biases) the checkpoint's values.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:
                 _require_same(tensor, entry, file)
                 codes = read_packed(checkpoint, entry).numpy()
                 parts = [_rows(codes, tensor.name, model, architecture)]
-            elif _is_block_vector(tensor):
+            elif _is_block_float(tensor):
                 output = OutputTensor(tensor.name, tensor.shape, tensor.type.name)
                 parts = list(weights.pieces(output))
             else:
@@ -55,8 +55,8 @@ def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:
     return tuple(packed)
 
 
-def _is_block_vector(tensor: TensorEntry) -> bool:
-    return tensor.name.startswith("blk.") and len(tensor.shape) == 1 and tensor.type.is_float
+def _is_block_float(tensor: TensorEntry) -> bool:
+    return tensor.name.startswith("blk.") and tensor.type.is_float
 
 
 def _require_same(tensor: TensorEntry, entry: PackedEntry, file: Path) -> None:

@@ -1,8 +1,8 @@
 """Write a GGUF model, or a quantized checkpoint, as a float checkpoint that transformers loads.
 
-Of a GGUF the inverse of gguf_tensors: Hugging Face's names, rows of Q and K back in their places.
-The tokenizer is written only where it gives llama.cpp's ids over the whole corpus; compression
-needs no tokenizer files, since token ids come from the GGUF file's own.
+Of a GGUF the inverse of gguf_tensors: Hugging Face's names, rows of Q and K back in their places,
+experts apart. The tokenizer is written only where it gives llama.cpp's ids over the whole corpus;
+compression needs no tokenizer files, since token ids come from the GGUF file's own.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def export(
     header = read_gguf_header(model.path)
     config = config_of(model, header, chosen)
     sources = _sources(model, architecture)
-    shards = sharded(_weights(sources, architecture, chosen))
+    shards = sharded(_weights(sources, chosen))
     if destination.exists() and any(destination.iterdir()):
         raise NotWritable(destination, "it is not empty")
     partial = destination.with_name(f".{destination.name}.partial")
@@ -116,27 +117,43 @@ def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = N
     """The size of the safetensors files `export` writes, to the byte."""
     architecture = _architecture(model)
     chosen = float_type or default_float_type(model)
-    weights = _weights(_sources(model, architecture), architecture, chosen)
+    weights = _weights(_sources(model, architecture), chosen)
     return shards_size_bytes(sharded(weights))
 
 
 def _architecture(model: ModelSpec) -> Architecture:
     row = BY_GGUF_NAME.get(model.architecture)
-    if model.source != "gguf" or row is None or row.hf_type is None or model.experts:
+    if model.source != "gguf" or row is None or row.hf_type is None:
         known = [row.gguf_name for row in BY_GGUF_NAME.values() if row.hf_type]
-        kind = "of experts " if model.experts else ""
-        raise ArchitectureUnsupported(f"{model.architecture} {kind}".strip(), ACTION, known)
+        raise ArchitectureUnsupported(model.architecture, ACTION, known)
     return row
 
 
-def _sources(model: ModelSpec, architecture: Architecture) -> dict[str, TensorSpec]:
-    """The GGUF tensor of each checkpoint name; rotary tables go into config.json instead."""
+class _Source(NamedTuple):
+    """Where a weight comes from: a GGUF tensor, or one expert's part of it, and its shape there."""
+
+    tensor: TensorSpec
+    shape: tuple[int, ...]
+    expert: int | None = None
+
+
+def _sources(model: ModelSpec, architecture: Architecture) -> dict[str, _Source]:
+    """The source of each checkpoint name; rotary tables go into config.json instead."""
     found = {}
     for tensor in model.tensors:
-        if tensor.name != "rope_freqs.weight":
-            name = _hf_name(tensor.name, architecture)
-            if name is not None:
-                found[name] = tensor
+        name = tensor.name != "rope_freqs.weight" and _hf_name(tensor.name, architecture)
+        if not name:
+            continue
+        if "_exps." in tensor.name:
+            for expert in range(tensor.shape[0]):
+                own = name.replace(".experts.", f".experts.{expert}.")
+                found[own] = _Source(tensor, tensor.shape[1:], expert)
+        elif _transposed(tensor, architecture):
+            found[name] = _Source(tensor, tensor.shape[::-1])
+        elif ".ffn_gate_inp_shexp." in tensor.name:
+            found[name] = _Source(tensor, (1, *tensor.shape))  # a vector in GGUF only
+        else:
+            found[name] = _Source(tensor, tensor.shape)
     return found
 
 
@@ -159,24 +176,23 @@ def _transposed(tensor: TensorSpec, architecture: Architecture) -> bool:
     return len(tensor.shape) == 2 and any(f".{r}." in tensor.name for r in architecture.transposed)
 
 
-def _weights(
-    sources: dict[str, TensorSpec], architecture: Architecture, float_type: FloatType
-) -> list[OutputTensor]:
+def _weights(sources: dict[str, _Source], float_type: FloatType) -> list[OutputTensor]:
     return [
-        OutputTensor(
-            name,
-            tensor.shape[::-1] if _transposed(tensor, architecture) else tensor.shape,
-            float_type if quantizable(tensor) else "F32",
-        )
-        for name, tensor in sources.items()
+        OutputTensor(name, source.shape, float_type if quantizable(source.tensor) else "F32")
+        for name, source in sources.items()
     ]
 
 
 def _values(
-    model: ModelSpec, header: GgufHeader, architecture: Architecture, tensor: TensorSpec
+    model: ModelSpec, header: GgufHeader, architecture: Architecture, source: _Source
 ) -> Iterator[NDArray[np.float32]]:
-    """The tensor's values as the checkpoint orders them."""
+    """The weight's values as the checkpoint orders them."""
+    tensor = source.tensor
     row = next(row for row in header.tensors if row.name == tensor.name)
+    if source.expert is not None:
+        size = row.size_bytes // row.shape[0]
+        start = row.offset + source.expert * size
+        row = replace(row, shape=row.shape[1:], offset=start, size_bytes=size)
     heads = {"attn_q": model.heads, "attn_k": model.kv_heads}.get(tensor.name.split(".")[-2])
     permuted = architecture.interleaved_rope and heads is not None
     shifted = architecture.norm_offset and "_norm." in tensor.name

@@ -70,7 +70,29 @@ def config_of(model: ModelSpec, header: GgufHeader, float_type: FloatType) -> Co
     else:
         config["hidden_act"] = "silu"
         config["attention_bias"] = "blk.0.attn_q.bias" in names and row.gguf_name == "llama"
-    return config
+    return config | (_experts(model) if model.experts else {})
+
+
+def _experts(model: ModelSpec) -> Config:
+    rows = {tensor.name: tensor.shape[-2] for tensor in model.tensors if "_up_" in tensor.name}
+    if model.architecture == "llama":
+        return {
+            "architectures": ["MixtralForCausalLM"],
+            "model_type": "mixtral",
+            "num_local_experts": model.experts,
+            "num_experts_per_tok": model.experts_used,
+            "sliding_window": None,
+        }
+    config = {
+        "num_experts": model.experts,
+        "num_experts_per_tok": model.experts_used,
+        "moe_intermediate_size": rows["blk.0.ffn_up_exps.weight"],
+    }
+    if "blk.0.ffn_up_shexp.weight" in rows:
+        config["shared_expert_intermediate_size"] = rows["blk.0.ffn_up_shexp.weight"]
+    # What llama.cpp takes for granted.
+    expected = BY_GGUF_NAME[model.architecture].expected_config
+    return {**config, **expected}
 
 
 def _gpt2(model: ModelSpec, header: GgufHeader) -> Config:

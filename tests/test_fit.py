@@ -308,3 +308,40 @@ def test_a_recipe_fits_the_real_demo_model_and_passes_every_check(tmp_path: Path
     assert report.coherence.coherent
     assert 0 < report.divergence.kl_mean < 0.3
     assert verify(tmp_path / "bundle").returncode == 0
+
+
+def test_a_mixture_of_experts_is_fitted_by_its_own_rounding(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    arguments = [*command(tiny_model("qwen3moe"), tmp_path / "out"), "--method", "awq+gptq"]
+    done = subprocess.run(
+        arguments,
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path / "cache"),
+        timeout=PROCESS_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    artifact = Fitted.model_validate_json(done.stdout).report.artifact
+    assert all(check.passed for check in artifact.checks)
+    assert artifact.types["blk.0.ffn_down_exps.weight"] not in ("F32", "F16")
+    assert artifact.types["blk.0.ffn_gate_inp.weight"] == "F32"
+    assert artifact.expert_use is not None and artifact.expert_use.experts == 8
+    assert (tmp_path / "out" / "importance.gguf").is_file()
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "both"])
+def test_a_mixture_for_onnx_is_refused_before_any_work(
+    tiny_model: Callable[..., Path], tmp_path: Path, runtime: str
+) -> None:
+    arguments = [*command(tiny_model("qwen3moe"), tmp_path / "out"), "--runtime", runtime]
+    done = subprocess.run(
+        arguments,
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path / "cache"),
+        timeout=PROCESS_SECONDS,
+    )
+    assert done.returncode == 2
+    assert "mixture of experts" in done.stderr and "--runtime llama.cpp" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -133,3 +133,18 @@ def test_a_family_whose_tensors_are_not_known_is_not_narrowed(
 ) -> None:
     with pytest.raises(ArchitectureUnsupported, match="gpt2"):
         staged_model(read_model(tiny_model("gpt2")), [StructuredStage(neurons="50%")])
+
+
+def test_a_mixture_is_not_distilled_and_the_refusal_says_what_to_do(
+    tiny_model: Callable[..., Path],
+) -> None:
+    stages = [StructuredStage(blocks="50%"), DistillStage(steps=5)]
+    with pytest.raises(CompressionSettingsInvalid, match=r"4 experts.*Leave the distillation out"):
+        staged_model(read_model(tiny_model("qwen3moe")), stages)
+
+
+def test_a_mixture_is_not_made_narrower_but_loses_blocks(tiny_model: Callable[..., Path]) -> None:
+    mixture = read_model(tiny_model("mixtral"))
+    with pytest.raises(ArchitectureUnsupported, match="llama with experts"):
+        staged_model(mixture, [StructuredStage(neurons="50%")])
+    assert staged_model(mixture, [StructuredStage(blocks="50%")]).layers == 1

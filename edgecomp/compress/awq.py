@@ -11,11 +11,14 @@ tries all of 0, 0.05, ... 0.95), normalised by sqrt(max s min s) as upstream
 x x^T gives without running the layer. Upstream takes mean |x| for rms(x) and, for attention, the
 error behind the whole attention. Its clip search is contained in the grids' choice of scales, which
 tries shrunken ranges under the same activation weights (grids.py).
+
+The experts of a mixture read rows of one norm's output, which the router reads whole: all of them,
+and the router, take one scale, searched under the sum of the experts' H.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -24,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecomp.compress.blocks import Block, Method
+from edgecomp.compress.experts import Expert
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
 from edgecomp.compress.hessian import gather_hessians
@@ -36,11 +40,16 @@ ROWS_TRIED = 256
 """Rows, evenly spread, whose loss the search looks at: enough to rank the scalings."""
 
 PRODUCERS = {
-    "self_attn.o_proj": ("self_attn.v_proj", "self_attn.qkv_proj"),
-    "attn.c_proj": ("attn.c_attn",),
-    "mlp.down_proj": ("mlp.up_proj", "mlp.gate_up_proj"),
+    "self_attn.o_proj": ("v_proj", "qkv_proj"),
+    "attn.c_proj": ("c_attn",),
+    "down_proj": ("up_proj", "gate_up_proj"),
+    "w2": ("w3",),
 }
-"""Linears whose inputs are, up to factors that do not depend on it, the last rows of another."""
+"""Linears whose inputs are, up to factors that do not depend on it, the last rows of another beside
+them."""
+
+Group = tuple[str, ...]
+"""Linears that read one tensor."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +100,23 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
     """The walker's method: scale and fold, then round to nearest or by GPTQ."""
 
     def method(block: Block) -> None:
-        folds = find_folds(block)
-        scaled: list[tuple[str, Tensor]] = []
+        hessians = dict(gather_hessians(block))
         # All scales are found and folded before anything is rounded: folding changes weights of
         # layers that may already have had their turn.
-        for names, hessian in gather_hessians(block):
-            grid, fold = grid_of(block.weight_name(names[0])), folds.get(names[0])
-            if grid is not None and fold is not None:
-                stacked = torch.cat([block.linears[name].weight for name in names])
-                scale = search_scale(stacked, hessian, grid, fold.tie)
-                fold.apply(scale)
-                for name in names:
-                    block.linears[name].weight.mul_(scale)
-                hessian = hessian / scale / scale[:, None]
-            scaled += [(name, hessian) for name in names]
-        for name, hessian in scaled:
+        for groups, fold in find_folds(block):
+            names = [name for group in groups for name in group]
+            grid = grid_of(block.weight_name(names[0]))
+            if grid is None:
+                continue
+            stacked = torch.cat([block.linears[name].weight for name in names])
+            shared = _sum([hessians[group] for group in groups])
+            scale = search_scale(stacked, shared, grid, fold.tie)
+            fold.apply(scale)
+            for name in names:
+                block.linears[name].weight.mul_(scale)
+            for group in groups:
+                hessians[group] = hessians[group] / scale / scale[:, None]
+        for name, hessian in ((name, h) for group, h in hessians.items() for name in group):
             linear, weight_name = block.linears[name], block.weight_name(name)
             grid = grid_of(weight_name)
             if grid is None:
@@ -119,23 +130,53 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
     return method
 
 
-def find_folds(block: Block) -> dict[str, Fold]:
-    """For the first linear of each group that reads one tensor: where its scale can be folded."""
+def _sum(hessians: list[Tensor]) -> Tensor:
+    total = hessians[0].clone()
+    for hessian in hessians[1:]:
+        total += hessian
+    return total
+
+
+def find_folds(block: Block) -> list[tuple[list[Group], Fold]]:
+    """The groups that take one scale, and where it can be folded; in the order they run."""
     norms = _norms_before(block)
-    folds = {}
-    for names in block.shared_inputs():
-        norm = norms.get(names[0])
-        if norm is not None:
-            folds[names[0]] = Fold(partial(_fold_into_norm, norm))
-        elif names[0] in PRODUCERS:
-            producer = next((n for n in PRODUCERS[names[0]] if n in block.linears), None)
-            if producer is not None:
-                folds[names[0]] = _row_fold(block, names[0], block.linears[producer])
+    folds: list[tuple[list[Group], Fold]] = []
+    after: dict[nn.Module, list[Group]] = {}
+    for group in block.shared_inputs():
+        norm = norms.get(_whole_reader(block, group[0]))
+        producer = _producer(block, group[0])
+        if norm is not None and norm in after:
+            after[norm].append(group)
+        elif norm is not None:
+            others = [n for n, before in norms.items() if before is norm and n not in block.linears]
+            weights = [block.module.get_parameter(f"{name}.weight") for name in others]
+            after[norm] = [group]
+            folds.append((after[norm], Fold(partial(_fold_into_norm, norm, weights))))
+        elif producer is not None:
+            folds.append(([group], _row_fold(block, group[0], producer)))
     return folds
 
 
+def _whole_reader(block: Block, name: str) -> str:
+    """Who reads the whole tensor that linear `name` reads rows of: before an expert, the router."""
+    parent, _, leaf = name.rpartition(".")
+    owner = block.module.get_submodule(parent)
+    if isinstance(owner, Expert) and leaf in owner.roles[:2]:
+        return parent.rpartition(".experts.")[0] + ".gate"
+    return name
+
+
+def _producer(block: Block, name: str) -> nn.Linear | None:
+    parent = name.rpartition(".")[0]
+    for consumer, producers in PRODUCERS.items():
+        if f".{name}".endswith(f".{consumer}"):
+            beside = (block.linears.get(f"{parent}.{leaf}") for leaf in producers)
+            return next((linear for linear in beside if linear is not None), None)
+    return None
+
+
 def _norms_before(block: Block) -> dict[str, nn.Module]:
-    """The norm, by the name of each linear that reads its output as it is."""
+    """The norm, by the name of each linear, router or gate that reads its output as it is."""
     outputs: dict[int, nn.Module] = {}
     found: dict[str, nn.Module] = {}
     kept: list[Tensor] = []
@@ -152,8 +193,13 @@ def _norms_before(block: Block) -> dict[str, nn.Module]:
         return hook
 
     norms = [m for m in block.module.modules() if type(m).__name__.endswith("Norm")]
+    readers = [
+        (name.removesuffix(".weight"), block.module.get_submodule(name.removesuffix(".weight")))
+        for name, parameter in block.module.named_parameters()
+        if name.endswith(".weight") and parameter.ndim == 2
+    ]
     hooks = [norm.register_forward_hook(put_out) for norm in norms]
-    hooks += [m.register_forward_pre_hook(read(name)) for name, m in block.linears.items()]
+    hooks += [m.register_forward_pre_hook(read(name)) for name, m in readers]
     try:
         block.run(next(block.batches())[:1])
     finally:
@@ -173,7 +219,8 @@ def _row_fold(block: Block, name: str, producer: nn.Linear) -> Fold:
     return Fold(partial(_fold_into_rows, producer, repeat, head), repeat, head)
 
 
-def _fold_into_norm(norm: nn.Module, scale: Tensor) -> None:
+def _fold_into_norm(norm: nn.Module, others: Sequence[Tensor], scale: Tensor) -> None:
+    """`others`: weights that read the norm's output and are not rounded."""
     weight: Tensor = norm.get_parameter("weight")
     # Gemma's norms multiply by 1 + weight.
     unit = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
@@ -181,6 +228,8 @@ def _fold_into_norm(norm: nn.Module, scale: Tensor) -> None:
     bias = dict(norm.named_parameters()).get("bias")
     if bias is not None:
         bias.div_(scale)
+    for weight in others:
+        weight.mul_(scale)
 
 
 def _fold_into_rows(producer: nn.Linear, repeat: int, head: int, scale: Tensor) -> None:

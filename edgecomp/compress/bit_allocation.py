@@ -17,6 +17,7 @@ from scipy.sparse import coo_array
 
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.formats import TENSOR_TYPES
+from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
 from edgecomp.tasks import Mix
 from edgecomp.value import Value
@@ -107,7 +108,7 @@ def named_mix(mix: Mix, model: ModelSpec) -> dict[str, str]:
     wanted: Mapping[str, str] = {"attention": "Q8_0", "ffn": "Q4_K", "experts": "Q4_K"}
     types = {}
     for tensor in model.tensors:
-        if tensor.group in wanted and len(tensor.shape) > 1:
+        if tensor.group in wanted and quantizable(tensor):
             kind = wanted[tensor.group]
             fits = tensor.shape[-1] % TENSOR_TYPES[kind].block_elements == 0
             # Of the 4-bit types with small blocks this is the one that is as small as Q4_K.

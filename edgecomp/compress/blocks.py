@@ -28,6 +28,7 @@ from edgecomp.atomic import write_error
 from edgecomp.compress import destination as output
 from edgecomp.compress.checkpoint import DTYPES, read_tensor, write_shard
 from edgecomp.compress.decoder import Decoder
+from edgecomp.compress.experts import Expert
 from edgecomp.compress.packed import PackedTensor, write_packed
 from edgecomp.errors import ActivationsNotFinite
 from edgecomp.events import Progress, ignore_progress
@@ -55,8 +56,16 @@ class Block:
     hidden: Tensor
     """Inputs of the block, float32 [samples, length, width]; possibly on disk."""
 
+    begun: int = 0
+    """Tokens of the batches before the one that `observe` runs now."""
+
     packed: dict[str, PackedTensor] = field(default_factory=dict)
     """Filled by methods that choose codes of a GGUF type: linear's name -> codes."""
+
+    @property
+    def tokens(self) -> int:
+        """Of the whole calibration."""
+        return self.hidden.shape[0] * self.hidden.shape[1]
 
     def batches(self) -> Iterator[Tensor]:
         """The block's inputs, a few samples at a time."""
@@ -73,11 +82,21 @@ class Block:
             for name, see in watch.items()
         ]
         try:
+            self.begun = 0
             for batch in self.batches():
                 self.run(batch)
+                self.begun += batch.shape[0] * batch.shape[1]
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def tokens_of(self, name: str, rows: int) -> Tensor | slice:
+        """While `observe` hands over a batch, `rows` inputs of linear `name`: which tokens of the
+        calibration they are; of an expert's linear those that were routed to it."""
+        owner = self.module.get_submodule(name.rpartition(".")[0])
+        if isinstance(owner, Expert):
+            return owner.tokens + self.begun
+        return slice(self.begun, self.begun + rows)
 
     def shared_inputs(self) -> list[tuple[str, ...]]:
         """The linears grouped by the tensor they read (q, k, v read one), in the order they run."""
@@ -87,7 +106,8 @@ class Block:
         def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 kept.append(inputs[0])  # alive, so that no later tensor takes its address
-                groups.setdefault(inputs[0].data_ptr(), []).append(name)
+                # An expert that no token came to reads no rows, which have no address.
+                groups.setdefault(inputs[0].data_ptr() or id(inputs[0]), []).append(name)
 
             return hook
 
@@ -164,7 +184,12 @@ def _visit(
 
     shard = destination / output.shard_name(index + 1, decoder.layers) if destination else None
     if shard is None or not shard.is_file():
-        linears = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+        linears = {
+            # A single row is a gate, which weighs a whole expert: GGUF keeps it as a float vector.
+            n: m
+            for n, m in module.named_modules()
+            if isinstance(m, nn.Linear) and m.out_features > 1
+        }
 
         def weight_name(linear: str) -> str:
             return decoder.stored_name(f"{name}.{linear}.weight")

@@ -69,10 +69,12 @@ def find_stored(stored: Mapping[str, StoredTensor], name: str) -> StoredTensor:
     """The stored tensor of the model's parameter `name`.
 
     Some folders were saved from the bare decoder, or carry the decoder inside a multimodal model;
-    their names differ by a prefix. Raises ArchitectureUnsupported where there is no such tensor.
+    their names differ by a prefix. Mixtral's name their mixtures otherwise than the model does.
+    Raises ArchitectureUnsupported where there is no such tensor.
     """
     candidates = (
         name,
+        name.replace(".mlp.", ".block_sparse_moe."),
         name.partition(".")[2],
         f"language_model.{name}",
         f"model.language_model.{name.partition('.')[2]}",

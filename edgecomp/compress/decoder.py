@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.pytorch_utils import Conv1D
 
 from edgecomp.compress.checkpoint import find_stored, read_rows, read_tensor
+from edgecomp.compress.experts import separate_experts
 from edgecomp.errors import ArchitectureUnsupported, CalibrationUnusable
 from edgecomp.huggingface.model import stored_tensors
 
@@ -73,6 +74,7 @@ class Decoder:
         blocks.extend(self._recorders)
         with torch.device("meta"):
             self._meta = _model(self.config).get_submodule(self.blocks_name)
+        separate_experts(self._meta, self.stored)
         # One sample tells how every block is called: all samples have the same length.
         self.embed(slice(0, 1))
         self._calls = [(r.arguments, r.keywords) for r in self._recorders]
@@ -107,7 +109,8 @@ class Decoder:
     def block(self, index: int) -> nn.Module:
         """Block `index` with its weights, float32, ready to run.
 
-        GPT-2's Conv1D comes as the Linear it is, so that all methods see rows = outputs.
+        GPT-2's Conv1D comes as the Linear it is, so that all methods see rows = outputs, and a
+        mixture's experts as linears of their own (experts.py).
         """
         empty: nn.Module = self._meta.get_submodule(str(index))
         module = copy.deepcopy(empty).to_empty(device=self.device)

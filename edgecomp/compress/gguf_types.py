@@ -11,7 +11,7 @@ from edgecomp.compress.grids import Grid
 from edgecomp.compress.onnx_grids import INT8_GRIDS, ONNX_GRIDS
 from edgecomp.compress.quantized import GridOf
 from edgecomp.errors import CompressionSettingsInvalid
-from edgecomp.model import read_model
+from edgecomp.huggingface.model import gguf_names
 
 GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS
 SOLVED_GRIDS = GGUF_GRIDS | ONNX_GRIDS | INT8_GRIDS
@@ -31,8 +31,7 @@ def grids_of_types(checkpoint: Path, types: Mapping[str, str]) -> GridOf:
     """The grid for each weight of `checkpoint`, given types by GGUF tensor name; tensors without a
     type, and those of a float type, stay as they are."""
     grids = {
-        tensor.source_name: gguf_grid(types[tensor.name])
-        for tensor in read_model(checkpoint).tensors
-        if types.get(tensor.name, "F32") not in ("F32", "F16", "BF16")
+        name: gguf_grid(kind) for name, kind in types.items() if kind not in ("F32", "F16", "BF16")
     }
-    return grids.get
+    name_of = gguf_names(checkpoint)
+    return lambda weight: grids.get(name_of(weight) or "")

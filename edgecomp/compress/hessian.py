@@ -6,12 +6,14 @@ weights is tr(D H D^T) with H = mean x x^T (the papers' H = 2 X X^T up to a fact
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block
+from edgecomp.compress.routed import prior
 from edgecomp.errors import HessianSingular
 
 DAMPING = 0.01
@@ -22,11 +24,12 @@ def gather_hessians(
     block: Block, weights: Tensor | None = None
 ) -> list[tuple[tuple[str, ...], Tensor]]:
     """H float32 [columns, columns] for each group of linears that read one tensor; a mean over
-    tokens in which each counts by its weight, float32 [tokens], where there are some."""
+    tokens in which each counts by its weight, float32 [tokens], where there are some. An expert's
+    has the prior of routed.py."""
     groups = block.shared_inputs()
-    tokens = block.hidden.shape[0] * block.hidden.shape[1]
+    tokens = block.tokens
     hessians: dict[str, Tensor] = {}
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
 
     def add(name: str, inputs: Tensor) -> None:
         if name not in hessians:
@@ -34,12 +37,14 @@ def gather_hessians(
             hessians[name] = torch.zeros(columns, columns, device=inputs.device)
         weighted = inputs
         if weights is not None:
-            first = seen.get(name, 0)
-            seen[name] = first + len(inputs)
-            weighted = inputs * weights[first : seen[name], None]
+            weighted = inputs * weights[block.tokens_of(name, len(inputs)), None]
         hessians[name].addmm_(weighted.T, inputs, alpha=1 / tokens)
+        seen[name] += len(inputs)
 
     block.observe({group[0]: partial(add, group[0]) for group in groups})
+    for name, hessian in hessians.items():
+        diagonal = hessian.diagonal()
+        diagonal.add_(prior(diagonal, seen[name], tokens))
     return [(group, hessians[group[0]]) for group in groups]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import gguf
 import numpy as np
@@ -23,18 +24,25 @@ SUMS, COUNTS = ".in_sum2", ".counts"
 Weights = dict[str, NDArray[np.float32]]
 
 
+class ColumnSums(NamedTuple):
+    """Of one tensor: its input columns squared and summed [experts, columns] over the tokens that
+    each expert saw [experts]. A plain matrix counts as one expert that saw all."""
+
+    squares: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+
+
 def write_importance(
     path: Path,
-    sums: Mapping[str, NDArray[np.float64]],
-    tokens: int,
+    sums: Mapping[str, ColumnSums],
     *,
     chunks: int,
     chunk_tokens: int,
     datasets: Sequence[str],
 ) -> None:
-    """Write the sums of squares of each tensor's input columns [columns] over `tokens` tokens.
+    """Write the sums of squares of each tensor's input columns, by GGUF names.
 
-    `sums` goes by GGUF names. `chunks` samples of `chunk_tokens` tokens were read from `datasets`.
+    `chunks` samples of `chunk_tokens` tokens were read from `datasets`.
     Raises DiskFull, NotWritable.
     """
     with replacing(path) as temporary:
@@ -45,9 +53,9 @@ def write_importance(
         writer.add_array("imatrix.datasets", list(datasets))
         writer.add_uint32("imatrix.chunk_count", chunks)
         writer.add_uint32("imatrix.chunk_size", chunk_tokens)
-        for name in sorted(sums):
-            writer.add_tensor(name + SUMS, sums[name].astype(np.float32)[None, :])
-            writer.add_tensor(name + COUNTS, np.full((1, 1), tokens, np.float32))
+        for name, (squares, tokens) in sorted(sums.items()):
+            writer.add_tensor(name + SUMS, squares.astype(np.float32))
+            writer.add_tensor(name + COUNTS, tokens.astype(np.float32)[:, None])
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -60,6 +68,16 @@ def read_importance(path: Path) -> Weights:
     float32 [columns], or [experts x columns] flat where a tensor holds several experts; an expert
     that saw no token weighs all columns 1, as in llama.cpp. Raises ModelNotFound, FileCorrupt.
     """
+    weights: Weights = {}
+    for name, (squares, tokens) in read_sums(path).items():
+        counts = tokens[:, None]
+        mean = np.where(counts > 0, squares / np.maximum(counts, 1), 1)
+        weights[name] = np.ascontiguousarray(mean, np.float32).reshape(-1)
+    return weights
+
+
+def read_sums(path: Path) -> dict[str, ColumnSums]:
+    """What `write_importance` wrote, by GGUF tensor name. Raises ModelNotFound, FileCorrupt."""
     header = read_gguf_header(path)
     if header.get("general.type") != "imatrix":
         raise FileCorrupt(path, "it is a GGUF file, but no importance matrix.")
@@ -70,13 +88,12 @@ def read_importance(path: Path) -> Weights:
         for row in header.tensors
         if row.type.name == "F32"
     }
-    weights: Weights = {}
+    sums: dict[str, ColumnSums] = {}
     for name in (key.removesuffix(SUMS) for key in arrays if key.endswith(SUMS)):
         if name + COUNTS not in arrays:
             raise FileCorrupt(path, f"it lacks the counts of {name}.")
-        sums, counts = np.atleast_2d(arrays[name + SUMS]), arrays[name + COUNTS].reshape(-1, 1)
-        if counts.shape[0] != sums.shape[0] or not np.isfinite(sums).all():
+        squares, counts = np.atleast_2d(arrays[name + SUMS]), arrays[name + COUNTS].reshape(-1)
+        if len(counts) != len(squares) or not np.isfinite(squares).all():
             raise FileCorrupt(path, f"the sums or counts of {name} are not what they should be.")
-        mean = np.where(counts > 0, sums / np.maximum(counts, 1), 1)
-        weights[name] = np.ascontiguousarray(mean, np.float32).reshape(-1)
-    return weights
+        sums[name] = ColumnSums(squares.astype(np.float64), counts.astype(np.int64))
+    return sums

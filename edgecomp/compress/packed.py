@@ -1,10 +1,11 @@
 """Codes of a GGUF type that a method chose, beside the float checkpoint that holds their values.
 
-Layout: `packed/00000.safetensors`, one file a block, tensors uint8 [rows, row bytes]; and
-`packed.json`, written last, which says for each GGUF tensor name its type, its shape
-[rows, columns] and where its bytes are. Rows stand in the checkpoint's order: whoever writes the
-GGUF file permutes them as it permutes the float rows (llama's Q and K). A row's bytes are exactly
-those of the GGUF file; `gguf.dequantize` of them equals the float weights bit for bit.
+Layout: `packed/00000.safetensors`, one file a block, tensors uint8 [rows, row bytes], or [experts,
+rows, row bytes] for all experts of a layer, which are one tensor in GGUF; and `packed.json`,
+written last, which says for each GGUF tensor name its type, the shape of its weights and where its
+bytes are. Rows stand in the checkpoint's order: whoever writes the GGUF file permutes them as it
+permutes the float rows (llama's Q and K). A row's bytes are exactly those of the GGUF file;
+`gguf.dequantize` of them equals the float weights bit for bit.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from edgecomp.atomic import write_text
 from edgecomp.compress.checkpoint import read_tensor, write_shard
 from edgecomp.errors import FileCorrupt, ModelIncomplete
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.model import read_model
+from edgecomp.huggingface.model import expert_number, gguf_names, shared_name
 from edgecomp.safetensors_header import read_safetensors_header
 from edgecomp.value import Value
 
@@ -35,10 +37,11 @@ class PackedTensor(NamedTuple):
 
 
 class PackedEntry(Value):
-    """Where the bytes of one GGUF tensor are. `shape` is [rows, columns] of its weights."""
+    """Where the bytes of one GGUF tensor are. `shape` is that of its weights: [rows, columns], or
+    [experts, rows, columns]."""
 
     type: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     file: str
     tensor: str
 
@@ -52,8 +55,17 @@ class PackedIndex(Value):
 
 def write_packed(folder: Path, index: int, codes: Mapping[str, PackedTensor]) -> None:
     """Write the codes of block `index`, by their Hugging Face weight names; none: no file."""
-    if codes:
-        tensors = {f"{packed.type}:{name}": packed.rows for name, packed in codes.items()}
+    tensors: dict[str, Tensor] = {}
+    experts: dict[str, dict[int, Tensor]] = {}
+    for name, packed in codes.items():
+        key = f"{packed.type}:{shared_name(name)}"
+        if shared_name(name) == name:
+            tensors[key] = packed.rows
+        else:
+            experts.setdefault(key, {})[expert_number(name)] = packed.rows
+    for key, rows in experts.items():
+        tensors[key] = torch.stack([rows[number] for number in sorted(rows)])
+    if tensors:
         write_shard(folder / FOLDER / f"{index:05d}.safetensors", tensors)
 
 
@@ -62,16 +74,18 @@ def write_packed_index(source: Path, folder: Path) -> None:
     files = sorted((folder / FOLDER).glob("*.safetensors"))
     if not files:
         return
-    names = {tensor.source_name: tensor.name for tensor in read_model(source).tensors}
+    name_of = gguf_names(source)
     entries: dict[str, PackedEntry] = {}
     for file in files:
         for key, stored in read_safetensors_header(file).items():
             kind, _, name = key.partition(":")
             row = TENSOR_TYPES[kind]
-            rows, row_bytes = stored.shape
-            entries[names[name]] = PackedEntry(
+            *rows, row_bytes = stored.shape
+            gguf_name = name_of(name)
+            assert gguf_name is not None
+            entries[gguf_name] = PackedEntry(
                 type=kind,
-                shape=(rows, row_bytes // row.block_bytes * row.block_elements),
+                shape=(*rows, row_bytes // row.block_bytes * row.block_elements),
                 file=f"{FOLDER}/{file.name}",
                 tensor=key,
             )
@@ -91,7 +105,7 @@ def read_packed_index(folder: Path) -> PackedIndex | None:
 
 
 def read_packed(folder: Path, entry: PackedEntry) -> Tensor:
-    """The bytes of one tensor, uint8 [rows, row bytes]. Raises ModelIncomplete."""
+    """The bytes of one tensor, uint8 [[experts,] rows, row bytes]. Raises ModelIncomplete."""
     file = folder / entry.file
     if not file.is_file():
         raise ModelIncomplete(folder, f"{entry.file} is missing.", "Compress it again.")

@@ -6,12 +6,15 @@ llama.cpp's quantizers; without, all count alike.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
 from edgecomp.compress.grids import Grid, Scales
 from edgecomp.compress.quantized import GridOf, Quantized, group_slices, keep, per_column
+from edgecomp.compress.routed import prior
 
 
 def round_to_nearest(
@@ -75,14 +78,19 @@ def rtn(grid_of: GridOf, *, use_importance: bool) -> Method:
 
 
 def mean_squares(block: Block) -> dict[str, Tensor]:
-    """The mean of each input column squared, float32 [columns], for each linear."""
+    """The mean of each input column squared, float32 [columns], for each linear; an expert's with
+    the prior of routed.py."""
     groups = block.shared_inputs()
     sums: dict[str, Tensor] = {}
-    tokens = block.hidden.shape[0] * block.hidden.shape[1]
+    seen: Counter[str] = Counter()
 
     def add(first: str, inputs: Tensor) -> None:
         squares = inputs.square().sum(dim=0, dtype=torch.float64)
         sums[first] = sums.get(first, torch.zeros_like(squares)) + squares
+        seen[first] += len(inputs)
 
     block.observe({g[0]: lambda x, first=g[0]: add(first, x) for g in groups})  # type: ignore[misc]
-    return {name: (sums[group[0]] / tokens).float() for group in groups for name in group}
+    means = {first: total / block.tokens for first, total in sums.items()}
+    for first, mean in means.items():
+        mean.add_(prior(mean, seen[first], block.tokens))
+    return {name: means[group[0]].float() for group in groups for name in group}

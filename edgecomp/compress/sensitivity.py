@@ -10,12 +10,13 @@ divergences of independent errors add up, and each grows with the square of its 
 of blocks, embedding and head can be weighed against each other.
 
 The embedding's error is that of its rows under the tokens' frequencies, worth what it does at the
-head; the head itself is tried with every type. A tied embedding costs both.
+head; the head itself is tried with every type. A tied embedding costs both. The experts of a layer
+are one GGUF tensor a kind, with one type: their errors add up, and they are tried together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.rtn import mean_squares, round_to_nearest
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES
+from edgecomp.huggingface.model import gguf_names
 from edgecomp.model import ModelSpec, read_model
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
@@ -62,14 +64,14 @@ def measure_sensitivities(
     for kind in coarsest_first:
         gguf_grid(kind)
     model = read_model(checkpoint)
-    names = {tensor.source_name: tensor.name for tensor in model.tensors}
+    name_of = gguf_names(checkpoint)
     carried = Carried(carried_rows)
     changes: dict[str, dict[str, Changes]] = {}
 
     def measure(block: Block) -> None:
         plain = [block.run(batch) for batch in block.batches()]
         carried.advance(block)
-        of_block, rounded = _changes_in(block, names, coarsest_first, plain)
+        of_block, rounded = _changes_in(block, name_of, coarsest_first, plain)
         outputs = torch.cat(plain)[:carried_rows]
         if rounded:
             changes[block.name] = of_block
@@ -137,44 +139,54 @@ def _rounded(weight: Tensor, kind: str, importance: Tensor | None) -> Tensor:
 
 
 def _changes_in(
-    block: Block, names: Mapping[str, str], types: Sequence[str], plain: Sequence[Tensor]
+    block: Block,
+    name_of: Callable[[str], str | None],
+    types: Sequence[str],
+    plain: Sequence[Tensor],
 ) -> tuple[dict[str, Changes], dict[str, Tensor]]:
-    """What each type of each linear changes, by the tensor's GGUF name; and the linears' weights in
-    the types that were tried, by the linear's."""
-    changes, rounded = {}, {}
+    """What each type of each GGUF tensor changes; and the linears' weights in the types that were
+    tried, by the linear's name."""
+    changes: dict[str, Changes] = {}
+    rounded: dict[str, Tensor] = {}
     importance = mean_squares(block)
     weights = torch.cat(list(plain)).square().sum(dim=-1).reciprocal().flatten()
+    tensors: dict[str, dict[str, Tensor]] = {}
     for group, hessian in gather_hessians(block, weights / weights.mean()):
         for linear in group:
-            name = names.get(block.weight_name(linear))
-            kinds = _usable(types, block.linears[linear].weight.shape[1])
-            if name and kinds:
-                both = (importance[linear], hessian)
-                changes[name], rounded[linear] = _changes_of(block, linear, *both, kinds, plain)
+            name = name_of(block.weight_name(linear))
+            if name:
+                tensors.setdefault(name, {})[linear] = hessian
+    for name, hessians in tensors.items():
+        kinds = _usable(types, block.linears[next(iter(hessians))].weight.shape[1])
+        if kinds:
+            changes[name], kept = _changes_of(block, hessians, importance, kinds, plain)
+            rounded |= kept
     return changes, rounded
 
 
 def _changes_of(
     block: Block,
-    linear: str,
-    importance: Tensor,
-    hessian: Tensor,
+    hessians: Mapping[str, Tensor],
+    importance: Mapping[str, Tensor],
     types: Sequence[str],
     plain: Sequence[Tensor],
-) -> tuple[Changes, Tensor]:
-    """What each type changes of the block's output; and the weight in the type that was tried."""
-    weight = block.linears[linear].weight
-    original, tried = weight.clone(), _tried(types)
-    errors: Changes = {}
-    for kind in types:
-        rounded = _rounded(original, kind, importance)
-        difference = rounded - original
-        errors[kind] = float((difference @ hessian * difference).sum())
-        if kind == tried:
-            kept = rounded
-    weight.copy_(kept)
+) -> tuple[Changes, dict[str, Tensor]]:
+    """What each type of one GGUF tensor, of a linear or of all experts of a kind, changes of the
+    block's output; and the linears' weights in the type that was tried."""
+    originals = {linear: block.linears[linear].weight.clone() for linear in hessians}
+    tried, errors = _tried(types), dict.fromkeys(types, 0.0)
+    kept: dict[str, Tensor] = {}
+    for linear, original in originals.items():
+        for kind in types:
+            rounded = _rounded(original, kind, importance[linear])
+            difference = rounded - original
+            errors[kind] += float((difference @ hessians[linear] * difference).sum())
+            if kind == tried:
+                kept[linear] = rounded
+        block.linears[linear].weight.copy_(kept[linear])
     outputs = [block.run(batch) for batch in block.batches()]
-    weight.copy_(original)
+    for linear, original in originals.items():
+        block.linears[linear].weight.copy_(original)
     change = _relative_change(torch.cat(outputs), torch.cat(list(plain)))
     worth = change / max(errors[tried], torch.finfo(torch.float32).tiny)
     return {kind: error * worth for kind, error in errors.items()}, kept

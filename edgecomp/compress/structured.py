@@ -14,6 +14,7 @@ A pruned model needs healing: distil it from its original (distill.py).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -208,7 +209,8 @@ def _block_number(name: str) -> int | None:
 
 
 def _renumbered(name: str, number: int) -> str:
-    return ".".join(str(number) if part.isdigit() else part for part in name.split("."))
+    """The name with another block's number, its first; a second one is an expert's."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", str(number), name, count=1)
 
 
 def _best(scores: Sequence[float], count: int | None, what: str) -> Tensor:

@@ -49,9 +49,15 @@ HUGGINGFACE_FORMATS = {
 def huggingface_types(model: ModelSpec, name: str) -> dict[str, str]:
     """The type of every tensor of `model` in a format, by GGUF name.
 
-    Raises CompressionSettingsInvalid where the format's group does not divide a matrix's columns.
+    Raises CompressionSettingsInvalid where the format's group does not divide a matrix's columns,
+    and for a mixture of experts.
     """
     row = HUGGINGFACE_FORMATS[name]
+    if model.experts:
+        raise CompressionSettingsInvalid(
+            f"{model.name} is a mixture of experts, whose quantized checkpoints transformers does "
+            f"not load expert by expert: {name} is for dense models. Choose a GGUF format."
+        )
     types = {}
     for tensor in model.tensors:
         rounded = tensor.name.startswith("blk.") and quantizable(tensor) and len(tensor.shape) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ from edgecomp.rope_scaling import frequency_factors
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
+
+
+def shared_name(name: str) -> str:
+    """The name of a weight without its expert's number: that of all experts of the layer."""
+    return EXPERT.sub(".experts.", name)
+
+
+def expert_number(name: str) -> int:
+    """Which expert a weight belongs to; 0 where it belongs to none."""
+    expert = EXPERT.search(name)
+    return int(expert.group(1)) if expert else 0
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -169,21 +181,24 @@ def named_tensors(
     found: dict[str, list[StoredTensor]] = {}
     unknown = []
     for source_name, tensor in stored.items():
-        merged = EXPERT.sub(".experts.", source_name)
-        plain = merged.removeprefix("language_model.").replace("model.language_model.", "model.")
+        shared = shared_name(source_name)
+        plain = shared.removeprefix("language_model.").replace("model.language_model.", "model.")
         name = names.get_name(plain, try_suffixes=(".weight", ".bias"))
         if name is None or not name.endswith((".weight", ".bias")):
             unknown.append(source_name)
         else:
             found.setdefault(name, []).append(tensor)
     for experts in found.values():
-        experts.sort(key=_expert_number)
+        experts.sort(key=lambda tensor: expert_number(tensor.name))
     return found, unknown
 
 
-def _expert_number(tensor: StoredTensor) -> int:
-    expert = EXPERT.search(tensor.name)
-    return int(expert.group(1)) if expert else 0
+def gguf_names(folder: Path) -> Callable[[str], str | None]:
+    """Gives the GGUF name of a checkpoint's weight, or None where it has none; all experts of a
+    layer share one."""
+    tensors = read_huggingface(folder).tensors
+    names = {shared_name(tensor.source_name): tensor.name for tensor in tensors}
+    return lambda weight: names.get(shared_name(weight))
 
 
 def _tensors(

@@ -16,9 +16,12 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     Phi3Config,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
 )
 
 SHAPE: dict[str, Any] = {
@@ -26,6 +29,14 @@ SHAPE: dict[str, Any] = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2,
     "pad_token_id": 0,
 }  # fmt: skip
+EXPERTS: dict[str, Any] = {
+    "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+}  # fmt: skip
+MIXTURES = {
+    "mixtral": MixtralConfig(**SHAPE, num_local_experts=6, num_experts_per_tok=2),
+    "qwen2moe": Qwen2MoeConfig(**SHAPE, **EXPERTS, shared_expert_intermediate_size=64),
+    "qwen3moe": Qwen3MoeConfig(**SHAPE, **EXPERTS, head_dim=16, norm_topk_prob=True),
+}
 FAMILIES = {
     "llama": LlamaConfig(**SHAPE),
     "mistral-sliding": MistralConfig(**SHAPE, sliding_window=5),
@@ -43,6 +54,7 @@ FAMILIES = {
         vocab_size=97, n_embd=64, n_layer=2, n_head=4, n_positions=64, bos_token_id=1,
         eos_token_id=2,
     ),
+    **MIXTURES,
 }  # fmt: skip
 
 Save = Callable[[str], tuple[Path, Any]]

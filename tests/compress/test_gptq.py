@@ -8,9 +8,9 @@ import gguf
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from edgecomp.compress.blocks import walk
+from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.gptq import gptq, gptq_method
@@ -20,8 +20,9 @@ from edgecomp.compress.packed import read_packed, read_packed_index
 from edgecomp.compress.quantized import pack
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.errors import CompressionSettingsInvalid, HessianSingular
+from edgecomp.huggingface.model import stored_tensors
 
-from .conftest import Save
+from .conftest import MIXTURES, Save
 from .test_grids import GGUF_GRIDS, correlated
 
 ROWS, COLUMNS = 24, 128
@@ -155,7 +156,7 @@ def test_columns_that_do_not_divide_are_refused_by_name() -> None:
         gptq(weights(96), hessian_of("random", 96), K_GRIDS["Q4_K"], name="layer.1")
 
 
-@pytest.mark.parametrize("family", ["llama", "phi3", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "phi3", "gpt2", *MIXTURES])
 def test_the_sidecar_holds_the_bytes_of_the_checkpoints_weights(
     family: str, save_model: Save, tokens: Tensor, tmp_path: Path
 ) -> None:
@@ -163,10 +164,13 @@ def test_the_sidecar_holds_the_bytes_of_the_checkpoints_weights(
     out = tmp_path / "out"
 
     def grid_of(name: str) -> Grid:
-        return SIMPLE_GRIDS["Q5_1" if "down" in name else "Q4_0"]
+        return SIMPLE_GRIDS["Q5_1" if is_down(name) else "Q4_0"]
+
+    def is_down(name: str) -> bool:
+        return "down" in name or ".w2." in name
 
     walk(folder, tokens, gptq_method(grid_of), destination=out, dtype=torch.float32)
-    written = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    written = {name: read_tensor(stored) for name, stored in stored_tensors(out).items()}
     index = read_packed_index(out)
     assert index is not None
     assert "blk.0.attn_output.weight" in index.tensors
@@ -175,7 +179,14 @@ def test_the_sidecar_holds_the_bytes_of_the_checkpoints_weights(
         found = torch.from_numpy(
             gguf.dequantize(packed.numpy(), gguf.GGMLQuantizationType[entry.type])
         )
-        weight = written[entry.tensor.partition(":")[2]]
+        name = entry.tensor.partition(":")[2]
+        experts = [name.replace(".experts.", f".experts.{e}.") for e in range(6)]
+        weight = (
+            torch.stack([written[expert] for expert in experts])
+            if name not in written
+            else written[name]
+        )
         assert found.shape == entry.shape
         assert torch.equal(found, weight.T if family == "gpt2" else weight)
-        assert entry.type == ("Q5_1" if "down" in entry.tensor else "Q4_0")
+        assert entry.type == ("Q5_1" if is_down(name) else "Q4_0")
+    assert ("blk.0.ffn_up_exps.weight" in index.tensors) == (family in MIXTURES)
