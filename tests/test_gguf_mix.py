@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgecomp.artifact_checks import tensor_types
-from edgecomp.compress.importance_file import write_importance
+from edgecomp.compress.importance_file import ColumnSums, write_importance
 from edgecomp.formats import PRESETS
 from edgecomp.gguf.mix import mixed_types
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
@@ -48,9 +48,13 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def importance(model: Path) -> Path:
     """Equal weights for every matrix: enough for the formats that ask for a matrix."""
     spec = read_model(model)
-    sums = {t.name: np.ones(t.shape[-1]) for t in spec.tensors if len(t.shape) == 2}
+    sums = {
+        tensor.name: ColumnSums(np.ones((1, tensor.shape[-1])), np.array([1]))
+        for tensor in spec.tensors
+        if len(tensor.shape) == 2
+    }
     path = model.with_name("importance.gguf")
-    write_importance(path, sums, 1, chunks=1, chunk_tokens=1, datasets=[])
+    write_importance(path, sums, chunks=1, chunk_tokens=1, datasets=[])
     return path
 
 
