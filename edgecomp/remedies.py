@@ -111,12 +111,12 @@ def matching_samples(mix: CalibrationMix, category: Category) -> int:
 
 
 def _recalibrate(evidence: Evidence, weak: set[Category]) -> Remedy:
+    kept = f", knowledge stay within {KNOWLEDGE_MAY_MOVE_POINTS:.0f} points"
     parts = (
         _diagnosis(evidence.calibration, weak),
         _new_mix(weak) + _at_same_sparsity(evidence.sparsity_percent) + ".",
         _hope(evidence, weak),
-        f"Evaluate again: {_listed(weak)} should rise, knowledge stay within "
-        f"{KNOWLEDGE_MAY_MOVE_POINTS:.0f} points.",
+        f"Evaluate again: {_listed(weak)} should rise{'' if 'knowledge' in weak else kept}.",
     )
     text = " ".join(part for part in parts if part)
     return Remedy(kind="recalibrate", text=text, command=_improves(evidence))
@@ -131,7 +131,9 @@ def _diagnosis(calibration: CalibrationMix | None, weak: set[Category]) -> str:
         return ""
     if not any(matching_samples(calibration, category) for category in weak):
         return f"The calibration is generic for {_listed(weak)}: it held no sample of them."
-    return f"Take 2-3 x as many samples of {_listed(weak)} as before."
+    # The new mix says so itself of the others.
+    own_samples = weak & {"reasoning", *RELIABILITY}
+    return f"Take 2-3 x as many samples of {_listed(own_samples)} as before." if own_samples else ""
 
 
 def _new_mix(weak: set[Category]) -> str:

@@ -301,6 +301,13 @@ def test_r50_r51_remedies_come_in_order() -> None:
     assert "2-3 x as many samples of reasoning" in found.remedies[0].text
 
 
+def test_a_loss_of_knowledge_is_not_told_to_leave_knowledge_where_it_is() -> None:
+    mix = CalibrationMix(samples={"knowledge": 64, "text": 64})
+    text = verdict(row("knowledge", 12, 9, 15), calibration=mix).remedies[0].text
+    assert text.endswith("Evaluate again: knowledge should rise.")
+    assert text.count("2-3 x") == 1
+
+
 def test_r97_a_mismatched_calibration_is_the_first_thing_to_mend() -> None:
     lost = row("reasoning", 8.0, 5.0, 11.0)
     generic = CalibrationMix(samples={"text": 128})
