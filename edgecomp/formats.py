@@ -8,6 +8,7 @@ MatMulNBits stand in the same table; its formats are in onnx/formats.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 NOT_GGML = -1
@@ -90,6 +91,11 @@ TENSOR_TYPES = {
     )
 }
 TENSOR_TYPES_BY_ID = {row.ggml_id: row for row in TENSOR_TYPES.values() if row.ggml_id != NOT_GGML}
+
+
+def usable_types(types: Iterable[str], columns: int) -> list[str]:
+    """Those of `types` whose blocks divide a row of `columns` weights."""
+    return [kind for kind in types if columns % TENSOR_TYPES[kind].block_elements == 0]
 
 
 @dataclass(frozen=True)

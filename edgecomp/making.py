@@ -168,6 +168,7 @@ class _Made(NamedTuple):
     importance: StoredFile | None = None
     histories: tuple[History, ...] = ()
     mixture: Mixture | None = None
+    expert_use: ExpertUse | None = None
 
 
 def make_artifact(run: Run) -> Artifact:
@@ -203,7 +204,7 @@ def make_artifact(run: Run) -> Artifact:
         importance=made.importance,
         distillations=made.histories,
         mixture=made.mixture,
-        expert_use=expert_use(made.importance.path) if made.importance else None,
+        expert_use=made.expert_use,
     )
 
 
@@ -221,7 +222,7 @@ def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
     if recipe.stages:
         source = shrunk_export(run, base, shrunk)
         spec = read_model(source.path)
-    importance = codes = mix = None
+    importance = codes = mix = use = None
     if recipe.mix and not recipe.tensor_types:
         mix = mixture(run, spec, shrunk.checkpoint, calibration, shrunk.done)
         run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
@@ -235,7 +236,7 @@ def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
         if use and use.seldom:
             run.listen(Warned(text=f"{use.sentence}. A larger --calibration may reach them."))
     file = quantized(run, source, types, importance, codes)
-    return _Made(file, spec, run, calibration, importance, shrunk.histories, mix)
+    return _Made(file, spec, run, calibration, importance, shrunk.histories, mix, use)
 
 
 def followed(recipe: Recipe, artifact: Artifact) -> Recipe:

@@ -11,7 +11,7 @@ from edgecomp.device import find_device
 from edgecomp.errors import ConstraintsImpossible
 from edgecomp.events import Progress
 from edgecomp.format_facts import planned_file_bytes, tensor_types_of
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.gguf.mix import quantizable
 from edgecomp.layered_weights import layered_weights
 from edgecomp.memory import estimate_memory
@@ -26,7 +26,6 @@ SENSITIVITY_ROWS = 16
 
 CARRIED_ROWS = 4
 """Of those, on which divergence is measured."""
-
 
 ENDS = ("token_embd.weight", "output.weight")
 """What a mix chooses types for outside the blocks."""
@@ -153,16 +152,12 @@ def _outside(recipe: Recipe) -> str:
 def _smallest_types(model: ModelSpec) -> dict[str, str]:
     """The fewest bits that the best mix can give each tensor."""
     return {
-        tensor.name: min(_usable(tensor.shape[-1]), key=_bits)
+        tensor.name: min(usable_types(SOLVED_TYPES, tensor.shape[-1]), key=_bits)
         for tensor in model.tensors
         if tensor.name.startswith("blk.") or tensor.name in ENDS
         if quantizable(tensor)
-        if _usable(tensor.shape[-1])
+        if usable_types(SOLVED_TYPES, tensor.shape[-1])
     }
-
-
-def _usable(columns: int) -> list[str]:
-    return [kind for kind in SOLVED_TYPES if columns % TENSOR_TYPES[kind].block_elements == 0]
 
 
 def _bits(kind: str) -> float:

@@ -42,9 +42,9 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "EDGECOMP_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 
-def run(model: Path, out: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+def run(model: Path, out: Path, cache: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(model, out),
+        [*command(model, out), *more],
         capture_output=True,
         text=True,
         env=environment(cache),
@@ -313,14 +313,8 @@ def test_a_recipe_fits_the_real_demo_model_and_passes_every_check(tmp_path: Path
 def test_a_mixture_of_experts_is_fitted_by_its_own_rounding(
     tiny_model: Callable[..., Path], tmp_path: Path
 ) -> None:
-    arguments = [*command(tiny_model("qwen3moe"), tmp_path / "out"), "--method", "awq+gptq"]
-    done = subprocess.run(
-        arguments,
-        capture_output=True,
-        text=True,
-        env=environment(tmp_path / "cache"),
-        timeout=PROCESS_SECONDS,
-    )
+    source = tiny_model("qwen3moe")
+    done = run(source, tmp_path / "out", tmp_path / "cache", "--method", "awq+gptq")
     assert done.returncode == 0, done.stderr
     artifact = Fitted.model_validate_json(done.stdout).report.artifact
     assert all(check.passed for check in artifact.checks)
@@ -334,14 +328,8 @@ def test_a_mixture_of_experts_is_fitted_by_its_own_rounding(
 def test_a_mixture_for_onnx_is_refused_before_any_work(
     tiny_model: Callable[..., Path], tmp_path: Path, runtime: str
 ) -> None:
-    arguments = [*command(tiny_model("qwen3moe"), tmp_path / "out"), "--runtime", runtime]
-    done = subprocess.run(
-        arguments,
-        capture_output=True,
-        text=True,
-        env=environment(tmp_path / "cache"),
-        timeout=PROCESS_SECONDS,
-    )
+    source = tiny_model("qwen3moe")
+    done = run(source, tmp_path / "out", tmp_path / "cache", "--runtime", runtime)
     assert done.returncode == 2
     assert "mixture of experts" in done.stderr and "--runtime llama.cpp" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,8 @@ are one GGUF tensor a kind, with one type: their errors add up, and they are tri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.rtn import mean_squares, round_to_nearest
 from edgecomp.events import Progress, ignore_progress
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.huggingface.model import gguf_names
 from edgecomp.model import ModelSpec, read_model
 
@@ -109,7 +110,7 @@ def _losses(
     importance = None if model.tied_embeddings else carried.mean_squares()
     rounders = {
         kind: partial(_rounded, kind=kind, importance=importance)
-        for kind in _usable(types, head.stored.shape[1])
+        for kind in usable_types(types, head.stored.shape[1])
     }
     worths, of_head = carried.at_the_head(head, rounders)
     losses = {
@@ -121,10 +122,6 @@ def _losses(
         as_input = losses.get(name, {})
         losses[name] = {kind: as_input.get(kind, 0.0) + loss for kind, loss in of_head.items()}
     return losses
-
-
-def _usable(types: Iterable[str], columns: int) -> list[str]:
-    return [kind for kind in types if columns % TENSOR_TYPES[kind].block_elements == 0]
 
 
 def _tried(types: Iterable[str]) -> str:
@@ -157,7 +154,7 @@ def _changes_in(
             if name:
                 tensors.setdefault(name, {})[linear] = hessian
     for name, hessians in tensors.items():
-        kinds = _usable(types, block.linears[next(iter(hessians))].weight.shape[1])
+        kinds = usable_types(types, block.linears[next(iter(hessians))].weight.shape[1])
         if kinds:
             changes[name], kept = _changes_of(block, hessians, importance, kinds, plain)
             rounded |= kept
@@ -173,20 +170,18 @@ def _changes_of(
 ) -> tuple[Changes, dict[str, Tensor]]:
     """What each type of one GGUF tensor, of a linear or of all experts of a kind, changes of the
     block's output; and the linears' weights in the type that was tried."""
-    originals = {linear: block.linears[linear].weight.clone() for linear in hessians}
     tried, errors = _tried(types), dict.fromkeys(types, 0.0)
     kept: dict[str, Tensor] = {}
-    for linear, original in originals.items():
+    for linear in hessians:
+        original = block.linears[linear].weight
         for kind in types:
             rounded = _rounded(original, kind, importance[linear])
             difference = rounded - original
             errors[kind] += float((difference @ hessians[linear] * difference).sum())
             if kind == tried:
                 kept[linear] = rounded
-        block.linears[linear].weight.copy_(kept[linear])
-    outputs = [block.run(batch) for batch in block.batches()]
-    for linear, original in originals.items():
-        block.linears[linear].weight.copy_(original)
+    with _holding(block, kept):
+        outputs = [block.run(batch) for batch in block.batches()]
     change = _relative_change(torch.cat(outputs), torch.cat(list(plain)))
     worth = change / max(errors[tried], torch.finfo(torch.float32).tiny)
     return {kind: error * worth for kind, error in errors.items()}, kept
@@ -197,13 +192,20 @@ def _rounded_block(
 ) -> tuple[Tensor, float]:
     """What the block puts out with all these weights rounded, and how far that is from `outputs`,
     the first samples as they are."""
-    originals = {linear: block.linears[linear].weight.clone() for linear in rounded}
-    for linear, weight in rounded.items():
+    with _holding(block, rounded):
+        states = block.run(block.hidden[: len(outputs)].to(outputs.device))
+    return states, _relative_change(states, outputs)
+
+
+@contextmanager
+def _holding(block: Block, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Run with other weights in some linears, by the linear's name."""
+    originals = {linear: block.linears[linear].weight.clone() for linear in weights}
+    for linear, weight in weights.items():
         block.linears[linear].weight.copy_(weight)
-    states = block.run(block.hidden[: len(outputs)].to(outputs.device))
+    yield
     for linear, weight in originals.items():
         block.linears[linear].weight.copy_(weight)
-    return states, _relative_change(states, outputs)
 
 
 def _relative_change(outputs: Tensor, plain: Tensor) -> float:
@@ -221,7 +223,7 @@ def _rounded_embedding(
     the first block where it is rounded to the type that is tried. None where no type suits it."""
     decoder = Decoder(checkpoint, tokens, device)
     rows = decoder.embedding
-    kinds = _usable(types, rows.shape[1])
+    kinds = usable_types(types, rows.shape[1])
     if not kinds:
         return None
     original, (_, counts) = rows.clone(), torch.unique(tokens, return_counts=True)
