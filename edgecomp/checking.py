@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.artifact_checks import (
-    CheckResult,
-    check_finite,
-    check_size,
-    check_token_ids,
-    check_types,
-)
+from edgecomp.artifact_checks import CheckResult, check_finite, check_size, check_types
 from edgecomp.errors import ArtifactRejected
-from edgecomp.events import Progress
+from edgecomp.events import Progress, Warned
 from edgecomp.exporting import FloatType, default_float_type
 from edgecomp.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats import PRESETS
 from edgecomp.gguf.mix import fallbacks
 from edgecomp.model import ModelSpec
 from edgecomp.pipeline import Run, StoredFile
+from edgecomp.token_id_check import check_token_ids
 from edgecomp.value import Value
 
 
@@ -72,10 +67,14 @@ def check_artifact(run: Run, file: StoredFile, planned_bytes: int, base: ModelSp
     return run.stage("check", "Checking the artifact", Checks, inputs, work)
 
 
-def require(checks: tuple[CheckResult, ...], path: Path) -> None:
+def require(run: Run, checks: tuple[CheckResult, ...], path: Path) -> None:
+    """Pass on what the checks warn of. Raises ArtifactRejected, naming the first that failed."""
     failed = [check for check in checks if not check.passed]
     if failed:
         raise ArtifactRejected(
             f"{path} is not what it should be: the check of {failed[0].name} failed: "
             f"{failed[0].detail}. It is not shipped; please report this with the model's name."
         )
+    for check in checks:
+        if check.warning:
+            run.listen(Warned(text=check.warning))

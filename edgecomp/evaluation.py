@@ -14,7 +14,7 @@ from pydantic import Field
 
 from edgecomp import proving
 from edgecomp.artifact_argument import NamedArtifact, find_artifact
-from edgecomp.artifact_checks import CheckResult, same_token_ids
+from edgecomp.artifact_checks import CheckResult
 from edgecomp.chat_template import read_chat_template
 from edgecomp.detect import physical_cores
 from edgecomp.errors import EvidenceTooNarrow, TaskUnavailable
@@ -35,6 +35,7 @@ from edgecomp.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.tasks import Task
+from edgecomp.token_id_check import same_token_ids
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, Verdict, judge
 

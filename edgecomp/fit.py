@@ -266,6 +266,7 @@ def _carry_out(
         notices=(
             *plan.notices,
             *chosen.notes,
+            *sorted({check.warning for check in artifact.checks if check.warning}),
             *_elsewhere(recipe, device),
             *_without_cards(recipe, measurement),
         ),

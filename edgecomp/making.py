@@ -176,7 +176,7 @@ def make_artifact(run: Run) -> Artifact:
     base = float_export(run)
     checkpoint = float_checkpoint(run)
     checks = check_base(run, base, checkpoint).results
-    require(checks, base.path)
+    require(run, checks, base.path)
     if run.recipe.format == SOURCE:
         made = _Made(StoredFile(path=run.model.path, sha256=run.source_digest), run.model, run)
     else:
@@ -189,7 +189,7 @@ def make_artifact(run: Run) -> Artifact:
         tensor_types_of(made.spec, recipe.format, recipe.importance, recipe.tensor_types),
     )
     checks += check_artifact(made.run, file, planned, made.spec).results
-    require(checks, file.path)
+    require(run, checks, file.path)
     types = tensor_types(file.path)
     return Artifact(
         file=file,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecomp.artifact_checks import check_token_ids
 from edgecomp.calibrating import StoredCalibration, training_rows
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ModelIncomplete
@@ -15,6 +14,7 @@ from edgecomp.model import read_model
 from edgecomp.pipeline import Run, StoredFile, source_digest, tree_digest
 from edgecomp.stage_cache import file_digest
 from edgecomp.stages import DistillStage, PruneStage, StructuredStage
+from edgecomp.token_id_check import check_token_ids
 from edgecomp.value import Value
 
 

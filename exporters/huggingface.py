@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.architectures import BY_GGUF_NAME, Architecture
-from edgecomp.artifact_checks import check_token_ids
 from edgecomp.atomic import write_error, write_text
 from edgecomp.errors import (
     ArchitectureUnsupported,
@@ -36,6 +35,7 @@ from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec, TensorSpec, read_model
 from edgecomp.output_tensor import OutputTensor
 from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.token_id_check import check_token_ids
 
 from .gguf_tensors import deinterleaved
 from .huggingface_config import config_of

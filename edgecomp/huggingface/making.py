@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.artifact_checks import CheckResult, check_token_ids
+from edgecomp.artifact_checks import CheckResult
 from edgecomp.calibrating import calibrated_tokens
 from edgecomp.checking import Checks, check_base, require
 from edgecomp.events import Progress
@@ -15,6 +15,7 @@ from edgecomp.making import Artifact, chosen_codes
 from edgecomp.model import read_model
 from edgecomp.pipeline import Run, StoredFile, tree_digest
 from edgecomp.shrinking import shrunk_checkpoint
+from edgecomp.token_id_check import check_token_ids
 
 
 def make_huggingface_artifact(run: Run) -> Artifact:
@@ -23,14 +24,14 @@ def make_huggingface_artifact(run: Run) -> Artifact:
     base = float_export(run)
     checkpoint = float_checkpoint(run)
     checks = check_base(run, base, checkpoint).results
-    require(checks, base.path)
+    require(run, checks, base.path)
     calibration = calibrated_tokens(run, base)
     shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
     types = huggingface_types(read_model(shrunk.checkpoint), run.recipe.format)
     codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
     folder = _written(run, codes)
     checks += _checked(run, folder, codes, base).results
-    require(checks, folder.path)
+    require(run, checks, folder.path)
     return Artifact(
         file=folder,
         size_bytes=sum(file.stat().st_size for file in folder.path.iterdir()),

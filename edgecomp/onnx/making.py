@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgecomp.artifact_checks import CheckResult, check_token_ids
+from edgecomp.artifact_checks import CheckResult
 from edgecomp.calibrating import calibrated_tokens
 from edgecomp.checking import Checks, require
 from edgecomp.events import Progress
@@ -17,6 +17,7 @@ from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx.folder import DATA, read_onnx_folder
 from edgecomp.onnx.formats import onnx_data_bytes, onnx_format, onnx_types
 from edgecomp.pipeline import Run, StoredFile, tree_digest
+from edgecomp.token_id_check import check_token_ids
 
 BASE_FORMAT = "onnx-fp32"
 
@@ -27,7 +28,7 @@ def make_onnx_artifact(run: Run) -> Artifact:
     checkpoint = float_checkpoint(run)
     base = exported(run, checkpoint, BASE_FORMAT, None)
     checks = check_float(run, base, checkpoint).results
-    require(checks, base.path)
+    require(run, checks, base.path)
     spec = read_model(checkpoint)
     types = onnx_types(spec, name)
     file, calibration = base, None
@@ -38,7 +39,7 @@ def make_onnx_artifact(run: Run) -> Artifact:
             codes = chosen_codes(run, checkpoint, calibration, types, [])
         file = exported(run, codes.path if codes else checkpoint, name, codes)
     checks += check_onnx(run, file, spec, onnx_data_bytes(spec, name)).results
-    require(checks, file.path)
+    require(run, checks, file.path)
     return Artifact(
         file=file,
         size_bytes=read_onnx_folder(file.path).size_bytes,

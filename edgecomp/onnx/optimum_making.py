@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecomp.artifact_checks import CheckResult, check_token_ids
+from edgecomp.artifact_checks import CheckResult
 from edgecomp.checking import Checks, require
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Progress
@@ -20,6 +20,7 @@ from edgecomp.onnx.making import check_float, graph_check
 from edgecomp.onnx.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
 from edgecomp.pipeline import Run, StoredFile, tree_digest
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.token_id_check import check_token_ids
 
 DIVERGENCE_WINDOWS, WINDOW_TOKENS = 4, 128
 
@@ -35,7 +36,7 @@ def make_optimum_artifact(run: Run) -> Artifact:
         checks = check_float(run, base, checkpoint).results
     else:
         checks = _check_encoder(run, base, checkpoint, rounded=False).results
-    require(checks, base.path)
+    require(run, checks, base.path)
     file = base
     if OPTIMUM_FORMATS[name].rounds:
         file = _exported(run, checkpoint, name)
@@ -45,7 +46,7 @@ def make_optimum_artifact(run: Run) -> Artifact:
             checks += _check_encoder(run, file, checkpoint, rounded=True).results
     graph = load_graph(file.path)
     checks += (graph_check(graph.ir_version, opset_versions(graph), graph.producer_name),)
-    require(checks, file.path)
+    require(run, checks, file.path)
     return Artifact(
         file=file,
         size_bytes=sum(part.stat().st_size for part in file.path.iterdir()),

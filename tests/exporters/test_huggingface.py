@@ -13,7 +13,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from edgecomp.architectures import ARCHITECTURES, Architecture
-from edgecomp.artifact_checks import check_token_ids
 from edgecomp.errors import ExportRefused, NotWritable
 from edgecomp.exporters import gguf as gguf_exporter
 from edgecomp.exporters import safetensors_writer
@@ -22,6 +21,7 @@ from edgecomp.float_conversion import raw_pieces
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.model import read_model
 from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.token_id_check import check_token_ids
 
 MakeModel = Callable[..., Path]
 FAMILIES = (

@@ -13,7 +13,6 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from edgecomp.artifact_checks import check_token_ids
 from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.errors import (
     CompressionSettingsInvalid,
@@ -31,6 +30,7 @@ from edgecomp.onnx.folder import DATA, GRAPH, external_tensors, load_graph, read
 from edgecomp.onnx.formats import onnx_data_bytes, onnx_types
 from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.token_id_check import check_token_ids
 
 Export = Callable[[str, str], Path]
 
