@@ -21,11 +21,11 @@ from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES, Recipe
 from edgecomp.value import Value
 
-SENSITIVITY_ROWS = 16
-"""Of the calibration: a few thousand tokens rank the tensors."""
+SENSITIVITY_ROWS = 8
+"""Of the calibration: some thousand tokens rank the tensors."""
 
-CARRIED_ROWS = 4
-"""Of those, on which divergence is measured."""
+CARRIED_ROWS = 2
+"""Of those, on which types are tried and divergence is measured."""
 
 ENDS = ("token_embd.weight", "output.weight")
 """What a mix chooses types for outside the blocks."""
