@@ -34,7 +34,7 @@ from edgecomp.stage_cost import (
     stage_costs,
 )
 from edgecomp.stages import Stage, staged_model
-from edgecomp.tasks import Mix
+from edgecomp.tasks import MEASURED_MIXES, Mix
 
 DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
@@ -59,7 +59,7 @@ DISK_BYTES_PER_SECOND = 300 * 10**6
 QUANTIZE_WEIGHTS_PER_SECOND = 15 * 10**6
 FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
 WORKER_BYTES = 100 * 10**6
-SENSITIVITY_TOKENS, CARRIED_TOKENS = 16 * 256, 4 * 256
+SENSITIVITY_TOKENS, CARRIED_TOKENS = 8 * 256, 2 * 256
 
 
 def estimate_job(
@@ -151,7 +151,7 @@ def _making(
             basis=basis,
         ),
         *stage_costs(model, stages, torch_rate),
-        *(mixing if mix == "optimal" else []),
+        *(mixing if mix in MEASURED_MIXES else []),
         StageCost(
             stage="calibration",
             seconds=START_SECONDS + 2 * made.used_parameters * CALIBRATION_TOKENS / flops,
