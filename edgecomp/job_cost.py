@@ -21,7 +21,7 @@ from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
 from edgecomp.quantity import format_size
-from edgecomp.recipe import SOLVED_TYPES
+from edgecomp.recipe import SOLVED_TYPES, is_solved
 from edgecomp.stage_cost import (
     CALIBRATION_TOKENS,
     ROUNDING_OPERATIONS,
@@ -177,8 +177,11 @@ def _making(
             basis="calibrated" if rate else "formula",
         ),
     ]
-    # Optimum rounds to nearest while it exports: nothing is calibrated.
-    return [row for row in costs if not optimum or row.stage not in ("calibration", "rounding")]
+    # Optimum rounds to nearest while it exports: nothing is calibrated. Where a solver chooses all
+    # codes, no importance is measured.
+    every_code = is_solved(format_name) and made.tied_embeddings and not made.experts
+    left_out = {"calibration", "rounding"} if optimum else {"calibration"} if every_code else set()
+    return [row for row in costs if row.stage not in left_out]
 
 
 def _rounding_operations(model: ModelSpec) -> float:
