@@ -14,6 +14,7 @@ from edgecomp.events import Noted, Progress
 from edgecomp.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.gguf.mix import quantizable
+from edgecomp.kernels import without_kernels
 from edgecomp.layered_weights import layered_weights
 from edgecomp.memory import estimate_memory
 from edgecomp.model import ModelSpec
@@ -76,11 +77,25 @@ def mixture(
     }
     title = "Measuring what each type costs each tensor"
     found = run.stage("sensitivities", title, Sensitivities, inputs, work)
-    types = filled(model, recipe, found)
+    types = filled(model, recipe, _with_kernels(found, recipe))
     refused = _refusals(model, recipe, types) if recipe.mix == "same-size" else ()
     if refused:
         run.listen(Noted(text=f"{recipe.format} keeps its own types, unmixed: {refused[0].text}"))
     return Mixture(types={} if refused else types, sensitivities=found)
+
+
+def _with_kernels(sensitivities: Sensitivities, recipe: Recipe) -> Sensitivities:
+    """Without the types that the recipe's runtime has no kernels for where it puts the weights."""
+    device = find_device(recipe.device)
+    place = placement_of(recipe.settings, device)
+    missing = without_kernels(SOLVED_TYPES, device, recipe.runtime, place)
+    tensors = [
+        tensor.model_copy(
+            update={"losses": {k: loss for k, loss in tensor.losses.items() if k not in missing}}
+        )
+        for tensor in sensitivities.tensors
+    ]
+    return Sensitivities(tensors=tuple(tensor for tensor in tensors if tensor.losses))
 
 
 def filled(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> dict[str, str]:
@@ -128,8 +143,8 @@ def memory_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int
 
 
 def _refusals(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> tuple[Rejection, ...]:
-    """Why the plan would not take a file of these types, placed and run as the recipe says: some
-    may have no kernels on its device, or be too slow there."""
+    """Why the plan would not take a file of these types, placed and run as the recipe says: they
+    may be too slow for it."""
     device = find_device(recipe.device)
     facts = facts_of_types(model, recipe.format, types)
     place, constraints = placement_of(recipe.settings, device), settled_constraints(recipe)
