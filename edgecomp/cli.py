@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 INTERRUPTED = 130
 DEFAULT_ITEMS = 60
+NARROWEST_WIDTH = 80
+PIPED_WIDTH = 160
 
 app = typer.Typer(
     name="edgecomp",
@@ -137,7 +139,10 @@ def _show(value: Value, as_json: bool, render: Any) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = Console(highlight=False, width=PIPED_WIDTH)
+    elif console.width < NARROWEST_WIDTH:
+        # The terminal breaks the lines; a narrower table would lose figures.
+        console = Console(highlight=False, width=NARROWEST_WIDTH)
     console.print(render(value))
 
 
