@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecomp.architectures import BY_HF_CLASS, Architecture
 from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
+from edgecomp.huggingface.every_layer import require_every_layer
 from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
 from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
 from edgecomp.rope_scaling import frequency_factors
@@ -52,11 +53,15 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing:
             raise ModelIncomplete(
-                folder, f"{len(missing)} of {len(shards)} shards are missing", f"({missing[0]} …)."
+                folder,
+                f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first.",
+                "Download them.",
             )
         files = [folder / shard for shard in shards]
     else:
-        files = sorted(folder.glob("*.safetensors"))
+        single = folder / "model.safetensors"
+        # Other files beside the model's own are copies in another layout, or adapters.
+        files = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
         pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
         if pickles:
@@ -97,6 +102,12 @@ def read_huggingface(folder: Path) -> ModelSpec:
     """Read a model folder's config and safetensors headers; quantized linears count as the weights
     they stand for. Raises QuantizationUnsupported, and what `stored_tensors` raises."""
     config_path = folder / "config.json"
+    if (folder / "adapter_config.json").is_file() and not config_path.is_file():
+        raise ModelIncomplete(
+            folder,
+            "it holds an adapter, not the model.",
+            "Merge it into its base model by peft's merge_and_unload, and give the result.",
+        )
     if not config_path.is_file():
         raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
     whole = read_json(config_path)
@@ -110,6 +121,8 @@ def read_huggingface(folder: Path) -> ModelSpec:
     head_length = int(config.get("head_dim") or width // heads)
     tied = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
     tensors = _tensors(stored, config, architecture, layers, head_length, tied)
+    if architecture:
+        require_every_layer(folder, tensors, layers)
     window = int(config.get("sliding_window") or 0) if architecture else 0
     every = _full_attention_every(config, architecture) if architecture and window else 0
     embedding = next((t for t in tensors if t.name == "token_embd.weight"), None)
