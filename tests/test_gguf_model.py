@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
-from edgecomp.errors import ModelIncomplete
+from edgecomp.errors import FileCorrupt, ModelIncomplete
 from edgecomp.model import read_model
 
 
@@ -50,4 +50,17 @@ def test_an_image_encoder_is_told_apart_from_its_language_model(tmp_path: Path) 
     path = tmp_path / "mmproj.gguf"
     close(written(path, "clip"))
     with pytest.raises(ModelIncomplete, match="image encoder"):
+        read_model(path)
+
+
+def test_a_name_with_a_flipped_bit_is_shown_and_a_tensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    writer = written(path, "llama")
+    writer.add_name("plain")
+    close(writer)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"plain", b"pl\x80in"))
+    assert "pl\ufffdin" in read_model(path).model_dump_json()
+    path.write_bytes(content.replace(b"token_embd", b"token\x80embd"))
+    with pytest.raises(FileCorrupt, match="is no text"):
         read_model(path)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2MoeConfig
 
-from edgecomp.errors import ModelIncomplete
+from edgecomp.errors import FileCorrupt, ModelIncomplete
 from edgecomp.huggingface.model import language_config, named_tensors
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.safetensors_header import read_safetensors_header
@@ -153,3 +153,13 @@ def test_copies_of_the_weights_in_another_layout_are_not_counted(tmp_path: Path)
     model = saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path)
     save_file({"layers.0.w": torch.zeros(9, 9)}, tmp_path / "consolidated.safetensors")
     assert read_model(tmp_path).file_bytes == model.file_bytes
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": "x"}, {"head_dim": [64]}, {"num_hidden_layers": -1}], ids=str
+)
+def test_an_entry_of_the_config_that_is_no_count_is_named(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    with pytest.raises(FileCorrupt, match=f"its {next(iter(change))} is "):
+        saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path, **change)

@@ -92,7 +92,10 @@ def _require_whole_model(header: GgufHeader) -> None:
 
 def _text(header: GgufHeader, key: str) -> str | None:
     value = header.get(key)
-    return value if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    # Bytes that are no text are kept where a file is copied; what is shown must be text.
+    return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 def _whole(header: GgufHeader, architecture: str, key: str) -> int:

@@ -93,7 +93,9 @@ def language_config(config: dict[str, Any]) -> dict[str, Any]:
     """
     nested = config.get("text_config")
     flat = {**config, **nested} if isinstance(nested, dict) else dict(config)
-    flat["architectures"] = config.get("architectures") or flat.get("architectures") or ["unknown"]
+    names = config.get("architectures") or flat.get("architectures")
+    known = isinstance(names, list) and names and isinstance(names[0], str)
+    flat["architectures"] = names if known else ["unknown"]
     architecture = BY_HF_CLASS.get(flat["architectures"][0])
     return {**(architecture.config_defaults if architecture else {}), **flat}
 
@@ -115,15 +117,19 @@ def read_huggingface(folder: Path) -> ModelSpec:
     class_name = str(config["architectures"][0])
     architecture = BY_HF_CLASS.get(class_name)
     stored = weight_tensors(folder, whole)
-    layers = _first(config, "num_hidden_layers", "n_layer", folder=config_path)
-    width = _first(config, "hidden_size", "n_embd", folder=config_path)
-    heads = _first(config, "num_attention_heads", "n_head", folder=config_path)
-    head_length = int(config.get("head_dim") or width // heads)
+
+    def count(*keys: str) -> int:
+        return _count(config, keys, config_path)
+
+    layers = _required(config, ("num_hidden_layers", "n_layer"), config_path)
+    width = _required(config, ("hidden_size", "n_embd"), config_path)
+    heads = _required(config, ("num_attention_heads", "n_head"), config_path)
+    head_length = count("head_dim") or width // heads
     tied = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
     tensors = _tensors(stored, config, architecture, layers, head_length, tied)
     if architecture:
         require_every_layer(folder, tensors, layers)
-    window = int(config.get("sliding_window") or 0) if architecture else 0
+    window = count("sliding_window") if architecture else 0
     every = _full_attention_every(config, architecture) if architecture and window else 0
     embedding = next((t for t in tensors if t.name == "token_embd.weight"), None)
     return ModelSpec(
@@ -134,19 +140,17 @@ def read_huggingface(folder: Path) -> ModelSpec:
         rewritable=architecture is not None,
         layers=layers,
         embedding_length=width,
-        feed_forward_length=int(
-            config.get("intermediate_size") or config.get("n_inner") or 4 * width
-        ),
+        feed_forward_length=count("intermediate_size", "n_inner") or 4 * width,
         heads=heads,
-        kv_heads=int(config.get("num_key_value_heads") or heads),
+        kv_heads=count("num_key_value_heads") or heads,
         key_length=head_length,
         value_length=head_length,
-        vocabulary=embedding.shape[0] if embedding else int(config.get("vocab_size", 0)),
-        context_length=int(config.get("max_position_embeddings") or config.get("n_positions") or 0),
+        vocabulary=embedding.shape[0] if embedding else count("vocab_size"),
+        context_length=count("max_position_embeddings", "n_positions"),
         sliding_window=window if every else None,
         full_attention_every=every,
-        experts=int(config.get("num_local_experts") or config.get("num_experts") or 0),
-        experts_used=int(config.get("num_experts_per_tok") or 0),
+        experts=count("num_local_experts", "num_experts"),
+        experts_used=count("num_experts_per_tok"),
         tied_embeddings=tied,
         tokenizer=_tokenizer_kind(folder),
         chat_template=_chat_template(folder),
@@ -157,11 +161,24 @@ def read_huggingface(folder: Path) -> ModelSpec:
     )
 
 
-def _first(config: dict[str, Any], *keys: str, folder: Path) -> int:
+def _count(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
+    """The first of the entries that is given, or 0. Raises FileCorrupt where it is no count."""
     for key in keys:
-        if config.get(key):
-            return int(config[key])
-    raise FileCorrupt(folder, f"it does not say {keys[0]}.", "Restore it from the model's page.")
+        value = config.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, int) or value < 0:
+            raise FileCorrupt(path, f"its {key} is {value!r}.", "Restore it from the model's page.")
+        if value:
+            return value
+    return 0
+
+
+def _required(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
+    value = _count(config, keys, path)
+    if not value:
+        raise FileCorrupt(path, f"it does not say {keys[0]}.", "Restore it from the model's page.")
+    return value
 
 
 def _ties(architecture: Architecture) -> bool:
