@@ -157,12 +157,20 @@ def _constraints(
     from edgecomp.constraints import Constraints
     from edgecomp.quantity import parse_size
 
+    limits = {
+        "--max-memory": parse_size(max_memory) if max_memory else None,
+        "--max-size": parse_size(max_size) if max_size else None,
+        "--min-speed": min_speed,
+    }
+    for option, value in limits.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise typer.BadParameter(f"{option} takes a number above 0.")
     return Constraints.model_validate(
         {
             "task": task,
             "context": context,
-            "max_memory_bytes": parse_size(max_memory) if max_memory else None,
-            "max_size_bytes": parse_size(max_size) if max_size else None,
+            "max_memory_bytes": limits["--max-memory"],
+            "max_size_bytes": limits["--max-size"],
             "min_decode_tokens_per_second": min_speed,
             "kv_type": kv_type,
         }
