@@ -163,3 +163,10 @@ def test_an_entry_of_the_config_that_is_no_count_is_named(
 ) -> None:
     with pytest.raises(FileCorrupt, match=f"its {next(iter(change))} is "):
         saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path, **change)
+
+
+def test_an_index_without_files_is_refused(tmp_path: Path) -> None:
+    saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}')
+    with pytest.raises(FileCorrupt, match="weight_map"):
+        read_model(tmp_path)

@@ -49,7 +49,10 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(read_json(index).get("weight_map", {}).values()))
+        files_of = read_json(index).get("weight_map")
+        if not isinstance(files_of, dict) or not all(isinstance(f, str) for f in files_of.values()):
+            raise FileCorrupt(index, "its weight_map does not name a file for each weight.")
+        shards = sorted(set(files_of.values()))
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing:
             raise ModelIncomplete(
@@ -285,7 +288,8 @@ def _chat_template(folder: Path) -> str | None:
     config = folder / "tokenizer_config.json"
     template = read_json(config).get("chat_template") if config.is_file() else None
     if isinstance(template, list):
-        template = next((t["template"] for t in template if t.get("name") == "default"), None)
+        named = [entry for entry in template if isinstance(entry, dict)]
+        template = next((t.get("template") for t in named if t.get("name") == "default"), None)
     return template if isinstance(template, str) else None
 
 
