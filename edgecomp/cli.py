@@ -14,7 +14,7 @@ import typer
 
 from edgecomp import __version__
 from edgecomp.errors import EdgecompError
-from edgecomp.tasks import KvType, Mix, Rounding, Task
+from edgecomp.tasks import KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
@@ -74,7 +74,11 @@ Student = Annotated[
     str | None, typer.Option(help="A smaller checkpoint with the same tokenizer, to distil into.")
 ]
 TensorMix = Annotated[
-    Mix | None, typer.Option(help="Types chosen tensor by tensor to fill the limits, or by a rule.")
+    Mix | None,
+    typer.Option(help="Types by tensor: best in the format's size, best in the limits, by a rule."),
+]
+FitMix = Annotated[
+    MixChoice | None, typer.Option(help="As in compress (default: same-size below 8 bits).")
 ]
 KvTypeOption = Annotated[
     KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
@@ -243,7 +247,7 @@ def fit(
     output: Output = None,
     items: Items = DEFAULT_ITEMS,
     method: RoundingOption = None,
-    mix: TensorMix = None,
+    mix: FitMix = None,
     runtime: RuntimeName = "llama.cpp",
     json: Json = False,
 ) -> None:
