@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 INTERRUPTED = 130
 DEFAULT_ITEMS = 60
+NARROWEST_WIDTH = 80
+PIPED_WIDTH = 160
 
 app = typer.Typer(
     name="edgecomp",
@@ -141,7 +143,10 @@ def _show(value: Value, as_json: bool, render: Any) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = Console(highlight=False, width=PIPED_WIDTH)
+    elif console.width < NARROWEST_WIDTH:
+        # The terminal breaks the lines; a narrower table would lose figures.
+        console = Console(highlight=False, width=NARROWEST_WIDTH)
     console.print(render(value))
 
 
@@ -156,12 +161,20 @@ def _constraints(
     from edgecomp.constraints import Constraints
     from edgecomp.quantity import parse_size
 
+    limits = {
+        "--max-memory": parse_size(max_memory) if max_memory else None,
+        "--max-size": parse_size(max_size) if max_size else None,
+        "--min-speed": min_speed,
+    }
+    for option, value in limits.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise typer.BadParameter(f"{option} takes a number above 0.")
     return Constraints.model_validate(
         {
             "task": task,
             "context": context,
-            "max_memory_bytes": parse_size(max_memory) if max_memory else None,
-            "max_size_bytes": parse_size(max_size) if max_size else None,
+            "max_memory_bytes": limits["--max-memory"],
+            "max_size_bytes": limits["--max-size"],
             "min_decode_tokens_per_second": min_speed,
             "kv_type": kv_type,
         }

@@ -15,6 +15,7 @@ from edgecomp.errors import (
     ArtifactRejected,
     CompressionSettingsInvalid,
     ConstraintsImpossible,
+    DataMissing,
     JobTooLarge,
     RecipeInvalid,
 )
@@ -173,6 +174,8 @@ def _bundled(
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
     require_room(staged_model(spec, recipe.stages), recipe)
+    # Data that are missing or malformed are refused here, not after hours of work.
+    evaluation_items(data, recipe.evaluation.items)
     spec = read_model(recipe.model, weights=True)
     report = _carry_out(spec, device, plan, chosen, recipe, data, listen)
     write_bundle(report, folder)
@@ -361,11 +364,21 @@ def evaluation_text(data: Path | None) -> str:
 
 
 def evaluation_items(data: Path | None, limit: int) -> tuple[Item, ...]:
-    """The questions: those of the data folder's benchmarks, or the set that ships."""
+    """The questions: those of the data folder's benchmarks, or the set that ships.
+
+    Raises DataMissing where the folder holds none, and DataMalformed.
+    """
     if data is None:
         return own_items(limit=limit)
     rows = [row for row in available(data) if row.metric != "pass@1"]
-    return tuple(item for row in rows for item in read_benchmark(row, data, limit=limit))
+    items = tuple(item for row in rows for item in read_benchmark(row, data, limit=limit))
+    if not items:
+        raise DataMissing(
+            f"--data {data} holds no questions: none of the files that a benchmark is read from, "
+            "such as mmlu.jsonl or gsm8k.jsonl, is there with a row in it. Without --data, the "
+            "small sets that ship with edgecomp are used."
+        )
+    return items
 
 
 def versions() -> dict[str, str]:

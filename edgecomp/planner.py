@@ -90,7 +90,9 @@ def make_plan(
         job=job,
         placements=placed,
         one_layer_more=more,
-        nearest=None if chosen else nearest_limit(ranked, constraints, device),
+        nearest=None
+        if chosen
+        else nearest_limit(ranked, constraints, device, model.context_length),
     )
 
 
