@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.calibrating import StoredCalibration
-from edgecomp.compress.bit_allocation import Sensitivities, allocate, named_mix
+from edgecomp.compress.bit_allocation import Sensitivities, named_mix
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.errors import ConstraintsImpossible
@@ -19,11 +19,12 @@ from edgecomp.layered_weights import layered_weights
 from edgecomp.memory import estimate_memory
 from edgecomp.model import ModelSpec
 from edgecomp.offload import placement_of
-from edgecomp.pipeline import Run
+from edgecomp.pipeline import TORCH_WORKER, Run
 from edgecomp.plan import Rejection
 from edgecomp.planner import placed_as
 from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES, Recipe, settled_constraints
+from edgecomp.runtimes.child import Child
 from edgecomp.tasks import MEASURED_MIXES
 from edgecomp.value import Value
 
@@ -105,13 +106,18 @@ def filled(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> di
     smallest = {t.name: min(t.losses, key=t.size_bytes) for t in sensitivities.tensors}
     held = sum(t.size_bytes(smallest[t.name]) for t in sensitivities.tensors)
     budget = held - _excess_bytes(model, recipe, smallest)
-    while True:
-        types = allocate(sensitivities, budget)
-        # Each tensor is padded to the file's alignment, which the allocation does not count.
-        over = _excess_bytes(model, recipe, types)
-        if over <= 0:
-            return types
-        budget -= over
+    measured = sensitivities.model_dump(mode="json")
+    # The solver is native code: a worker may crash, and print what it likes.
+    with Child(TORCH_WORKER) as child:
+        while True:
+            types: dict[str, str] = child.call(
+                "allocate", sensitivities=measured, budget_bytes=budget
+            )
+            # Each tensor is padded to the file's alignment, which the allocation does not count.
+            over = _excess_bytes(model, recipe, types)
+            if over <= 0:
+                return types
+            budget -= over
 
 
 def _excess_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:
