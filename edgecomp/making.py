@@ -225,6 +225,7 @@ def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
     importance = codes = mix = use = None
     if recipe.mix and not recipe.tensor_types:
         mix = mixture(run, spec, shrunk.checkpoint, calibration, shrunk.done)
+    if mix:
         run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
     types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
     if _solves(run):

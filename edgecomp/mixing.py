@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from edgecomp.calibrating import StoredCalibration
-from edgecomp.compress.bit_allocation import Sensitivities, named_mix
+from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.errors import ConstraintsImpossible
 from edgecomp.events import Noted, Progress
+from edgecomp.expected_loss import TOLERATED_NATS
 from edgecomp.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.gguf.mix import quantizable
@@ -20,11 +22,12 @@ from edgecomp.memory import estimate_memory
 from edgecomp.model import ModelSpec
 from edgecomp.offload import placement_of
 from edgecomp.pipeline import TORCH_WORKER, Run
-from edgecomp.plan import Rejection
+from edgecomp.plan import Candidate
 from edgecomp.planner import placed_as
 from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES, Recipe, settled_constraints
 from edgecomp.runtimes.child import Child
+from edgecomp.speed import cpu_seconds
 from edgecomp.tasks import MEASURED_MIXES
 from edgecomp.value import Value
 
@@ -34,7 +37,8 @@ SENSITIVITY_ROWS = 8
 CARRIED_ROWS = 2
 """Of those, on which types are tried and divergence is measured."""
 
-ENDS = ("token_embd.weight", "output.weight")
+EMBEDDING = "token_embd.weight"
+ENDS = (EMBEDDING, "output.weight")
 """What a mix chooses types for outside the blocks."""
 
 
@@ -48,8 +52,9 @@ class Mixture(Value):
 
 def mixture(
     run: Run, model: ModelSpec, checkpoint: Path, calibration: StoredCalibration, done: list[Any]
-) -> Mixture:
-    """The recipe's mix for `model`, the float file of `checkpoint`, after the stages `done`.
+) -> Mixture | None:
+    """The recipe's mix for `model`, the float file of `checkpoint`, after the stages `done`; None
+    where the format keeps its own types, since the plan would not take the mixture.
 
     Raises ConstraintsImpossible where the mix is larger than the limits of size and memory.
     """
@@ -78,11 +83,15 @@ def mixture(
     }
     title = "Measuring what each type costs each tensor"
     found = run.stage("sensitivities", title, Sensitivities, inputs, work)
-    types = filled(model, recipe, _with_kernels(found, recipe))
-    refused = _refusals(model, recipe, types) if recipe.mix == "same-size" else ()
+    runnable = _with_kernels(found, recipe)
+    if recipe.mix != "same-size":
+        return Mixture(types=filled(model, recipe, runnable), sensitivities=found)
+    types = filled(model, recipe, against_speed(model, recipe, runnable))
+    refused = placed(model, recipe, types).rejections
     if refused:
         run.listen(Noted(text=f"{recipe.format} keeps its own types, unmixed: {refused[0].text}"))
-    return Mixture(types={} if refused else types, sensitivities=found)
+        return None
+    return Mixture(types=types, sensitivities=found)
 
 
 def _with_kernels(sensitivities: Sensitivities, recipe: Recipe) -> Sensitivities:
@@ -148,13 +157,40 @@ def memory_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int
     return estimate_memory(model, stored_bytes, recipe.settings, worker_bytes).total_bytes
 
 
-def _refusals(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> tuple[Rejection, ...]:
-    """Why the plan would not take a file of these types, placed and run as the recipe says: they
-    may be too slow for it."""
+def against_speed(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> Sensitivities:
+    """To each loss is added what the slowness of its type is worth, in nats. As in the plan, all
+    that the task tolerates buys a doubling of the speed: here of decoding and of reading a prompt,
+    half each. A card's kernels are taken to be equally fast.
+    """
+    device = find_device(recipe.device)
+    if placement_of(recipe.settings, device).gpus:
+        return sensitivities
+    speed = placed(model, recipe, {}).speed
+    nats = TOLERATED_NATS[recipe.constraints.task] / (2 * math.log(2))
+    specs = {tensor.name: tensor for tensor in model.tensors}
+
+    def slowness(tensor: TensorSensitivity, kind: str) -> float:
+        decode, prefill = cpu_seconds(kind, tensor.size_bytes(kind), tensor.elements, device)
+        outside = tensor.name in ENDS
+        if tensor.name == EMBEDDING and not model.tied_embeddings:
+            return 0.0
+        read = 0.0 if outside else prefill * speed.prefill_tokens_per_second
+        share = model.used_share(specs[tensor.name])
+        return share * (decode * speed.decode_tokens_per_second + read)
+
+    weighed = []
+    for tensor in sensitivities.tensors:
+        losses = {k: loss + nats * slowness(tensor, k) for k, loss in tensor.losses.items()}
+        weighed.append(tensor.model_copy(update={"losses": losses}))
+    return Sensitivities(tensors=tuple(weighed))
+
+
+def placed(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> Candidate:
+    """The plan's candidate of a file of these types, placed and run as the recipe says."""
     device = find_device(recipe.device)
     facts = facts_of_types(model, recipe.format, types)
     place, constraints = placement_of(recipe.settings, device), settled_constraints(recipe)
-    return placed_as(model, device, constraints, facts, place, recipe.settings).rejections
+    return placed_as(model, device, constraints, facts, place, recipe.settings)
 
 
 def require_room(model: ModelSpec, recipe: Recipe) -> None:

@@ -145,8 +145,9 @@ def mixture_section(mixture: Mixture) -> Section:
     """The types that a mix chose, by the role of the tensors, and what they are expected to cost;
     every tensor by itself is in report.json."""
     mixed, found = mixture.types, mixture.sensitivities
-    losses = {t.name: t.losses[mixed[t.name]] for t in found.tensors} if found else {}
-    worst = {t.name: max(t.losses.values()) for t in found.tensors} if found else {}
+    weighed = [tensor for tensor in found.tensors if tensor.name in mixed] if found else []
+    losses = {tensor.name: tensor.losses[mixed[tensor.name]] for tensor in weighed}
+    worst = {tensor.name: max(tensor.losses.values()) for tensor in weighed}
     roles: dict[str, list[str]] = {}
     for name in mixed:
         roles.setdefault(name.split(".")[-2], []).append(name)
@@ -154,9 +155,10 @@ def mixture_section(mixture: Mixture) -> Section:
     return Section(
         title="Types, tensor by tensor",
         text=(
-            f"Chosen for the least expected loss within the limits: {total:.4g} in all, where the "
-            f"fewest bits everywhere would give {sum(worst.values()):.4g}. Loss is the divergence "
-            "that rounding to nearest would cause, in nats a token, summed over tensors."
+            f"Expected loss {total:.4g} in all, where the fewest bits everywhere would give "
+            f"{sum(worst.values()):.4g}: the least within the limits, or weighed against speed in "
+            "the format's own size. Loss is the divergence that rounding to nearest would cause, "
+            "in nats a token, summed over tensors."
             if found
             else "Set by a fixed rule."
         ),

@@ -129,6 +129,17 @@ def seconds_per_token(
     return decode + handovers, prefill + handovers / batch
 
 
+def cpu_seconds(
+    kind: str, size_bytes: int, elements: int, device: DeviceProfile
+) -> tuple[float, float]:
+    """What a matrix of a type adds to a decoded token and to a token of a prompt on the CPU."""
+    bandwidth = device.pool(device.cpu.pool).bandwidth
+    return (
+        size_bytes / _decode_rate(kind, device.cpu, bandwidth, device.calibration),
+        elements / _prefill_rate(kind, device.cpu, device.calibration),
+    )
+
+
 def _handovers(placed: Sequence[Part], cache_apart: bool) -> int:
     """How often one token's activations go to another processor."""
     cpu, *cards = placed

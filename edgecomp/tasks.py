@@ -17,8 +17,9 @@ Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
 """Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
 
 Mix = Literal["same-size", "optimal", "attention-8-ffn-4"]
-"""Who gives each matrix its type: the choice with the least expected loss in a file as large as the
-format's own, or in all that the limits allow; or a fixed rule for those inside the blocks."""
+"""Who gives each matrix its type: the best choice in a file as large as the format's own, loss
+weighed against speed; the least expected loss in all that the limits allow; or a fixed rule for
+those inside the blocks."""
 
 MEASURED_MIXES: tuple[Mix, ...] = ("same-size", "optimal")
 MixChoice = Literal[Mix, "none"]

@@ -7,8 +7,15 @@ from rich.text import Text
 
 from edgecomp.format_facts import SOURCE
 from edgecomp.recipe import Recipe
+from edgecomp.tasks import MEASURED_MIXES, Mix
 
 from .bars import bar
+
+MIXES: dict[Mix, str] = {
+    "same-size": "types mixed within its size",
+    "optimal": "types mixed within the limits",
+    "attention-8-ffn-4": "attention at 8 bits, FFN at 4",
+}
 
 
 def recipe_summary(recipe: Recipe, width: int) -> RenderableType:
@@ -30,15 +37,21 @@ def _method(recipe: Recipe) -> str:
         return "the file as it is, judged and measured"
     weighted = ", weighted by an importance matrix" if recipe.importance else ""
     before = "".join(f"{stage.title}, then " for stage in recipe.stages)
-    mixed = f" with types mixed by {recipe.mix}" if recipe.mix else ""
+    mixed = f", {MIXES[recipe.mix]}" if recipe.mix else ""
     return f"{before}{recipe.format}{mixed}, rounded by {recipe.rounding}{weighted}"
 
 
 def _stages(recipe: Recipe) -> list[str]:
     stages = ["write and check the float model"]
     if recipe.importance:
-        stages += ["gather calibration text", "compute the importance matrix"]
+        stages.append("gather calibration text")
     stages += [stage.title[0].lower() + stage.title[1:] for stage in recipe.stages]
+    if recipe.mix in MEASURED_MIXES:
+        stages.append("measure what each type costs each tensor")
+    if recipe.rounding != "llama.cpp":
+        stages.append(f"choose codes by {recipe.rounding}")
+    elif recipe.importance:
+        stages.append("compute the importance matrix")
     if recipe.format != SOURCE:
         stages.append(f"quantize to {recipe.format}")
     evaluation, measured = recipe.evaluation, recipe.measurement
