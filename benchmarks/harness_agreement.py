@@ -4,8 +4,9 @@
 
 The demo model as a float checkpoint in transformers (float32) and in llama.cpp: as an F16 file, as
 it ships, and as an F32 file with an F32 cache and no flash attention, where nothing is rounded on
-the way. Compared are log-likelihoods of MMLU's choices, the choices made, the answers read from
-GSM8K, MMLU's accuracy as lm-eval counts it, and MMLU items a second. DATA is the evaluation data.
+the way. Compared are log-likelihoods of MMLU's choices, the choices made, the answers to GSM8K and
+how they are judged, MMLU's accuracy as lm-eval counts it, and MMLU items a second. DATA is the
+evaluation data.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from edgecomp.detect import physical_cores
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
 from edgecomp.evaluate.evaluate import render
+from edgecomp.evaluate.grade import grade
 from edgecomp.evaluate.harness import RuntimeModel
-from edgecomp.evaluate.items import ChoiceItem, GenerationItem
+from edgecomp.evaluate.items import Answer, ChoiceItem, GenerationItem
 from edgecomp.exporting import find_exporter, find_gguf_exporter
 from edgecomp.model import demo_model_path, read_model
 from edgecomp.runtimes.llama_cpp import runtime
@@ -160,14 +162,22 @@ def plain_loop(ours: RuntimeModel, items: Sequence[ChoiceItem], our_speed: float
 def compare_numbers(
     ours: RuntimeModel, items: Sequence[GenerationItem], reference: Sequence[str]
 ) -> None:
-    """Print how often the last number of both greedy answers is the same."""
+    """Print how often both greedy answers are judged alike, end in one number, are one text."""
     mine = ours.generate_until(to_write(ours, items))
-    same = sum(numbers(a)[-1:] == numbers(b)[-1:] for a, b in zip(mine, reference, strict=True))
-    texts = sum(a.strip() == b.strip() for a, b in zip(mine, reference, strict=True))
-    print(
-        f"  GSM8K, {len(items)} items, {ANSWER_TOKENS} tokens: {same} answers are the same, "
-        f"{texts} texts to the letter"
+    pairs = list(zip(mine, reference, strict=True))
+    judged = sum(
+        right(item, a) == right(item, b) for item, (a, b) in zip(items, pairs, strict=True)
     )
+    same = sum(numbers(a)[-1:] == numbers(b)[-1:] for a, b in pairs)
+    texts = sum(a.strip() == b.strip() for a, b in pairs)
+    print(
+        f"  GSM8K, {len(items)} items, {ANSWER_TOKENS} tokens: {judged} are judged alike, {same} "
+        f"numbers are the same, {texts} texts to the letter"
+    )
+
+
+def right(item: GenerationItem, text: str) -> bool:
+    return grade(item, Answer(item=item.fingerprint, text=text)).score == 1
 
 
 def numbers(text: str) -> list[str]:

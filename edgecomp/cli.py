@@ -14,7 +14,7 @@ import typer
 
 from edgecomp import __version__
 from edgecomp.errors import EdgecompError
-from edgecomp.tasks import KvType, Mix, Rounding, Task
+from edgecomp.tasks import KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.constraints import Constraints
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 INTERRUPTED = 130
 DEFAULT_ITEMS = 60
+NARROWEST_WIDTH = 80
+PIPED_WIDTH = 160
 
 app = typer.Typer(
     name="edgecomp",
@@ -72,7 +74,11 @@ Student = Annotated[
     str | None, typer.Option(help="A smaller checkpoint with the same tokenizer, to distil into.")
 ]
 TensorMix = Annotated[
-    Mix | None, typer.Option(help="Types chosen tensor by tensor to fill the limits, or by a rule.")
+    Mix | None,
+    typer.Option(help="Types by tensor: best in the format's size, best in the limits, by a rule."),
+]
+FitMix = Annotated[
+    MixChoice | None, typer.Option(help="As in compress (default: same-size below 8 bits).")
 ]
 KvTypeOption = Annotated[
     KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
@@ -137,7 +143,10 @@ def _show(value: Value, as_json: bool, render: Any) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = Console(highlight=False, width=PIPED_WIDTH)
+    elif console.width < NARROWEST_WIDTH:
+        # The terminal breaks the lines; a narrower table would lose figures.
+        console = Console(highlight=False, width=NARROWEST_WIDTH)
     console.print(render(value))
 
 
@@ -152,12 +161,20 @@ def _constraints(
     from edgecomp.constraints import Constraints
     from edgecomp.quantity import parse_size
 
+    limits = {
+        "--max-memory": parse_size(max_memory) if max_memory else None,
+        "--max-size": parse_size(max_size) if max_size else None,
+        "--min-speed": min_speed,
+    }
+    for option, value in limits.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise typer.BadParameter(f"{option} takes a number above 0.")
     return Constraints.model_validate(
         {
             "task": task,
             "context": context,
-            "max_memory_bytes": parse_size(max_memory) if max_memory else None,
-            "max_size_bytes": parse_size(max_size) if max_size else None,
+            "max_memory_bytes": limits["--max-memory"],
+            "max_size_bytes": limits["--max-size"],
             "min_decode_tokens_per_second": min_speed,
             "kv_type": kv_type,
         }
@@ -230,7 +247,7 @@ def fit(
     output: Output = None,
     items: Items = DEFAULT_ITEMS,
     method: RoundingOption = None,
-    mix: TensorMix = None,
+    mix: FitMix = None,
     runtime: RuntimeName = "llama.cpp",
     json: Json = False,
 ) -> None:

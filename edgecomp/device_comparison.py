@@ -62,6 +62,6 @@ def _planned(
     constraints = Constraints(context=context)
     best, *others = ranked_candidates(model, device, constraints, facts)
     if best.rejections:
-        nearest = nearest_limit([best, *others], constraints, device)
+        nearest = nearest_limit([best, *others], constraints, device, model.context_length)
         return PlannedThere(model=model.name, chosen=None, nearest=nearest)
     return PlannedThere(model=model.name, chosen=best, nearest=None)

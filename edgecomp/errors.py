@@ -192,7 +192,7 @@ class ChatTemplateBroken(EdgecompError):
 
     def __init__(self, fault: str) -> None:
         super().__init__(
-            f"The model's chat template cannot be rendered: {fault}. "
+            f"The model's chat template cannot be rendered: {fault.rstrip('.')}. "
             "Mend the template in the model's tokenizer files."
         )
 

@@ -15,6 +15,7 @@ from edgecomp.errors import (
     ArtifactRejected,
     CompressionSettingsInvalid,
     ConstraintsImpossible,
+    DataMissing,
     JobTooLarge,
     RecipeInvalid,
 )
@@ -37,11 +38,16 @@ from edgecomp.pipeline import Run, StoredFile, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as, with_types
 from edgecomp.proving import Subject
-from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for
+from edgecomp.recipe import (
+    EvaluationSettings,
+    Recipe,
+    recipe_for,
+    settled_constraints,
+)
 from edgecomp.report import ModelFacts, Report
 from edgecomp.sparsity import parse_sparsity
 from edgecomp.stages import DistillStage, PruneStage, staged_model
-from edgecomp.tasks import Mix, Rounding
+from edgecomp.tasks import MixChoice, Rounding
 from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, judge
 
@@ -49,8 +55,6 @@ PACKAGES = (
     "llama-cpp-python", "gguf", "onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers",
     "tokenizers", "numpy",
 )  # fmt: skip
-SETTLED = {"context", "kv_type"}
-"""Constraints that a recipe's settings repeat, and may change."""
 
 
 class Fitted(Value):
@@ -70,7 +74,7 @@ def fit(
     listen: Listener,
     evaluation: EvaluationSettings | None = None,
     rounding: Rounding | None = None,
-    mix: Mix | None = None,
+    mix: MixChoice | None = None,
     runtime: str = "llama.cpp",
 ) -> Fitted:
     """Plan, make, check, evaluate, measure and bundle, for one runtime.
@@ -99,9 +103,9 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     plan = make_plan(
         spec,
         profile,
-        _settled(recipe),
+        settled_constraints(recipe),
         stages=recipe.stages,
-        mix=recipe.mix,
+        mix=recipe.mix or "none",
         runtime=recipe.runtime,
     )
     row = _candidate_of(spec, profile, plan, recipe)
@@ -126,16 +130,7 @@ def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Re
     if rows[0].placement == placement:
         return rows[0]
     facts = next(row for row in format_facts(made) if row.name == recipe.format)
-    return placed_as(made, device, _settled(recipe), facts, placement, recipe.settings)
-
-
-def _settled(recipe: Recipe) -> Constraints:
-    """The recipe's constraints with the context and the cache type it runs with; ONNX Runtime's
-    cache has the graph's own type, which is no choice."""
-    settled = recipe.settings.model_dump(include=SETTLED)
-    if recipe.runtime == "onnx":
-        del settled["kv_type"]
-    return recipe.constraints.model_copy(update=settled)
+    return placed_as(made, device, settled_constraints(recipe), facts, placement, recipe.settings)
 
 
 def _opened(
@@ -179,6 +174,8 @@ def _bundled(
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
     require_room(staged_model(spec, recipe.stages), recipe)
+    # Data that are missing or malformed are refused here, not after hours of work.
+    evaluation_items(data, recipe.evaluation.items)
     spec = read_model(recipe.model, weights=True)
     report = _carry_out(spec, device, plan, chosen, recipe, data, listen)
     write_bundle(report, folder)
@@ -315,7 +312,8 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     another device says nothing about it."""
     if recipe.device == "auto":
         return chosen
-    constraints = Constraints().model_copy(update=_settled(recipe).model_dump(include=SETTLED))
+    unlimited = recipe.model_copy(update={"constraints": Constraints()})
+    constraints = settled_constraints(unlimited)
     here = find_device("auto")
     if recipe.runtime == "onnx":
         rows = make_plan(spec, here, constraints, runtime="onnx").candidates
@@ -366,11 +364,21 @@ def evaluation_text(data: Path | None) -> str:
 
 
 def evaluation_items(data: Path | None, limit: int) -> tuple[Item, ...]:
-    """The questions: those of the data folder's benchmarks, or the set that ships."""
+    """The questions: those of the data folder's benchmarks, or the set that ships.
+
+    Raises DataMissing where the folder holds none, and DataMalformed.
+    """
     if data is None:
         return own_items(limit=limit)
     rows = [row for row in available(data) if row.metric != "pass@1"]
-    return tuple(item for row in rows for item in read_benchmark(row, data, limit=limit))
+    items = tuple(item for row in rows for item in read_benchmark(row, data, limit=limit))
+    if not items:
+        raise DataMissing(
+            f"--data {data} holds no questions: none of the files that a benchmark is read from, "
+            "such as mmlu.jsonl or gsm8k.jsonl, is there with a row in it. Without --data, the "
+            "small sets that ship with edgecomp are used."
+        )
+    return items
 
 
 def versions() -> dict[str, str]:

@@ -123,7 +123,7 @@ def _carry_out(
         remedy=step.text,
         change=step.change,
         started_from=started_from,
-        recipe=step.recipe,
+        recipe=made.recipe if made else step.recipe,
         folder=target if made else None,
         rejected=rejected,
         level=made.verdict.level if made else None,

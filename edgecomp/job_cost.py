@@ -21,7 +21,7 @@ from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
 from edgecomp.quantity import format_size
-from edgecomp.recipe import SOLVED_TYPES
+from edgecomp.recipe import SOLVED_TYPES, is_solved
 from edgecomp.stage_cost import (
     CALIBRATION_TOKENS,
     ROUNDING_OPERATIONS,
@@ -34,7 +34,7 @@ from edgecomp.stage_cost import (
     stage_costs,
 )
 from edgecomp.stages import Stage, staged_model
-from edgecomp.tasks import Mix
+from edgecomp.tasks import MEASURED_MIXES, Mix
 
 DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
@@ -59,7 +59,7 @@ DISK_BYTES_PER_SECOND = 300 * 10**6
 QUANTIZE_WEIGHTS_PER_SECOND = 15 * 10**6
 FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
 WORKER_BYTES = 100 * 10**6
-SENSITIVITY_TOKENS, CARRIED_TOKENS = 16 * 256, 4 * 256
+SENSITIVITY_TOKENS, CARRIED_TOKENS = 8 * 256, 2 * 256
 
 
 def estimate_job(
@@ -151,7 +151,7 @@ def _making(
             basis=basis,
         ),
         *stage_costs(model, stages, torch_rate),
-        *(mixing if mix == "optimal" else []),
+        *(mixing if mix in MEASURED_MIXES else []),
         StageCost(
             stage="calibration",
             seconds=START_SECONDS + 2 * made.used_parameters * CALIBRATION_TOKENS / flops,
@@ -177,8 +177,11 @@ def _making(
             basis="calibrated" if rate else "formula",
         ),
     ]
-    # Optimum rounds to nearest while it exports: nothing is calibrated.
-    return [row for row in costs if not optimum or row.stage not in ("calibration", "rounding")]
+    # Optimum rounds to nearest while it exports: nothing is calibrated. Where a solver chooses all
+    # codes, no importance is measured.
+    every_code = is_solved(format_name) and made.tied_embeddings and not made.experts
+    left_out = {"calibration", "rounding"} if optimum else {"calibration"} if every_code else set()
+    return [row for row in costs if row.stage not in left_out]
 
 
 def _rounding_operations(model: ModelSpec) -> float:

@@ -6,26 +6,33 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.calibrating import StoredCalibration
-from edgecomp.compress.bit_allocation import Sensitivities, allocate, named_mix
+from edgecomp.compress.bit_allocation import Sensitivities, named_mix
+from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.errors import ConstraintsImpossible
-from edgecomp.events import Progress
-from edgecomp.format_facts import planned_file_bytes, tensor_types_of
+from edgecomp.events import Noted, Progress
+from edgecomp.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.gguf.mix import quantizable
+from edgecomp.kernels import without_kernels
 from edgecomp.layered_weights import layered_weights
 from edgecomp.memory import estimate_memory
 from edgecomp.model import ModelSpec
-from edgecomp.pipeline import Run
+from edgecomp.offload import placement_of
+from edgecomp.pipeline import TORCH_WORKER, Run
+from edgecomp.plan import Rejection
+from edgecomp.planner import placed_as
 from edgecomp.quantity import format_size
-from edgecomp.recipe import SOLVED_TYPES, Recipe
+from edgecomp.recipe import SOLVED_TYPES, Recipe, settled_constraints
+from edgecomp.runtimes.child import Child
+from edgecomp.tasks import MEASURED_MIXES
 from edgecomp.value import Value
 
-SENSITIVITY_ROWS = 16
-"""Of the calibration: a few thousand tokens rank the tensors."""
+SENSITIVITY_ROWS = 8
+"""Of the calibration: some thousand tokens rank the tensors."""
 
-CARRIED_ROWS = 4
-"""Of those, on which divergence is measured."""
+CARRIED_ROWS = 2
+"""Of those, on which types are tried and divergence is measured."""
 
 ENDS = ("token_embd.weight", "output.weight")
 """What a mix chooses types for outside the blocks."""
@@ -47,7 +54,7 @@ def mixture(
     Raises ConstraintsImpossible where the mix is larger than the limits of size and memory.
     """
     recipe = run.recipe
-    if recipe.mix and recipe.mix != "optimal":
+    if recipe.mix and recipe.mix not in MEASURED_MIXES:
         return Mixture(types=named_mix(recipe.mix, model), sensitivities=None)
 
     def work(folder: Path, progress: Progress) -> Sensitivities:
@@ -71,27 +78,51 @@ def mixture(
     }
     title = "Measuring what each type costs each tensor"
     found = run.stage("sensitivities", title, Sensitivities, inputs, work)
-    return Mixture(types=filled(model, recipe, found), sensitivities=found)
+    types = filled(model, recipe, _with_kernels(found, recipe))
+    refused = _refusals(model, recipe, types) if recipe.mix == "same-size" else ()
+    if refused:
+        run.listen(Noted(text=f"{recipe.format} keeps its own types, unmixed: {refused[0].text}"))
+    return Mixture(types={} if refused else types, sensitivities=found)
+
+
+def _with_kernels(sensitivities: Sensitivities, recipe: Recipe) -> Sensitivities:
+    """Without the types that the recipe's runtime has no kernels for where it puts the weights."""
+    device = find_device(recipe.device)
+    place = placement_of(recipe.settings, device)
+    missing = without_kernels(SOLVED_TYPES, device, recipe.runtime, place)
+    tensors = [
+        tensor.model_copy(
+            update={"losses": {k: loss for k, loss in tensor.losses.items() if k not in missing}}
+        )
+        for tensor in sensitivities.tensors
+    ]
+    return Sensitivities(tensors=tuple(tensor for tensor in tensors if tensor.losses))
 
 
 def filled(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> dict[str, str]:
     """The types with the least expected loss that keep the recipe's limits of size and memory;
-    without a limit, whose file is no larger than the recipe's format itself makes it."""
+    without a limit, or where its mix is to be of the same size, whose file is no larger than the
+    recipe's format itself makes it."""
     smallest = {t.name: min(t.losses, key=t.size_bytes) for t in sensitivities.tensors}
     held = sum(t.size_bytes(smallest[t.name]) for t in sensitivities.tensors)
     budget = held - _excess_bytes(model, recipe, smallest)
-    while True:
-        types = allocate(sensitivities, budget)
-        # Each tensor is padded to the file's alignment, which the allocation does not count.
-        over = _excess_bytes(model, recipe, types)
-        if over <= 0:
-            return types
-        budget -= over
+    measured = sensitivities.model_dump(mode="json")
+    # The solver is native code: a worker may crash, and print what it likes.
+    with Child(TORCH_WORKER) as child:
+        while True:
+            types: dict[str, str] = child.call(
+                "allocate", sensitivities=measured, budget_bytes=budget
+            )
+            # Each tensor is padded to the file's alignment, which the allocation does not count.
+            over = _excess_bytes(model, recipe, types)
+            if over <= 0:
+                return types
+            budget -= over
 
 
 def _excess_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:
     """Bytes by which these types pass the nearest of the recipe's limits; below 0: room is left."""
-    limits = recipe.constraints
+    limits = Constraints() if recipe.mix == "same-size" else recipe.constraints
     excess = []
     if limits.max_memory_bytes:
         excess.append(memory_bytes(model, recipe, types) - limits.max_memory_bytes)
@@ -117,11 +148,21 @@ def memory_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int
     return estimate_memory(model, stored_bytes, recipe.settings, worker_bytes).total_bytes
 
 
+def _refusals(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> tuple[Rejection, ...]:
+    """Why the plan would not take a file of these types, placed and run as the recipe says: they
+    may be too slow for it."""
+    device = find_device(recipe.device)
+    facts = facts_of_types(model, recipe.format, types)
+    place, constraints = placement_of(recipe.settings, device), settled_constraints(recipe)
+    return placed_as(model, device, constraints, facts, place, recipe.settings).rejections
+
+
 def require_room(model: ModelSpec, recipe: Recipe) -> None:
     """Raises ConstraintsImpossible, before any work, where no mix of `model` is small enough for
     the limits of size and memory; names the smallest."""
     limits = recipe.constraints
-    if recipe.mix is None or not (limits.max_size_bytes or limits.max_memory_bytes):
+    # Of the same size it is as small as the format, which the plan took.
+    if recipe.mix in (None, "same-size") or not (limits.max_size_bytes or limits.max_memory_bytes):
         return
     types = _smallest_types(model) if recipe.mix == "optimal" else named_mix(recipe.mix, model)
     size = file_bytes(model, recipe, types)

@@ -11,9 +11,13 @@ from edgecomp.quantity import format_size
 
 
 def nearest_limit(
-    ranked: Sequence[Candidate], constraints: Constraints, device: DeviceProfile
+    ranked: Sequence[Candidate],
+    constraints: Constraints,
+    device: DeviceProfile,
+    trained_context: int,
 ) -> str | None:
-    """Which limit is in the way, and the nearest value of it that works."""
+    """Which limit is in the way, and the nearest value of it that works; `trained_context` is the
+    model's own, or 0 where it is not known."""
     options = [row for row in ranked if not _causes(row) & {"format"}]
     if not options:
         return None
@@ -38,7 +42,10 @@ def nearest_limit(
             f"{fastest.speed.decode_tokens_per_second:.3g} tok/s."
         )
     if all("context" in _causes(row) for row in options):
-        texts.append(f"--context {constraints.context} is longer than the model was trained for.")
+        texts.append(
+            f"--context {constraints.context} is longer than the model was trained for"
+            + (f": {trained_context} tokens at most." if trained_context else ".")
+        )
     if all("memory" in _causes(row) for row in options):
         texts.append(
             f"{device.title} is too small: {lightest.label} needs least, "

@@ -27,10 +27,11 @@ from edgecomp.placement import Placement
 from edgecomp.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
 from edgecomp.quantity import format_size
+from edgecomp.recipe import chosen_mix
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import estimate_speed
 from edgecomp.stages import Stage, staged_model
-from edgecomp.tasks import Mix
+from edgecomp.tasks import MixChoice
 
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
 PROMPT_TOKENS = 512
@@ -47,7 +48,7 @@ def make_plan(
     constraints: Constraints,
     facts: Sequence[FormatFacts] | None = None,
     stages: Sequence[Stage] = (),
-    mix: Mix | None = None,
+    mix: MixChoice | None = None,
     runtime: str = RUNTIME,
 ) -> Plan:
     """Plan `model` for `device`, to be run by `runtime`.
@@ -71,7 +72,7 @@ def make_plan(
     if chosen:
         if runtime == RUNTIME and device.gpus:
             placed, more = _weighed(made, device, constraints, facts, chosen)
-        job = estimate_job(model, chosen, stages=stages, mix=mix)
+        job = estimate_job(model, chosen, stages=stages, mix=chosen_mix(mix, chosen.format))
     return Plan(
         model=model.name,
         architecture=model.architecture,
@@ -89,7 +90,9 @@ def make_plan(
         job=job,
         placements=placed,
         one_layer_more=more,
-        nearest=None if chosen else nearest_limit(ranked, constraints, device),
+        nearest=None
+        if chosen
+        else nearest_limit(ranked, constraints, device, model.context_length),
     )
 
 
@@ -134,9 +137,10 @@ def placed_as(
 
 
 def _refuse_what_onnx_lacks(
-    constraints: Constraints, stages: Sequence[Stage], mix: Mix | None
+    constraints: Constraints, stages: Sequence[Stage], mix: MixChoice | None
 ) -> None:
-    asked = "--kv-type" if constraints.kv_type != "F16" else "--mix" if mix else None
+    mixed = mix not in (None, "none")
+    asked = "--kv-type" if constraints.kv_type != "F16" else "--mix" if mixed else None
     if asked or stages:
         raise CompressionSettingsInvalid(
             f"{asked or 'What a recipe does before rounding'} is for llama.cpp: ONNX artifacts are "

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -58,10 +59,10 @@ def progress_bars() -> Iterator[Listener]:
             case StageFinished():
                 bars.remove_task(running.pop(event.stage))
                 how = "from the cache" if event.cached else format_duration(event.seconds)
-                console.print(f"{titles[event.stage]}: [green]done[/green], {how}")
+                console.print(f"{escape(titles[event.stage])}: [green]done[/green], {how}")
             case Warned() if event.text not in warned:
                 warned.add(event.text)
-                console.print(f"[yellow]Warning:[/yellow] {event.text}", soft_wrap=True)
+                console.print(f"[yellow]Warning:[/yellow] {escape(event.text)}", soft_wrap=True)
             case Noted() | Estimated():
                 console.print(event.text, soft_wrap=True, markup=False)
 

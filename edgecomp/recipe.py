@@ -16,9 +16,12 @@ from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.stages import Stage
-from edgecomp.tasks import Mix, Rounding
+from edgecomp.tasks import Mix, MixChoice, Rounding
 from edgecomp.value import Value
 from edgecomp.yaml_file import read_yaml, write_yaml
+
+SETTLED = {"context", "kv_type"}
+"""Constraints that a recipe's settings repeat, and may change."""
 
 
 class EvaluationSettings(Value):
@@ -99,31 +102,56 @@ def recipe_for(
     chosen: Candidate,
     evaluation: EvaluationSettings | None = None,
     rounding: Rounding | None = None,
-    mix: Mix | None = None,
+    mix: MixChoice | None = None,
     runtime: str = "llama.cpp",
 ) -> Recipe:
     """The recipe that makes and proves a plan's candidate.
 
-    GPTQ rounds onto AWQ's scales where it can, unless another `rounding` is asked for: at the same
-    size that loses least (benchmarks/RESULTS.md).
+    GPTQ rounds onto AWQ's scales where it can, unless another `rounding` is asked for, and types
+    are mixed within the format's size, unless another `mix` is: at the same size that loses least
+    (benchmarks/RESULTS.md).
     """
     onnx = ONNX_FORMATS.get(chosen.format)
     weighted = not onnx and chosen.format not in UNWEIGHTED
-    solved = weighted and chosen.format in PRESETS and PRESETS[chosen.format].base in SOLVED_TYPES
-    solved = solved or (onnx is not None and onnx.precision == "int4")
+    solved = is_solved(chosen.format) or (onnx is not None and onnx.precision == "int4")
     return Recipe(
         model=model,
         device=device,
         constraints=constraints,
         runtime=runtime,
         format=chosen.format,
-        mix=mix,
+        mix=None if rounding == "llama.cpp" and not mix else chosen_mix(mix, chosen.format),
         rounding=rounding or ("awq+gptq" if solved else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,
         calibration=preset_mix(constraints.task),
         evaluation=evaluation or EvaluationSettings(),
     )
+
+
+def is_solved(format_name: str) -> bool:
+    """Whether our solvers choose the codes of a GGUF format."""
+    weighted = format_name in PRESETS and format_name not in UNWEIGHTED
+    return weighted and PRESETS[format_name].base in SOLVED_TYPES
+
+
+def chosen_mix(choice: MixChoice | None, format_name: str) -> Mix | None:
+    """How a format's types are mixed. Where nobody says: within its size, if our solvers choose
+    codes of few bits; with 8 bits everywhere there is nothing to shift."""
+    if choice is not None:
+        return None if choice == "none" else choice
+    if not is_solved(format_name):
+        return None
+    return "same-size" if TENSOR_TYPES[PRESETS[format_name].base].bits_per_weight < 8 else None
+
+
+def settled_constraints(recipe: Recipe) -> Constraints:
+    """The recipe's constraints with the context and the cache type it runs with; ONNX Runtime's
+    cache has the graph's own type, which is no choice."""
+    settled = recipe.settings.model_dump(include=SETTLED)
+    if recipe.runtime == "onnx":
+        del settled["kv_type"]
+    return recipe.constraints.model_copy(update=settled)
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:

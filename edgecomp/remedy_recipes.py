@@ -18,13 +18,13 @@ from edgecomp.calibration import (
     SourceName,
 )
 from edgecomp.evaluate.items import Category, bucket
-from edgecomp.format_facts import UNWEIGHTED, planned_file_bytes, tensor_types_of
+from edgecomp.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate
 from edgecomp.quantity import format_size
-from edgecomp.recipe import SOLVED_TYPES, Recipe, recipe_for
+from edgecomp.recipe import Recipe, is_solved, recipe_for
 from edgecomp.remedies import DENSER_PERCENT, Kind, Remedy
 from edgecomp.report import Report
 from edgecomp.stages import PruneStage, Stage
@@ -76,7 +76,9 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
     if remedy.kind == "recalibrate" and recipe.importance and weak:
         mix = recalibrated_mix(recipe.calibration, weak)
         change = f"calibration {_listed(recipe.calibration)} -> {_listed(mix)}"
-        yield change, recipe.model_copy(update={"calibration": mix})
+        # What each type costs is measured on the calibration: a mix is chosen anew.
+        types = {} if recipe.mix else recipe.tensor_types
+        yield change, recipe.model_copy(update={"calibration": mix, "tensor_types": types})
     if remedy.kind == "compress less":
         yield from _denser(recipe)
         for row in larger_formats(report):
@@ -87,7 +89,7 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
                 "rounding": fresh.rounding,
                 "importance": fresh.importance,
                 "tensor_types": {},
-                "mix": None,
+                "mix": fresh.mix,
             }
             yield change, recipe.model_copy(update=update)
     if remedy.kind == "mixed precision" and recipe.format in PRESETS:
@@ -102,16 +104,10 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
             change = f"attention at 8 bits, feed-forward at 4 or more ({format_size(size)})"
             update = {"tensor_types": types, "mix": None}
             yield change, recipe.model_copy(update=update)
-    if remedy.kind == "other method" and _solvable(recipe):
+    if remedy.kind == "other method" and is_solved(recipe.format):
         for rounding in OTHER_ROUNDINGS:
             change = f"rounding by {rounding} instead of {recipe.rounding}"
             yield change, recipe.model_copy(update={"rounding": rounding})
-
-
-def _solvable(recipe: Recipe) -> bool:
-    """Whether our solvers can choose the codes of the recipe's format."""
-    weighted = recipe.format not in UNWEIGHTED
-    return weighted and PRESETS[recipe.format].base in SOLVED_TYPES
 
 
 def _denser(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from edgecomp.bundle import Verification
 from edgecomp.compress_job import Compressed
 from edgecomp.fit import Fitted
+from edgecomp.fitting_table import FittingTable
 from edgecomp.measure.latency import Prediction
 from edgecomp.quantity import format_size
 from edgecomp.report import (
@@ -26,11 +26,8 @@ from edgecomp.tables import facts
 
 def section_table(section: Section) -> RenderableType:
     """One section of a report."""
-    table = Table(box=None, pad_edge=False)
-    for name, numeric in zip(section.columns, section.numeric, strict=True):
-        table.add_column(name.strip(), justify="right" if numeric else "left")
-    for row in section.rows:
-        table.add_row(*(Text(cell) for cell in row))
+    columns = [name.strip() for name in section.columns]
+    table = FittingTable(columns, section.numeric, section.rows)
     parts: list[RenderableType] = [Text(section.title, style="bold")]
     if section.text:
         parts.append(Text(section.text))
@@ -40,6 +37,10 @@ def section_table(section: Section) -> RenderableType:
 def _prediction(report: Report, beginning: str) -> Prediction:
     """The prediction of the quantity that begins so."""
     return next(row for row in report.predictions if row.quantity.startswith(beginning))
+
+
+def _against_16_bits(ratio: float) -> str:
+    return f"{ratio:.2f} x smaller than 16 bits" if ratio >= 1.05 else "no smaller than 16 bits"
 
 
 def summary(fitted: Fitted) -> RenderableType:
@@ -53,7 +54,7 @@ def summary(fitted: Fitted) -> RenderableType:
     size = report.artifact.size_bytes
     rows = [
         ("artifact", f"{report.chosen.format}, {format_size(size)}, "
-         f"{2 * report.model.parameters / size:.2f} x smaller than 16 bits"),
+         + _against_16_bits(2 * report.model.parameters / size)),
         ("memory", f"{format_size(measured.peak_memory_bytes)} at the peak, "
          f"{format_size(memory.predicted)} predicted"),
         ("decode", f"{decode.median:.1f} tok/s at depth {row.depth} (p5 to p95 {decode.p5:.1f} to "

@@ -118,7 +118,7 @@ def improvement_table(found: Improvement) -> RenderableType:
     """A row a round, and what came back."""
     rounds = Section(
         title=f"Improving {found.start} (verdict: {found.start_level})",
-        columns=("round", "change", "verdict", "size"),
+        columns=("round", "change", "verdict", "size") if found.rounds else (),
         rows=tuple(
             (
                 str(row.number),

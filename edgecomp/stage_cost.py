@@ -27,6 +27,9 @@ ROUNDING_OPERATIONS = 10_000
 """Of trying one type on one weight: rounding to nearest searches the scales of each block. From one
 run of the demo model's student on 2 busy cores, so rather too many."""
 
+ROWS_TRIED = 128
+"""Of a matrix, on which types are compared (compress/sensitivity.py)."""
+
 LOGITS_KEPT = 4
 """Copies of the logits in training: themselves, their log-softmax, and the gradients of both."""
 
@@ -120,17 +123,18 @@ def _hidden_bytes(model: ModelSpec) -> int:
 def sensitivity_cost(
     model: ModelSpec, types: int, tokens: int, carried_tokens: int, rate: TorchRate
 ) -> StageCost:
-    """Of trying so many types on every matrix of the blocks, the embedding and the head, on so many
-    tokens, of which some are carried on from each block to the head."""
+    """Of comparing so many types on some rows of every matrix of the blocks and of the head, and of
+    trying one for real: on so many tokens, of which some are carried on from each block to the
+    head."""
     matrices = block_matrices(model)
     inside, head = sum(t.elements for t in matrices), model.vocabulary * model.embedding_length
-    flops = sum(2.0 * types * t.elements * t.shape[-1] for t in matrices)
-    flops += sum(hessian_operations(model, t, tokens) for t in matrices)
-    flops += ROUNDING_OPERATIONS * types * (inside + head)
+    compared = sum(min(t.elements // t.shape[-1], ROWS_TRIED) * t.shape[-1] for t in matrices)
+    flops = sum(hessian_operations(model, t, tokens) for t in matrices)
+    flops += ROUNDING_OPERATIONS * (inside + head + types * compared)
     used = sum(model.used_share(t) * t.elements for t in matrices)
-    # Each matrix is tried for real once: one pass through its block.
-    passes = 2.0 * tokens * used * len(matrices) / max(model.layers, 1)
-    passes += 2.0 * carried_tokens * (used * model.layers / 2 + head * (model.layers + types))
+    # Every block runs as it is, for its statistics, as the walk goes on; and once for each matrix.
+    passes = 2.0 * used * (3 * tokens + carried_tokens * len(matrices) / max(model.layers, 1))
+    passes += 2.0 * carried_tokens * (used * model.layers / 2 + head * (model.layers + 2))
     carried = 4 * carried_tokens * model.embedding_length * (model.layers + 1)
     return StageCost(
         stage="sensitivities",

@@ -11,11 +11,19 @@ from rich.text import Text
 
 from edgecomp.device import DeviceProfile
 from edgecomp.device_comparison import DeviceComparison, PlannedThere
+from edgecomp.fitting_table import FittingTable
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate, JobCost, Plan
 from edgecomp.quantity import format_duration, format_size
 
 REJECTED_SHOWN = 12
+CANDIDATE_COLUMNS = (
+    "format", "context", "on GPU", "bits", "size", "peak memory", "decode tok/s", "prefill tok/s",
+    "loss nats", "risk", "fits",
+)  # fmt: skip
+"""Loss is the expected divergence from the source."""
+
+WORDED = ("format", "risk", "fits")
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
@@ -60,16 +68,10 @@ def model_table(model: ModelSpec) -> RenderableType:
 
 def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:
     """The candidates, best first; then what was rejected and why; then the job's cost."""
-    table = Table(box=None, pad_edge=False, title_justify="left")
-    for name, justify in (
-        ("format", "left"), ("context", "right"), ("on GPU", "right"), ("bits", "right"),
-        ("size", "right"), ("peak memory", "right"), ("decode tok/s", "right"),
-        ("prefill tok/s", "right"), ("expected loss", "right"), ("risk", "left"), ("fits", "left"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in plan.candidates:
-        if not row.rejections:
-            table.add_row(*_candidate_cells(row))
+    kept = [_candidate_cells(row) for row in plan.candidates if not row.rejections]
+    table = FittingTable(
+        CANDIDATE_COLUMNS, [name not in WORDED for name in CANDIDATE_COLUMNS], kept
+    )
     out = [row for row in plan.candidates if row.rejections]
     parts: list[RenderableType] = [
         f"[bold]{escape(plan.model)}[/bold] on {escape(plan.device_title)}",
@@ -101,15 +103,11 @@ def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:
 
 def placements_table(plan: Plan) -> RenderableType:
     """The ways to place the chosen candidate, the fastest first, and what one layer more brings."""
-    table = Table(box=None, pad_edge=False)
     chosen = plan.chosen
-    table.add_column(f"placements of {chosen.format if chosen else ''}")
     pools = list(dict.fromkeys(name for row in plan.placements for name in row.pool_bytes))
-    for name in ("decode tok/s", "prefill tok/s", "batch", *pools):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("fits")
-    for row in plan.placements:
-        table.add_row(
+    figures = ("decode tok/s", "prefill tok/s", "batch", *pools)
+    rows = [
+        (
             row.placement.label or "everything on CPU",
             _rate(row.decode_tokens_per_second),
             _rate(row.prefill_tokens_per_second),
@@ -117,6 +115,13 @@ def placements_table(plan: Plan) -> RenderableType:
             *(format_size(row.pool_bytes[n]) if n in row.pool_bytes else "-" for n in pools),
             "yes" if row.fits else "no",
         )
+        for row in plan.placements
+    ]
+    table = FittingTable(
+        (f"placements of {chosen.format if chosen else ''}", *figures, "fits"),
+        (False, *(True for _ in figures), False),
+        rows,
+    )
     more = plan.one_layer_more
     if more is None:
         return table
@@ -138,7 +143,7 @@ def _candidate_cells(row: Candidate) -> list[str]:
         format_size(row.memory.total_bytes),
         _rate(row.speed.decode_tokens_per_second),
         _rate(row.speed.prefill_tokens_per_second),
-        f"{row.expected_divergence_nats:.3f} nats",
+        f"{row.expected_divergence_nats:.3f}",
         row.risk,
         row.fits,
     ]
@@ -185,7 +190,9 @@ def device_table(device: DeviceProfile) -> RenderableType:
             )
         )
     for processor in device.processors:
-        peaks = ", ".join(f"{kind} {rate / 1e12:.3g} T/s" for kind, rate in processor.peak.items())
+        peaks = ", ".join(
+            f"{kind} {_rate(rate / 1e12)} T/s" for kind, rate in processor.peak.items()
+        )
         sets = f"; {' '.join(processor.instruction_sets)}" if processor.instruction_sets else ""
         rows.append((processor.name, f"{processor.kind}, {processor.cores} cores, {peaks}{sets}"))
     if device.link:
@@ -218,7 +225,7 @@ def device_comparison_table(comparison: DeviceComparison) -> RenderableType:
             device.name,
             " + ".join(format_size(pool.usable_bytes) for pool in device.pools),
             f"{format_size(device.pools[0].bandwidth)}/s",
-            f"{kind} {rate / 1e12:.3g} T/s",
+            f"{kind} {_rate(rate / 1e12)} T/s",
             *(_planned_cell(planned) for planned in row.planned),
         )
     if not models:

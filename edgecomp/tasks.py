@@ -16,9 +16,13 @@ TASKS: tuple[Task, ...] = (
 Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
 """Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
 
-Mix = Literal["optimal", "attention-8-ffn-4"]
-"""Who gives each matrix its type: the choice with the least expected loss within the limits, or a
-fixed rule for those inside the blocks."""
+Mix = Literal["same-size", "optimal", "attention-8-ffn-4"]
+"""Who gives each matrix its type: the choice with the least expected loss in a file as large as the
+format's own, or in all that the limits allow; or a fixed rule for those inside the blocks."""
+
+MEASURED_MIXES: tuple[Mix, ...] = ("same-size", "optimal")
+MixChoice = Literal[Mix, "none"]
+"""`none`: every matrix gets its format's own type."""
 
 KvType = Literal["F16", "Q8_0", "Q4_0"]
 KV_TYPES: tuple[KvType, ...] = ("F16", "Q8_0", "Q4_0")

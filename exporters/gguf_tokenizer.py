@@ -8,6 +8,7 @@ added token is user-defined. That llama.cpp then gives the same ids is not assum
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,8 @@ def _add_special(
     writer: gguf.GGUFWriter, folder: Path, definition: dict[str, Any], rows: int
 ) -> None:
     """Add the special tokens' ids, whether BOS and EOS are added, and the chat template."""
+    # It warns of what is settled below from the post-processor itself.
+    logging.getLogger("gguf.vocab").setLevel(logging.ERROR)
     special = gguf.SpecialVocab(folder, load_merges=False, n_vocab=rows)
     ids = special.special_token_ids
     before, after = _added_ids(definition)

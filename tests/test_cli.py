@@ -73,6 +73,19 @@ def test_a_size_without_a_known_unit_is_refused(size: str, said: str) -> None:
     assert said in edgecomp("plan", "demo", f"--max-size={size}", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    "limit", ["--min-speed=0", "--min-speed=nan", "--max-size=0MB", "--max-memory=0GB"]
+)
+def test_a_limit_of_nothing_is_refused(limit: str) -> None:
+    said = edgecomp("plan", "demo", limit, code=2).stderr
+    assert f"{limit.split('=')[0]} takes a number above 0" in said
+
+
+def test_a_context_that_is_too_long_is_answered_with_the_longest() -> None:
+    said = edgecomp("plan", "demo", "--device", "rtx-4090", "--context", "100000").stdout
+    assert "8192 tokens at most" in said
+
+
 @pytest.fixture
 def broken(tmp_path: Path, demo_gguf: Path) -> dict[str, Path]:
     """Files that are no models, each in its own way."""
@@ -194,3 +207,20 @@ def test_a_place_without_write_permission_is_refused(tmp_path: Path) -> None:
     finally:
         subprocess.run(["umount", str(place)], check=True)
     assert "cannot be written: read-only file system" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [(None, "holds no questions"), ("", "holds no questions"), ("{", "line 1")]
+)
+def test_data_without_questions_are_refused_before_any_work(
+    tmp_path: Path, rows: str | None, said: str
+) -> None:
+    data = tmp_path / "data"
+    if rows is not None:
+        data.mkdir()
+        (data / "gsm8k.jsonl").write_text(rows)
+    done = edgecomp(
+        "fit", "demo", "--device", "office-laptop-ddr4", "--data", str(data), "-o",
+        str(tmp_path / "out"), code=2,
+    )  # fmt: skip
+    assert said in done.stderr and "done" not in done.stderr

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2MoeConfig
 
+from edgecomp.errors import FileCorrupt, ModelIncomplete
 from edgecomp.huggingface.model import language_config, named_tensors
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.safetensors_header import read_safetensors_header
@@ -115,3 +117,56 @@ def test_a_family_outside_the_table_keeps_all_its_tensors(tmp_path: Path) -> Non
     assert not model.rewritable
     assert model.architecture == "NewbornForCausalLM"
     assert len(model.tensors) == len(read_safetensors_header(tmp_path / "model.safetensors"))
+
+
+def test_a_layer_without_one_of_its_weights_is_named(tmp_path: Path) -> None:
+    """As where one shard of a checkpoint without an index was not downloaded."""
+    saved(LlamaConfig(**SHAPE, num_hidden_layers=3), tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(ModelIncomplete, match=r"model\.layers\.1\.mlp\.up_proj\.weight first"):
+        read_model(tmp_path)
+
+
+def test_a_config_that_promises_more_layers_than_there_are_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelIncomplete, match="promises 3 layers, and 9 of their weights"):
+        saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path, num_hidden_layers=3)
+
+
+def test_dense_layers_among_mixtures_lack_nothing(tmp_path: Path) -> None:
+    config = Qwen2MoeConfig(
+        **SHAPE, num_hidden_layers=2, num_experts=4, num_experts_per_tok=2, mlp_only_layers=[0],
+        moe_intermediate_size=16, shared_expert_intermediate_size=24,
+    )  # fmt: skip
+    assert saved(config, tmp_path).experts == 4
+
+
+def test_a_folder_with_an_adapter_alone_is_told_to_be_merged(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    save_file({"lora_A": torch.zeros(2, 2)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(ModelIncomplete, match="Merge it into its base model"):
+        read_model(tmp_path)
+
+
+def test_copies_of_the_weights_in_another_layout_are_not_counted(tmp_path: Path) -> None:
+    model = saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path)
+    save_file({"layers.0.w": torch.zeros(9, 9)}, tmp_path / "consolidated.safetensors")
+    assert read_model(tmp_path).file_bytes == model.file_bytes
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": "x"}, {"head_dim": [64]}, {"num_hidden_layers": -1}], ids=str
+)
+def test_an_entry_of_the_config_that_is_no_count_is_named(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    with pytest.raises(FileCorrupt, match=f"its {next(iter(change))} is "):
+        saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path, **change)
+
+
+def test_an_index_without_files_is_refused(tmp_path: Path) -> None:
+    saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}')
+    with pytest.raises(FileCorrupt, match="weight_map"):
+        read_model(tmp_path)

@@ -10,10 +10,10 @@ import pytest
 from edgecomp.calibration import CalibrationMix
 from edgecomp.compress.bit_allocation import Sensitivities
 from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.device import find_device
+from edgecomp.device import RuntimeSupport, find_device
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.events import ignore
+from edgecomp.events import Event, Noted, ignore
 from edgecomp.fit import on_trial
 from edgecomp.layered_weights import layered_weights
 from edgecomp.making import make_artifact
@@ -126,6 +126,32 @@ def test_embedding_and_head_are_weighed_with_the_blocks_and_less_is_lost(
     assert apart[0] < apart[1]
 
 
+def test_a_mix_of_the_same_size_leaves_the_rest_of_the_limit_free(
+    source: Path, tmp_path: Path
+) -> None:
+    plain = compression_recipe(str(source), "gptq", "Q4_0", "50%", "general", MIX, False)
+    size = file_bytes(read_model(source), plain, {})
+    result = made(source, tmp_path / "mix", size + 50_000, "same-size")
+    assert size - SLACK_BYTES < result.size_bytes <= size
+    assert len({*result.types.values()}) > 2
+
+
+def test_a_format_keeps_its_types_where_the_plan_would_not_take_the_mixture(source: Path) -> None:
+    recipe = compression_recipe(
+        str(source), "gptq", "Q4_0", "50%", "general", MIX, False, tensor_mix="same-size"
+    )
+    wanted = recipe.constraints.model_copy(update={"min_decode_tokens_per_second": 1e12})
+    said: list[Event] = []
+    run = Run(
+        read_model(source), recipe.model_copy(update={"constraints": wanted}), None, said.append
+    )
+    plain = recipe.model_copy(update={"mix": None})
+    assert make_artifact(run).types == make_artifact(run.following(plain)).types
+    assert any(
+        "unmixed: It decodes about" in event.text for event in said if isinstance(event, Noted)
+    )
+
+
 @pytest.mark.parametrize("mix", ["optimal", "attention-8-ffn-4", None])
 def test_a_memory_too_small_for_any_mix_is_refused_before_any_work(
     source: Path, tmp_path: Path, mix: Mix
@@ -171,3 +197,15 @@ def test_a_format_that_rounds_nothing_cannot_be_mixed() -> None:
         compression_recipe(
             "demo", "gptq", "F16", "50%", "general", MIX, False, tensor_mix="optimal"
         )
+
+
+def test_types_without_kernels_on_the_device_are_not_mixed_in(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = find_device("auto")
+    known = RuntimeSupport(runtime="llama.cpp", processor=here.cpu.name, formats=("Q4_0", "Q8_0"))
+    poor = here.model_copy(update={"runtimes": (known,)})
+    monkeypatch.setattr("edgecomp.mixing.find_device", lambda name: poor)
+    result = made(source, tmp_path / "mix", None, "same-size")
+    assert result.mixture is not None
+    assert {*result.mixture.types.values()} <= {"Q4_0", "Q8_0"}

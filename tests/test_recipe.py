@@ -9,8 +9,9 @@ import pytest
 from edgecomp.calibration import preset_mix
 from edgecomp.constraints import Constraints
 from edgecomp.errors import RecipeInvalid
-from edgecomp.recipe import SOLVED_TYPES, Recipe, read_recipe, write_recipe
+from edgecomp.recipe import SOLVED_TYPES, Recipe, chosen_mix, read_recipe, write_recipe
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.tasks import Mix, MixChoice
 
 RECIPE = Recipe(
     model="demo",
@@ -64,3 +65,21 @@ def test_the_types_that_recipes_solve_are_those_that_have_a_solver() -> None:
     from edgecomp.compress.gguf_types import GGUF_GRIDS
 
     assert set(SOLVED_TYPES) == set(GGUF_GRIDS)
+
+
+@pytest.mark.parametrize(
+    ("choice", "format_name", "mix"),
+    [
+        (None, "Q4_K_M", "same-size"),
+        (None, "Q8_0", None),
+        (None, "IQ2_XXS", None),
+        (None, "F16", None),
+        (None, "source", None),
+        ("none", "Q4_K_M", None),
+        ("optimal", "Q4_K_M", "optimal"),
+    ],
+)
+def test_types_are_mixed_unless_told_otherwise_where_solvers_choose_few_bits(
+    choice: MixChoice | None, format_name: str, mix: Mix | None
+) -> None:
+    assert chosen_mix(choice, format_name) == mix

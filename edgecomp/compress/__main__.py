@@ -226,6 +226,15 @@ def sensitivities(
     return found.model_dump(mode="json")
 
 
+def allocated(
+    sensitivities: dict[str, Any], budget_bytes: int, progress: Progress
+) -> dict[str, str]:
+    """The types of `edgecomp.compress.bit_allocation.allocate`."""
+    from edgecomp.compress.bit_allocation import Sensitivities, allocate
+
+    return allocate(Sensitivities.model_validate(sensitivities), budget_bytes)
+
+
 def greedy_check(
     checkpoint: str,
     artifact: str,
@@ -277,6 +286,7 @@ if __name__ == "__main__":
             "cache_targets": write_targets,
             "distill": train_student,
             "sensitivities": sensitivities,
+            "allocate": allocated,
             "greedy_check": greedy_check,
             "encoder_check": encoder_check,
         }

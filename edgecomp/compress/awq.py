@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import Literal
 
 import torch
@@ -37,7 +38,7 @@ from edgecomp.compress.rtn import round_to_nearest
 ALPHAS = tuple(0.1 * i for i in range(11))
 REFINED = (-0.05, 0.05)
 ROWS_TRIED = 256
-"""Rows, evenly spread, whose loss the search looks at: enough to rank the scalings."""
+"""Rows, at most and evenly spread, whose loss the search looks at: enough to rank the scalings."""
 
 PRODUCERS = {
     "self_attn.o_proj": ("v_proj", "qkv_proj"),
@@ -76,7 +77,7 @@ def search_scale(
 ) -> Tensor:
     """The best scale s float32 [columns] for weight [rows, columns] on `grid`; `tie` is applied to
     every candidate."""
-    sample = weight[:: max(1, len(weight) // ROWS_TRIED)]
+    sample = weight[:: ceil(len(weight) / ROWS_TRIED)]
     rms = hessian.diagonal().clamp_min(0).sqrt()
     rms = rms.clamp_min(1e-4 * rms.max()).clamp_min(1e-12)
 

@@ -1,24 +1,25 @@
 """What each type would cost each tensor, in nats of divergence from the model as it is.
 
 For a linear and a type, the layer's output error is tr(D H D^T), H = mean x x^T over the tokens,
-each relative to the block's output for it, D the rounding error. What that does to the block
-depends on where the layer sits, so one type is tried for real: the block runs with only this linear
-rounded, and the change of its output, token by token relative to the output, says what the layer's
-error is worth. What that does to the model depends on the block: once a block all its linears are
-rounded together, and what comes of it is followed to the head (carried.py). To second order the
-divergences of independent errors add up, and each grows with the square of its error, so that those
-of blocks, embedding and head can be weighed against each other.
+each relative to the block's output for it, D the rounding error; some rows show how types compare.
+What that does to the block depends on where the layer sits, so one type is tried for real: the
+block runs with only this linear rounded, and the change of its output, token by token relative to
+the output, says what the layer's error is worth. What that does to the model depends on the block:
+once a block all its linears are rounded together, and what comes of it is followed to the head
+(carried.py). To second order the divergences of independent errors add up, and each grows with the
+square of its error, so that those of blocks, embedding and head can be weighed against each other.
 
 The embedding's error is that of its rows under the tokens' frequencies, worth what it does at the
-head; the head itself is tried with every type. A tied embedding costs both. The experts of a layer
+head; the head itself is tried with one type. A tied embedding costs both. The experts of a layer
 are one GGUF tensor a kind, with one type: their errors add up, and they are tried together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -27,10 +28,12 @@ from torch import Tensor
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.carried import Carried, head_of
+from edgecomp.compress.checkpoint import read_rows
 from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.gguf_types import gguf_grid
+from edgecomp.compress.head_divergence import Head
 from edgecomp.compress.hessian import gather_hessians
-from edgecomp.compress.rtn import mean_squares, round_to_nearest
+from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.huggingface.model import gguf_names
@@ -39,6 +42,15 @@ from edgecomp.model import ModelSpec, read_model
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 TRIED_BITS = 4
 """Of the type that is tried for real, at least: mixes lie about there."""
+
+ROWS_TRIED = 128
+"""Rows of a tensor in a block, at most and evenly spread, on which types are compared."""
+
+ON_THE_GRID = 1e-3
+"""Of the largest error: below it the weights lie on a type's own grid, and trying it tells nothing.
+"""
+
+SMALLEST = torch.finfo(torch.float32).tiny
 
 Changes = dict[str, float]
 """How much each type changes something, in a measure of that thing's own."""
@@ -49,16 +61,16 @@ def measure_sensitivities(
     tokens: Tensor,
     types: Sequence[str],
     *,
-    carried_rows: int = 4,
+    carried_rows: int = 2,
     device: str = "cpu",
     progress: Progress = ignore_progress,
 ) -> Sensitivities:
     """Measure what each of `types` costs each linear of a float checkpoint, its embedding and its
     head.
 
-    tokens: int64 [samples, length]; a few thousand tokens do. Divergence is measured on the first
-    `carried_rows` samples, whose states are kept once a block. Types whose block does not divide a
-    tensor's columns are left out for that tensor. Raises what `walk` raises, and
+    tokens: int64 [samples, length]; some thousand tokens do. What is tried for real is tried on the
+    first `carried_rows` samples, whose states are kept once a block. Types whose block does not
+    divide a tensor's columns are left out for that tensor. Raises what `walk` raises, and
     CompressionSettingsInvalid for a type without a solver.
     """
     coarsest_first = sorted(types, key=lambda kind: TENSOR_TYPES[kind].bits_per_weight)
@@ -70,13 +82,15 @@ def measure_sensitivities(
     changes: dict[str, dict[str, Changes]] = {}
 
     def measure(block: Block) -> None:
-        plain = [block.run(batch) for batch in block.batches()]
+        plain = torch.cat([block.run(batch) for batch in block.batches()])
+        outputs = plain[:carried_rows]
         carried.advance(block)
-        of_block, rounded = _changes_in(block, name_of, coarsest_first, plain)
-        outputs = torch.cat(plain)[:carried_rows]
+        weights = plain.square().sum(dim=-1).reciprocal().flatten()
+        of_block, rounded = _changes_in(block, name_of, coarsest_first, weights, outputs)
         if rounded:
             changes[block.name] = of_block
-            carried.begin(block.name, *_rounded_block(block, rounded, outputs))
+            states = _run_with(block, rounded, carried_rows)
+            carried.begin(block.name, states, _relative_change(states, outputs))
         if block.index == model.layers - 1:
             carried.finish(block, outputs)
 
@@ -86,7 +100,7 @@ def measure_sensitivities(
         changes[EMBEDDING] = {EMBEDDING: errors}
         carried.begin(EMBEDDING, states, errors[_tried(errors)])
     walk(checkpoint, tokens, measure, device=device, progress=progress)
-    losses = _losses(checkpoint, model, changes, carried, coarsest_first)
+    losses = _losses(checkpoint, tokens, model, changes, carried, coarsest_first)
     elements = {tensor.name: tensor.elements for tensor in model.tensors}
     return Sensitivities(
         tensors=tuple(
@@ -98,6 +112,7 @@ def measure_sensitivities(
 
 def _losses(
     checkpoint: Path,
+    tokens: Tensor,
     model: ModelSpec,
     changes: dict[str, dict[str, Changes]],
     carried: Carried,
@@ -105,30 +120,46 @@ def _losses(
 ) -> dict[str, Changes]:
     """The divergence that each type causes in each tensor, given what it changes in each part."""
     name = EMBEDDING if model.tied_embeddings else OUTPUT
-    head = head_of(checkpoint, model, name)
+    head, squares = head_of(checkpoint, model, name), carried.mean_squares()
     # llama.cpp weighs the errors of a head of its own, and not those of an embedding.
-    importance = None if model.tied_embeddings else carried.mean_squares()
-    rounders = {
-        kind: partial(_rounded, kind=kind, importance=importance)
-        for kind in usable_types(types, head.stored.shape[1])
-    }
-    worths, of_head = carried.at_the_head(head, rounders)
+    importance = None if model.tied_embeddings else squares
+    errors = _head_errors(head, tokens, types, importance, squares)
+    rounders = {}
+    if errors:
+        tried = _tried(errors)
+        rounders[tried] = partial(_rounded, kind=tried, importance=importance)
+    worths, measured = carried.at_the_head(head, rounders)
     losses = {
         tensor: {kind: change * worths[part] for kind, change in row.items()}
         for part, tensors in changes.items()
         for tensor, row in tensors.items()
     }
-    if of_head:
-        as_input = losses.get(name, {})
-        losses[name] = {kind: as_input.get(kind, 0.0) + loss for kind, loss in of_head.items()}
+    if errors:
+        as_input, worth = losses.get(name, {}), measured[tried] / max(errors[tried], SMALLEST)
+        losses[name] = {kind: as_input.get(kind, 0.0) + errors[kind] * worth for kind in errors}
     return losses
 
 
-def _tried(types: Iterable[str]) -> str:
-    """The type that is tried for real, of some that are sorted by their bits."""
-    kinds = list(types)
-    enough = (kind for kind in kinds if TENSOR_TYPES[kind].bits_per_weight >= TRIED_BITS)
-    return next(enough, kinds[-1])
+def _head_errors(
+    head: Head, tokens: Tensor, types: Sequence[str], importance: Tensor | None, squares: Tensor
+) -> Changes:
+    """The squared error of the logits in each type that divides the head's columns, over the rows
+    of `tokens` by their frequency: a row's error counts by its token's probability, which that
+    stands for. `squares`: of the columns that the head reads, float32 [columns]."""
+    numbers, counts = torch.unique(tokens.cpu(), return_counts=True)
+    rows = read_rows(head.stored, numbers).to(squares.device, torch.float32)
+    counts = counts.to(squares)
+    return {
+        kind: float(counts @ ((_rounded(rows, kind, importance) - rows).square() @ squares))
+        for kind in usable_types(types, rows.shape[1])
+    }
+
+
+def _tried(errors: Changes) -> str:
+    """The type that is tried for real, given the errors of all, sorted by their bits."""
+    enough = [kind for kind in errors if TENSOR_TYPES[kind].bits_per_weight >= TRIED_BITS]
+    telling = [kind for kind in enough if errors[kind] > ON_THE_GRID * max(errors.values())]
+    return (telling or enough or list(errors)[-1:])[0]
 
 
 def _rounded(weight: Tensor, kind: str, importance: Tensor | None) -> Tensor:
@@ -139,14 +170,16 @@ def _changes_in(
     block: Block,
     name_of: Callable[[str], str | None],
     types: Sequence[str],
-    plain: Sequence[Tensor],
+    weights: Tensor,
+    outputs: Tensor,
 ) -> tuple[dict[str, Changes], dict[str, Tensor]]:
     """What each type of each GGUF tensor changes; and the linears' weights in the types that were
-    tried, by the linear's name."""
+    tried, by the linear's name.
+
+    weights: float32 [tokens], how much each counts; outputs: of the first samples, as they are.
+    """
     changes: dict[str, Changes] = {}
     rounded: dict[str, Tensor] = {}
-    importance = mean_squares(block)
-    weights = torch.cat(list(plain)).square().sum(dim=-1).reciprocal().flatten()
     tensors: dict[str, dict[str, Tensor]] = {}
     for group, hessian in gather_hessians(block, weights / weights.mean()):
         for linear in group:
@@ -156,45 +189,42 @@ def _changes_in(
     for name, hessians in tensors.items():
         kinds = usable_types(types, block.linears[next(iter(hessians))].weight.shape[1])
         if kinds:
-            changes[name], kept = _changes_of(block, hessians, importance, kinds, plain)
+            changes[name], kept = _changes_of(block, hessians, kinds, outputs)
             rounded |= kept
     return changes, rounded
 
 
 def _changes_of(
-    block: Block,
-    hessians: Mapping[str, Tensor],
-    importance: Mapping[str, Tensor],
-    types: Sequence[str],
-    plain: Sequence[Tensor],
+    block: Block, hessians: Mapping[str, Tensor], types: Sequence[str], outputs: Tensor
 ) -> tuple[Changes, dict[str, Tensor]]:
     """What each type of one GGUF tensor, of a linear or of all experts of a kind, changes of the
     block's output; and the linears' weights in the type that was tried."""
-    tried, errors = _tried(types), dict.fromkeys(types, 0.0)
-    kept: dict[str, Tensor] = {}
-    for linear in hessians:
-        original = block.linears[linear].weight
+    weights = {linear: block.linears[linear].weight for linear in hessians}
+    step = ceil(sum(map(len, weights.values())) / ROWS_TRIED)
+    errors = dict.fromkeys(types, 0.0)
+    for linear, hessian in hessians.items():
+        sample = weights[linear][::step]
         for kind in types:
-            rounded = _rounded(original, kind, importance[linear])
-            difference = rounded - original
-            errors[kind] += float((difference @ hessians[linear] * difference).sum())
-            if kind == tried:
-                kept[linear] = rounded
-    with _holding(block, kept):
-        outputs = [block.run(batch) for batch in block.batches()]
-    change = _relative_change(torch.cat(outputs), torch.cat(list(plain)))
-    worth = change / max(errors[tried], torch.finfo(torch.float32).tiny)
+            errors[kind] += _error(sample, _rounded(sample, kind, hessian.diagonal()), hessian)
+    tried = _tried(errors)
+    kept = {
+        linear: _rounded(weights[linear], tried, hessian.diagonal())
+        for linear, hessian in hessians.items()
+    }
+    states = _run_with(block, kept, len(outputs))
+    worth = _relative_change(states, outputs) / max(errors[tried], SMALLEST)
     return {kind: error * worth for kind, error in errors.items()}, kept
 
 
-def _rounded_block(
-    block: Block, rounded: dict[str, Tensor], outputs: Tensor
-) -> tuple[Tensor, float]:
-    """What the block puts out with all these weights rounded, and how far that is from `outputs`,
-    the first samples as they are."""
-    with _holding(block, rounded):
-        states = block.run(block.hidden[: len(outputs)].to(outputs.device))
-    return states, _relative_change(states, outputs)
+def _error(original: Tensor, rounded: Tensor, hessian: Tensor) -> float:
+    difference = rounded - original
+    return float((difference @ hessian * difference).sum())
+
+
+def _run_with(block: Block, weights: Mapping[str, Tensor], samples: int) -> Tensor:
+    """What the block puts out for its first samples with other weights in some linears."""
+    with _holding(block, weights):
+        return block.run(block.hidden[:samples].to(next(iter(weights.values())).device))
 
 
 @contextmanager
@@ -228,10 +258,10 @@ def _rounded_embedding(
         return None
     original, (_, counts) = rows.clone(), torch.unique(tokens, return_counts=True)
     frequencies = (counts / tokens.numel()).to(rows.device)
-    errors: Changes = {}
-    for kind in kinds:
-        rounded = _rounded(original, kind, None)
-        errors[kind] = float(((rounded - original).square().sum(dim=1) * frequencies).sum())
-        if kind == _tried(kinds):
-            rows.copy_(rounded)
+    rounded = {kind: _rounded(original, kind, None) for kind in kinds}
+    errors = {
+        kind: float(((other - original).square().sum(dim=1) * frequencies).sum())
+        for kind, other in rounded.items()
+    }
+    rows.copy_(rounded[_tried(errors)])
     return errors, decoder.embed(slice(0, len(tokens)))

@@ -205,6 +205,8 @@ def _field(cursor: _Cursor) -> tuple[str, Field]:
 
 def _tensor(cursor: _Cursor) -> TensorEntry:
     name = cursor.text()
+    if not name.isprintable():
+        raise FileCorrupt(cursor.path, f"the tensor name {name!r} is no text.")
     dimensions = cursor.count("I")
     if not 1 <= dimensions <= 4:
         raise FileCorrupt(cursor.path, f"tensor {name!r} has {dimensions} dimensions.")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecomp.architectures import BY_GGUF_NAME
-from edgecomp.errors import FileCorrupt
+from edgecomp.errors import FileCorrupt, ModelIncomplete
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import GgufHeader, read_gguf_header
 from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
 
 
 def read_gguf(path: Path) -> ModelSpec:
-    """Read a GGUF file's header. Raises FileCorrupt where a needed entry is missing."""
+    """Read a GGUF file's header. Raises FileCorrupt where a needed entry is missing, and
+    ModelIncomplete where it holds no whole language model."""
     header = read_gguf_header(path)
+    _require_whole_model(header)
     architecture = _text(header, "general.architecture")
     if architecture is None:
         raise FileCorrupt(path, "its metadata names no architecture.")
@@ -66,9 +68,34 @@ def read_gguf(path: Path) -> ModelSpec:
     )
 
 
+def _require_whole_model(header: GgufHeader) -> None:
+    """Raises ModelIncomplete for a part of a split model, an adapter or an image encoder."""
+    parts = header.get("split.count", 0)
+    if isinstance(parts, int) and parts > 1:
+        number = header.get("split.no", 0)
+        raise ModelIncomplete(
+            header.path,
+            f"it is part {int(number) + 1 if isinstance(number, int) else 1} of {parts}.",
+            "Join the parts first: llama-gguf-split --merge FIRST-PART WHOLE.gguf.",
+        )
+    if _text(header, "general.type") == "adapter":
+        raise ModelIncomplete(
+            header.path, "it holds an adapter.", "Merge it into its base model first."
+        )
+    if _text(header, "general.architecture") == "clip":
+        raise ModelIncomplete(
+            header.path,
+            "it is the image encoder (mmproj) of one.",
+            "Give the language model's own file.",
+        )
+
+
 def _text(header: GgufHeader, key: str) -> str | None:
     value = header.get(key)
-    return value if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    # Bytes that are no text are kept where a file is copied; what is shown must be text.
+    return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 def _whole(header: GgufHeader, architecture: str, key: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecomp.architectures import BY_HF_CLASS, Architecture
 from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
+from edgecomp.huggingface.every_layer import require_every_layer
 from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
 from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
 from edgecomp.rope_scaling import frequency_factors
@@ -48,15 +49,22 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(read_json(index).get("weight_map", {}).values()))
+        files_of = read_json(index).get("weight_map")
+        if not isinstance(files_of, dict) or not all(isinstance(f, str) for f in files_of.values()):
+            raise FileCorrupt(index, "its weight_map does not name a file for each weight.")
+        shards = sorted(set(files_of.values()))
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing:
             raise ModelIncomplete(
-                folder, f"{len(missing)} of {len(shards)} shards are missing", f"({missing[0]} …)."
+                folder,
+                f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first.",
+                "Download them.",
             )
         files = [folder / shard for shard in shards]
     else:
-        files = sorted(folder.glob("*.safetensors"))
+        single = folder / "model.safetensors"
+        # Other files beside the model's own are copies in another layout, or adapters.
+        files = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
         pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
         if pickles:
@@ -88,7 +96,9 @@ def language_config(config: dict[str, Any]) -> dict[str, Any]:
     """
     nested = config.get("text_config")
     flat = {**config, **nested} if isinstance(nested, dict) else dict(config)
-    flat["architectures"] = config.get("architectures") or flat.get("architectures") or ["unknown"]
+    names = config.get("architectures") or flat.get("architectures")
+    known = isinstance(names, list) and names and isinstance(names[0], str)
+    flat["architectures"] = names if known else ["unknown"]
     architecture = BY_HF_CLASS.get(flat["architectures"][0])
     return {**(architecture.config_defaults if architecture else {}), **flat}
 
@@ -97,6 +107,12 @@ def read_huggingface(folder: Path) -> ModelSpec:
     """Read a model folder's config and safetensors headers; quantized linears count as the weights
     they stand for. Raises QuantizationUnsupported, and what `stored_tensors` raises."""
     config_path = folder / "config.json"
+    if (folder / "adapter_config.json").is_file() and not config_path.is_file():
+        raise ModelIncomplete(
+            folder,
+            "it holds an adapter, not the model.",
+            "Merge it into its base model by peft's merge_and_unload, and give the result.",
+        )
     if not config_path.is_file():
         raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
     whole = read_json(config_path)
@@ -104,13 +120,19 @@ def read_huggingface(folder: Path) -> ModelSpec:
     class_name = str(config["architectures"][0])
     architecture = BY_HF_CLASS.get(class_name)
     stored = weight_tensors(folder, whole)
-    layers = _first(config, "num_hidden_layers", "n_layer", folder=config_path)
-    width = _first(config, "hidden_size", "n_embd", folder=config_path)
-    heads = _first(config, "num_attention_heads", "n_head", folder=config_path)
-    head_length = int(config.get("head_dim") or width // heads)
+
+    def count(*keys: str) -> int:
+        return _count(config, keys, config_path)
+
+    layers = _required(config, ("num_hidden_layers", "n_layer"), config_path)
+    width = _required(config, ("hidden_size", "n_embd"), config_path)
+    heads = _required(config, ("num_attention_heads", "n_head"), config_path)
+    head_length = count("head_dim") or width // heads
     tied = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
     tensors = _tensors(stored, config, architecture, layers, head_length, tied)
-    window = int(config.get("sliding_window") or 0) if architecture else 0
+    if architecture:
+        require_every_layer(folder, tensors, layers)
+    window = count("sliding_window") if architecture else 0
     every = _full_attention_every(config, architecture) if architecture and window else 0
     embedding = next((t for t in tensors if t.name == "token_embd.weight"), None)
     return ModelSpec(
@@ -121,19 +143,17 @@ def read_huggingface(folder: Path) -> ModelSpec:
         rewritable=architecture is not None,
         layers=layers,
         embedding_length=width,
-        feed_forward_length=int(
-            config.get("intermediate_size") or config.get("n_inner") or 4 * width
-        ),
+        feed_forward_length=count("intermediate_size", "n_inner") or 4 * width,
         heads=heads,
-        kv_heads=int(config.get("num_key_value_heads") or heads),
+        kv_heads=count("num_key_value_heads") or heads,
         key_length=head_length,
         value_length=head_length,
-        vocabulary=embedding.shape[0] if embedding else int(config.get("vocab_size", 0)),
-        context_length=int(config.get("max_position_embeddings") or config.get("n_positions") or 0),
+        vocabulary=embedding.shape[0] if embedding else count("vocab_size"),
+        context_length=count("max_position_embeddings", "n_positions"),
         sliding_window=window if every else None,
         full_attention_every=every,
-        experts=int(config.get("num_local_experts") or config.get("num_experts") or 0),
-        experts_used=int(config.get("num_experts_per_tok") or 0),
+        experts=count("num_local_experts", "num_experts"),
+        experts_used=count("num_experts_per_tok"),
         tied_embeddings=tied,
         tokenizer=_tokenizer_kind(folder),
         chat_template=_chat_template(folder),
@@ -144,11 +164,24 @@ def read_huggingface(folder: Path) -> ModelSpec:
     )
 
 
-def _first(config: dict[str, Any], *keys: str, folder: Path) -> int:
+def _count(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
+    """The first of the entries that is given, or 0. Raises FileCorrupt where it is no count."""
     for key in keys:
-        if config.get(key):
-            return int(config[key])
-    raise FileCorrupt(folder, f"it does not say {keys[0]}.", "Restore it from the model's page.")
+        value = config.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, int) or value < 0:
+            raise FileCorrupt(path, f"its {key} is {value!r}.", "Restore it from the model's page.")
+        if value:
+            return value
+    return 0
+
+
+def _required(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
+    value = _count(config, keys, path)
+    if not value:
+        raise FileCorrupt(path, f"it does not say {keys[0]}.", "Restore it from the model's page.")
+    return value
 
 
 def _ties(architecture: Architecture) -> bool:
@@ -255,7 +288,8 @@ def _chat_template(folder: Path) -> str | None:
     config = folder / "tokenizer_config.json"
     template = read_json(config).get("chat_template") if config.is_file() else None
     if isinstance(template, list):
-        template = next((t["template"] for t in template if t.get("name") == "default"), None)
+        named = [entry for entry in template if isinstance(entry, dict)]
+        template = next((t.get("template") for t in named if t.get("name") == "default"), None)
     return template if isinstance(template, str) else None
 
 

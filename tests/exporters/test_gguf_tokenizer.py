@@ -51,19 +51,30 @@ def changed(tokenizer: Tokenizer, **entries: Any) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(definition))
 
 
-@pytest.mark.parametrize("row", pretokenizers.PRETOKENIZERS, ids=lambda row: row.name)
-def test_each_known_pre_tokenizer_gives_the_same_tokens(
-    row: pretokenizers.PreTokenizer,
+@pytest.fixture
+def cut_by(
     tiny_model: MakeModel,
     tmp_path: Path,
     byte_level_tokenizer: Tokenizer,
     train_byte_level: Train,
     write_tokenizer: Callable[[Tokenizer, Path], None],
+) -> Callable[[pretokenizers.PreTokenizer], Path]:
+    """A model folder whose tokenizer cuts texts in a way that llama.cpp has a name for."""
+
+    def make(row: pretokenizers.PreTokenizer) -> Path:
+        cutter = changed(byte_level_tokenizer, pre_tokenizer=pretokenizers.definition(row))
+        trained = train_byte_level(cutter.pre_tokenizer)
+        tokenizer = changed(trained, model_ignore_merges=row.ignore_merges)
+        return with_tokenizer(tiny_model("llama"), tmp_path / "m", tokenizer, write_tokenizer)
+
+    return make
+
+
+@pytest.mark.parametrize("row", pretokenizers.PRETOKENIZERS, ids=lambda row: row.name)
+def test_each_known_pre_tokenizer_gives_the_same_tokens(
+    row: pretokenizers.PreTokenizer, cut_by: Callable[[pretokenizers.PreTokenizer], Path]
 ) -> None:
-    cutter = changed(byte_level_tokenizer, pre_tokenizer=pretokenizers.definition(row))
-    trained = changed(train_byte_level(cutter.pre_tokenizer), model_ignore_merges=row.ignore_merges)
-    folder = with_tokenizer(tiny_model("llama"), tmp_path / "m", trained, write_tokenizer)
-    result = compared(folder)
+    result = compared(cut_by(row))
     assert result.passed, result.detail
     assert result.detail.startswith("equal on all") != (row.name in MARKS_LEFT_OUT)
     assert bool(result.warning) == (row.name in MARKS_LEFT_OUT)
@@ -71,19 +82,12 @@ def test_each_known_pre_tokenizer_gives_the_same_tokens(
 
 
 def test_where_marks_may_be_cut_elsewhere_nothing_else_may(
-    tiny_model: MakeModel,
-    tmp_path: Path,
-    byte_level_tokenizer: Tokenizer,
-    train_byte_level: Train,
-    write_tokenizer: Callable[[Tokenizer, Path], None],
+    cut_by: Callable[[pretokenizers.PreTokenizer], Path],
 ) -> None:
     tekken = pretokenizers.named("tekken")
     assert tekken
-    cutter = changed(byte_level_tokenizer, pre_tokenizer=pretokenizers.definition(tekken))
-    trained = changed(train_byte_level(cutter.pre_tokenizer), model_ignore_merges=True)
-    folder = with_tokenizer(tiny_model("llama"), tmp_path / "m", trained, write_tokenizer)
-    model = read_model(folder)
-    file = export(model, folder.with_suffix(".gguf")).path
+    model = read_model(cut_by(tekken))
+    file = export(model, model.path.with_suffix(".gguf")).path
     # Both names have six letters; the other one keeps up to three digits together.
     file.write_bytes(file.read_bytes().replace(b"tekken", b"gpt-4o", 1))
     result = check_token_ids(model, file, find_runtime("llama.cpp"))

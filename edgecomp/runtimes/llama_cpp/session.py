@@ -8,9 +8,13 @@ chosen rows only.
 from __future__ import annotations
 
 import ctypes
+import io
+import re
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import llama_cpp
 import numpy as np
@@ -21,11 +25,29 @@ from edgecomp.formats import TENSOR_TYPES
 from edgecomp.runtimes.llama_cpp.model_parameters import ModelParameters
 from edgecomp.runtimes.settings import RunSettings
 
+LOADING_ERROR = re.compile(r"error loading model(?: \w+)?: (.+)")
 FLASH_ATTENTION = {True: 1, False: 0}
 
 Logits = NDArray[np.float32]
 Position = tuple[int, int, tuple[int, ...], bool]
 """(token, position, sequences that hold it, wants logits)"""
+
+
+class _Heard(io.StringIO):
+    """The log as it is written, and kept for the reason of a failure."""
+
+    def __init__(self, log: TextIO) -> None:
+        super().__init__()
+        self._log = log
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
+        self._log.flush()
+        return super().write(text)
+
+    def reason(self) -> str:
+        said = LOADING_ERROR.findall(self.getvalue())
+        return f": {said[-1].rstrip('.')}" if said else ""
 
 
 class Session:
@@ -46,9 +68,13 @@ class Session:
         """
         llama_cpp.llama_backend_init()
         parameters = ModelParameters(settings, allocate)
-        self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters.values)
+        with redirect_stderr(_Heard(sys.stderr)) as heard:
+            self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters.values)
         if not self._model:
-            raise RuntimeRefused(f"llama.cpp cannot load {path}.")
+            raise RuntimeRefused(
+                f"llama.cpp cannot load {path}{heard.reason()}. Download or build it again, or "
+                f"update llama-cpp-python (here {llama_cpp.__version__}) where the model is newer."
+            )
         self.vocab = llama_cpp.llama_model_get_vocab(self._model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
         bos = llama_cpp.llama_vocab_bos(self.vocab)

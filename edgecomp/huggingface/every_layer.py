@@ -1,0 +1,42 @@
+"""Whether a checkpoint's headers hold every weight that its config promises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecomp.errors import ModelIncomplete
+from edgecomp.model import TensorSpec
+
+BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+ALWAYS = ("token_embd.weight", "output_norm.weight")
+
+
+def require_every_layer(folder: Path, tensors: Sequence[TensorSpec], layers: int) -> None:
+    """Raises ModelIncomplete where a weight is missing that the model's other layers have, or the
+    embedding or the last norm: a shard that was not downloaded, or the config of another model.
+
+    The FFN of a mixture is let be: some of its layers may be dense.
+    """
+    names = {tensor.name for tensor in tensors}
+    found = [(match, tensor) for tensor in tensors if (match := BLOCK.fullmatch(tensor.name))]
+    sources = {match[2]: tensor.source_name for match, tensor in found}
+    if any("_exps" in role for role in sources):
+        sources = {role: name for role, name in sources.items() if not role.startswith("ffn_")}
+    missing = [name for name in ALWAYS if name not in names]
+    for layer in range(layers):
+        own = {match[2] for match, _ in found if int(match[1]) == layer}
+        missing += [
+            NUMBER.sub(str(layer), source, count=1)
+            for role, source in sources.items()
+            if role not in own
+        ]
+    if missing:
+        raise ModelIncomplete(
+            folder,
+            f"config.json promises {layers} layers, and {len(missing)} of their weights are "
+            f"missing, {missing[0]} first.",
+            "Download the files that are missing, or restore the model's own config.json.",
+        )

@@ -1,0 +1,24 @@
+"""What is said of a file whose header is whole and that llama.cpp does not load all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from edgecomp.errors import RuntimeRefused
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+
+
+def test_the_reason_is_llama_cpps_own(tmp_path: Path) -> None:
+    path = tmp_path / "new.gguf"
+    writer = gguf.GGUFWriter(path, "from-the-future")
+    writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(RuntimeRefused, match=r"'from-the-future'\. Download.*llama-cpp-python"):
+        LlamaCpp().tokenize(path, ["a"], add_special=False, parse_special=False)

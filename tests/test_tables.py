@@ -1,0 +1,64 @@
+"""What the command prints, on terminals of 80 columns and fewer."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from edgecomp.constraints import Constraints
+from edgecomp.device import find_device
+from edgecomp.model import read_model
+from edgecomp.planner import make_plan
+from edgecomp.report import Section
+from edgecomp.report_tables import section_table
+from edgecomp.tables import device_table, plan_table
+
+
+def printed(renderable: object, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(renderable)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("device", ["rtx-4090", "raspberry-pi-5-8gb"])
+@pytest.mark.parametrize("name", ["Llama-3.1-8B", "Qwen3-30B-A3B"])
+def test_a_plan_shows_every_figure_in_eighty_columns(
+    header_only: Callable[[str], Path], name: str, device: str
+) -> None:
+    plan = make_plan(read_model(header_only(name)), find_device(device), Constraints(context=4096))
+    text = printed(plan_table(plan), 80)
+    assert "…" not in text
+    for row in plan.candidates:
+        if not row.rejections:
+            assert re.search(
+                rf"^{row.format} +4096 .*{row.expected_divergence_nats:.3f}", text, re.M
+            )
+
+
+CAPABILITIES = Section(
+    title="Capabilities",
+    columns=("capability", "items", "base %", "artifact %", "drop points", "95 % interval",
+             "retention %", "resolved"),
+    rows=(("over-refusal", "122", "100.0", "100.0", "+0.0", "-32.7 to +32.7", "100.0",
+           "base at chance"),),
+)  # fmt: skip
+
+
+def test_headings_break_before_a_figure_does() -> None:
+    text = printed(section_table(CAPABILITIES), 80)
+    assert re.search(r"^over-refusal .*-32.7 to \+32.7 .* base at chance$", text, re.M), text
+
+
+def test_a_wide_terminal_keeps_two_blanks_between_columns() -> None:
+    lines = printed(section_table(CAPABILITIES), 120).splitlines()
+    assert any(line.startswith("over-refusal    122   100.0") for line in lines)
+
+
+def test_a_rate_is_never_written_with_an_exponent() -> None:
+    shown = " ".join(printed(device_table(find_device("rtx-4090")), 200).split())
+    assert "int4 1,3" in shown and "e+" not in shown
