@@ -116,11 +116,17 @@ def log_probabilities(folder: Path, tokens: Tensor) -> list[Tensor]:
     return [model(row[None]).logits[0].log_softmax(-1).half() for row in tokens]
 
 
+def divergence(base: Tensor, other: Tensor) -> Tensor:
+    """KL of each token [length], in nats, of log-probabilities [length, vocabulary]."""
+    p, q = base.float(), other.float()
+    return (p.exp() * (p - q)).sum(-1)
+
+
 def compare(base: list[Tensor], other: list[Tensor], tokens: Tensor) -> str:
     kl, agree, nll = [], [], []
     for p, q, row in zip(base, other, tokens, strict=True):
         p, q = p.float(), q.float()
-        kl.append((p.exp() * (p - q)).sum(-1))
+        kl.append(divergence(p, q))
         agree.append((p.argmax(-1) == q.argmax(-1)).float())
         nll.append(-q[:-1].gather(1, row[1:, None]))
     every = torch.cat(kl)
