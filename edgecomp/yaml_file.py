@@ -28,7 +28,10 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
         text = path.read_text(encoding="utf-8")
         return kind.model_validate(yaml.safe_load(text))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeInvalid(f"The {what} {path} cannot be read: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise RecipeInvalid(
+            f"The {what} {path} cannot be read: {reason}. Give the path of a YAML file that holds one."
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
