@@ -30,7 +30,7 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise RecipeInvalid(
-            f"The {what} {path} cannot be read: {reason}. Give the path of a YAML file that holds one."
+            f"The {what} {path} cannot be read: {reason}. Give the path of a YAML file with one."
         ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
