@@ -25,7 +25,10 @@ ROWS, WIDTH = 2000, 64
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub-model")
     save_file(
-        {"model.embed_tokens.weight": np.zeros((ROWS, WIDTH), dtype=np.float16)},
+        {
+            "model.embed_tokens.weight": np.zeros((ROWS, WIDTH), dtype=np.float16),
+            "model.norm.weight": np.ones(WIDTH, dtype=np.float16),
+        },
         folder / "model.safetensors",
     )
     config = {

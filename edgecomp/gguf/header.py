@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +59,10 @@ class TensorEntry:
     type: TensorType
     offset: int
     size_bytes: int
+
+
+NO_TEXT = ("Cc", "Cs")
+"""Unicode's categories of control characters and of bytes that are no UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,7 @@ def _field(cursor: _Cursor) -> tuple[str, Field]:
 
 def _tensor(cursor: _Cursor) -> TensorEntry:
     name = cursor.text()
-    if not name.isprintable():
+    if any(unicodedata.category(letter) in NO_TEXT for letter in name):
         raise FileCorrupt(cursor.path, f"the tensor name {name!r} is no text.")
     dimensions = cursor.count("I")
     if not 1 <= dimensions <= 4:
