@@ -33,6 +33,12 @@ SourceName = Literal[
 FEWEST_SAMPLES, MOST_SAMPLES = 128, 512
 """R31."""
 
+SENSITIVITY_ROWS = 8
+"""Of the calibration's rows, on which types are compared: some thousand tokens rank the tensors."""
+
+CARRIED_ROWS = 2
+"""Of those, on which types are tried and divergence is measured."""
+
 MIXES: dict[Task, dict[SourceName, int]] = {
     "general": {"instructions": 48, "math": 40, "text": 40},
     "knowledge": {"knowledge": 64, "text": 64},

@@ -38,12 +38,7 @@ from edgecomp.pipeline import Run, StoredFile, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as, with_types
 from edgecomp.proving import Subject
-from edgecomp.recipe import (
-    EvaluationSettings,
-    Recipe,
-    recipe_for,
-    settled_constraints,
-)
+from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for, settled_constraints
 from edgecomp.report import ModelFacts, Report
 from edgecomp.sparsity import parse_sparsity
 from edgecomp.stages import DistillStage, PruneStage, staged_model
@@ -174,9 +169,6 @@ def _bundled(
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
     require_room(staged_model(spec, recipe.stages), recipe)
-    # Data that are missing or malformed are refused here, not after hours of work.
-    evaluation_items(data, recipe.evaluation.items)
-    spec = read_model(recipe.model, weights=True)
     report = _carry_out(spec, device, plan, chosen, recipe, data, listen)
     write_bundle(report, folder)
     return Fitted(folder=folder, report=report)
@@ -206,6 +198,9 @@ def _carry_out(
     data: Path | None,
     listen: Listener,
 ) -> Report:
+    # Data that are missing or malformed are refused here, not after hours of work.
+    items = evaluation_items(data, recipe.evaluation.items)
+    spec = read_model(recipe.model, weights=True)
     run = Run(spec, recipe, data, listen)
     artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
     recipe = followed(recipe, artifact)
@@ -218,7 +213,6 @@ def _carry_out(
         # R102, R103: no long evaluation of what writes no text.
         marks = ", ".join(f"{found.mark} ({found.evidence})" for found in coherence.findings[:3])
         raise ArtifactRejected(f"{chosen.label} writes garbage: {marks}. {coherence.remedy}")
-    items = evaluation_items(data, recipe.evaluation.items)
     by_capability = proving.divergence_by_capability(base, made, items)
     comparison = compare_results(proving.answers(base, items), proving.answers(made, items))
     measurement = proving.measurement(made, recipe.settings, text, recipe.measurement)

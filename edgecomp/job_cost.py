@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
@@ -25,6 +26,7 @@ from edgecomp.recipe import SOLVED_TYPES, is_solved
 from edgecomp.stage_cost import (
     CALIBRATION_TOKENS,
     ROUNDING_OPERATIONS,
+    ROW_TOKENS,
     START_SECONDS,
     TORCH_BYTES,
     TorchRate,
@@ -59,7 +61,6 @@ DISK_BYTES_PER_SECOND = 300 * 10**6
 QUANTIZE_WEIGHTS_PER_SECOND = 15 * 10**6
 FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
 WORKER_BYTES = 100 * 10**6
-SENSITIVITY_TOKENS, CARRIED_TOKENS = 8 * 256, 2 * 256
 
 
 def estimate_job(
@@ -133,7 +134,7 @@ def _making(
     largest = _largest_tensor_bytes(model)
     optimum = format_name in OPTIMUM_FORMATS
     onnx = optimum or format_name in ONNX_FORMATS
-    tried = (len(SOLVED_TYPES), SENSITIVITY_TOKENS, CARRIED_TOKENS)
+    tried = (len(SOLVED_TYPES), SENSITIVITY_ROWS * ROW_TOKENS, CARRIED_ROWS * ROW_TOKENS)
     mixing = [sensitivity_cost(made, *tried, torch_rate)]
     costs = [
         StageCost(

@@ -128,7 +128,7 @@ def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeight
         if layer is not None:
             part = layers[layer]
         else:
-            part = head if _is_head(tensor, model) else looked_up
+            part = head if gives_logits(tensor, model) else looked_up
         size = TENSOR_TYPES[kind].size_bytes(tensor.elements)
         read = model.used_share(tensor) if len(tensor.shape) > 1 and part is not looked_up else 0
         share = Share(size, read * size, read * tensor.elements)
@@ -148,7 +148,7 @@ def layer_of(tensor: TensorSpec) -> int | None:
     return int(parts[1]) if parts[0] == "blk" and parts[1].isdigit() else None
 
 
-def _is_head(tensor: TensorSpec, model: ModelSpec) -> bool:
+def gives_logits(tensor: TensorSpec, model: ModelSpec) -> bool:
     """The matrix that gives the logits: a tied embedding serves as it."""
     if tensor.group == "embedding":
         return model.tied_embeddings and tensor.name == "token_embd.weight"

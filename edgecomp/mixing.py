@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.calibrating import StoredCalibration
+from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
@@ -17,7 +18,7 @@ from edgecomp.format_facts import facts_of_types, planned_file_bytes, tensor_typ
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.gguf.mix import quantizable
 from edgecomp.kernels import without_kernels
-from edgecomp.layered_weights import layered_weights
+from edgecomp.layered_weights import gives_logits, layer_of, layered_weights
 from edgecomp.memory import estimate_memory
 from edgecomp.model import ModelSpec
 from edgecomp.offload import placement_of
@@ -31,14 +32,7 @@ from edgecomp.speed import cpu_seconds
 from edgecomp.tasks import MEASURED_MIXES
 from edgecomp.value import Value
 
-SENSITIVITY_ROWS = 8
-"""Of the calibration: some thousand tokens rank the tensors."""
-
-CARRIED_ROWS = 2
-"""Of those, on which types are tried and divergence is measured."""
-
-EMBEDDING = "token_embd.weight"
-ENDS = (EMBEDDING, "output.weight")
+ENDS = ("token_embd.weight", "output.weight")
 """What a mix chooses types for outside the blocks."""
 
 
@@ -170,13 +164,13 @@ def against_speed(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities
     specs = {tensor.name: tensor for tensor in model.tensors}
 
     def slowness(tensor: TensorSensitivity, kind: str) -> float:
-        decode, prefill = cpu_seconds(kind, tensor.size_bytes(kind), tensor.elements, device)
-        outside = tensor.name in ENDS
-        if tensor.name == EMBEDDING and not model.tied_embeddings:
+        spec = specs[tensor.name]
+        inside = layer_of(spec) is not None
+        if not inside and not gives_logits(spec, model):
             return 0.0
-        read = 0.0 if outside else prefill * speed.prefill_tokens_per_second
-        share = model.used_share(specs[tensor.name])
-        return share * (decode * speed.decode_tokens_per_second + read)
+        decode, prefill = cpu_seconds(kind, tensor.size_bytes(kind), tensor.elements, device)
+        read = prefill * speed.prefill_tokens_per_second if inside else 0.0
+        return model.used_share(spec) * (decode * speed.decode_tokens_per_second + read)
 
     weighed = []
     for tensor in sensitivities.tensors:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgecomp.errors import ModelIncomplete
 from edgecomp.model import TensorSpec
 
-BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
+BLOCK = re.compile(r"blk\.\d+\.(.+)")
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 ALWAYS = ("token_embd.weight", "output_norm.weight")
 
@@ -21,18 +21,17 @@ def require_every_layer(folder: Path, tensors: Sequence[TensorSpec], layers: int
     The FFN of a mixture is let be: some of its layers may be dense.
     """
     names = {tensor.name for tensor in tensors}
-    found = [(match, tensor) for tensor in tensors if (match := BLOCK.fullmatch(tensor.name))]
-    sources = {match[2]: tensor.source_name for match, tensor in found}
+    named = [(BLOCK.fullmatch(tensor.name), tensor.source_name) for tensor in tensors]
+    sources = {match[1]: source for match, source in named if match}
     if any("_exps" in role for role in sources):
         sources = {role: name for role, name in sources.items() if not role.startswith("ffn_")}
     missing = [name for name in ALWAYS if name not in names]
-    for layer in range(layers):
-        own = {match[2] for match, _ in found if int(match[1]) == layer}
-        missing += [
-            NUMBER.sub(str(layer), source, count=1)
-            for role, source in sources.items()
-            if role not in own
-        ]
+    missing += [
+        NUMBER.sub(str(layer), source, count=1)
+        for layer in range(layers)
+        for role, source in sources.items()
+        if f"blk.{layer}.{role}" not in names
+    ]
     if missing:
         raise ModelIncomplete(
             folder,
