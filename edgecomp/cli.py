@@ -252,15 +252,23 @@ def fit(
     json: Json = False,
 ) -> None:
     """Make the best artifact for a device, prove it, and bundle it."""
+    from edgecomp.fit import FitRequest
     from edgecomp.fit import fit as carry_out
     from edgecomp.progress import progress_bars
     from edgecomp.recipe import EvaluationSettings
     from edgecomp.report_tables import summary
     from edgecomp.runtimes.protocol import find_runtime
 
-    constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
-    evaluation = EvaluationSettings(items=items)
-    wanted = (model, device, constraints, output, data)
+    wanted = FitRequest(
+        model=model,
+        device=device,
+        constraints=_constraints(task, context, max_memory, max_size, min_speed, kv_type),
+        evaluation=EvaluationSettings(items=items),
+        rounding=method,
+        mix=mix,
+        data=data,
+        runtime=runtime,
+    )
     if runtime == "both":
         if mix:
             raise typer.BadParameter("--mix is for llama.cpp alone, not for both runtimes.")
@@ -268,12 +276,12 @@ def fit(
         from edgecomp.result_tables import comparison_table
 
         with progress_bars() as listen:
-            compared = fit_both(*wanted, listen, evaluation, method)
+            compared = fit_both(wanted, output, listen)
         _show(compared, json, comparison_table)
         return
     find_runtime(runtime)
     with progress_bars() as listen:
-        fitted = carry_out(*wanted, listen, evaluation, method, mix, runtime)
+        fitted = carry_out(wanted, output, listen)
     _show(fitted, json, summary)
 
 

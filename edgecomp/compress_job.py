@@ -146,7 +146,9 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     model = read_model(recipe.model, weights=True)
     job = _job(model, recipe)
     listen(Estimated(text=job.sentence, seconds=job.seconds))
-    artifact = _maker(recipe.format)(Run(model, recipe, data, listen))
+    run = Run(model, recipe, data, listen)
+    with run.torch:
+        artifact = _maker(recipe.format)(run)
     file = output / artifact.file.path.name
     if artifact.file.path.is_dir():
         shutil.rmtree(file, ignore_errors=True)

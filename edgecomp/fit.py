@@ -52,6 +52,31 @@ PACKAGES = (
 )  # fmt: skip
 
 
+class FitRequest(Value):
+    """What one asks of `fit`: what for, within which limits, and how it is to be judged."""
+
+    model: str
+    device: str
+    constraints: Constraints
+    evaluation: EvaluationSettings
+    rounding: Rounding | None = None
+    """None: the one that loses least."""
+
+    mix: MixChoice | None = None
+    """None: the format's own size, mixed where our solvers choose few bits."""
+
+    data: Path | None = None
+    """The folder of evaluation data; None: the set that ships."""
+
+    runtime: str = "llama.cpp"
+
+    @property
+    def settled_mix(self) -> MixChoice | None:
+        """A mix is weighed by what our solvers lose: llama.cpp's own rounding keeps its own types,
+        unless a mix is asked for."""
+        return "none" if self.rounding == "llama.cpp" and self.mix is None else self.mix
+
+
 class Fitted(Value):
     """What `fit` hands back: where the bundle is, and its report."""
 
@@ -60,27 +85,19 @@ class Fitted(Value):
     report: Report
 
 
-def fit(
-    model: str,
-    device: str,
-    constraints: Constraints,
-    output: Path | None,
-    data: Path | None,
-    listen: Listener,
-    evaluation: EvaluationSettings | None = None,
-    rounding: Rounding | None = None,
-    mix: MixChoice | None = None,
-    runtime: str = "llama.cpp",
-) -> Fitted:
+def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
     """Plan, make, check, evaluate, measure and bundle, for one runtime.
 
     Raises ConstraintsImpossible or JobTooLarge before any work, and what the stages raise.
     """
+    model, device, runtime = wanted.model, wanted.device, wanted.runtime
+    constraints, mix = wanted.constraints, wanted.settled_mix
     spec, profile, folder = _opened(model, device, runtime, output, listen)
     plan = make_plan(spec, profile, constraints, mix=mix, runtime=runtime)
     chosen = _chosen(plan)
-    recipe = recipe_for(model, device, constraints, chosen, evaluation, rounding, mix, runtime)
-    return _bundled(spec, profile, plan, chosen, recipe, folder, data, listen)
+    how = (wanted.evaluation, wanted.rounding, mix, runtime)
+    recipe = recipe_for(model, device, constraints, chosen, *how)
+    return _bundled(spec, profile, plan, chosen, recipe, folder, wanted.data, listen)
 
 
 def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: Listener) -> Fitted:
@@ -202,7 +219,8 @@ def _carry_out(
     items = evaluation_items(data, recipe.evaluation.items)
     spec = read_model(recipe.model, weights=True)
     run = Run(spec, recipe, data, listen)
-    artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
+    with run.torch:
+        artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
     recipe = followed(recipe, artifact)
     chosen = _as_made(spec, device, chosen, recipe)
     text = evaluation_text(data)

@@ -6,39 +6,26 @@ from pathlib import Path
 
 from edgecomp.compare import BundleComparison, compare_bundles
 from edgecomp.compare_report import write_comparison
-from edgecomp.constraints import Constraints
 from edgecomp.errors import NotWritable
 from edgecomp.events import Listener
-from edgecomp.fit import fit, refuse_experts
+from edgecomp.fit import FitRequest, fit, refuse_experts
 from edgecomp.model import read_model
-from edgecomp.recipe import EvaluationSettings
-from edgecomp.tasks import Rounding
 
 RUNTIMES = ("llama.cpp", "onnx")
 
 
-def fit_both(
-    model: str,
-    device: str,
-    constraints: Constraints,
-    output: Path | None,
-    data: Path | None,
-    listen: Listener,
-    evaluation: EvaluationSettings | None = None,
-    rounding: Rounding | None = None,
-) -> BundleComparison:
-    """Fit `model` for llama.cpp and for ONNX Runtime, into folders of these names below `output`,
-    and compare the two bundles; `output/comparison.html` shows it.
+def fit_both(wanted: FitRequest, output: Path | None, listen: Listener) -> BundleComparison:
+    """Fit the model for llama.cpp and for ONNX Runtime, into folders of these names below
+    `output`, and compare the two bundles; `output/comparison.html` shows it.
 
     Each artifact is judged against the float export of its own runtime. Raises what `fit` raises.
     """
-    folder = output or Path(f"{Path(model).stem}-edge")
+    folder = output or Path(f"{Path(wanted.model).stem}-edge")
     if folder.is_file():
         raise NotWritable(folder, "it is a file, and two bundles need a folder.")
-    refuse_experts(read_model(model), "onnx")  # before the first of two runs, not after it
-    settings = (data, listen, evaluation, rounding)
+    refuse_experts(read_model(wanted.model), "onnx")  # before the first of two runs, not after it
     folders = [
-        fit(model, device, constraints, folder / runtime, *settings, runtime=runtime).folder
+        fit(wanted.model_copy(update={"runtime": runtime}), folder / runtime, listen).folder
         for runtime in RUNTIMES
     ]
     comparison = compare_bundles(folders)

@@ -6,6 +6,7 @@ this machine's calibration where there is one.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,7 +98,9 @@ def _together(stages: list[StageCost]) -> JobCost:
         for stage in stages
         if stage.peak_memory_bytes > free_memory
     ]
-    if disk > free_disk:
+    if not os.access(folder, os.W_OK):
+        refusals.append(f"{folder} cannot be written: set EDGECOMP_CACHE to a folder that can.")
+    elif disk > free_disk:
         refusals.append(
             f"The job writes {format_size(disk)} and {format_size(free_disk)} are free at {folder}."
         )

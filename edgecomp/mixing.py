@@ -12,7 +12,7 @@ from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, n
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.errors import ConstraintsImpossible
-from edgecomp.events import Noted, Progress
+from edgecomp.events import Noted, Progress, ignore_progress
 from edgecomp.expected_loss import TOLERATED_NATS
 from edgecomp.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
 from edgecomp.formats import TENSOR_TYPES, usable_types
@@ -22,14 +22,14 @@ from edgecomp.layered_weights import gives_logits, layer_of, layered_weights
 from edgecomp.memory import estimate_memory
 from edgecomp.model import ModelSpec
 from edgecomp.offload import placement_of
-from edgecomp.pipeline import TORCH_WORKER, Run
+from edgecomp.pipeline import Run
 from edgecomp.plan import Candidate
 from edgecomp.planner import placed_as
 from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES, Recipe, settled_constraints
-from edgecomp.runtimes.child import Child
 from edgecomp.speed import cpu_seconds
 from edgecomp.tasks import MEASURED_MIXES
+from edgecomp.torch_worker import TorchWorker
 from edgecomp.value import Value
 
 ENDS = ("token_embd.weight", "output.weight")
@@ -111,10 +111,10 @@ def filled(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> di
     budget = held - _excess_bytes(model, recipe, smallest)
     measured = sensitivities.model_dump(mode="json")
     # The solver is native code: a worker may crash, and print what it likes.
-    with Child(TORCH_WORKER) as child:
+    with TorchWorker() as worker:
         while True:
-            types: dict[str, str] = child.call(
-                "allocate", sensitivities=measured, budget_bytes=budget
+            types: dict[str, str] = worker.call(
+                "allocate", ignore_progress, sensitivities=measured, budget_bytes=budget
             )
             # Each tensor is padded to the file's alignment, which the allocation does not count.
             over = _excess_bytes(model, recipe, types)

@@ -18,13 +18,12 @@ from edgecomp.detect import physical_cores
 from edgecomp.events import Listener, Progress
 from edgecomp.model import ModelSpec
 from edgecomp.recipe import Recipe
-from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.stage_cache import file_digest, run_stage
+from edgecomp.torch_worker import TorchWorker
 from edgecomp.value import Value
 
 Result = TypeVar("Result", bound=Value)
-TORCH_WORKER = "edgecomp.compress"
 
 
 class StoredFile(Value):
@@ -42,6 +41,7 @@ class Run:
         self.recipe = recipe
         self.data = data
         self.listen = listen
+        self.torch = TorchWorker()
         # What transformers will run is calibrated and checked by its float GGUF.
         gguf = recipe.runtime == "transformers"
         self.runtime = find_runtime("llama.cpp" if gguf else recipe.runtime)
@@ -64,8 +64,7 @@ class Run:
 
     def in_torch(self, request: str, progress: Progress, **settings: Any) -> Any:
         """What the worker that holds torch answers to a request (compress/__main__.py)."""
-        with Child(TORCH_WORKER) as child:
-            return child.call(request, progress, threads=self.threads, **settings)
+        return self.torch.call(request, progress, threads=self.threads, **settings)
 
     def made_in_torch(
         self, request: str, folder: Path, progress: Progress, **settings: Any

@@ -120,7 +120,7 @@ def recipe_for(
         constraints=constraints,
         runtime=runtime,
         format=chosen.format,
-        mix=None if rounding == "llama.cpp" and not mix else chosen_mix(mix, chosen.format),
+        mix=chosen_mix(mix, chosen.format),
         rounding=rounding or ("awq+gptq" if solved else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,

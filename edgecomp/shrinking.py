@@ -103,6 +103,8 @@ def _distilled(
 
     def work(folder: Path, progress: Progress) -> Distilled:
         path = folder / "checkpoint"
+        # A process joins others to train once in its life, and training wants all of the memory.
+        run.torch.end()
         history = run.in_torch(
             "distill",
             progress,

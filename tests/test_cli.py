@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -196,17 +196,32 @@ def test_a_job_that_this_machine_cannot_do_is_refused_before_it_starts(
     assert "This machine cannot make" in done.stderr and "are free" in done.stderr
 
 
-def test_a_place_without_write_permission_is_refused(tmp_path: Path) -> None:
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A disk that cannot be written; skips where none can be mounted."""
     place = tmp_path / "read-only"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no tmpfs can be mounted here")
-    try:
-        done = edgecomp("fit", "demo", "-o", str(place / "out"), code=2)
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_place_without_write_permission_is_refused(read_only: Path) -> None:
+    done = edgecomp("fit", "demo", "-o", str(read_only / "out"), code=2)
     assert "cannot be written: read-only file system" in done.stderr
+
+
+def test_a_cache_without_write_permission_is_refused_before_any_work(
+    read_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECOMP_CACHE", str(read_only / "cache"))
+    done = edgecomp(
+        "fit", "demo", "--device", "office-laptop-ddr4", "-o", str(tmp_path / "out"), code=2
+    )
+    assert f"{read_only} cannot be written: set EDGECOMP_CACHE" in done.stderr
+    assert "are free" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +157,26 @@ def test_copies_of_the_weights_in_another_layout_are_not_counted(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "change", [{"hidden_size": "x"}, {"head_dim": [64]}, {"num_hidden_layers": -1}], ids=str
+    ("change", "named"),
+    [
+        ({"hidden_size": "x"}, "hidden_size is 'x'"),
+        ({"head_dim": [64]}, "head_dim is"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+        ({"rms_norm_eps": "1e-5"}, "rms_norm_eps is '1e-5'"),
+        ({"rms_norm_eps": None}, "rms_norm_eps is None"),
+        ({"layer_types": 3}, "layer_types is 3"),
+        ({"rope_parameters": None, "rope_theta": "big"}, "rope_theta is 'big'"),
+        ({"rope_parameters": None, "rope_scaling": 8}, "rope_scaling is 8"),
+        ({"rope_parameters": {"rope_theta": 0}}, "rope_parameters.rope_theta is 0"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": [1]}}, "rope_parameters.factor is"),
+        ({"rope_parameters": {"rope_type": "llama3"}}, "llama3 and factor is missing"),
+    ],
+    ids=str,
 )
-def test_an_entry_of_the_config_that_is_no_count_is_named(
-    tmp_path: Path, change: dict[str, object]
+def test_an_entry_of_the_config_of_another_type_is_named(
+    tmp_path: Path, change: dict[str, object], named: str
 ) -> None:
-    with pytest.raises(FileCorrupt, match=f"its {next(iter(change))} is "):
+    with pytest.raises(FileCorrupt, match=f"its .*{re.escape(named)}"):
         saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path, **change)
 
 

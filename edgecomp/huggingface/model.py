@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecomp.architectures import BY_HF_CLASS, Architecture
 from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
+from edgecomp.huggingface.config_entries import ADVICE, check_entries
 from edgecomp.huggingface.every_layer import require_every_layer
 from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
 from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
@@ -117,12 +118,13 @@ def read_huggingface(folder: Path) -> ModelSpec:
         raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
     whole = read_json(config_path)
     config = language_config(whole)
+    check_entries(config, config_path)
     class_name = str(config["architectures"][0])
     architecture = BY_HF_CLASS.get(class_name)
     stored = weight_tensors(folder, whole)
 
     def count(*keys: str) -> int:
-        return _count(config, keys, config_path)
+        return _count(config, keys)
 
     layers = _required(config, ("num_hidden_layers", "n_layer"), config_path)
     width = _required(config, ("hidden_size", "n_embd"), config_path)
@@ -164,23 +166,15 @@ def read_huggingface(folder: Path) -> ModelSpec:
     )
 
 
-def _count(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
-    """The first of the entries that is given, or 0. Raises FileCorrupt where it is no count."""
-    for key in keys:
-        value = config.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, int) or value < 0:
-            raise FileCorrupt(path, f"its {key} is {value!r}.", "Restore it from the model's page.")
-        if value:
-            return value
-    return 0
+def _count(config: dict[str, Any], keys: tuple[str, ...]) -> int:
+    """The first of the entries that is given and not zero, or 0."""
+    return next((int(config[key]) for key in keys if config.get(key)), 0)
 
 
 def _required(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
-    value = _count(config, keys, path)
+    value = _count(config, keys)
     if not value:
-        raise FileCorrupt(path, f"it does not say {keys[0]}.", "Restore it from the model's page.")
+        raise FileCorrupt(path, f"it does not say {keys[0]}.", ADVICE)
     return value
 
 

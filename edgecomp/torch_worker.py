@@ -1,0 +1,57 @@
+"""The worker process that holds torch, kept from one request to the next."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from edgecomp.events import Progress
+from edgecomp.runtimes.child import Child
+
+MODULE = "edgecomp.compress"
+
+
+class TorchWorker:
+    """Answers requests from compress/__main__.py. Loading torch takes seconds: inside `with`, the
+    worker of one request answers the next ones too, unless one failed."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+        self._kept = False
+
+    def __enter__(self) -> Self:
+        self._kept = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._kept = False
+        self.end()
+
+    @property
+    def process_id(self) -> int | None:
+        """The kept worker's, where there is one."""
+        return self._child.process_id if self._child else None
+
+    def call(self, request: str, progress: Progress, **settings: Any) -> Any:
+        """The worker's answer (JSON values). Raises what `Child.call` raises."""
+        child = self._child = self._child or Child(MODULE)
+        answered = False
+        try:
+            answer = child.call(request, progress, **settings)
+            answered = True
+        finally:
+            # One that was interrupted may still be at work.
+            if not (answered and self._kept):
+                self.end()
+        return answer
+
+    def end(self) -> None:
+        """End the kept worker; the next request starts another."""
+        if self._child:
+            self._child.close()
+        self._child = None
