@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,14 +77,24 @@ class Block:
     def observe(self, watch: Mapping[str, Callable[[Tensor], None]]) -> None:
         """Run the calibration through the block as it stands now; each batch of inputs of linear
         `name`, float32 [tokens, columns], is handed to `watch[name]`."""
-        hooks = [
-            self.linears[name].register_forward_pre_hook(_hand_over(see))
-            for name, see in watch.items()
-        ]
+        unseen: set[str] = set()
+
+        def hand_over(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                watch[name](inputs[0].reshape(-1, inputs[0].shape[-1]).float())
+                unseen.discard(name)
+                if not unseen:
+                    raise _AllSeen
+
+            return hook
+
+        hooks = [self.linears[name].register_forward_pre_hook(hand_over(name)) for name in watch]
         try:
             self.begun = 0
             for batch in self.batches():
-                self.run(batch)
+                unseen.update(watch)
+                with suppress(_AllSeen):
+                    self.run(batch)
                 self.begun += batch.shape[0] * batch.shape[1]
         finally:
             for hook in hooks:
@@ -118,6 +128,10 @@ class Block:
             for hook in hooks:
                 hook.remove()
         return [tuple(names) for names in groups.values()]
+
+
+class _AllSeen(Exception):
+    """Each linear that is watched has read a batch: nothing that follows is of use."""
 
 
 Method = Callable[[Block], None]
@@ -239,13 +253,6 @@ def _first_not_finite(
         for hook in hooks:
             hook.remove()
     return found[0] if found else name
-
-
-def _hand_over(see: Callable[[Tensor], None]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        see(inputs[0].reshape(-1, inputs[0].shape[-1]).float())
-
-    return hook
 
 
 def _autocast(batch: Tensor) -> AbstractContextManager[object]:

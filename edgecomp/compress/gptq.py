@@ -17,6 +17,7 @@ from edgecomp.compress.blocks import Block, Method
 from edgecomp.compress.grids import Grid, Scales
 from edgecomp.compress.hessian import DAMPING, gather_hessians, upper_factor
 from edgecomp.compress.quantized import GridOf, Quantized, group_slices, keep, per_column
+from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.sweep import TILE, Sweep
 
 
@@ -75,8 +76,8 @@ def _by_activation(
     order = hessian.diagonal().argsort(descending=True, stable=True)
     back = order.argsort()
     sweep = Sweep(weight[:, order], upper_factor(hessian[order][:, order], name, damping))
-    importance = sweep.importance[back][None]
-    kept = [grid.fit(weight[:, group].contiguous(), importance[:, group]) for group in groups]
+    importance = sweep.importance[back]
+    kept = round_to_nearest(weight, grid, importance, name).scales
     step, offset = (
         torch.cat([per_column(p, g.stop - g.start) for p, g in zip(parts, groups, strict=True)], 1)
         .T[order]
@@ -90,7 +91,7 @@ def _by_activation(
         return grid.codes.values(codes[column], step[column], offset[column])
 
     sweep.run(slice(0, len(order)), choose)
-    return Quantized(codes[back].T.contiguous(), sweep.values[back].T.contiguous(), tuple(kept))
+    return Quantized(codes[back].T.contiguous(), sweep.values[back].T.contiguous(), kept)
 
 
 def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DAMPING) -> Method:

@@ -206,14 +206,15 @@ def _search_step(x: Tensor, w: Tensor, codes: Codes) -> Tensor:
     best = torch.zeros_like(largest)
 
     def keep_better(inverse: Tensor) -> None:
+        nonlocal best, best_gain
         q = codes.level_of(x * inverse[:, None])
         wq = w * q
         along, square = (wq * x).sum(dim=1), (wq * q).sum(dim=1)
         # With the best step for these codes the error is sum w x^2 - along^2 / square.
         gain = torch.where(square > 0, along * along / square, 0)
         better = gain > best_gain
-        best_gain[better] = gain[better]
-        best[better] = (along / square)[better]
+        best = torch.where(better, along / square, best)
+        best_gain = torch.where(better, gain, best_gain)
 
     for shrink in _shares(2 * reach, CURVED_TRIALS if codes.levels else EVEN_TRIALS):
         inverse = torch.where(largest > 0, reach / (largest * shrink), 0)
@@ -245,6 +246,7 @@ def _search_step_offset(
     best_step, best_offset = torch.zeros_like(lowest), lowest.clone()
 
     def keep_better(step: Tensor, offset: Tensor) -> None:
+        nonlocal best_step, best_offset, best_error
         inverse = torch.where(step > 0, 1 / step, 0)
         q = ((x - offset[:, None]) * inverse[:, None]).round_().clamp_(0, top)
         wq = w * q
@@ -261,9 +263,9 @@ def _search_step_offset(
         residue = x - q * step[:, None] - offset[:, None]
         error = (w * residue.square()).sum(dim=1)
         better = (error < best_error) & (step >= 0)
-        best_error[better] = error[better]
-        best_step[better] = step[better]
-        best_offset[better] = offset[better]
+        best_step = torch.where(better, step, best_step)
+        best_offset = torch.where(better, offset, best_offset)
+        best_error = torch.where(better, error, best_error)
 
     for shrink in _shares(top + 1, AFFINE_TRIALS):
         step = (highest - lowest) * (shrink / top)

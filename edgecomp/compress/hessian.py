@@ -18,6 +18,7 @@ from edgecomp.errors import HessianSingular
 
 DAMPING = 0.01
 LARGEST_DAMPING = 1.0
+NARROWEST_STRIP = 128
 
 
 def gather_hessians(
@@ -38,14 +39,26 @@ def gather_hessians(
         weighted = inputs
         if weights is not None:
             weighted = inputs * weights[block.tokens_of(name, len(inputs)), None]
-        hessians[name].addmm_(weighted.T, inputs, alpha=1 / tokens)
+        for part in _strips(hessians[name]):
+            hessians[name][part, part.start :].addmm_(
+                weighted[:, part].T, inputs[:, part.start :], alpha=1 / tokens
+            )
         seen[name] += len(inputs)
 
     block.observe({group[0]: partial(add, group[0]) for group in groups})
     for name, hessian in hessians.items():
+        for part in _strips(hessian):
+            hessian[part.stop :, part] = hessian[part, part.stop :].T
         diagonal = hessian.diagonal()
         diagonal.add_(prior(diagonal, seen[name], tokens))
     return [(group, hessians[group[0]]) for group in groups]
+
+
+def _strips(matrix: Tensor) -> list[slice]:
+    """Rows of a symmetric matrix that are gathered together, from the diagonal block to the right:
+    four strips save three eighths of the work."""
+    step = max(NARROWEST_STRIP, -(-len(matrix) // 4))
+    return [slice(first, min(first + step, len(matrix))) for first in range(0, len(matrix), step)]
 
 
 def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor:
