@@ -1,20 +1,24 @@
-"""Our GPTQ beside llm-compressor's: seconds a block, and what the model loses.
+"""Our GPTQ beside llm-compressor's and GPTQModel's: seconds a block, and what the model loses.
 
-Both quantize the linears inside the blocks to 4-bit symmetric groups of 64, with act-order, on the
-very same calibration tokens and number of threads; the reference runs in an environment of its own.
-Losses are measured by one function, from the weights that came out.
+All quantize the linears inside the blocks to 4-bit symmetric groups of 64, with act-order, on the
+very same calibration tokens and number of threads; each reference runs in an environment of its
+own. Losses are measured by one function, from the weights that came out.
 
-    python3.11 -m venv REFERENCE && REFERENCE/bin/pip install torch==2.13.0
-    REFERENCE/bin/pip install llmcompressor==0.14.0.1
+    python3.11 -m venv COMPRESSOR && COMPRESSOR/bin/pip install torch==2.13.0
+    COMPRESSOR/bin/pip install llmcompressor==0.14.0.1
+    python3.11 -m venv GPTQMODEL && GPTQMODEL/bin/pip install torch==2.13.0
+    GPTQMODEL/bin/pip install --no-build-isolation gptqmodel==7.6.0
     python benchmarks/compress_off_grid.py DEMO_CHECKPOINT OFF_GRID
-    EDGECOMP_DATA=... python benchmarks/compress_reference.py OFF_GRID REFERENCE/bin/python THREADS
+    EDGECOMP_DATA=... python benchmarks/compress_reference.py OFF_GRID THREADS \\
+        llm_compressor=COMPRESSOR/bin/python gptqmodel=GPTQMODEL/bin/python
 
-The reference's time is that of its `oneshot` on a loaded model. Ours is that of the whole walk,
+A reference's time is that of its one call on a loaded model. Ours is that of the whole walk,
 reading and writing the checkpoint included.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,28 +40,46 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from edgecomp.compress.blocks import walk
+from edgecomp.events import ignore_progress
 from edgecomp.model import read_model
+from edgecomp.exporters.huggingface_dequantized import export_dequantized
 
-REFERENCE = Path(__file__).with_name("reference_gptq.py")
 BITS, GROUP = 4, 64
 
 
-def run_reference(python: str, checkpoint: Path, tokens: Tensor, threads: int, out: Path) -> float:
+def run_reference(
+    name: str, python: str, checkpoint: Path, tokens: Tensor, threads: int, out: Path
+) -> float:
     """Write the checkpoint with the reference's weights to `out`; the seconds it took."""
+    script = Path(__file__).with_name(f"reference_{name}.py")
     with tempfile.TemporaryDirectory() as scratch:
-        tokens_file, weights_file = Path(scratch) / "tokens.npy", Path(scratch) / "weights"
+        tokens_file, written = Path(scratch) / "tokens.npy", Path(scratch) / "written"
         np.save(tokens_file, tokens.numpy())
-        command = [python, REFERENCE, checkpoint, tokens_file, weights_file, str(threads)]
-        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        weights = load_file(weights_file)
-    for name, weight in weights.items():
-        check_grid(name, weight)
+        command = [python, script, checkpoint, tokens_file, written, str(threads)]
+        run = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env={**os.environ, "GPTQMODEL_CPU_WORKERS": str(threads)},
+        )
+        if written.is_dir():
+            export_dequantized(read_model(written), out, "F32", ignore_progress)
+        else:
+            put_in(load_file(written), checkpoint, out)
+    for weight_name, weight in load_file(out / "model.safetensors").items():
+        if ".layers." in weight_name and weight.ndim == 2:
+            check_grid(weight_name, weight)
+    return float(run.stdout.splitlines()[-1])
+
+
+def put_in(weights: dict[str, Tensor], checkpoint: Path, out: Path) -> None:
+    """Write the checkpoint with these weights in place of its own."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     unknown = model.load_state_dict(weights, strict=False).unexpected_keys
     if unknown:
         raise SystemExit(f"The reference wrote weights that the model does not have: {unknown}")
     model.save_pretrained(out)
-    return float(run.stdout.splitlines()[-1])
 
 
 def run_ours(checkpoint: Path, tokens: Tensor, out: Path) -> float:
@@ -79,30 +101,28 @@ def check_grid(name: str, weight: Tensor) -> None:
         raise SystemExit(f"{name} was not quantized: a group holds {most} values.")
 
 
-def main(checkpoint: Path, python: str, threads: int) -> None:
+def main(checkpoint: Path, threads: int, references: list[str]) -> None:
     torch.set_num_threads(threads)
     blocks = read_model(checkpoint).layers
     calibration = tokens_of(checkpoint, "calib_wikitext.txt", CALIBRATION_SAMPLES)
     test = tokens_of(checkpoint, "wikitext2_test.txt", TEST_SAMPLES)
+    base = log_probabilities(checkpoint, test)
+    print("| GPTQ | seconds a block | KL, nats a token | same first choice | perplexity |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    print(f"| float | | {compare(base, base, test)} |")
     with tempfile.TemporaryDirectory() as scratch:
-        theirs, ours = Path(scratch) / "theirs", Path(scratch) / "ours"
-        their_seconds = run_reference(python, checkpoint, calibration, threads, theirs)
-        our_seconds = run_ours(checkpoint, calibration, ours)
-        base = log_probabilities(checkpoint, test)
-        print("| GPTQ | seconds a block | KL, nats a token | same first choice | perplexity |")
-        print("| --- | ---: | ---: | ---: | ---: |")
-        print(f"| float | | {compare(base, base, test)} |")
-        for name, folder, seconds in (
-            ("llm-compressor", theirs, their_seconds),
-            ("edgecomp", ours, our_seconds),
-        ):
-            loss = compare(base, log_probabilities(folder, test), test)
-            print(f"| {name} | {seconds / blocks:.2f} | {loss} |")
-    print(
-        f"\n{blocks} blocks, {calibration.numel():,} calibration tokens, {threads} threads: "
-        f"{their_seconds / our_seconds:.1f} x as fast"
-    )
+        out = Path(scratch) / "edgecomp"
+        ours = run_ours(checkpoint, calibration, out) / blocks
+        print(f"| edgecomp | {ours:.2f} | {compare(base, log_probabilities(out, test), test)} |")
+        for reference in references:
+            name, _, python = reference.partition("=")
+            out = Path(scratch) / name
+            theirs = run_reference(name, python, checkpoint, calibration, threads, out) / blocks
+            loss = compare(base, log_probabilities(out, test), test)
+            times = f"{theirs:.2f} ({theirs / ours:.1f} x ours)"
+            print(f"| {name} | {times} | {loss} |", flush=True)
+    print(f"\n{blocks} blocks, {calibration.numel():,} calibration tokens, {threads} threads")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -1,10 +1,11 @@
 """llm-compressor's GPTQ on one checkpoint: compress_reference.py runs it, in another environment.
 
-    PYTHON_OF_THE_REFERENCE benchmarks/reference_gptq.py CHECKPOINT TOKENS_NPY WEIGHTS THREADS
+    REFERENCE/bin/python benchmarks/reference_llm_compressor.py CHECKPOINT TOKENS WEIGHTS THREADS
 
-Quantizes the linears inside the blocks to 4-bit symmetric groups of 64 by the reference's own
-defaults (static act-order, 1 % damping, minimum and maximum for scales) and writes what they stand
-for, float32, to WEIGHTS. The last line printed is the seconds that its one call took.
+Reads the tokens from an .npy file, quantizes the linears inside the blocks to 4-bit symmetric
+groups of 64 by the reference's own defaults (static act-order, 1 % damping, minimum and maximum for
+scales) and writes what they stand for, float32, to WEIGHTS. The last line printed is the seconds
+that its one call took.
 """
 
 from __future__ import annotations
