@@ -58,7 +58,8 @@ def _awq(linear: QuantizedLinear) -> Floats:
     parts = linear.parts
     codes, zeros = (_awq_order(unpacked(_integers(parts[p]), 4)) for p in ("qweight", "qzeros"))
     size = len(codes) // len(zeros)
-    zeros, scales = (np.repeat(x, size, axis=0) for x in (zeros, _floats(parts["scales"])))
+    zeros = np.repeat(zeros, size, axis=0)
+    scales = np.repeat(_floats(parts["scales"]), size, axis=0)
     return np.ascontiguousarray(((codes - zeros).astype(np.float32) * scales).T)
 
 

@@ -149,8 +149,10 @@ def _adds_space(definition: dict[str, Any]) -> bool:
     parts = [definition.get("normalizer"), definition.get("pre_tokenizer")]
     while parts:
         match parts.pop():
-            case {"type": "Sequence", **rest}:
-                parts += [*rest.get("normalizers", []), *rest.get("pretokenizers", [])]
+            case {"type": "Sequence", "normalizers": list(steps)}:
+                parts += steps
+            case {"type": "Sequence", "pretokenizers": list(steps)}:
+                parts += steps
             case {"type": "Prepend"}:
                 return True
             case {"type": "Metaspace", **rest}:

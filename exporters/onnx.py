@@ -132,7 +132,7 @@ def _checkpoint(model: ModelSpec, scratch: Path) -> Path:
 def _record(folder: Path, destination: Path, row: OnnxFormat, provider: str) -> OnnxRecord:
     found = read_onnx_folder(folder)
     tensors = external_tensors(folder, load_graph(folder))
-    notes = ("The tokenizer's file is the source's own.",)
+    notes: tuple[str, ...] = ("The tokenizer's file is the source's own.",)
     if provider != "cpu":
         notes += (f"It is written for {provider} and was not run there.",)
     return OnnxRecord(

@@ -80,17 +80,17 @@ def export_format(
         )
     rounds = OPTIMUM_FORMATS[format_name].rounds
     with new_folder(destination) as folder:
-        with tempfile.TemporaryDirectory(prefix=".edgecomp-", dir=folder.parent) as name:
-            scratch = Path(name)
+        with tempfile.TemporaryDirectory(prefix=".edgecomp-", dir=folder.parent) as beside:
+            scratch = Path(beside)
             _write_older_checkpoint(model.path, scratch / "checkpoint")
             made = scratch / "made"
             made.mkdir()
             _run(python, model, scratch / "checkpoint", made, task, rounds)
             for file in made.glob(f"{GRAPH}*"):
                 shutil.move(file, folder / file.name)
-        for file in ("config.json", *TOKENIZER_FILES):
-            if (model.path / file).is_file():
-                shutil.copyfile(model.path / file, folder / file)
+        for name in ("config.json", *TOKENIZER_FILES):
+            if (model.path / name).is_file():
+                shutil.copyfile(model.path / name, folder / name)
         if task == DECODER:
             (folder / CONFIG).write_text(json.dumps(_generation_config(model), indent=1))
         with Child(CHECKER) as child:

@@ -104,8 +104,8 @@ def _steps(definition: dict[str, Any] | None) -> tuple[str, ...]:
     match definition:
         case {"type": "Sequence", "pretokenizers": list(parts)}:
             return tuple(step for part in parts for step in _steps(part))
-        case {"type": "ByteLevel", "add_prefix_space": False} as part:
-            return (GPT2,) if part.get("use_regex", True) else ()
+        case {"type": "ByteLevel", "add_prefix_space": False, **rest}:
+            return (GPT2,) if rest.get("use_regex", True) else ()
         case {"type": "Digits", "individual_digits": True}:
             return (DIGITS,)
         case {
