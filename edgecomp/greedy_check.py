@@ -171,8 +171,7 @@ def _through_head(checkpoint: Path, states: Tensor) -> Iterator[Tensor]:
     from edgecomp.compress.checkpoint import read_rows
 
     model = read_model(checkpoint)
-    name = "token_embd.weight" if model.tied_embeddings else "output.weight"
-    source = next(tensor.source_name for tensor in model.tensors if tensor.name == name)
+    source = next(t.source_name for t in model.tensors if t.name == model.head_name)
     stored = stored_tensors(checkpoint)[source]
     for begin in range(0, model.vocabulary, HEAD_ROWS):
         part = torch.arange(begin, min(begin + HEAD_ROWS, model.vocabulary))

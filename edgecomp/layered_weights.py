@@ -151,5 +151,5 @@ def layer_of(tensor: TensorSpec) -> int | None:
 def gives_logits(tensor: TensorSpec, model: ModelSpec) -> bool:
     """The matrix that gives the logits: a tied embedding serves as it."""
     if tensor.group == "embedding":
-        return model.tied_embeddings and tensor.name == "token_embd.weight"
+        return tensor.name == model.head_name
     return True

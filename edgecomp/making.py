@@ -18,7 +18,7 @@ from edgecomp.format_facts import SOURCE, planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.mix import fallbacks
 from edgecomp.mixing import Mixture, mixture
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.model import OUTPUT, ModelSpec, read_model
 from edgecomp.pipeline import Run, StoredFile
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
@@ -259,7 +259,7 @@ def _left_to_llama_cpp(
     return [
         name
         for name in _matrices(spec)
-        if (name.startswith("blk.") or name == "output.weight")
+        if (name.startswith("blk.") or name == OUTPUT)
         and not TENSOR_TYPES[types[name]].is_float
         and name not in solved
     ]

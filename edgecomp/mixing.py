@@ -20,7 +20,7 @@ from edgecomp.gguf.mix import quantizable
 from edgecomp.kernels import without_kernels
 from edgecomp.layered_weights import gives_logits, layer_of, layered_weights
 from edgecomp.memory import estimate_memory
-from edgecomp.model import ModelSpec
+from edgecomp.model import EMBEDDING, OUTPUT, ModelSpec
 from edgecomp.offload import placement_of
 from edgecomp.pipeline import Run
 from edgecomp.plan import Candidate
@@ -32,7 +32,7 @@ from edgecomp.tasks import MEASURED_MIXES
 from edgecomp.torch_worker import TorchWorker
 from edgecomp.value import Value
 
-ENDS = ("token_embd.weight", "output.weight")
+ENDS = (EMBEDDING, OUTPUT)
 """What a mix chooses types for outside the blocks."""
 
 

@@ -22,6 +22,9 @@ GROUPS: tuple[TensorGroup, ...] = (
     "embedding", "attention", "ffn", "experts", "norm", "output", "other",
 )  # fmt: skip
 
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+"""GGUF's names of the matrices outside the blocks."""
+
 
 class TensorSpec(Value):
     """One tensor: its GGUF name, its shape as GGUF has it (rows first), its type at the source."""
@@ -100,6 +103,11 @@ class ModelSpec(Value):
         """Mean bits of a weight at the source."""
         stored = sum(_stored_bits(tensor) * tensor.elements for tensor in self.tensors)
         return stored / max(self.parameters, 1)
+
+    @property
+    def head_name(self) -> str:
+        """The matrix that gives the logits."""
+        return EMBEDDING if self.tied_embeddings else OUTPUT
 
     def slides(self, layer: int) -> bool:
         """True where `layer` attends to the sliding window only."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.events import Progress
+from edgecomp.model import EMBEDDING, OUTPUT
 from edgecomp.runtimes.child import serve
 from edgecomp.sparsity import parse_sparsity
 
@@ -92,7 +93,7 @@ def round_weights(
         device=_device(),
         progress=progress,
     )
-    for name in ("token_embd.weight", "output.weight"):
+    for name in (EMBEDDING, OUTPUT):
         if types.get(name) in ONNX_GRIDS:
             round_head(Path(checkpoint), Path(destination), name, types[name])
 

@@ -21,7 +21,7 @@ from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.importance_file import ColumnSums, write_importance
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.huggingface.model import expert_number, gguf_names
-from edgecomp.model import read_model
+from edgecomp.model import OUTPUT, read_model
 
 
 def compute_importance(
@@ -58,7 +58,7 @@ def compute_importance(
     final: Callable[[Tensor], None] | None = None if tied else head.add
     walk(checkpoint, tokens, gather, final=final, device=device, progress=progress)
     if final is not None:
-        totals["output.weight"] = {0: head}
+        totals[OUTPUT] = {0: head}
     write_importance(
         destination,
         {name: _stacked(experts) for name, experts in totals.items()},

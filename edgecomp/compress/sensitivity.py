@@ -37,9 +37,8 @@ from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.huggingface.model import gguf_names
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.model import EMBEDDING, ModelSpec, read_model
 
-EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 TRIED_BITS = 4
 """Of the type that is tried for real, at least: mixes lie about there."""
 
@@ -119,7 +118,7 @@ def _losses(
     types: Sequence[str],
 ) -> dict[str, Changes]:
     """The divergence that each type causes in each tensor, given what it changes in each part."""
-    name = EMBEDDING if model.tied_embeddings else OUTPUT
+    name = model.head_name
     head, squares = head_of(checkpoint, model, name), carried.mean_squares()
     # llama.cpp weighs the errors of a head of its own, and not those of an embedding.
     importance = None if model.tied_embeddings else squares

@@ -8,7 +8,7 @@ from edgecomp.architectures import BY_GGUF_NAME
 from edgecomp.errors import FileCorrupt, ModelIncomplete
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import GgufHeader, read_gguf_header
-from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
+from edgecomp.model import EMBEDDING, OUTPUT, ModelSpec, TensorSpec, dominant_type, tensor_group
 
 
 def read_gguf(path: Path) -> ModelSpec:
@@ -32,7 +32,7 @@ def read_gguf(path: Path) -> ModelSpec:
     if not tensors:
         raise FileCorrupt(path, "it holds no tensors.", "Vocabulary-only files cannot be run.")
     names = {tensor.name for tensor in tensors}
-    embedding = next((t for t in tensors if t.name == "token_embd.weight"), None)
+    embedding = next((t for t in tensors if t.name == EMBEDDING), None)
     heads = _whole(header, architecture, "attention.head_count")
     width = _whole(header, architecture, "embedding_length")
     head_length = width // heads if heads else 0
@@ -58,7 +58,7 @@ def read_gguf(path: Path) -> ModelSpec:
         full_attention_every=row.full_attention_every if row and window else 0,
         experts=_whole(header, architecture, "expert_count"),
         experts_used=_whole(header, architecture, "expert_used_count"),
-        tied_embeddings="output.weight" not in names,
+        tied_embeddings=OUTPUT not in names,
         tokenizer=_text(header, "tokenizer.ggml.model"),
         chat_template=_text(header, "tokenizer.chat_template"),
         licence=_text(header, "general.license"),

@@ -13,7 +13,7 @@ from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
 from edgecomp.huggingface.config_entries import ADVICE, check_entries
 from edgecomp.huggingface.every_layer import require_every_layer
 from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
-from edgecomp.model import ModelSpec, TensorSpec, dominant_type, tensor_group
+from edgecomp.model import EMBEDDING, OUTPUT, ModelSpec, TensorSpec, dominant_type, tensor_group
 from edgecomp.rope_scaling import frequency_factors
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 
@@ -136,7 +136,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         require_every_layer(folder, tensors, layers)
     window = count("sliding_window") if architecture else 0
     every = _full_attention_every(config, architecture) if architecture and window else 0
-    embedding = next((t for t in tensors if t.name == "token_embd.weight"), None)
+    embedding = next((t for t in tensors if t.name == EMBEDDING), None)
     return ModelSpec(
         path=folder,
         source="huggingface",
@@ -238,7 +238,7 @@ def _tensors(
 ) -> tuple[TensorSpec, ...]:
     found, unknown = named_tensors(stored, architecture, layers)
     if tied:
-        found.pop("output.weight", None)
+        found.pop(OUTPUT, None)
     rows = [
         (name, experts[-1].name, _shape(experts, name, architecture), experts[-1].dtype)
         for name, experts in found.items()

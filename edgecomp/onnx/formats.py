@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.formats import TENSOR_TYPES
-from edgecomp.model import ModelSpec, TensorSpec
+from edgecomp.model import EMBEDDING, ModelSpec, TensorSpec
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]
 Provider = Literal["cpu", "cuda", "dml"]
@@ -96,7 +96,7 @@ def onnx_types(model: ModelSpec, name: str) -> dict[str, str]:
 
 def _is_product(tensor: TensorSpec, model: ModelSpec) -> bool:
     """True for a matrix that is multiplied: all but a table that is only looked up in."""
-    if tensor.name == "token_embd.weight":
+    if tensor.name == EMBEDDING:
         return model.tied_embeddings
     return len(tensor.shape) == 2
 

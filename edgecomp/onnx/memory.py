@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.memory import VOCABULARY_ENTRY_BYTES, MemoryEstimate
-from edgecomp.model import ModelSpec
+from edgecomp.model import EMBEDDING, ModelSpec
 from edgecomp.onnx.formats import onnx_format, onnx_tensor_bytes, onnx_types
 from edgecomp.runtimes.settings import RunSettings
 
@@ -51,7 +51,7 @@ def _weights_bytes(model: ModelSpec, format_name: str) -> int:
     total = 0
     for tensor in model.tensors:
         kind = types.get(tensor.name)
-        looked_up = tensor.name == "token_embd.weight" and not model.tied_embeddings
+        looked_up = tensor.name == EMBEDDING and not model.tied_embeddings
         if kind is None or looked_up:
             continue
         size = onnx_tensor_bytes(tensor.shape, kind)
