@@ -41,8 +41,8 @@ from transformers import AutoModelForCausalLM
 
 from edgecomp.compress.blocks import walk
 from edgecomp.events import ignore_progress
-from edgecomp.model import read_model
 from edgecomp.exporters.huggingface_dequantized import export_dequantized
+from edgecomp.model import read_model
 
 BITS, GROUP = 4, 64
 
