@@ -55,9 +55,11 @@ def run_reference(
     with tempfile.TemporaryDirectory() as scratch:
         tokens_file, written = Path(scratch) / "tokens.npy", Path(scratch) / "written"
         np.save(tokens_file, tokens.numpy())
-        command = [python, script, checkpoint, tokens_file, written, str(threads)]
+        # A virtual environment's python is a link that must stay one; GPTQModel leaves logs about.
+        command = [Path(python).absolute(), script, checkpoint.resolve(), tokens_file, written]
         run = subprocess.run(
-            command,
+            [*command, str(threads)],
+            cwd=scratch,
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -67,14 +69,13 @@ def run_reference(
             export_dequantized(read_model(written), out, "F32", ignore_progress)
         else:
             put_in(load_file(written), checkpoint, out)
-    for weight_name, weight in load_file(out / "model.safetensors").items():
-        if ".layers." in weight_name and weight.ndim == 2:
-            check_grid(weight_name, weight)
     return float(run.stdout.splitlines()[-1])
 
 
 def put_in(weights: dict[str, Tensor], checkpoint: Path, out: Path) -> None:
     """Write the checkpoint with these weights in place of its own."""
+    for name, weight in weights.items():
+        check_grid(name, weight)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     unknown = model.load_state_dict(weights, strict=False).unexpected_keys
     if unknown:
