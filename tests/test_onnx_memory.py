@@ -10,7 +10,7 @@ import pytest
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.exporting import find_onnx_exporter
 from edgecomp.model import read_model
-from edgecomp.onnx.memory import estimate_onnx_memory
+from edgecomp.onnx.memory import LIBRARY_BYTES, estimate_onnx_memory
 from edgecomp.runtimes.protocol import RawMeasurement, find_runtime
 from edgecomp.runtimes.settings import RunSettings
 
@@ -34,7 +34,8 @@ def test_a_tiny_model_takes_what_was_predicted(
         tmp_path / "out", settings(512), divergence_text(), depths=[500], decode_tokens=4, repeats=1
     )
     predicted = estimate_onnx_memory(model, "onnx-int4-32", settings(512)).total_bytes
-    assert predicted == pytest.approx(unmapped_bytes(found), rel=0.15)
+    # What is mapped of the libraries, most of such a process, is not the model's.
+    assert predicted - LIBRARY_BYTES == pytest.approx(found.peak_memory.anonymous_bytes, rel=0.15)
 
 
 def unmapped_bytes(found: RawMeasurement) -> int:

@@ -17,9 +17,13 @@ from edgecomp.model import EMBEDDING, ModelSpec
 from edgecomp.onnx.formats import onnx_format, onnx_tensor_bytes, onnx_types
 from edgecomp.runtimes.settings import RunSettings
 
-ONNX_WORKER_BYTES = 92 * 10**6
-"""A worker process with Python, numpy, tokenizers and ONNX Runtime loaded (70 MB), and the code and
-arenas that a session touches whatever the model: a two-layer model peaks here."""
+LIBRARY_BYTES = 51 * 10**6
+"""Code of Python, numpy, tokenizers and ONNX Runtime, mapped from files. How much of it is in
+memory is the system's affair as well: 68 MB have been seen where it had just been installed."""
+
+ONNX_WORKER_BYTES = LIBRARY_BYTES + 41 * 10**6
+"""A worker process with its libraries, and the arenas that a session touches whatever the model: a
+two-layer model peaks here."""
 
 LAYER_GRAPH_BYTES = 400_000
 BLOCK_SUM_BYTES = 4
