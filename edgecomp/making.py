@@ -131,6 +131,7 @@ def quantized(
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / f"model-{recipe.format}.gguf"
         partial = path.with_suffix(".partial")
+        run.torch.end()  # The quantizer takes its memory: what needs torch is done.
         LlamaCpp().quantize(
             source.path,
             partial,

@@ -56,6 +56,7 @@ def exported(run: Run, checkpoint: Path, name: str, codes: StoredFile | None) ->
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path, exporter = folder / name, find_onnx_exporter()
+        run.torch.end()  # The builder holds the whole model: an idle worker's memory is its.
         exporter.export_format(read_model(checkpoint), path, name, progress=progress)
         if codes:
             exporter.insert_codes(path, checkpoint)
