@@ -147,7 +147,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     job = _job(model, recipe)
     listen(Estimated(text=job.sentence, seconds=job.seconds))
     run = Run(model, recipe, data, listen)
-    with run.torch:
+    with run.torch.kept():
         artifact = _maker(recipe.format)(run)
     file = output / artifact.file.path.name
     if artifact.file.path.is_dir():

@@ -219,7 +219,7 @@ def _carry_out(
     items = evaluation_items(data, recipe.evaluation.items)
     spec = read_model(recipe.model, weights=True)
     run = Run(spec, recipe, data, listen)
-    with run.torch:
+    with run.torch.kept():
         artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
     recipe = followed(recipe, artifact)
     chosen = _as_made(spec, device, chosen, recipe)

@@ -111,7 +111,8 @@ def filled(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> di
     budget = held - _excess_bytes(model, recipe, smallest)
     measured = sensitivities.model_dump(mode="json")
     # The solver is native code: a worker may crash, and print what it likes.
-    with TorchWorker() as worker:
+    worker = TorchWorker()
+    with worker.kept():
         while True:
             types: dict[str, str] = worker.call(
                 "allocate", ignore_progress, sensitivities=measured, budget_bytes=budget

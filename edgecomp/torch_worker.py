@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from edgecomp.events import Progress
 from edgecomp.runtimes.child import Child
@@ -12,25 +13,22 @@ MODULE = "edgecomp.compress"
 
 
 class TorchWorker:
-    """Answers requests from compress/__main__.py. Loading torch takes seconds: inside `with`, the
-    worker of one request answers the next ones too, unless one failed."""
+    """Answers requests from compress/__main__.py. Loading torch takes seconds: while
+    `kept`, the worker of one request answers the next ones too, unless one failed."""
 
     def __init__(self) -> None:
         self._child: Child | None = None
         self._kept = False
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the worker from request to request until the body ends."""
         self._kept = True
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._kept = False
-        self.end()
+        try:
+            yield
+        finally:
+            self._kept = False
+            self.end()
 
     @property
     def process_id(self) -> int | None:
@@ -40,14 +38,13 @@ class TorchWorker:
     def call(self, request: str, progress: Progress, **settings: Any) -> Any:
         """The worker's answer (JSON values). Raises what `Child.call` raises."""
         child = self._child = self._child or Child(MODULE)
-        answered = False
         try:
             answer = child.call(request, progress, **settings)
-            answered = True
-        finally:
-            # One that was interrupted may still be at work.
-            if not (answered and self._kept):
-                self.end()
+        except BaseException:
+            self.end()  # One that was interrupted may still be at work.
+            raise
+        if not self._kept:
+            self.end()
         return answer
 
     def end(self) -> None:

@@ -23,10 +23,10 @@ def asked(worker: TorchWorker) -> int | None:
     return worker.process_id
 
 
-def test_a_worker_is_kept_within_with_and_for_one_request_without() -> None:
+def test_a_worker_is_kept_while_it_is_asked_to_be_and_ends_after_a_request_else() -> None:
     worker = TorchWorker()
     assert asked(worker) is None
-    with worker:
+    with worker.kept():
         first = asked(worker)
         assert first is not None and asked(worker) == first
         worker.end()
@@ -36,7 +36,8 @@ def test_a_worker_is_kept_within_with_and_for_one_request_without() -> None:
 
 
 def test_after_a_request_that_failed_another_worker_answers() -> None:
-    with TorchWorker() as worker:
+    worker = TorchWorker()
+    with worker.kept():
         first = asked(worker)
         with pytest.raises(ChildDied):
             worker.call("no such request", ignore_progress)
