@@ -11,7 +11,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from .pages import PAGES, page
+from .pages import PAGES, load_pages, page
 from .session import Session
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class EdgecompApp(App[None]):
     def on_mount(self) -> None:
         self.check_size(self.size.width, self.size.height)
         self.run_worker(self._open_recent, thread=True, group="recent")
+        self.call_after_refresh(self.run_worker, load_pages, thread=True, group="pages")
 
     def on_resize(self, event: events.Resize) -> None:
         self.check_size(event.size.width, event.size.height)

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
 
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.formats import TENSOR_TYPES
@@ -48,6 +46,10 @@ def allocate(sensitivities: Sensitivities, budget_bytes: int) -> dict[str, str]:
     Raises ConstraintsImpossible where even the smallest types are too large, naming the nearest
     budget that works.
     """
+    # Half a second to import, which reading back what was allocated can do without.
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_array
+
     tensors = sensitivities.tensors
     options = [(i, kind) for i, tensor in enumerate(tensors) for kind in tensor.losses]
     sizes = np.array([tensors[i].size_bytes(kind) for i, kind in options], dtype=np.float64)

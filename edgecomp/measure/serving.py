@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.detect import physical_cores
@@ -360,10 +359,12 @@ def drift_percent(rates: Sequence[float]) -> tuple[float, Interval]:
     The Theil-Sen slope (Sen 1968): the median of the slopes between all pairs of windows, which a
     few disturbed windows do not move, and its 95 % interval.
     """
+    from scipy.stats import theilslopes  # most of a second to import
+
     middle = float(np.median(rates))
     if middle == 0:
         return 0.0, Interval(low=0.0, high=0.0)
-    slope, _, low, high = stats.theilslopes(rates, alpha=CONFIDENCE)
+    slope, _, low, high = theilslopes(rates, alpha=CONFIDENCE)
     scale = 100 * (len(rates) - 1) / middle
     return float(slope) * scale, Interval(low=float(low) * scale, high=float(high) * scale)
 

@@ -1,16 +1,18 @@
 """Medians, intervals and paired tests: what turns repeats and answers into statements.
 
 Every figure edgecomp reports carries its noise; a difference inside its noise is "not resolved".
+scipy's tests take most of a second to import and are only needed to compute: whoever reads a report
+back does without.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from edgecomp.value import Value
 
@@ -100,14 +102,18 @@ def discordant(first: Sequence[float], second: Sequence[float]) -> tuple[int, in
 
 def mcnemar_p(lost: int, won: int) -> float:
     """Exact two-sided McNemar test: the chance of so uneven a split of the changed answers."""
+    from scipy.stats import binomtest
+
     if lost + won == 0:
         return 1.0
-    return float(stats.binomtest(lost, lost + won, 0.5).pvalue)
+    return float(binomtest(lost, lost + won, 0.5).pvalue)
 
 
 def wilson_interval(successes: int, count: int) -> Interval:
     """Interval of a proportion (Wilson 1927)."""
-    found = stats.binomtest(successes, count).proportion_ci(CONFIDENCE, method="wilson")
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, count).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(low=float(found.low), high=float(found.high))
 
 
@@ -122,10 +128,10 @@ def items_to_resolve(first: Sequence[float], second: Sequence[float]) -> int | N
     if mean == 0:
         return None
     deviation = float(differences.std())
-    needed = ((normal_quantile() + float(stats.norm.ppf(POWER))) * deviation / mean) ** 2
+    needed = ((normal_quantile() + NormalDist().inv_cdf(POWER)) * deviation / mean) ** 2
     return max(math.ceil(needed), 1)
 
 
 def normal_quantile() -> float:
     """z of the two-sided 95 % interval, 1.96."""
-    return float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
