@@ -59,6 +59,8 @@ Data = Annotated[
     Path | None,
     typer.Option(
         envvar="EDGECOMP_DATA",
+        exists=True,
+        file_okay=False,
         help="Folder of evaluation and calibration data (default: what ships with us).",
     ),
 ]

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
+from edgecomp.compress.limits import ROWS_SCALED
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
@@ -35,6 +36,7 @@ from edgecomp.stage_cost import (
     hessian_operations,
     sensitivity_cost,
     stage_costs,
+    waiting_bytes,
 )
 from edgecomp.stages import Stage, staged_model
 from edgecomp.tasks import MEASURED_MIXES, Mix
@@ -49,8 +51,8 @@ CHECKED_TOKENS = 8 * 48
 TORCH_SHARE = 0.6
 """Of the peak of a large matrix product that whole decoder blocks reach."""
 
-SCALES_TRIED, ROWS_TRIED = 13, 256
-"""Of AWQ (compress/awq.py)."""
+SCALES_TRIED = 13
+"""By AWQ (compress/awq.py)."""
 
 INPUT_ROLES = (
     "attn_q", "attn_qkv", "attn_output", "ffn_up", "ffn_down", "ffn_up_exps", "ffn_down_exps",
@@ -166,7 +168,7 @@ def _making(
         StageCost(
             stage="rounding",
             seconds=START_SECONDS + _rounding_operations(made) / flops,
-            peak_memory_bytes=TORCH_BYTES + 4 * block + hidden,
+            peak_memory_bytes=TORCH_BYTES + 4 * block + hidden + waiting_bytes(made),
             disk_bytes=6 * made.parameters,
             basis=basis,
         ),
@@ -195,10 +197,10 @@ def _rounding_operations(model: ModelSpec) -> float:
     matrices = block_matrices(model)
     readers = [t for t in matrices if any(f".{role}." in t.name for role in INPUT_ROLES)]
     hessians = sum(hessian_operations(model, t, CALIBRATION_TOKENS) for t in readers)
-    tried = sum(SCALES_TRIED * min(t.shape[-2], ROWS_TRIED) * t.shape[-1] for t in readers)
+    tried = sum(SCALES_TRIED * min(t.shape[-2], ROWS_SCALED) * t.shape[-1] for t in readers)
     # The down matrix of each expert has a scale of its own.
     tried += sum(
-        SCALES_TRIED * (t.shape[0] - 1) * min(t.shape[1], ROWS_TRIED) * t.shape[2]
+        SCALES_TRIED * (t.shape[0] - 1) * min(t.shape[1], ROWS_SCALED) * t.shape[2]
         for t in readers
         if ".ffn_down_exps." in t.name
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec, TensorSpec
@@ -144,7 +144,12 @@ def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeight
 
 def layer_of(tensor: TensorSpec) -> int | None:
     """The decoder layer a GGUF tensor belongs to; None for embeddings and the head."""
-    parts = tensor.name.split(".", 2)
+    return _layer_of(tensor.name)
+
+
+@lru_cache(maxsize=65536)
+def _layer_of(name: str) -> int | None:
+    parts = name.split(".", 2)
     return int(parts[1]) if parts[0] == "blk" and parts[1].isdigit() else None
 
 

@@ -91,7 +91,7 @@ def compute_bytes(model: ModelSpec, settings: RunSettings) -> int:
     """
     tokens = min(settings.micro_batch, padded(settings.context))
     cells = sorted({kv_cells(model, layer, settings) for layer in range(model.layers)})
-    caches = 2 if any(model.slides(layer) for layer in range(model.layers)) else 1
+    caches = 2 if model.sliding_layers else 1
     masks = sum(cells) * (caches // len(cells)) * (2 if settings.flash_attention else 4)
     values = model.kv_heads * model.value_length
     # Without flash attention values are stored transposed, each at an index of its own.

@@ -109,6 +109,13 @@ class ModelSpec(Value):
         """The matrix that gives the logits."""
         return EMBEDDING if self.tied_embeddings else OUTPUT
 
+    @property
+    def sliding_layers(self) -> int:
+        """How many layers attend to the sliding window only."""
+        if not self.sliding_window or not self.full_attention_every:
+            return 0
+        return self.layers - self.layers // self.full_attention_every
+
     def slides(self, layer: int) -> bool:
         """True where `layer` attends to the sliding window only."""
         if not self.sliding_window or not self.full_attention_every:

@@ -6,6 +6,7 @@ Nothing here reads weights, imports torch or takes more than a fraction of a sec
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgecomp.card_fill import Demand, Frame, frame
@@ -369,7 +370,7 @@ def _costs(row: Candidate) -> tuple[float, ...]:
 
 
 def _dominates(its: tuple[float, ...], mine: tuple[float, ...]) -> bool:
-    return mine != its and all(a <= b for a, b in zip(its, mine, strict=True))
+    return mine != its and all(map(operator.le, its, mine))
 
 
 def _rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:

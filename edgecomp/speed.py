@@ -200,7 +200,7 @@ def _layer_costs(
 
 def _windows(model: ModelSpec) -> tuple[tuple[int | None, float], ...]:
     """The windows of a model's layers, each with its share of them; None sees everything."""
-    sliding = sum(model.slides(layer) for layer in range(model.layers)) / model.layers
+    sliding = model.sliding_layers / model.layers
     return ((model.sliding_window, sliding), (None, 1 - sliding))
 
 

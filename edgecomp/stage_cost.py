@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from edgecomp.compress.limits import ROWS_COMPARED, WAITING_BYTES
 from edgecomp.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
 from edgecomp.model import ModelSpec, TensorSpec
 from edgecomp.plan import StageCost
@@ -26,9 +27,6 @@ ACTIVATIONS_PER_LAYER = 20
 ROUNDING_OPERATIONS = 10_000
 """Of trying one type on one weight: rounding to nearest searches the scales of each block. From one
 run of the demo model's student on 2 busy cores, so rather too many."""
-
-ROWS_TRIED = 128
-"""Of a matrix, on which types are compared (compress/sensitivity.py)."""
 
 LOGITS_KEPT = 4
 """Copies of the logits in training: themselves, their log-softmax, and the gradients of both."""
@@ -56,14 +54,16 @@ def stage_costs(model: ModelSpec, stages: Sequence[Stage], rate: TorchRate) -> I
 def _walked(before: ModelSpec, after: ModelSpec, stage: Stage, rate: TorchRate) -> StageCost:
     """Three passes of the calibration over the blocks, one at a time; SparseGPT's sweep beside."""
     flops = 6.0 * before.used_parameters * CALIBRATION_TOKENS
+    memory = TORCH_BYTES + _block_bytes(before) + _hidden_bytes(before)
     if isinstance(stage, PruneStage) and stage.method == "sparsegpt":
+        memory += waiting_bytes(before)
         matrices = block_matrices(before)
         flops += sum(2.0 * t.elements * t.shape[-1] for t in matrices)
         flops += sum(hessian_operations(before, t, CALIBRATION_TOKENS) for t in matrices)
     return StageCost(
         stage="pruning" if isinstance(stage, PruneStage) else "structured pruning",
         seconds=START_SECONDS + flops / rate.flops,
-        peak_memory_bytes=TORCH_BYTES + _block_bytes(before) + _hidden_bytes(before),
+        peak_memory_bytes=memory,
         disk_bytes=4 * after.parameters,
         basis=rate.basis,
     )
@@ -106,6 +106,13 @@ def block_matrices(model: ModelSpec) -> list[TensorSpec]:
     return [t for t in model.tensors if len(t.shape) > 1 and t.name.startswith("blk.")]
 
 
+def waiting_bytes(model: ModelSpec) -> int:
+    """What waits for its turn while a block is solved in one pass (compress/in_order.py)."""
+    widest = max((t.shape[-1] for t in block_matrices(model)), default=0)
+    size_bytes = 4 * CALIBRATION_TOKENS * widest
+    return size_bytes if size_bytes <= WAITING_BYTES else 0
+
+
 def hessian_operations(model: ModelSpec, tensor: TensorSpec, tokens: int) -> float:
     """Of X^T X of a matrix's inputs; a token's row is an input of each expert it is routed to."""
     readers = model.experts_used if len(tensor.shape) == 3 else 1
@@ -128,12 +135,12 @@ def sensitivity_cost(
     head."""
     matrices = block_matrices(model)
     inside, head = sum(t.elements for t in matrices), model.vocabulary * model.embedding_length
-    compared = sum(min(t.elements // t.shape[-1], ROWS_TRIED) * t.shape[-1] for t in matrices)
+    compared = sum(min(t.elements // t.shape[-1], ROWS_COMPARED) * t.shape[-1] for t in matrices)
     flops = sum(hessian_operations(model, t, tokens) for t in matrices)
     flops += ROUNDING_OPERATIONS * (inside + head + types * compared)
     used = sum(model.used_share(t) * t.elements for t in matrices)
-    # Every block runs as it is, for its statistics, as the walk goes on; and once for each matrix.
-    passes = 2.0 * used * (3 * tokens + carried_tokens * len(matrices) / max(model.layers, 1))
+    # Every block runs as it is and for its statistics; and on a few rows once for each matrix.
+    passes = 2.0 * used * (2 * tokens + carried_tokens * len(matrices) / max(model.layers, 1))
     passes += 2.0 * carried_tokens * (used * model.layers / 2 + head * (model.layers + 2))
     carried = 4 * carried_tokens * model.embedding_length * (model.layers + 1)
     return StageCost(

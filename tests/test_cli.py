@@ -225,7 +225,7 @@ def test_a_cache_without_write_permission_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"), [(None, "holds no questions"), ("", "holds no questions"), ("{", "line 1")]
+    ("rows", "said"), [(None, "does not exist"), ("", "holds no questions"), ("{", "line 1")]
 )
 def test_data_without_questions_are_refused_before_any_work(
     tmp_path: Path, rows: str | None, said: str

@@ -32,13 +32,12 @@ from edgecomp.compress.experts import Expert
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
 from edgecomp.compress.hessian import gather_hessians
-from edgecomp.compress.quantized import GridOf, keep
+from edgecomp.compress.limits import ROWS_SCALED
+from edgecomp.compress.quantized import GridOf, quantize_group
 from edgecomp.compress.rtn import round_to_nearest
 
 ALPHAS = tuple(0.1 * i for i in range(11))
 REFINED = (-0.05, 0.05)
-ROWS_TRIED = 256
-"""Rows, at most and evenly spread, whose loss the search looks at: enough to rank the scalings."""
 
 PRODUCERS = {
     "self_attn.o_proj": ("v_proj", "qkv_proj"),
@@ -77,7 +76,7 @@ def search_scale(
 ) -> Tensor:
     """The best scale s float32 [columns] for weight [rows, columns] on `grid`; `tie` is applied to
     every candidate."""
-    sample = weight[:: ceil(len(weight) / ROWS_TRIED)]
+    sample = weight[:: ceil(len(weight) / ROWS_SCALED)]
     rms = hessian.diagonal().clamp_min(0).sqrt()
     rms = rms.clamp_min(1e-4 * rms.max()).clamp_min(1e-12)
 
@@ -117,16 +116,13 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
                 block.linears[name].weight.mul_(scale)
             for group in groups:
                 hessians[group] = hessians[group] / scale / scale[:, None]
-        for name, hessian in ((name, h) for group, h in hessians.items() for name in group):
-            linear, weight_name = block.linears[name], block.weight_name(name)
-            grid = grid_of(weight_name)
-            if grid is None:
-                continue
-            if solver == "gptq":
-                solved = gptq(linear.weight, hessian, grid, name=weight_name)
-            else:
-                solved = round_to_nearest(linear.weight, grid, hessian.diagonal(), weight_name)
-            keep(block, name, linear, grid, solved)
+        for group, hessian in hessians.items():
+            solve = (
+                partial(gptq, hessian=hessian)
+                if solver == "gptq"
+                else partial(round_to_nearest, importance=hessian.diagonal())
+            )
+            quantize_group(block, group, grid_of, solve)
 
     return method
 

@@ -49,7 +49,10 @@ class Block:
     weight_name: Callable[[str], str]
     """The checkpoint's name of a linear's weight."""
 
-    run: Callable[[Tensor], Tensor]
+    forward: Callable[[Tensor], Tensor]
+    """Outputs for some of the inputs, float32 [samples, length, width], in whatever arithmetic
+    torch is told to use; see `run`."""
+
     final: Callable[[Tensor], Tensor]
     """What enters the output head, for what the last block put out."""
 
@@ -59,6 +62,12 @@ class Block:
     begun: int = 0
     """Tokens of the batches before the one that `observe` runs now."""
 
+    rounded_when_written: bool = False
+    """Whether what a method leaves is rounded once more, to the type of the file."""
+
+    advanced: bool = False
+    """Set by methods that leave the block's outputs in `hidden`."""
+
     packed: dict[str, PackedTensor] = field(default_factory=dict)
     """Filled by methods that choose codes of a GGUF type: linear's name -> codes."""
 
@@ -67,12 +76,52 @@ class Block:
         """Of the whole calibration."""
         return self.hidden.shape[0] * self.hidden.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
     def batches(self) -> Iterator[Tensor]:
-        """The block's inputs, a few samples at a time."""
-        step = max(1, TOKENS_PER_BATCH // self.hidden.shape[1])
-        device = next(self.module.parameters()).device
-        for first in range(0, len(self.hidden), step):
-            yield self.hidden[first : first + step].to(device)
+        """The block's inputs, a few samples at a time, where the block is."""
+        return (batch.to(self.device) for batch in batches(self.hidden))
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """Weights stay float32, so that what is written is what runs; a GPU multiplies in
+        bfloat16."""
+        kind = self.device.type
+        return nullcontext() if kind == "cpu" else torch.autocast(kind, torch.bfloat16)
+
+    def run(self, batch: Tensor) -> Tensor:
+        """Outputs for some of the inputs, float32 [samples, length, width]."""
+        with self.arithmetic():
+            return self.forward(batch)
+
+    def replace(self, batch: Tensor, output: Tensor) -> None:
+        """Put what came out in the place of `batch`, a part of `hidden`.
+
+        Raises ActivationsNotFinite, naming the layer.
+        """
+        if not torch.isfinite(output).all():
+            raise ActivationsNotFinite(self._first_not_finite(batch.to(self.device)))
+        batch.copy_(output)
+
+    def _first_not_finite(self, batch: Tensor) -> str:
+        found: list[str] = []
+
+        def note(child: str) -> Callable[[nn.Module, object, object], None]:
+            def hook(module: nn.Module, inputs: object, output: object) -> None:
+                if isinstance(output, Tensor) and not torch.isfinite(output).all():
+                    found.append(f"{self.name}.{child}" if child else self.name)
+
+            return hook
+
+        named = self.module.named_modules()
+        hooks = [m.register_forward_hook(note(child)) for child, m in named]
+        try:
+            self.run(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found[0] if found else self.name
 
     def observe(self, watch: Mapping[str, Callable[[Tensor], None]]) -> None:
         """Run the calibration through the block as it stands now; each batch of inputs of linear
@@ -173,7 +222,7 @@ def walk(
             progress(index, decoder.layers)
             _visit(decoder, index, hidden, method, destination, dtype)
         if final is not None:
-            for batch in _batches(hidden):
+            for batch in batches(hidden):
                 final(decoder.final(batch.to(device)).flatten(0, 1))
         if destination is not None:
             output.finish(source, destination, decoder.stored, decoder.layers, dtype)
@@ -191,78 +240,40 @@ def _visit(
     """Compress one block, or take it from an earlier run, and advance `hidden` through it."""
     module = decoder.block(index)
     name = f"{decoder.blocks_name}.{index}"
+    # A single row is a gate, which weighs a whole expert: GGUF keeps it as a float vector.
+    linears = {
+        n: m for n, m in module.named_modules() if isinstance(m, nn.Linear) and m.out_features > 1
+    }
 
-    def run(batch: Tensor) -> Tensor:
-        with _autocast(batch):
-            return decoder.run(index, module, batch).float()
+    def weight_name(linear: str) -> str:
+        return decoder.stored_name(f"{name}.{linear}.weight")
 
+    def forward(batch: Tensor) -> Tensor:
+        return decoder.run(index, module, batch).float()
+
+    config = decoder.config
+    block = Block(index, name, module, linears, config, weight_name, forward, decoder.final, hidden)
     shard = destination / output.shard_name(index + 1, decoder.layers) if destination else None
     if shard is None or not shard.is_file():
-        linears = {
-            # A single row is a gate, which weighs a whole expert: GGUF keeps it as a float vector.
-            n: m
-            for n, m in module.named_modules()
-            if isinstance(m, nn.Linear) and m.out_features > 1
-        }
-
-        def weight_name(linear: str) -> str:
-            return decoder.stored_name(f"{name}.{linear}.weight")
-
-        config = decoder.config
-        block = Block(index, name, module, linears, config, weight_name, run, decoder.final, hidden)
+        weights = decoder.stored_weights(index, module)
+        types = {n: dtype or DTYPES[decoder.stored[n].dtype] for n in weights}
+        block.rounded_when_written = bool(shard) and {*types.values()} != {torch.float32}
         method(block)
         if shard is not None and destination is not None:
             # The codes first: a block counts as finished once its shard is there.
             codes = {weight_name(linear): packed for linear, packed in block.packed.items()}
             write_packed(destination, index, codes)
             weights = decoder.stored_weights(index, module)
-            types = {n: dtype or DTYPES[decoder.stored[n].dtype] for n in weights}
             write_shard(shard, {n: weight.to(types[n]) for n, weight in weights.items()})
     if shard is not None:
         _load(decoder, index, module, shard)
-    _advance(name, module, run, hidden)
+    if not block.advanced:
+        for batch in batches(hidden):
+            block.replace(batch, block.run(batch.to(block.device)))
 
 
-def _advance(name: str, module: nn.Module, run: Callable[[Tensor], Tensor], hidden: Tensor) -> None:
-    """Replace the block's inputs by its outputs. Raises ActivationsNotFinite."""
-    device = next(module.parameters()).device
-    for batch in _batches(hidden):
-        output = run(batch.to(device))
-        if not torch.isfinite(output).all():
-            raise ActivationsNotFinite(_first_not_finite(name, module, run, batch.to(device)))
-        batch.copy_(output)
-
-
-def _first_not_finite(
-    name: str, module: nn.Module, run: Callable[[Tensor], Tensor], batch: Tensor
-) -> str:
-    """The name of the first layer inside the block that puts out a NaN or an infinity."""
-    found: list[str] = []
-
-    def note(child: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and not torch.isfinite(output).all():
-                found.append(f"{name}.{child}" if child else name)
-
-        return hook
-
-    hooks = [m.register_forward_hook(note(child)) for child, m in module.named_modules()]
-    try:
-        run(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found[0] if found else name
-
-
-def _autocast(batch: Tensor) -> AbstractContextManager[object]:
-    """Weights stay float32, so that what is written is what runs; a GPU multiplies in bfloat16."""
-    if batch.device.type == "cpu":
-        return nullcontext()
-    return torch.autocast(batch.device.type, torch.bfloat16)
-
-
-def _batches(hidden: Tensor) -> Iterator[Tensor]:
+def batches(hidden: Tensor) -> Iterator[Tensor]:
+    """Hidden states [samples, length, width] a few samples at a time."""
     step = max(1, TOKENS_PER_BATCH // hidden.shape[1])
     return iter(hidden[first : first + step] for first in range(0, len(hidden), step))
 
@@ -292,7 +303,7 @@ def _embedded(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
     else:
         hidden = torch.empty(shape)
     done = 0
-    for batch in _batches(hidden):
+    for batch in batches(hidden):
         batch.copy_(decoder.embed(slice(done, done + len(batch))))
         done += len(batch)
     return hidden

@@ -10,13 +10,16 @@ scales are chosen beforehand from the original weights ("static groups").
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
-from edgecomp.compress.grids import Grid, Scales
-from edgecomp.compress.hessian import DAMPING, gather_hessians, upper_factor
-from edgecomp.compress.quantized import GridOf, Quantized, group_slices, keep, per_column
+from edgecomp.compress.grids import Grid, Scale, Scales, column_scales
+from edgecomp.compress.hessian import DAMPING, upper_factor
+from edgecomp.compress.in_order import hessians_in_order
+from edgecomp.compress.quantized import GridOf, Quantized, group_slices, per_column, quantize_group
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.sweep import TILE, Sweep
 
@@ -58,13 +61,10 @@ def _solve_group(sweep: Sweep, grid: Grid, group: slice, codes: Tensor) -> Scale
         if grid.refit is not None and index:
             moved = sweep.free(columns).T.contiguous()
             scales = grid.refit(scales, index, moved, importance[:, columns])
-        step, offset = scales.step[:, index].contiguous(), scales.offset[:, index].contiguous()
+        (scale,) = column_scales(scales.step[None, :, index], scales.offset[None, :, index])
 
-        def choose(
-            column: int, wanted: Tensor, step: Tensor = step, offset: Tensor = offset
-        ) -> Tensor:
-            codes[column] = grid.codes.nearest(wanted, step, offset)
-            return grid.codes.values(codes[column], step, offset)
+        def choose(column: int, wanted: Tensor, value: Tensor, scale: Scale = scale) -> None:
+            grid.codes.put(wanted, scale, codes[column], value)
 
         sweep.run(columns, choose)
     return scales
@@ -80,15 +80,13 @@ def _by_activation(
     kept = round_to_nearest(weight, grid, importance, name).scales
     step, offset = (
         torch.cat([per_column(p, g.stop - g.start) for p, g in zip(parts, groups, strict=True)], 1)
-        .T[order]
-        .contiguous()
         for parts in ([scales.step for scales in kept], [scales.offset for scales in kept])
     )
+    scales = column_scales(step.T[order], offset.T[order])
     codes = torch.empty_like(sweep.weight, dtype=torch.int16)
 
-    def choose(column: int, wanted: Tensor) -> Tensor:
-        codes[column] = grid.codes.nearest(wanted, step[column], offset[column])
-        return grid.codes.values(codes[column], step[column], offset[column])
+    def choose(column: int, wanted: Tensor, value: Tensor) -> None:
+        grid.codes.put(wanted, scales[column], codes[column], value)
 
     sweep.run(slice(0, len(order)), choose)
     return Quantized(codes[back].T.contiguous(), sweep.values[back].T.contiguous(), kept)
@@ -98,22 +96,8 @@ def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DA
     """The walker's method."""
 
     def method(block: Block) -> None:
-        hessians = gather_hessians(block)
-        while hessians:
-            # Each goes as soon as its layers are done: a wide one is hundreds of megabytes.
-            names, hessian = hessians.pop(0)
-            for name in names:
-                linear, layer = block.linears[name], block.weight_name(name)
-                grid = grid_of(layer)
-                if grid is not None:
-                    solved = gptq(
-                        linear.weight,
-                        hessian,
-                        grid,
-                        act_order=act_order,
-                        damping=damping,
-                        name=layer,
-                    )
-                    keep(block, name, linear, grid, solved)
+        for names, hessian in hessians_in_order(block):
+            solve = partial(gptq, hessian=hessian, act_order=act_order, damping=damping)
+            quantize_group(block, names, grid_of, solve)
 
     return method

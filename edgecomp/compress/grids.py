@@ -77,6 +77,24 @@ def _look_up(table: Tensor, scaled: Tensor) -> Tensor:
     return table.to(scaled.device).index_select(0, halves.flatten()).view(scaled.shape)
 
 
+def _divisor(step: Tensor) -> Tensor:
+    return torch.where(step == 0, torch.inf, step)
+
+
+class Scale(NamedTuple):
+    """What one column's codes are told by: `step` and `offset` [rows], and what to divide by."""
+
+    step: Tensor
+    offset: Tensor
+    divisor: Tensor
+
+
+def column_scales(step: Tensor, offset: Tensor) -> list[Scale]:
+    """Of columns whose steps and offsets are float32 [columns, rows]."""
+    parts = (step.contiguous(), offset.contiguous(), _divisor(step).contiguous())
+    return [Scale(*rows) for rows in zip(*(part.unbind() for part in parts), strict=True)]
+
+
 @dataclass(frozen=True)
 class Codes:
     """The codes low..high and what they stand for."""
@@ -88,10 +106,22 @@ class Codes:
 
     def nearest(self, x: Tensor, step: Tensor, offset: Tensor) -> Tensor:
         """Codes int16 of the grid values nearest to x; shapes broadcast to that of x."""
-        scaled = (x - offset) / torch.where(step == 0, torch.inf, step)
+        scaled = (x - offset) / _divisor(step)
         if self.levels is None:
             return scaled.round_().clamp_(self.low, self.high).to(torch.int16)
         return _look_up(_nearest_code(self.levels), scaled)
+
+    def put(self, x: Tensor, scale: Scale, codes: Tensor, values: Tensor) -> None:
+        """The same for one column, with nothing made anew: x, overwritten, goes to the nearest of
+        the grid's values, whose code and value are put into `codes` and `values`."""
+        scaled = x.sub_(scale.offset).div_(scale.divisor)
+        if self.levels is None:
+            level = scaled.round_().clamp_(self.low, self.high)
+            codes.copy_(level)
+        else:
+            codes.copy_(_look_up(_nearest_code(self.levels), scaled))
+            level = torch.tensor(self.levels, device=x.device)[codes.long()]
+        torch.mul(scale.step, level, out=values).add_(scale.offset)
 
     def level_of(self, scaled: Tensor) -> Tensor:
         """The levels nearest to `scaled`, which is overwritten."""

@@ -6,7 +6,6 @@ weights is tr(D H D^T) with H = mean x x^T (the papers' H = 2 X X^T up to a fact
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 
 import torch
@@ -21,37 +20,49 @@ LARGEST_DAMPING = 1.0
 NARROWEST_STRIP = 128
 
 
+class HessianSum:
+    """H = mean x x^T of one layer's inputs, gathered batch by batch."""
+
+    def __init__(self, tokens: int) -> None:
+        """tokens: of the whole calibration, of which an expert reads some."""
+        self._tokens, self._seen = tokens, 0
+        self._sum = torch.empty(0)
+
+    def add(self, inputs: Tensor, weights: Tensor | None = None) -> None:
+        """inputs float32 [tokens, columns]; each counts by its weight, float32 [tokens]."""
+        if not self._sum.numel():
+            self._sum = inputs.new_zeros(inputs.shape[1], inputs.shape[1])
+        weighted = inputs if weights is None else inputs * weights[:, None]
+        for part in _strips(self._sum):
+            self._sum[part, part.start :].addmm_(
+                weighted[:, part].T, inputs[:, part.start :], alpha=1 / self._tokens
+            )
+        self._seen += len(inputs)
+
+    def mean(self) -> Tensor:
+        """float32 [columns, columns], to be asked for once; an expert's has the prior of
+        routed.py."""
+        for part in _strips(self._sum):
+            self._sum[part.stop :, part] = self._sum[part, part.stop :].T
+        diagonal = self._sum.diagonal()
+        diagonal.add_(prior(diagonal, self._seen, self._tokens))
+        return self._sum
+
+
 def gather_hessians(
     block: Block, weights: Tensor | None = None
 ) -> list[tuple[tuple[str, ...], Tensor]]:
-    """H float32 [columns, columns] for each group of linears that read one tensor; a mean over
-    tokens in which each counts by its weight, float32 [tokens], where there are some. An expert's
-    has the prior of routed.py."""
+    """H float32 [columns, columns] for each group of linears that read one tensor, of the block as
+    it stands; tokens count by their weight, float32 [tokens], where there are some."""
     groups = block.shared_inputs()
-    tokens = block.tokens
-    hessians: dict[str, Tensor] = {}
-    seen: Counter[str] = Counter()
+    sums = {group[0]: HessianSum(block.tokens) for group in groups}
 
     def add(name: str, inputs: Tensor) -> None:
-        if name not in hessians:
-            columns = inputs.shape[1]
-            hessians[name] = torch.zeros(columns, columns, device=inputs.device)
-        weighted = inputs
-        if weights is not None:
-            weighted = inputs * weights[block.tokens_of(name, len(inputs)), None]
-        for part in _strips(hessians[name]):
-            hessians[name][part, part.start :].addmm_(
-                weighted[:, part].T, inputs[:, part.start :], alpha=1 / tokens
-            )
-        seen[name] += len(inputs)
+        own = None if weights is None else weights[block.tokens_of(name, len(inputs))]
+        sums[name].add(inputs, own)
 
-    block.observe({group[0]: partial(add, group[0]) for group in groups})
-    for name, hessian in hessians.items():
-        for part in _strips(hessian):
-            hessian[part.stop :, part] = hessian[part, part.stop :].T
-        diagonal = hessian.diagonal()
-        diagonal.add_(prior(diagonal, seen[name], tokens))
-    return [(group, hessians[group[0]]) for group in groups]
+    block.observe({name: partial(add, name) for name in sums})
+    return [(group, sums[group[0]].mean()) for group in groups]
 
 
 def _strips(matrix: Tensor) -> list[slice]:
@@ -81,9 +92,10 @@ def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor
         work.diagonal().add_(damping * mean)
         # The factor that is upper triangular is found by running Cholesky from the last column.
         _turn_around(work)
-        torch.linalg.cholesky_ex(work, out=(work, failed))
+        # Column by column, as LAPACK has it: otherwise torch works on one more copy.
+        torch.linalg.cholesky_ex(work.mT, out=(work.mT, failed))
         if not failed:
-            return _turn_around(work)
+            return _turn_around(work).mT
         damping *= 10
     raise HessianSingular(name, f"it stays singular with {LARGEST_DAMPING:.0%} damping")
 

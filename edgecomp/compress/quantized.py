@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgecomp.compress.blocks import Block
 from edgecomp.compress.grids import Grid, Scales
@@ -23,6 +23,12 @@ class Quantized(NamedTuple):
     codes: Tensor
     values: Tensor
     scales: tuple[Scales, ...]
+
+
+class Solver(Protocol):
+    """Puts a weight float32 [rows, columns] on a grid; errors name `name`."""
+
+    def __call__(self, *, weight: Tensor, grid: Grid, name: str) -> Quantized: ...
 
 
 def group_slices(grid: Grid, columns: int, weight_name: str) -> list[slice]:
@@ -54,9 +60,42 @@ def pack(grid: Grid, quantized: Quantized) -> PackedTensor | None:
     return PackedTensor(grid.name, torch.cat(rows, dim=1))
 
 
-def keep(block: Block, name: str, linear: nn.Linear, grid: Grid, quantized: Quantized) -> None:
-    """Put the quantized weight into the block, and its bytes where the grid is one of GGUF's."""
-    linear.weight.copy_(quantized.values)
-    packed = pack(grid, quantized)
-    if packed is not None:
-        block.packed[name] = packed
+def quantize_group(
+    block: Block,
+    names: Sequence[str],
+    grid_of: GridOf,
+    solve: Solver,
+) -> None:
+    """Put linears that read one tensor on their grids, and their bytes into the block where a grid
+    is one of GGUF's.
+
+    Those on the same grid are solved as one matrix: rows leave each other alone, and what goes
+    column by column is done once for all.
+    """
+    members: dict[Grid, list[str]] = {}
+    for name in names:
+        grid = grid_of(block.weight_name(name))
+        if grid is not None:
+            members.setdefault(grid, []).append(name)
+    for grid, together in members.items():
+        weights = [block.linears[name].weight for name in together]
+        name = block.weight_name(together[0])
+        solved = solve(weight=torch.cat(weights), grid=grid, name=name)
+        for name, part in zip(together, _split(solved, [len(w) for w in weights]), strict=True):
+            block.linears[name].weight.copy_(part.values)
+            packed = pack(grid, part)
+            if packed is not None:
+                block.packed[name] = packed
+
+
+def _split(quantized: Quantized, rows: Sequence[int]) -> Iterator[Quantized]:
+    """The matrices that were solved as one."""
+    start = 0
+    for count in rows:
+        own = slice(start, start + count)
+        scales = (
+            Scales(s.step[own], s.offset[own], tuple(stored[own] for stored in s.stored))
+            for s in quantized.scales
+        )
+        yield Quantized(quantized.codes[own], quantized.values[own], tuple(scales))
+        start += count

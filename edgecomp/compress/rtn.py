@@ -7,13 +7,14 @@ llama.cpp's quantizers; without, all count alike.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
 from edgecomp.compress.grids import Grid, Scales
-from edgecomp.compress.quantized import GridOf, Quantized, group_slices, keep, per_column
+from edgecomp.compress.quantized import GridOf, Quantized, group_slices, per_column, quantize_group
 from edgecomp.compress.routed import prior
 
 
@@ -67,12 +68,9 @@ def rtn(grid_of: GridOf, *, use_importance: bool) -> Method:
 
     def method(block: Block) -> None:
         means = mean_squares(block) if use_importance else {}
-        for name, linear in block.linears.items():
-            weight_name = block.weight_name(name)
-            grid = grid_of(weight_name)
-            if grid is not None:
-                quantized = round_to_nearest(linear.weight, grid, means.get(name), weight_name)
-                keep(block, name, linear, grid, quantized)
+        for name in block.linears:
+            solve = partial(round_to_nearest, importance=means.get(name))
+            quantize_group(block, [name], grid_of, solve)
 
     return method
 

@@ -33,6 +33,7 @@ from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.head_divergence import Head
 from edgecomp.compress.hessian import gather_hessians
+from edgecomp.compress.limits import ROWS_COMPARED
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES, usable_types
@@ -41,9 +42,6 @@ from edgecomp.model import EMBEDDING, ModelSpec, read_model
 
 TRIED_BITS = 4
 """Of the type that is tried for real, at least: mixes lie about there."""
-
-ROWS_TRIED = 128
-"""Rows of a tensor in a block, at most and evenly spread, on which types are compared."""
 
 ON_THE_GRID = 1e-3
 """Of the largest error: below it the weights lie on a type's own grid, and trying it tells nothing.
@@ -92,6 +90,8 @@ def measure_sensitivities(
             carried.begin(block.name, states, _relative_change(states, outputs))
         if block.index == model.layers - 1:
             carried.finish(block, outputs)
+        block.replace(block.hidden, plain)
+        block.advanced = True
 
     embedded = _rounded_embedding(checkpoint, tokens[:carried_rows], coarsest_first, device)
     if embedded:
@@ -199,7 +199,7 @@ def _changes_of(
     """What each type of one GGUF tensor, of a linear or of all experts of a kind, changes of the
     block's output; and the linears' weights in the type that was tried."""
     weights = {linear: block.linears[linear].weight for linear in hessians}
-    step = ceil(sum(map(len, weights.values())) / ROWS_TRIED)
+    step = ceil(sum(map(len, weights.values())) / ROWS_COMPARED)
     errors = dict.fromkeys(types, 0.0)
     for linear, hessian in hessians.items():
         sample = weights[linear][::step]

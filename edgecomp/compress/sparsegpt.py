@@ -11,7 +11,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
-from edgecomp.compress.hessian import DAMPING, gather_hessians, upper_factor
+from edgecomp.compress.hessian import DAMPING, upper_factor
+from edgecomp.compress.in_order import hessians_in_order
 from edgecomp.compress.sparsity import check_columns, lowest
 from edgecomp.compress.sweep import TILE, Sweep
 from edgecomp.sparsity import Sparsity
@@ -43,9 +44,13 @@ def sparsegpt(
             pruned = lowest(scores, sparsity, "matrix").T
 
             def choose(
-                column: int, wanted: Tensor, pruned: Tensor = pruned, start: int = start
-            ) -> Tensor:
-                return wanted.masked_fill(pruned[column - start], 0)
+                column: int,
+                wanted: Tensor,
+                value: Tensor,
+                pruned: Tensor = pruned,
+                start: int = start,
+            ) -> None:
+                value.copy_(wanted.masked_fill_(pruned[column - start], 0))
 
             sweep.run(part, choose)
     return sweep.values.T.contiguous()
@@ -56,9 +61,7 @@ def sparsegpt_method(sparsity: Sparsity, *, damping: float = DAMPING) -> Method:
     are chosen for each matrix apart."""
 
     def method(block: Block) -> None:
-        hessians = gather_hessians(block)
-        while hessians:
-            names, hessian = hessians.pop(0)
+        for names, hessian in hessians_in_order(block):
             for name in names:
                 linear = block.linears[name]
                 layer = block.weight_name(name)

@@ -20,6 +20,9 @@ import torch
 from torch import Tensor
 
 TILE = 128
+STRETCH = 64
+"""Columns between two gatherings by matrix product: in between each gathers from those before it in
+the stretch, which should be few."""
 
 
 class Sweep:
@@ -65,15 +68,15 @@ class Sweep:
         )
         return self.weight[columns] + answers
 
-    def run(self, columns: slice, choose: Callable[[int, Tensor], Tensor]) -> None:
-        """Give each of the columns, in order, the value `choose(column, wanted [rows])`."""
-        for start in range(columns.start, columns.stop, TILE):
-            tile = slice(start, min(start + TILE, columns.stop))
-            wanted = self.wanted(tile)
-            for i in range(tile.start, tile.stop):
-                near = slice(tile.start, i)
-                moved = torch.addmv(
-                    wanted[i - tile.start], self._error[near].T, self._feedback[near, i]
-                )
-                self.values[i] = choose(i, moved)
-                self._error[i] = self.weight[i] - self.values[i]
+    def run(self, columns: slice, choose: Callable[[int, Tensor, Tensor], None]) -> None:
+        """Give each of the columns, in order, a value: `choose(column, wanted, value)` puts it into
+        `value` [rows] and may overwrite `wanted` [rows]."""
+        for start in range(columns.start, columns.stop, STRETCH):
+            part = slice(start, min(start + STRETCH, columns.stop))
+            wanted, error = self.wanted(part), self._error[part]
+            feedback = self._feedback[part, part].T.contiguous()
+            rows = [t.unbind() for t in (wanted, self.weight[part], self.values[part], error)]
+            for i, (base, weight, value, own) in enumerate(zip(*rows, strict=True)):
+                moved = torch.addmv(base, error[:i].T, feedback[i, :i])
+                choose(start + i, moved, value)
+                torch.sub(weight, value, out=own)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from edgecomp.formats import TENSOR_TYPES, Preset
 from edgecomp.model import ModelSpec, TensorSpec
@@ -91,11 +92,16 @@ def fallbacks(model: ModelSpec, types: Mapping[str, str], preset: Preset) -> dic
 
 def quantizable(tensor: TensorSpec) -> bool:
     """True where llama.cpp's quantizer converts this tensor at all."""
+    return len(tensor.shape) >= 2 and _quantizable_name(tensor.name)
+
+
+# A plan asks the same about every tensor for each of 40 formats.
+@lru_cache(maxsize=65536)
+def _quantizable_name(name: str) -> bool:
     return (
-        len(tensor.shape) >= 2
-        and tensor.name.endswith("weight")
-        and tensor.name not in KEPT_WHOLE
-        and not any(part in tensor.name for part in KEPT)
+        name.endswith("weight")
+        and name not in KEPT_WHOLE
+        and not any(part in name for part in KEPT)
     )
 
 
@@ -105,6 +111,7 @@ def _loader_order(name: str) -> tuple[int, str]:
     return (int(block.group(1)) if block else -1, name)
 
 
+@lru_cache(maxsize=65536)
 def _role(name: str) -> str:
     if name == "output.weight":
         return "output"

@@ -1,0 +1,67 @@
+"""A block's linears solved in the order they run, in the one pass that also gives its outputs.
+
+Each batch of the calibration runs in a greenlet of its own, which waits where a linear is about to
+read. When all of them wait there, that linear's Hessian is whole; the solver puts its weights in,
+and the batches go on through them. So a layer is solved for the inputs it will really get (GPTQ's
+own code calls this true sequential), and a block costs one forward pass instead of two.
+
+What waits is in memory: at the widest linear its inputs for the whole calibration. Beyond
+`WAITING_BYTES` the statistics are gathered beforehand, from the block as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from greenlet import getcurrent, greenlet
+from torch import Tensor, nn
+
+from edgecomp.compress.blocks import Block, batches
+from edgecomp.compress.hessian import HessianSum, gather_hessians
+from edgecomp.compress.limits import WAITING_BYTES
+
+
+def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    """H float32 [columns, columns] for each group of linears that read one tensor, in the order
+    they run; before it asks for the next, the caller changes the weights of that group.
+
+    Where one pass was enough, the block's outputs have taken the place of its inputs at the end.
+    """
+    widest = max(linear.in_features for linear in block.linears.values())
+    if 4 * block.tokens * widest <= WAITING_BYTES:
+        yield from _in_one_pass(block)
+        return
+    hessians = gather_hessians(block)
+    while hessians:
+        # Each goes as soon as its layers are done: a wide one is hundreds of megabytes.
+        yield hessians.pop(0)
+
+
+def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    groups = block.shared_inputs()
+    sums = {group[0]: HessianSum(block.tokens) for group in groups}
+    hooks = [block.linears[n].register_forward_pre_hook(_gather(sums[n])) for n in sums]
+    passes = [(greenlet(block.forward), batch) for batch in batches(block.hidden)]
+    try:
+        for group in groups:
+            # Types of arithmetic are the thread's, not a greenlet's, and no matter of the solver's.
+            with block.arithmetic():
+                for forward, batch in passes:
+                    forward.switch(*() if forward else (batch.to(block.device),))
+            yield group, sums.pop(group[0]).mean()
+        if not block.rounded_when_written:
+            with block.arithmetic():
+                for forward, batch in passes:
+                    block.replace(batch, forward.switch())
+            block.advanced = True
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _gather(total: HessianSum) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        total.add(inputs[0].reshape(-1, inputs[0].shape[-1]).float())
+        getcurrent().parent.switch()
+
+    return hook

@@ -1,0 +1,12 @@
+"""How much the methods look at or hold at once: for the solvers, and for the plan of what a job
+costs, which does without torch."""
+
+ROWS_SCALED = 256
+"""Rows of the matrices that take one scale, at most and evenly spread, whose loss AWQ's search
+looks at: enough to rank the scalings."""
+
+ROWS_COMPARED = 128
+"""Rows of a tensor in a block, at most and evenly spread, on which types are compared."""
+
+WAITING_BYTES = 1 << 29
+"""Inputs of a block's widest linear, for the whole calibration, that may wait to be read by it."""
