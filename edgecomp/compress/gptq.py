@@ -41,14 +41,16 @@ def gptq(
     if act_order:
         return _by_activation(weight, hessian, grid, groups, damping, name)
     sweep = Sweep(weight, upper_factor(hessian, name, damping))
-    codes = torch.empty_like(sweep.weight, dtype=torch.int16)
+    codes = torch.empty_like(sweep.values, dtype=torch.int16)
     kept: list[Scales] = []
     together = max(1, TILE // (groups[0].stop - groups[0].start))
     for first in range(0, len(groups), together):
         members = groups[first : first + together]
         sweep.open(slice(members[0].start, members[-1].stop))
         kept += [_solve_group(sweep, grid, group, codes) for group in members]
-    return Quantized(codes.T.contiguous(), sweep.values.T.contiguous(), tuple(kept))
+    values = sweep.values
+    del sweep  # and with it the factor, before the results are turned
+    return Quantized(codes.T.contiguous(), values.T.contiguous(), tuple(kept))
 
 
 def _solve_group(sweep: Sweep, grid: Grid, group: slice, codes: Tensor) -> Scales:
@@ -75,7 +77,7 @@ def _by_activation(
 ) -> Quantized:
     order = hessian.diagonal().argsort(descending=True, stable=True)
     back = order.argsort()
-    sweep = Sweep(weight[:, order], upper_factor(hessian[order][:, order], name, damping))
+    sweep = Sweep(weight[:, order], upper_factor(hessian, name, damping, order))
     importance = sweep.importance[back]
     kept = round_to_nearest(weight, grid, importance, name).scales
     step, offset = (
@@ -83,13 +85,15 @@ def _by_activation(
         for parts in ([scales.step for scales in kept], [scales.offset for scales in kept])
     )
     scales = column_scales(step.T[order], offset.T[order])
-    codes = torch.empty_like(sweep.weight, dtype=torch.int16)
+    codes = torch.empty_like(sweep.values, dtype=torch.int16)
 
     def choose(column: int, wanted: Tensor, value: Tensor) -> None:
         grid.codes.put(wanted, scales[column], codes[column], value)
 
     sweep.run(slice(0, len(order)), choose)
-    return Quantized(codes[back].T.contiguous(), sweep.values[back].T.contiguous(), kept)
+    values = sweep.values
+    del sweep
+    return Quantized(codes[back].T.contiguous(), values[back].T.contiguous(), kept)
 
 
 def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DAMPING) -> Method:

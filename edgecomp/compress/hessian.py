@@ -18,6 +18,7 @@ from edgecomp.errors import HessianSingular
 DAMPING = 0.01
 LARGEST_DAMPING = 1.0
 NARROWEST_STRIP = 128
+ROWS_MOVED = 256
 
 
 class HessianSum:
@@ -72,8 +73,11 @@ def _strips(matrix: Tensor) -> list[slice]:
     return [slice(first, min(first + step, len(matrix))) for first in range(0, len(matrix), step)]
 
 
-def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor:
-    """The upper triangular M with M M^T = H + damping: float32 [columns, columns].
+def upper_factor(
+    hessian: Tensor, name: str, damping: float = DAMPING, order: Tensor | None = None
+) -> Tensor:
+    """The upper triangular M with M M^T = H + damping: float32 [columns, columns]; of H with its
+    rows and columns in `order`, int64 [columns], where one is given.
 
     GPTQ's Cholesky factor of the inverse, U with U^T U = H^-1, is M^-1; M serves as well and costs
     neither inversion nor the digits an inversion loses (see sweep.py). Damping is a share of the
@@ -88,7 +92,13 @@ def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor
     # Only one copy beside H, changed in place: for a wide layer each is hundreds of megabytes.
     work, failed = torch.empty_like(hessian), hessian.new_zeros((), dtype=torch.int32)
     while damping <= LARGEST_DAMPING:
-        work.copy_(hessian)
+        if order is None:
+            work.copy_(hessian)
+        else:
+            for rows, numbers in zip(
+                torch.split(work, ROWS_MOVED), torch.split(order, ROWS_MOVED), strict=True
+            ):
+                rows.copy_(hessian[numbers[:, None], order])
         work.diagonal().add_(damping * mean)
         # The factor that is upper triangular is found by running Cholesky from the last column.
         _turn_around(work)
@@ -102,9 +112,9 @@ def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor
 
 def _turn_around(matrix: Tensor) -> Tensor:
     """Reverse the order of rows and of columns, in place, some rows at a time."""
-    size, step = len(matrix), 256
-    for first in range(0, size // 2, step):
-        head = slice(first, min(first + step, size // 2))
+    size = len(matrix)
+    for first in range(0, size // 2, ROWS_MOVED):
+        head = slice(first, min(first + ROWS_MOVED, size // 2))
         tail = slice(size - head.stop, size - head.start)
         kept = matrix[head].flip(0, 1)
         matrix[head] = matrix[tail].flip(0, 1)

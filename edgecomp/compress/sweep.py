@@ -30,20 +30,21 @@ class Sweep:
 
     def __init__(self, weight: Tensor, factor: Tensor) -> None:
         """weight [rows, columns]; factor: M, upper triangular [columns, columns], is used up."""
-        self.weight = weight.T.contiguous()
-        self.values = self.weight.clone()
+        self._left = weight.T.contiguous()
+        """What is left to feed on: of columns to come their weights, of columns done their errors.
+        """
+        self.values = torch.empty_like(self._left)
         self.importance = factor.diagonal().square()
-        self._error = torch.zeros_like(self.weight)
         self._feedback = factor.div_(factor.diagonal().clone())
         self._start = 0
-        self._base = self.weight
+        self._base = self._left
 
     def open(self, columns: slice) -> None:
         """Gather, in one matrix product, what all columns before these feed back to them."""
         done = slice(0, columns.start)
         self._start = columns.start
         self._base = torch.addmm(
-            self.weight[columns], self._feedback[done, columns].T, self._error[done]
+            self._left[columns], self._feedback[done, columns].T, self._left[done]
         )
 
     def wanted(self, columns: slice) -> Tensor:
@@ -52,7 +53,7 @@ class Sweep:
         base = self._base[columns.start - self._start : columns.stop - self._start]
         if columns.start == self._start:
             return base
-        return torch.addmm(base, self._feedback[near, columns].T, self._error[near])
+        return torch.addmm(base, self._feedback[near, columns].T, self._left[near])
 
     def free(self, columns: slice) -> Tensor:
         """What opened columns, the first of them next in turn, would best be if none of them were
@@ -61,22 +62,22 @@ class Sweep:
         Unlike in `wanted`, columns among them answer to one another: with F what the columns before
         feed back, the answers add up to F N^-1 for N = M_j,i / M_i,i among these columns.
         """
-        fed_back = self.wanted(columns) - self.weight[columns]
+        fed_back = self.wanted(columns) - self._left[columns]
         among = self._feedback[columns, columns]
         answers: Tensor = torch.linalg.solve_triangular(
             among.T, fed_back, upper=False, unitriangular=True
         )
-        return self.weight[columns] + answers
+        return self._left[columns] + answers
 
     def run(self, columns: slice, choose: Callable[[int, Tensor, Tensor], None]) -> None:
         """Give each of the columns, in order, a value: `choose(column, wanted, value)` puts it into
         `value` [rows] and may overwrite `wanted` [rows]."""
         for start in range(columns.start, columns.stop, STRETCH):
             part = slice(start, min(start + STRETCH, columns.stop))
-            wanted, error = self.wanted(part), self._error[part]
+            wanted, left = self.wanted(part), self._left[part]
             feedback = self._feedback[part, part].T.contiguous()
-            rows = [t.unbind() for t in (wanted, self.weight[part], self.values[part], error)]
-            for i, (base, weight, value, own) in enumerate(zip(*rows, strict=True)):
-                moved = torch.addmv(base, error[:i].T, feedback[i, :i])
+            rows = (wanted.unbind(), left.unbind(), self.values[part].unbind())
+            for i, (base, own, value) in enumerate(zip(*rows, strict=True)):
+                moved = torch.addmv(base, left[:i].T, feedback[i, :i])
                 choose(start + i, moved, value)
-                torch.sub(weight, value, out=own)
+                own.sub_(value)
