@@ -51,7 +51,7 @@ CHECKED_TOKENS = 8 * 48
 TORCH_SHARE = 0.6
 """Of the peak of a large matrix product that whole decoder blocks reach."""
 
-SCALES_TRIED = 13
+SCALES_TRIED = 10
 """By AWQ (compress/awq.py)."""
 
 INPUT_ROLES = (

@@ -5,8 +5,8 @@ it is, but makes the column's rounding error smaller by s_j (the paper's equatio
 inverse scales are folded into whatever produces the input (a norm, or rows of the layer before), so
 the model stays a standard one.
 
-Search: s = rms(x)^alpha, alpha in 0, 0.1, ... 1 and then 0.05 to either side of the best (upstream
-tries all of 0, 0.05, ... 0.95), normalised by sqrt(max s min s) as upstream
+Search: s = rms(x)^alpha, alpha in fifths from 0 to 1, then a tenth and a twentieth to either side
+of the best (upstream tries all of 0, 0.05, ... 0.95), normalised by sqrt(max s min s) as upstream
 (`llm-awq`, `auto_scale.py`); the loss is the layer's own output error tr(D H D^T), which H = mean
 x x^T gives without running the layer. Upstream takes mean |x| for rms(x) and, for attention, the
 error behind the whole attention. Its clip search is contained in the grids' choice of scales, which
@@ -36,8 +36,8 @@ from edgecomp.compress.limits import ROWS_SCALED
 from edgecomp.compress.quantized import GridOf, quantize_group
 from edgecomp.compress.rtn import round_to_nearest
 
-ALPHAS = tuple(0.1 * i for i in range(11))
-REFINED = (-0.05, 0.05)
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+FINER = (0.1, 0.05)
 
 PRODUCERS = {
     "self_attn.o_proj": ("v_proj", "qkv_proj"),
@@ -91,9 +91,11 @@ def search_scale(
         return float((change @ hessian * change).sum())
 
     losses = {alpha: loss_of(alpha) for alpha in ALPHAS}
-    coarse = min(losses, key=lambda alpha: losses[alpha])
-    losses |= {alpha: loss_of(alpha) for alpha in (coarse + d for d in REFINED) if 0 < alpha < 1}
-    return scale_of(min(losses, key=lambda alpha: losses[alpha]))
+    best = min(losses, key=lambda alpha: losses[alpha])
+    for step in FINER:
+        losses |= {alpha: loss_of(alpha) for alpha in (best - step, best + step) if 0 < alpha < 1}
+        best = min(losses, key=lambda alpha: losses[alpha])
+    return scale_of(best)
 
 
 def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Method:

@@ -13,7 +13,7 @@ alternating.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -226,20 +226,20 @@ def search_step(x: Tensor, w: Tensor, codes: Codes) -> Tensor:
     A step may be negative: a lopsided code range then reaches further on the negative side's
     behalf.
     """
-    return torch.cat([_search_step(*part, codes) for part in _chunks(x, w)])
+    return torch.cat([_search_step(*part, codes) for part in _columns_first(x, w)])
 
 
 def _search_step(x: Tensor, w: Tensor, codes: Codes) -> Tensor:
-    largest = x.abs().amax(dim=1)
+    largest = x.abs().amax(dim=0)
     reach = -codes.levels[0] if codes.levels else float(-codes.low)
     best_gain = torch.full_like(largest, -1.0)
     best = torch.zeros_like(largest)
 
     def keep_better(inverse: Tensor) -> None:
         nonlocal best, best_gain
-        q = codes.level_of(x * inverse[:, None])
+        q = codes.level_of(x * inverse)
         wq = w * q
-        along, square = (wq * x).sum(dim=1), (wq * q).sum(dim=1)
+        along, square = (wq * x).sum(dim=0), (wq * q).sum(dim=0)
         # With the best step for these codes the error is sum w x^2 - along^2 / square.
         gain = torch.where(square > 0, along * along / square, 0)
         better = gain > best_gain
@@ -261,26 +261,30 @@ def search_step_offset(
 ) -> tuple[Tensor, Tensor]:
     """Steps and offsets [n] that nearly minimise sum_j w_j (x_j - step * code_j - offset)^2 for
     codes 0..top and x, w [n, m]."""
-    parts = [_search_step_offset(*part, top, offset_at_most_zero) for part in _chunks(x, w)]
+    parts = [_search_step_offset(*part, top, offset_at_most_zero) for part in _columns_first(x, w)]
     return torch.cat([step for step, _ in parts]), torch.cat([offset for _, offset in parts])
 
 
 def _search_step_offset(
     x: Tensor, w: Tensor, top: int, offset_at_most_zero: bool
 ) -> tuple[Tensor, Tensor]:
-    lowest, highest = x.amin(dim=1), x.amax(dim=1)
+    lowest, highest = x.amin(dim=0), x.amax(dim=0)
     if offset_at_most_zero:
         lowest, highest = lowest.clamp_max(0), highest.clamp_min(0)
-    sum_w, sum_wx = w.sum(dim=1), (w * x).sum(dim=1)
+    wx = w * x
+    sum_w, sum_wx = w.sum(dim=0), wx.sum(dim=0)
+    sum_wxx = wx.mul_(x).sum(dim=0)
     best_error = torch.full_like(lowest, torch.inf)
     best_step, best_offset = torch.zeros_like(lowest), lowest.clone()
 
     def keep_better(step: Tensor, offset: Tensor) -> None:
         nonlocal best_step, best_offset, best_error
         inverse = torch.where(step > 0, 1 / step, 0)
-        q = ((x - offset[:, None]) * inverse[:, None]).round_().clamp_(0, top)
+        q = torch.addcmul(-offset * inverse, x, inverse)
+        q.round_().clamp_(0, top)
         wq = w * q
-        sum_wq, sum_wqq, sum_wqx = wq.sum(dim=1), (wq * q).sum(dim=1), (wq * x).sum(dim=1)
+        sum_wq, sum_wqx = wq.sum(dim=0), (wq * x).sum(dim=0)
+        sum_wqq = wq.mul_(q).sum(dim=0)
         determinant = sum_w * sum_wqq - sum_wq * sum_wq
         usable = determinant > 1e-12 * sum_w * sum_wqq
         safe = torch.where(usable, determinant, 1)
@@ -290,8 +294,9 @@ def _search_step_offset(
             alone = torch.where(sum_wqq > 0, sum_wqx / sum_wqq.clamp_min(1e-30), step)
             step = torch.where(offset > 0, alone, step)
             offset = offset.clamp_max(0)
-        residue = x - q * step[:, None] - offset[:, None]
-        error = (w * residue.square()).sum(dim=1)
+        # sum w (x - step q - offset)^2, multiplied out: no further pass over the weights.
+        error = step * (step * sum_wqq + 2 * (offset * sum_wq - sum_wqx))
+        error += offset * (offset * sum_w - 2 * sum_wx) + sum_wxx
         better = (error < best_error) & (step >= 0)
         best_step = torch.where(better, step, best_step)
         best_offset = torch.where(better, offset, best_offset)
@@ -312,6 +317,11 @@ def _shares(values: float, trials: int) -> list[float]:
     return [float(share**narrower) for share in shares]
 
 
-def _chunks(x: Tensor, w: Tensor) -> list[tuple[Tensor, Tensor]]:
-    rows = max(1, CHUNK_ELEMENTS // x.shape[1])
-    return list(zip(torch.split(x, rows), torch.split(w.expand_as(x), rows), strict=True))
+def _columns_first(x: Tensor, w: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some groups at a time, [m, groups]: what belongs to a group multiplies whole rows, and sums
+    over a group add rows."""
+    groups = max(1, CHUNK_ELEMENTS // x.shape[1])
+    for part, weights in zip(
+        torch.split(x, groups), torch.split(w.expand_as(x), groups), strict=True
+    ):
+        yield part.T.contiguous(), weights.T.contiguous()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from edgecomp.compress.awq import ALPHAS, find_folds, search_scale
+from edgecomp.compress.awq import find_folds, search_scale
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.grids import integer_grid
 from edgecomp.compress.rtn import round_to_nearest
@@ -49,7 +49,7 @@ def test_folding_leaves_the_function_of_every_family_unchanged(
 
 
 @pytest.mark.parametrize("kind", ["random", "correlated"])
-def test_the_scale_search_finds_the_best_of_its_candidates(kind: str) -> None:
+def test_the_scale_search_is_as_good_as_upstreams_which_tries_all(kind: str) -> None:
     weight, hessian = weights(), hessian_of(kind)
     grid = integer_grid(3, 64, symmetric=True)
 
@@ -58,9 +58,9 @@ def test_the_scale_search_finds_the_best_of_its_candidates(kind: str) -> None:
         return loss(weight, rounded.values / scale, hessian)
 
     candidates = []
-    for alpha in ALPHAS:
+    for alpha in [0.05 * i for i in range(20)]:
         scale = hessian.diagonal().sqrt() ** alpha
         candidates.append(loss_of(scale / (scale.max() * scale.min()).sqrt()))
     found = loss_of(search_scale(weight, hessian, grid, lambda scale: scale))
-    assert found == pytest.approx(min(candidates), rel=1e-4)
+    assert found <= 1.001 * min(candidates)
     assert found <= candidates[0]  # alpha = 0 is plain rounding
