@@ -34,7 +34,7 @@ STEPS = (
     (r"Q\w+ at context \d+ fits", ("/", "Tab", "Tab", *"95MB"), 20),
     ("Make this", ("Escape",), 20),
     ("Calibration,", ("Enter",), 20),
-    (r"\b6 questions a benchmark", (*["NPage"] * 3, *["Up"] * 6, "End", "BSpace"), 20),
+    (r"\bitems: 6\s", (*["NPage"] * 3, *["Up"] * 6, "End", "BSpace"), 20),
     ("elapsed", ("C-r",), 60),
     ("Done: the bundle is", (), 5400),
     ("Predicted against measured", ("6", "End"), 30),
