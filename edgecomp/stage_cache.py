@@ -1,6 +1,7 @@
 """Stages of a run: each result is kept under a key of everything it depends on, and taken again.
 
-A stage works in a folder of its own, named by the hash of its name, its version and its inputs.
+A stage works in a folder of its own, named by the hash of its name, its inputs and edgecomp's
+version, since another version may compute something else.
 When its work is done its result is written there, whole or not at all; a run that was killed
 therefore finds every finished stage and repeats only the one that was under way. Two processes
 never work in the same folder.
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from edgecomp import __version__
 from edgecomp.atomic import write_error, write_text
 from edgecomp.errors import RunBusy
 from edgecomp.events import Listener, Progress, StageFinished, StageProgress, StageStarted
@@ -28,9 +30,9 @@ RESULT = "result.json"
 Result = TypeVar("Result", bound=Value)
 
 
-def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
-    """A hash of a stage's name, version and inputs (JSON values)."""
-    text = json.dumps([name, version, inputs], sort_keys=True, ensure_ascii=False)
+def stage_key(name: str, inputs: dict[str, Any]) -> str:
+    """A hash of a stage's name and inputs (JSON values) in this version of edgecomp."""
+    text = json.dumps([__version__, name, inputs], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:24]
 
 
@@ -41,15 +43,13 @@ def run_stage(
     inputs: dict[str, Any],
     work: Callable[[Path, Progress], Result],
     listen: Listener,
-    *,
-    version: int = 1,
 ) -> Result:
     """Run one stage, or take its result from an earlier run.
 
     `work` gets the stage's own folder, where an interrupted attempt may have left files, and a
     function to report progress with. Raises RunBusy where another process is at the same stage.
     """
-    folder = cache_folder() / "stages" / f"{name}-{stage_key(name, version, inputs)}"
+    folder = cache_folder() / "stages" / f"{name}-{stage_key(name, inputs)}"
     listen(StageStarted(stage=name, title=title))
     began = time.perf_counter()
     kept = _kept(folder / RESULT, result_type)
