@@ -6,6 +6,7 @@ An exporter is a module found by the entry-point group `edgecomp.exporters` unde
 from __future__ import annotations
 
 import importlib.metadata
+from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
@@ -144,6 +145,7 @@ def default_float_type(model: ModelSpec) -> FloatType:
     return "BF16" if dominant_type(model.tensors) == "BF16" else "F16"
 
 
+@cache
 def find_exporter(name: str) -> Exporter:
     """The exporter called `name`. Raises ExportRefused where none has this name."""
     found = importlib.metadata.entry_points(group="edgecomp.exporters")

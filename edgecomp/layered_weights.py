@@ -117,10 +117,10 @@ def stored(parts: Iterable[Shares]) -> int:
 
 def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeights:
     """Sum the tensors of `model` whose types are `types`, by GGUF name."""
-    layers: list[Shares] = [{} for _ in range(model.layers)]
-    experts: list[Shares] = [{} for _ in range(model.layers)]
-    head: Shares = {}
-    looked_up: Shares = {}
+    layers: list[_Sums] = [{} for _ in range(model.layers)]
+    experts: list[_Sums] = [{} for _ in range(model.layers)]
+    head: _Sums = {}
+    looked_up: _Sums = {}
     largest_bytes = 0
     for tensor in model.tensors:
         kind = types[tensor.name]
@@ -131,15 +131,33 @@ def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeight
             part = head if gives_logits(tensor, model) else looked_up
         size = TENSOR_TYPES[kind].size_bytes(tensor.elements)
         read = model.used_share(tensor) if len(tensor.shape) > 1 and part is not looked_up else 0
-        share = Share(size, read * size, read * tensor.elements)
-        part[kind] = part.get(kind, Share()) + share
+        amounts = (size, read * size, read * tensor.elements)
+        _add(part, kind, amounts)
         if layer is not None:
             largest_bytes = max(largest_bytes, size)
             if "_exps" in tensor.name:
-                experts[layer][kind] = experts[layer].get(kind, Share()) + share
+                _add(experts[layer], kind, amounts)
     return LayeredWeights(
-        tuple(layers), head, looked_up, tuple(experts) if model.experts else (), largest_bytes
+        tuple(map(_shares, layers)),
+        _shares(head),
+        _shares(looked_up),
+        tuple(map(_shares, experts)) if model.experts else (),
+        largest_bytes,
     )
+
+
+_Sums = dict[str, tuple[int, float, float]]
+
+
+def _add(sums: _Sums, kind: str, amounts: tuple[int, float, float]) -> None:
+    if kind in sums:
+        mine = sums[kind]
+        amounts = (mine[0] + amounts[0], mine[1] + amounts[1], mine[2] + amounts[2])
+    sums[kind] = amounts
+
+
+def _shares(sums: _Sums) -> Shares:
+    return {kind: Share(*amounts) for kind, amounts in sums.items()}
 
 
 def layer_of(tensor: TensorSpec) -> int | None:

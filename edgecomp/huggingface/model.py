@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -200,11 +201,7 @@ def named_tensors(
     Several stored tensors share a GGUF name only where they are the experts of one layer; they
     stand in the experts' order.
     """
-    import gguf
-
-    key = architecture.gguf_name if architecture else "llama"
-    kinds = {value: kind for kind, value in gguf.MODEL_ARCH_NAMES.items()}
-    names = gguf.get_tensor_name_map(kinds[key], layers)
+    names = _name_map(architecture.gguf_name if architecture else "llama", layers)
     found: dict[str, list[StoredTensor]] = {}
     unknown = []
     for source_name, tensor in stored.items():
@@ -218,6 +215,14 @@ def named_tensors(
     for experts in found.values():
         experts.sort(key=lambda tensor: expert_number(tensor.name))
     return found, unknown
+
+
+@lru_cache(maxsize=16)
+def _name_map(architecture: str, layers: int) -> Any:
+    import gguf
+
+    kinds = {value: kind for kind, value in gguf.MODEL_ARCH_NAMES.items()}
+    return gguf.get_tensor_name_map(kinds[architecture], layers)
 
 
 def gguf_names(folder: Path) -> Callable[[str], str | None]:
