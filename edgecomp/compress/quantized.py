@@ -79,9 +79,8 @@ def quantize_group(
             members.setdefault(grid, []).append(name)
     for grid, together in members.items():
         weights = [block.linears[name].weight for name in together]
-        name = block.weight_name(together[0])
         stacked = torch.cat(weights) if len(weights) > 1 else weights[0]
-        solved = solve(weight=stacked, grid=grid, name=name)
+        solved = solve(weight=stacked, grid=grid, name=block.weight_name(together[0]))
         for name, part in zip(together, _split(solved, [len(w) for w in weights]), strict=True):
             block.linears[name].weight.copy_(part.values)
             packed = pack(grid, part)
