@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import demo_model_path
@@ -13,7 +14,14 @@ from edgecomp.model import demo_model_path
 EVALUATION_DATA = os.environ.pop("EDGECOMP_DATA", None)
 """Taken away from the program, which would read it wherever a test names no data."""
 
-pytest_plugins = ["shapes", "tiny_models", "two_cards", "ssh_server", "scripted_adb"]
+pytest_plugins = [
+    "shapes", "tiny_models", "two_cards", "ssh_server", "scripted_adb", "lasting_torch",
+]  # fmt: skip
+
+
+# How long an example takes is the machine's business.
+settings.register_profile("edgecomp", deadline=None)
+settings.load_profile("edgecomp")
 
 
 def pytest_configure() -> None:

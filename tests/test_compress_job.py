@@ -24,6 +24,8 @@ from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model
 from edgecomp.recipe import read_recipe
 
+pytestmark = pytest.mark.usefixtures("lasting_torch")
+
 MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
 
 

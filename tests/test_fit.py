@@ -284,7 +284,7 @@ DEMO_RECIPE = Recipe(
     settings=RunSettings(context=512, threads=1),
     importance=True,
     calibration=CalibrationMix(samples={"instructions": 16, "math": 16}, row_tokens=64),
-    evaluation=EvaluationSettings(items=1, windows=4, window_tokens=256),
+    evaluation=EvaluationSettings(items=1, windows=2, window_tokens=256),
     measurement=MeasurementSettings(repeats=1, decode_tokens=16),
 )
 """The real model and every stage, with as little of each as keeps the test short."""

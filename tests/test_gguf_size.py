@@ -38,7 +38,7 @@ def test_padding_reaches_the_next_multiple_and_no_further(size: int, alignment: 
     assert 0 <= padded - size < alignment
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=tensors, key=names, text=st.text(st.characters(codec="utf-8"), max_size=50))
 def test_the_size_is_that_of_the_file_the_gguf_package_writes(
     tmp_path_factory: pytest.TempPathFactory, rows: list, key: str, text: str

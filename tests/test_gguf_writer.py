@@ -40,7 +40,7 @@ values = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(entries=st.dictionaries(st.from_regex(r"[a-z]{1,6}\.[a-z]{1,6}", fullmatch=True), values))
 def test_metadata_is_packed_as_the_gguf_package_packs_it(
     tmp_path_factory: pytest.TempPathFactory, entries: dict[str, tuple[str, Any]]
@@ -73,7 +73,7 @@ def _zeros(tensor: OutputTensor) -> list[np.ndarray]:
     return [np.zeros(math.prod(tensor.shape), dtype=np.float32)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     shapes=st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3), min_size=1, max_size=5),
     alignment=st.sampled_from([32, 64, 256]),

@@ -27,6 +27,8 @@ from edgecomp.proving import divergence
 from edgecomp.recipe import EvaluationSettings, read_recipe
 from edgecomp.tasks import Mix
 
+pytestmark = pytest.mark.usefixtures("lasting_torch")
+
 MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
 CONTEXT = 256
 SLACK_BYTES = 512

@@ -142,7 +142,7 @@ memories = st.integers(2, 60).map(lambda gigabytes: gigabytes * 10**9)
 contexts = st.sampled_from([512, 4096, 16384])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(MODELS), memories, memories, contexts)
 def test_no_placement_on_cards_asks_one_for_more_than_it_has(
     name: str, first: int, second: int, context: int
@@ -158,7 +158,7 @@ def test_no_placement_on_cards_asks_one_for_more_than_it_has(
             assert placed == way.placement
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(MODELS), memories, memories, memories, contexts)
 def test_what_is_chosen_fits_wherever_anything_does(
     name: str, first: int, second: int, host: int, context: int
@@ -171,7 +171,7 @@ def test_what_is_chosen_fits_wherever_anything_does(
     assert fits(chosen, device) == any(fits(way, device) for way in ways)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(MODELS), memories, memories, st.integers(0, 20 * 10**9), contexts)
 def test_more_memory_never_gives_a_slower_choice(
     name: str, first: int, second: int, more: int, context: int

@@ -16,6 +16,8 @@ from edgecomp.events import Estimated, Event, ignore
 from edgecomp.model import read_model
 from edgecomp.stages import DistillStage, Stage, StructuredStage, staged_model
 
+pytestmark = pytest.mark.usefixtures("lasting_torch")
+
 MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
 DISTILL = DistillStage(
     steps=20, evaluate_every=10, tokens=4096, top_k=64, learning_rate=2e-3, intermediate_weight=0

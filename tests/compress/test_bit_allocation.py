@@ -57,7 +57,7 @@ def total(sensitivities: Sensitivities, chosen: dict[str, str]) -> tuple[int, fl
     ),
     share=st.floats(0, 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_choice_is_the_best_of_all_within_the_budget(
     data: list[tuple[list[float], int]], share: float
 ) -> None:

@@ -39,7 +39,7 @@ def dequantized(packed: Tensor, kind: str) -> Tensor:
     scale=st.sampled_from([1e-6, 1e-3, 0.1, 10.0, 1e4]),
     shape=st.sampled_from(["normal", "one-sided", "sparse", "constant", "zero", "outlier"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_packed_bytes_stand_for_the_chosen_values_bit_for_bit(
     kind: str, seed: int, scale: float, shape: str
 ) -> None:

@@ -23,6 +23,8 @@ from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model
 
+pytestmark = pytest.mark.usefixtures("lasting_torch")
+
 MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
 
 

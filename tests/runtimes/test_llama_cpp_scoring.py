@@ -46,7 +46,7 @@ def session(tiny_gguf: Path) -> Session:
     return Session(str(tiny_gguf), SETTINGS)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(asked=questions)
 def test_choices_together_score_as_each_alone(session: Session, asked: list[Question]) -> None:
     found = score_choices(session, asked, ignore_progress)
