@@ -35,9 +35,6 @@ from edgecomp.token_id_check import check_token_ids
 Export = Callable[[str, str], Path]
 
 
-pytestmark = pytest.mark.usefixtures("lasting_torch")
-
-
 @pytest.fixture(scope="module")
 def exported(tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Export:
     """The folder of a family's model in a format, exported once."""
