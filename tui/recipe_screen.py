@@ -45,6 +45,7 @@ class RecipeScreen(Page):
         self.draft: Draft | None = None
         self._shown: Recipe | None = None
         self._pending: Timer | None = None
+        self._to_start = False
 
     def body(self) -> Iterable[Widget]:
         yield Notice("recipe-notice")
@@ -106,9 +107,12 @@ class RecipeScreen(Page):
         from .recipe_summary import recipe_summary
 
         self.draft = draft
+        starts, self._to_start = self._to_start, False
         notice = self.query_one("#recipe-notice", Notice)
         if draft.recipe is None:
             notice.say("error", draft.fault)
+            if starts:
+                self._refuse()
             return
         if draft.warnings:
             notice.say("warning", " ".join(draft.warnings))
@@ -118,6 +122,8 @@ class RecipeScreen(Page):
         self.show_where()
         width = self.query_one("#recipe-summary").size.width - 2
         self.query_one("#recipe-words", Static).update(recipe_summary(draft.recipe, width))
+        if starts:
+            self.edgecomp.start_run(draft.recipe)
 
     def action_fault(self) -> None:
         """Put the cursor on the line that is wrong."""
@@ -130,11 +136,17 @@ class RecipeScreen(Page):
         self.set_focus(self.query_one("#recipe-summary"))
 
     def action_start(self) -> None:
-        """Go to the Run screen and start there what the text says."""
-        if self.draft is None or self.draft.recipe is None:
-            self.notify("The recipe must be in order before it can run.", severity="warning")
-            return
-        self.edgecomp.start_run(self.draft.recipe)
+        """Check the text as it stands now, go to the Run screen and start it there."""
+        if self._pending:
+            self._pending.stop()
+        if self.query_one("#recipe-text", TextArea).text:
+            self._to_start = True
+            self._check()
+        else:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self.notify("The recipe must be in order before it can run.", severity="warning")
 
     def action_save(self) -> None:
         if self.session.recipe is None:

@@ -230,6 +230,27 @@ def test_a_candidate_becomes_a_recipe_that_is_checked_as_one_types(
     drive(app, path)
 
 
+@pytest.mark.parametrize("text", ["items: 7", "items: many"])
+def test_what_starts_is_the_text_as_it_stands_however_fast_the_keys(
+    app: EdgecompApp, settle: Settle, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    started: list[int] = []
+    monkeypatch.setattr(app, "start_run", lambda recipe: started.append(recipe.evaluation.items))
+
+    async def path(pilot: Pilot[None]) -> None:
+        await pilot.press("3")
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        area = app.screen.query_one("#recipe-text", TextArea)
+        area.load_text(area.text.replace("items: 60", text))
+        await pilot.press("ctrl+r")
+        await settle(pilot)
+        assert started == ([7] if text == "items: 7" else [])
+
+    drive(app, path)
+
+
 def test_r35_generic_calibration_of_a_code_model_is_refused_in_the_editor(
     app: EdgecompApp, settle: Settle
 ) -> None:
