@@ -40,7 +40,7 @@ STEPS = (
     ("Performance", ("6",), 30),
     ("Predicted against measured", ("End",), 30),
     ("SHA-256", ("8",), 30),
-    ("all as the manifest lists them", ("v",), 120),
+    (r"all as the\s+manifest lists them", ("v",), 120),
 )
 """What must appear (a pattern), the keys that make it appear, and within how many seconds."""
 
