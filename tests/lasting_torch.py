@@ -20,10 +20,6 @@ from edgecomp.torch_worker import TorchWorker
 class LastingWorker(TorchWorker):
     """Ends with the module, or when a request fails."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._kept = True
-
     @contextmanager
     def kept(self) -> Iterator[None]:
         yield

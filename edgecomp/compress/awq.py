@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgecomp.compress.blocks import Block, Method
+from edgecomp.compress.blocks import Block, Method, attached
 from edgecomp.compress.experts import Expert
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
@@ -199,11 +199,8 @@ def _norms_before(block: Block) -> dict[str, nn.Module]:
     ]
     hooks = [norm.register_forward_hook(put_out) for norm in norms]
     hooks += [m.register_forward_pre_hook(read(name)) for name, m in readers]
-    try:
+    with attached(hooks):
         block.run(next(block.batches())[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found
 
 

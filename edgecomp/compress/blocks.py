@@ -14,14 +14,15 @@ is always what was written.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedConfig
 
 from edgecomp.atomic import write_error
@@ -115,12 +116,8 @@ class Block:
             return hook
 
         named = self.module.named_modules()
-        hooks = [m.register_forward_hook(note(child)) for child, m in named]
-        try:
+        with attached(m.register_forward_hook(note(child)) for child, m in named):
             self.run(batch)
-        finally:
-            for hook in hooks:
-                hook.remove()
         return found[0] if found else self.name
 
     def observe(self, watch: Mapping[str, Callable[[Tensor], None]]) -> None:
@@ -137,17 +134,14 @@ class Block:
 
             return hook
 
-        hooks = [self.linears[name].register_forward_pre_hook(hand_over(name)) for name in watch]
-        try:
+        hooks = (self.linears[name].register_forward_pre_hook(hand_over(name)) for name in watch)
+        with attached(hooks):
             self.begun = 0
             for batch in self.batches():
                 unseen.update(watch)
                 with suppress(_AllSeen):
                     self.run(batch)
                 self.begun += batch.shape[0] * batch.shape[1]
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def tokens_of(self, name: str, rows: int) -> Tensor | slice:
         """While `observe` hands over a batch, `rows` inputs of linear `name`: which tokens of the
@@ -170,13 +164,20 @@ class Block:
 
             return hook
 
-        hooks = [m.register_forward_pre_hook(note(name)) for name, m in self.linears.items()]
-        try:
+        with attached(m.register_forward_pre_hook(note(n)) for n, m in self.linears.items()):
             self.run(next(self.batches())[:1])
-        finally:
-            for hook in hooks:
-                hook.remove()
         return [tuple(names) for names in groups.values()]
+
+
+@contextmanager
+def attached(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Hooks of modules for as long as the body runs."""
+    handles = list(hooks)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class _AllSeen(Exception):
@@ -257,13 +258,12 @@ def _visit(
     if shard is None or not shard.is_file():
         weights = decoder.stored_weights(index, module)
         types = {n: dtype or DTYPES[decoder.stored[n].dtype] for n in weights}
-        block.rounded_when_written = bool(shard) and {*types.values()} != {torch.float32}
+        block.rounded_when_written = shard is not None and {*types.values()} != {torch.float32}
         method(block)
         if shard is not None and destination is not None:
             # The codes first: a block counts as finished once its shard is there.
             codes = {weight_name(linear): packed for linear, packed in block.packed.items()}
             write_packed(destination, index, codes)
-            weights = decoder.stored_weights(index, module)
             write_shard(shard, {n: weight.to(types[n]) for n, weight in weights.items()})
     if shard is not None:
         _load(decoder, index, module, shard)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from greenlet import getcurrent, greenlet
 from torch import Tensor, nn
 
-from edgecomp.compress.blocks import Block, batches
+from edgecomp.compress.blocks import Block, attached, batches
 from edgecomp.compress.hessian import HessianSum, gather_hessians
 from edgecomp.compress.limits import WAITING_BYTES
 
@@ -40,9 +40,9 @@ def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
 def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
     groups = block.shared_inputs()
     sums = {group[0]: HessianSum(block.tokens) for group in groups}
-    hooks = [block.linears[n].register_forward_pre_hook(_gather(sums[n])) for n in sums]
+    hooks = (block.linears[n].register_forward_pre_hook(_gather(sums[n])) for n in sums)
     passes = [(greenlet(block.forward), batch) for batch in batches(block.hidden)]
-    try:
+    with attached(hooks):
         for group in groups:
             # Types of arithmetic are the thread's, not a greenlet's, and no matter of the solver's.
             with block.arithmetic():
@@ -54,9 +54,6 @@ def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
                 for forward, batch in passes:
                     block.replace(batch, forward.switch())
             block.advanced = True
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _gather(total: HessianSum) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -200,17 +200,21 @@ def test_the_table_sorts_by_any_column_and_back(app: EdgecompApp, settle: Settle
     drive(app, path)
 
 
+async def made_recipe(app: EdgecompApp, pilot: Pilot[None], settle: Settle) -> TextArea:
+    """The editor, with the recipe of the best candidate in it."""
+    await pilot.press("3")
+    await settle(pilot)
+    await pilot.press("enter")
+    await settle(pilot)
+    assert isinstance(app.screen, RecipeScreen)
+    return app.screen.query_one("#recipe-text", TextArea)
+
+
 def test_a_candidate_becomes_a_recipe_that_is_checked_as_one_types(
     app: EdgecompApp, here: Path, settle: Settle
 ) -> None:
     async def path(pilot: Pilot[None]) -> None:
-        await pilot.press("3")
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
-        screen = app.screen
-        assert isinstance(screen, RecipeScreen)
-        area = screen.query_one("#recipe-text", TextArea)
+        area = await made_recipe(app, pilot, settle)
         lines = area.text.splitlines()
         wrong = next(n for n, line in enumerate(lines) if line.startswith("importance"))
         lines[wrong] = "importance: perhaps"
@@ -238,11 +242,7 @@ def test_what_starts_is_the_text_as_it_stands_however_fast_the_keys(
     monkeypatch.setattr(app, "start_run", lambda recipe: started.append(recipe.evaluation.items))
 
     async def path(pilot: Pilot[None]) -> None:
-        await pilot.press("3")
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
-        area = app.screen.query_one("#recipe-text", TextArea)
+        area = await made_recipe(app, pilot, settle)
         area.load_text(area.text.replace("items: 60", text))
         await pilot.press("ctrl+r")
         await settle(pilot)
@@ -255,11 +255,7 @@ def test_r35_generic_calibration_of_a_code_model_is_refused_in_the_editor(
     app: EdgecompApp, settle: Settle
 ) -> None:
     async def path(pilot: Pilot[None]) -> None:
-        await pilot.press("3")
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
-        area = app.screen.query_one("#recipe-text", TextArea)
+        area = await made_recipe(app, pilot, settle)
         text = area.text.replace("task: general", "task: code")
         area.load_text(text.replace("    instructions: 48\n", "").replace("    math: 40\n", ""))
         await settle(pilot)
