@@ -27,6 +27,17 @@ from edgecomp.background import NICENESS
 
 STARTS, KEYS = 7, 40
 LOAD = "import numpy; a = numpy.ones((512, 512))\nwhile True: a = a @ a % 7"
+VISITS = {
+    "2": "Compare with this",
+    "3": "size ≤",
+    "4": "To the fault",
+    "5": "Start or resume",
+    "6": "Open a bundle",
+    "7": "Add a bundle",
+    "8": "Copy the hash",
+}
+"""What tells that the screen of a key stands."""
+
 LIMITS = {"first frame": "0.7 s", "key": "50 ms"}
 
 
@@ -49,10 +60,10 @@ def started(folder: str) -> tuple[Terminal, float]:
     return terminal, time.perf_counter() - began
 
 
-def key_seconds(terminal: Terminal, answers: dict[str, str]) -> list[float]:
+def key_seconds(terminal: Terminal, answers: dict[str, str], turns: int) -> list[float]:
     """Seconds from each key to the screen that holds its answer; the keys take turns."""
     taken = []
-    for _ in range(KEYS // len(answers)):
+    for _ in range(turns):
         for key, answer in answers.items():
             began = time.perf_counter()
             terminal.press(key)
@@ -71,10 +82,13 @@ def app_memory_bytes(terminal: Terminal) -> int:
 
 def measure(folder: str) -> dict[str, list[float]]:
     """All figures once, with whatever load there is."""
-    frames = []
+    frames, visits = [], []
     for _ in range(STARTS):
         terminal, seconds = started(folder)
         frames.append(seconds)
+        terminal.press("Enter")
+        wait_for(terminal, "embedding")
+        visits += key_seconds(terminal, VISITS, turns=1)
         terminal.press("q")
         terminal.close()
     terminal, _ = started(folder)
@@ -85,9 +99,10 @@ def measure(folder: str) -> dict[str, list[float]]:
         terminal.press("3")
         wait_for(terminal, "best for the task")
         reasons = {"Down": "risk for the task", "Up": "best for the task"}
-        figures["key, next row of the plan"] = key_seconds(terminal, reasons)
-        keys = {"2": "Compare with this", "3": "Make this"}
-        figures["key, another screen"] = key_seconds(terminal, keys)
+        figures["key, next row of the plan"] = key_seconds(terminal, reasons, KEYS // 2)
+        key_seconds(terminal, VISITS, turns=1)
+        figures["key, another screen"] = key_seconds(terminal, VISITS, KEYS // len(VISITS))
+        figures["key, a screen's first visit"] = visits
         figures["memory, with a plan"] = [app_memory_bytes(terminal)]
     finally:
         terminal.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakKeyDictionary
 
 from textual import events, work
 from textual.app import App, SystemCommand
@@ -49,6 +50,8 @@ class EdgecompApp(App[None]):
         super().__init__()
         self.session = Session(data=data)
         self._asked_to_leave = False
+        self._styles_read = ""
+        self._styled: WeakKeyDictionary[Screen[object], str] = WeakKeyDictionary()
 
     def on_mount(self) -> None:
         self.check_size(self.size.width, self.size.height)
@@ -72,6 +75,17 @@ class EdgecompApp(App[None]):
     def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
         """Hold back drawing while a screen comes to the front, less long than Textual does."""
         super().delay_update(delay)
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Style the screen in front anew, unless that was done in this theme.
+
+        Textual reads all style sheets again, twice, for the first visit to each screen, although
+        widgets are styled as they are mounted: more than half of what that visit took.
+        """
+        before = self._styled.get(self.screen, self._styles_read)
+        self._styled[self.screen] = self._styles_read = self.theme
+        if before != self.theme:
+            super().refresh_css(animate)
 
     def action_show(self, name: str) -> None:
         """Go to a screen; what lies over it is closed first."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, TextArea
 
@@ -454,11 +455,20 @@ def test_no_screen_imports_torch_or_scipy(here: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["theme", "size"])
-def test_a_screen_that_was_away_comes_back_in_the_theme_and_size_of_now(
-    app: EdgecompApp, settle: Settle, change: str
+@pytest.mark.parametrize(
+    ("keys", "back"),
+    [
+        pytest.param(("3", "6"), "3", id="a screen away"),
+        pytest.param(("3", "6"), "4", id="a screen never seen"),
+        pytest.param(("3", "1"), "3", id="from the first screen"),
+        pytest.param(("3", "question_mark"), "escape", id="under the help"),
+    ],
+)
+def test_a_screen_comes_to_the_front_in_the_theme_and_size_of_now(
+    app: EdgecompApp, settle: Settle, change: str, keys: tuple[str, ...], back: str
 ) -> None:
     async def path(pilot: Pilot[None]) -> None:
-        for key in ("3", "6"):
+        for key in keys:
             await pilot.press(key)
             await settle(pilot)
         if change == "theme":
@@ -466,10 +476,10 @@ def test_a_screen_that_was_away_comes_back_in_the_theme_and_size_of_now(
         else:
             await pilot.resize_terminal(200, 60)
         await settle(pilot)
-        await pilot.press("3")
+        await pilot.press(back)
         await settle(pilot)
         came_back = app.export_screenshot()
-        app.refresh_css(animate=False)
+        App.refresh_css(app, animate=False)
         app.refresh(layout=True)
         await settle(pilot)
         same = app.export_screenshot() == came_back
