@@ -51,15 +51,16 @@ class Terminal:
     def __init__(self, command: list[str]) -> None:
         # A server that was told to end may still be there: no name is used twice.
         self.server = f"edgecomp-{uuid.uuid4().hex[:12]}"
+        # The size is the pane's; whoever records it may have been told of another.
+        self.environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.tmux(
             "-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS),
             shlex.join(command),
         )  # fmt: skip
 
     def tmux(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["tmux", "-L", self.server, *arguments], capture_output=True, text=True
-        )
+        command = ["tmux", "-L", self.server, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment)
         return done.stdout
 
     def screen(self) -> str:

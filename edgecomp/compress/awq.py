@@ -29,11 +29,12 @@ from torch import Tensor, nn
 
 from edgecomp.compress.blocks import Block, Method, attached
 from edgecomp.compress.experts import Expert
+from edgecomp.compress.feedback import feedback_of
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
 from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.limits import ROWS_SCALED
-from edgecomp.compress.quantized import GridOf, quantize_group
+from edgecomp.compress.quantized import GridOf, Solver, by_grid, quantize_group
 from edgecomp.compress.rtn import round_to_nearest
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -118,15 +119,20 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
                 block.linears[name].weight.mul_(scale)
             for group in groups:
                 hessians[group] = hessians[group] / scale / scale[:, None]
-        for group, hessian in hessians.items():
-            solve = (
-                partial(gptq, hessian=hessian)
-                if solver == "gptq"
-                else partial(round_to_nearest, importance=hessian.diagonal())
-            )
-            quantize_group(block, group, grid_of, solve)
+        for group in list(hessians):
+            hessian = hessians.pop(group)
+            grids = by_grid(block, group, grid_of)
+            if grids:
+                quantize_group(block, grids, _solver(solver, hessian, block.weight_name(group[0])))
 
     return method
+
+
+def _solver(kind: Literal["rtn", "gptq"], hessian: Tensor, name: str) -> Solver:
+    """The solver under this H, which GPTQ uses up."""
+    if kind == "gptq":
+        return partial(gptq, feedback=feedback_of(hessian, name))
+    return partial(round_to_nearest, importance=hessian.diagonal())
 
 
 def _sum(hessians: list[Tensor]) -> Tensor:

@@ -30,7 +30,9 @@ IQ4_NL_LEVELS = (
 
 def half_bytes(x: Tensor) -> Tensor:
     """float32 [n] -> the bytes of its float16 values, uint8 [n, 2]."""
-    return x.half().view(torch.uint8).view(-1, 2)
+    # A lone value out of a wider tensor keeps its stride, which a view of bytes refuses.
+    halves = x.half().clone(memory_format=torch.contiguous_format)
+    return halves.view(torch.uint8).view(-1, 2)
 
 
 def nibbles(codes: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Columns are rounded one after another, each compensated by those to come; sweep.
 equations. A group's scales are chosen under the weights M_i,i^2 that rounding errors have there.
 
 In natural order a group's scales are chosen when its turn comes, from the weights as they then are,
-error fed back. With `act_order` columns go by falling diagonal of H; groups keep their columns, so
+error fed back. By activation columns go by falling diagonal of H; groups keep their columns, so
 scales are chosen beforehand from the original weights ("static groups").
 """
 
@@ -16,31 +16,30 @@ import torch
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
+from edgecomp.compress.feedback import DAMPING, Feedback, feedback_of
 from edgecomp.compress.grids import Grid, Scale, Scales, column_scales
-from edgecomp.compress.hessian import DAMPING, upper_factor
 from edgecomp.compress.in_order import hessians_in_order
-from edgecomp.compress.quantized import GridOf, Quantized, group_slices, per_column, quantize_group
+from edgecomp.compress.quantized import (
+    GridOf,
+    Quantized,
+    by_grid,
+    group_slices,
+    per_column,
+    quantize_group,
+)
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.sweep import TILE, Sweep
 
 
-def gptq(
-    weight: Tensor,
-    hessian: Tensor,
-    grid: Grid,
-    *,
-    act_order: bool = False,
-    damping: float = DAMPING,
-    name: str = "the matrix",
-) -> Quantized:
-    """Quantize weight float32 [rows, columns] under hessian float32 [columns, columns].
+def gptq(weight: Tensor, feedback: Feedback, grid: Grid, *, name: str = "the matrix") -> Quantized:
+    """Quantize weight float32 [rows, columns], its columns in the feedback's order.
 
-    Raises HessianSingular and CompressionSettingsInvalid, naming `name`.
+    Raises CompressionSettingsInvalid, naming `name`.
     """
     groups = group_slices(grid, weight.shape[1], name)
-    if act_order:
-        return _by_activation(weight, hessian, grid, groups, damping, name)
-    sweep = Sweep(weight, upper_factor(hessian, name, damping))
+    sweep = Sweep(weight, feedback)
+    if feedback.order is not None:
+        return _by_activation(weight, sweep, feedback.order, grid, groups, name)
     codes = torch.empty_like(sweep.values, dtype=torch.int16)
     kept: list[Scales] = []
     together = max(1, TILE // (groups[0].stop - groups[0].start))
@@ -48,9 +47,7 @@ def gptq(
         members = groups[first : first + together]
         sweep.open(slice(members[0].start, members[-1].stop))
         kept += [_solve_group(sweep, grid, group, codes) for group in members]
-    values = sweep.values
-    del sweep  # and with it the factor, before the results are turned
-    return Quantized(codes.T.contiguous(), values.T.contiguous(), tuple(kept))
+    return Quantized(codes.T.contiguous(), sweep.values.T.contiguous(), tuple(kept))
 
 
 def _solve_group(sweep: Sweep, grid: Grid, group: slice, codes: Tensor) -> Scales:
@@ -73,11 +70,9 @@ def _solve_group(sweep: Sweep, grid: Grid, group: slice, codes: Tensor) -> Scale
 
 
 def _by_activation(
-    weight: Tensor, hessian: Tensor, grid: Grid, groups: list[slice], damping: float, name: str
+    weight: Tensor, sweep: Sweep, order: Tensor, grid: Grid, groups: list[slice], name: str
 ) -> Quantized:
-    order = hessian.diagonal().argsort(descending=True, stable=True)
     back = order.argsort()
-    sweep = Sweep(weight[:, order], upper_factor(hessian, name, damping, order))
     importance = sweep.importance[back]
     kept = round_to_nearest(weight, grid, importance, name).scales
     step, offset = (
@@ -91,9 +86,7 @@ def _by_activation(
         grid.codes.put(wanted, scales[column], codes[column], value)
 
     sweep.run(slice(0, len(order)), choose)
-    values = sweep.values
-    del sweep
-    return Quantized(codes[back].T.contiguous(), values[back].T.contiguous(), kept)
+    return Quantized(codes[back].T.contiguous(), sweep.values[back].T.contiguous(), kept)
 
 
 def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DAMPING) -> Method:
@@ -101,7 +94,13 @@ def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DA
 
     def method(block: Block) -> None:
         for names, hessian in hessians_in_order(block):
-            solve = partial(gptq, hessian=hessian, act_order=act_order, damping=damping)
-            quantize_group(block, names, grid_of, solve)
+            grids = by_grid(block, names, grid_of)
+            if grids:
+                name = block.weight_name(names[0])
+                feedback = feedback_of(hessian, name, damping=damping, by_activation=act_order)
+                quantize_group(block, grids, partial(gptq, feedback=feedback))
+                # Hundreds of megabytes for a wide layer, which the next one's need not join.
+                del feedback
+            del hessian
 
     return method

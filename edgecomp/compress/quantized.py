@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgecomp.compress.blocks import Block
 from edgecomp.compress.grids import Grid, Scales
+from edgecomp.compress.limits import WEIGHTS_SOLVED
 from edgecomp.compress.packed import PackedTensor
 from edgecomp.errors import CompressionSettingsInvalid
 
@@ -60,42 +61,60 @@ def pack(grid: Grid, quantized: Quantized) -> PackedTensor | None:
     return PackedTensor(grid.name, torch.cat(rows, dim=1))
 
 
-def quantize_group(
-    block: Block,
-    names: Sequence[str],
-    grid_of: GridOf,
-    solve: Solver,
-) -> None:
-    """Put linears that read one tensor on their grids, and their bytes into the block where a grid
-    is one of GGUF's.
-
-    Those on the same grid are solved as one matrix: rows leave each other alone, and what goes
-    column by column is done once for all.
-    """
-    members: dict[Grid, list[str]] = {}
+def by_grid(block: Block, names: Sequence[str], grid_of: GridOf) -> dict[Grid, list[str]]:
+    """The linears that go on each grid; those that stay as they are are left out."""
+    found: dict[Grid, list[str]] = {}
     for name in names:
         grid = grid_of(block.weight_name(name))
         if grid is not None:
-            members.setdefault(grid, []).append(name)
-    for grid, together in members.items():
-        weights = [block.linears[name].weight for name in together]
-        stacked = torch.cat(weights) if len(weights) > 1 else weights[0]
-        solved = solve(weight=stacked, grid=grid, name=block.weight_name(together[0]))
-        for name, part in zip(together, _split(solved, [len(w) for w in weights]), strict=True):
-            block.linears[name].weight.copy_(part.values)
-            packed = pack(grid, part)
-            if packed is not None:
-                block.packed[name] = packed
+            found.setdefault(grid, []).append(name)
+    return found
 
 
-def _split(quantized: Quantized, rows: Sequence[int]) -> Iterator[Quantized]:
-    """The matrices that were solved as one."""
+def quantize_group(block: Block, grids: dict[Grid, list[str]], solve: Solver) -> None:
+    """Put linears that read one tensor on their grids, and their bytes into the block where a grid
+    is one of GGUF's.
+
+    Rows leave each other alone: those of one grid are solved as one matrix, so that what goes
+    column by column is done once for all, but no more of them at once than memory allows.
+    """
+    for grid, names in grids.items():
+        weights = {name: block.linears[name].weight for name in names}
+        packed: dict[str, list[Tensor]] = {name: [] for name in names}
+        for parts in _solved_together(weights):
+            stacked = torch.cat([weights[name][rows] for name, rows in parts])
+            solved = solve(weight=stacked, grid=grid, name=block.weight_name(names[0]))
+            for (name, rows), part in zip(parts, _split(solved, parts), strict=True):
+                weights[name][rows].copy_(part.values)
+                stored = pack(grid, part)
+                if stored is not None:
+                    packed[name].append(stored.rows)
+        block.packed |= {
+            name: PackedTensor(grid.name, torch.cat(rows)) for name, rows in packed.items() if rows
+        }
+
+
+def _solved_together(weights: dict[str, Tensor]) -> Iterator[list[tuple[str, slice]]]:
+    """Rows of matrices of one width, in their order, that are stacked for one solution."""
+    lengths = [len(weight) for weight in weights.values()]
+    starts = [sum(lengths[:index]) for index in range(len(lengths))]
+    most = max(1, WEIGHTS_SOLVED // next(iter(weights.values())).shape[1])
+    for first in range(0, sum(lengths), most):
+        within = (
+            (name, slice(max(first - start, 0), min(first + most - start, length)))
+            for name, start, length in zip(weights, starts, lengths, strict=True)
+        )
+        yield [(name, rows) for name, rows in within if rows.start < rows.stop]
+
+
+def _split(solved: Quantized, parts: Sequence[tuple[str, slice]]) -> Iterator[Quantized]:
+    """The rows that were solved as one."""
     start = 0
-    for count in rows:
-        own = slice(start, start + count)
+    for _, rows in parts:
+        own = slice(start, start + rows.stop - rows.start)
         scales = (
             Scales(s.step[own], s.offset[own], tuple(stored[own] for stored in s.stored))
-            for s in quantized.scales
+            for s in solved.scales
         )
-        yield Quantized(quantized.codes[own], quantized.values[own], tuple(scales))
-        start += count
+        yield Quantized(solved.codes[own], solved.values[own], tuple(scales))
+        start = own.stop

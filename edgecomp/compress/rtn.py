@@ -14,7 +14,14 @@ from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
 from edgecomp.compress.grids import Grid, Scales
-from edgecomp.compress.quantized import GridOf, Quantized, group_slices, per_column, quantize_group
+from edgecomp.compress.quantized import (
+    GridOf,
+    Quantized,
+    by_grid,
+    group_slices,
+    per_column,
+    quantize_group,
+)
 from edgecomp.compress.routed import prior
 
 
@@ -70,7 +77,7 @@ def rtn(grid_of: GridOf, *, use_importance: bool) -> Method:
         means = mean_squares(block) if use_importance else {}
         for name in block.linears:
             solve = partial(round_to_nearest, importance=means.get(name))
-            quantize_group(block, [name], grid_of, solve)
+            quantize_group(block, by_grid(block, [name], grid_of), solve)
 
     return method
 

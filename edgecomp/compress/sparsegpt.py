@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
-from edgecomp.compress.hessian import DAMPING, upper_factor
+from edgecomp.compress.feedback import DAMPING, Feedback, feedback_of
 from edgecomp.compress.in_order import hessians_in_order
 from edgecomp.compress.sparsity import check_columns, lowest
 from edgecomp.compress.sweep import TILE, Sweep
@@ -20,19 +20,18 @@ from edgecomp.sparsity import Sparsity
 
 def sparsegpt(
     weight: Tensor,
-    hessian: Tensor,
+    feedback: Feedback,
     sparsity: Sparsity,
     *,
-    damping: float = DAMPING,
     name: str = "the matrix",
 ) -> Tensor:
-    """weight float32 [rows, columns] pruned under hessian float32 [columns, columns].
+    """weight float32 [rows, columns] pruned, its columns as they stand.
 
-    Raises HessianSingular and CompressionSettingsInvalid, naming `name`.
+    Raises CompressionSettingsInvalid, naming `name`.
     """
     columns = weight.shape[1]
     check_columns(sparsity, columns, name)
-    sweep = Sweep(weight, upper_factor(hessian, name, damping))
+    sweep = Sweep(weight, feedback)
     span = sparsity.of or TILE
     # One matrix product gathers the feedback for many small groups at once.
     opened = span * max(1, TILE // span)
@@ -57,15 +56,16 @@ def sparsegpt(
 
 
 def sparsegpt_method(sparsity: Sparsity, *, damping: float = DAMPING) -> Method:
-    """The walker's method. Linears that read one tensor share its factorisation only in cost: masks
-    are chosen for each matrix apart."""
+    """The walker's method. Masks are chosen for each matrix apart, also where linears read one
+    tensor."""
 
     def method(block: Block) -> None:
         for names, hessian in hessians_in_order(block):
+            feedback = feedback_of(hessian, block.weight_name(names[0]), damping=damping)
             for name in names:
-                linear = block.linears[name]
-                layer = block.weight_name(name)
-                pruned = sparsegpt(linear.weight, hessian, sparsity, damping=damping, name=layer)
-                linear.weight.copy_(pruned)
+                weight, layer = block.linears[name].weight, block.weight_name(name)
+                weight.copy_(sparsegpt(weight, feedback, sparsity, name=layer))
+            # Hundreds of megabytes for a wide layer, which the next one's need not join.
+            del hessian, feedback
 
     return method

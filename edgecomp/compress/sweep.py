@@ -19,6 +19,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from edgecomp.compress.feedback import Feedback
+
 TILE = 128
 STRETCH = 64
 """Columns between two gatherings by matrix product: in between each gathers from those before it in
@@ -28,14 +30,15 @@ the stretch, which should be few."""
 class Sweep:
     """One matrix on its way. Tensors are transposed, [columns, rows]: a column is contiguous."""
 
-    def __init__(self, weight: Tensor, factor: Tensor) -> None:
-        """weight [rows, columns]; factor: M, upper triangular [columns, columns], is used up."""
+    def __init__(self, weight: Tensor, feedback: Feedback) -> None:
+        """weight [rows, columns], which come in the feedback's order."""
+        if feedback.order is not None:
+            weight = weight[:, feedback.order]
         self._left = weight.T.contiguous()
         """What is left to feed on: of columns to come their weights, of columns done their errors.
         """
         self.values = torch.empty_like(self._left)
-        self.importance = factor.diagonal().square()
-        self._feedback = factor.div_(factor.diagonal().clone())
+        self.importance, self._feedback = feedback.importance, feedback.between
         self._start = 0
         self._base = self._left
 

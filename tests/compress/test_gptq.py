@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgecomp.compress import quantized
 from edgecomp.compress.blocks import walk
 from edgecomp.compress.checkpoint import read_tensor
+from edgecomp.compress.feedback import DAMPING, PANEL, feedback_of, upper_factor
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.gptq import gptq, gptq_method
 from edgecomp.compress.grids import Grid, integer_grid
-from edgecomp.compress.hessian import upper_factor
 from edgecomp.compress.packed import read_packed, read_packed_index
-from edgecomp.compress.quantized import pack
+from edgecomp.compress.quantized import Quantized, pack
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.errors import CompressionSettingsInvalid, HessianSingular
 from edgecomp.huggingface.model import stored_tensors
@@ -38,6 +39,20 @@ def hessian_of(kind: str, columns: int = COLUMNS) -> Tensor:
     else:
         x = correlated(1000, columns)
     return x.T @ x / len(x)
+
+
+def solve(
+    weight: Tensor,
+    hessian: Tensor,
+    grid: Grid,
+    *,
+    act_order: bool = False,
+    damping: float = DAMPING,
+    name: str = "layer",
+) -> Quantized:
+    """By GPTQ, which uses its Hessian up."""
+    feedback = feedback_of(hessian.clone(), name, damping=damping, by_activation=act_order)
+    return gptq(weight, feedback, grid, name=name)
 
 
 def loss(weight: Tensor, values: Tensor, hessian: Tensor) -> float:
@@ -64,7 +79,7 @@ def paper_gptq(weight: Tensor, hessian: Tensor, step: Tensor, grid: Grid, dampin
 def test_codes_equal_the_papers_algorithm(kind: str, bits: int) -> None:
     weight, hessian = weights(), hessian_of(kind)
     grid = integer_grid(bits, -1, symmetric=True)
-    solved = gptq(weight, hessian, grid)
+    solved = solve(weight, hessian, grid)
     step = solved.scales[0].step[:, 0].double()
     expected = paper_gptq(weight, hessian, step, grid, 0.01)
     same = (solved.values.double() - expected).abs() < 1e-6
@@ -79,7 +94,7 @@ def test_codes_equal_the_papers_algorithm(kind: str, bits: int) -> None:
 def test_order_of_activation_equals_the_paper_on_permuted_columns(kind: str) -> None:
     weight, hessian = weights(), hessian_of(kind)
     grid = integer_grid(3, -1, symmetric=True)
-    solved = gptq(weight, hessian, grid, act_order=True)
+    solved = solve(weight, hessian, grid, act_order=True)
     order = hessian.diagonal().argsort(descending=True)
     step = solved.scales[0].step[:, 0].double()
     expected = torch.empty_like(weight)
@@ -97,7 +112,7 @@ def test_error_feedback_beats_rounding_on_every_gguf_type_and_packs_losslessly(
     weight, hessian = weights(256), hessian_of("correlated", 256)
     grid = GGUF_GRIDS[kind]
     rounded = round_to_nearest(weight, grid, hessian.diagonal())
-    solved = gptq(weight, hessian, grid, act_order=act_order)
+    solved = solve(weight, hessian, grid, act_order=act_order)
     assert loss(weight, solved.values, hessian) < 0.8 * loss(weight, rounded.values, hessian)
     packed = pack(grid, solved)
     assert packed is not None
@@ -111,16 +126,47 @@ def test_error_feedback_beats_rounding_with_any_group(group: int, symmetric: boo
     weight, hessian = weights(), hessian_of("correlated")
     grid = integer_grid(4, group, symmetric)
     rounded = round_to_nearest(weight, grid, hessian.diagonal())
-    solved = gptq(weight, hessian, grid)
+    solved = solve(weight, hessian, grid)
     assert loss(weight, solved.values, hessian) < 0.8 * loss(weight, rounded.values, hessian)
 
 
 def test_the_loss_is_the_sum_of_weighted_rounding_errors() -> None:
     """What sweep.py says of M: tr(D H D^T) = |D M|^2 with M upper triangular."""
     hessian = hessian_of("correlated")
-    factor = upper_factor(hessian, "layer", damping=1e-6)
+    factor = upper_factor(hessian.clone(), "layer", damping=1e-6)
     assert torch.equal(factor, factor.triu())
     torch.testing.assert_close(factor @ factor.T, hessian, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [1, PANEL - 1, PANEL, PANEL + 1, 3 * PANEL + 40])
+@pytest.mark.parametrize("by_activation", [False, True])
+def test_the_factor_of_several_panels_is_made_in_the_hessians_own_memory(
+    columns: int, by_activation: bool
+) -> None:
+    x = torch.randn(2 * columns, columns, generator=torch.Generator().manual_seed(5)).double()
+    hessian = x.T @ (x * torch.linspace(2, 1, 2 * columns)[:, None])
+    damped = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(columns)
+    used = hessian.clone()
+    feedback = feedback_of(used, "layer", by_activation=by_activation)
+    assert feedback.between.data_ptr() == used.data_ptr()
+    order = torch.arange(columns) if feedback.order is None else feedback.order
+    if by_activation:
+        assert torch.equal(order, hessian.diagonal().argsort(descending=True, stable=True))
+    factor = torch.linalg.cholesky(damped[order][:, order].flip(0, 1)).flip(0, 1)
+    torch.testing.assert_close(feedback.between * feedback.importance.sqrt(), factor)
+
+
+@pytest.mark.parametrize("panels", [1, 3])
+def test_damping_that_did_not_do_leaves_no_trace(panels: int) -> None:
+    """Raised in steps or given at once, the same factor: H is whole again before each attempt."""
+    columns = (panels - 1) * PANEL + 60
+    few = torch.randn(columns // 2, columns, generator=torch.Generator().manual_seed(5))
+    hessian = few.T @ few
+    # Not definite until damping outweighs this.
+    hessian[columns // 3, columns // 3] -= 0.02 * hessian.diagonal().mean()
+    raised = upper_factor(hessian.clone(), "layer", damping=1e-3)
+    at_once = upper_factor(hessian.clone(), "layer", damping=1e-1)
+    torch.testing.assert_close(raised, at_once, rtol=1e-4, atol=1e-4)
 
 
 def test_a_column_that_is_never_driven_is_kept_and_rounded_by_itself() -> None:
@@ -128,7 +174,7 @@ def test_a_column_that_is_never_driven_is_kept_and_rounded_by_itself() -> None:
     hessian[5] = 0
     hessian[:, 5] = 0
     grid = integer_grid(8, -1, symmetric=True)
-    solved = gptq(weight, hessian, grid)
+    solved = solve(weight, hessian, grid)
     step = solved.scales[0].step[:, 0]
     nearest = (weight[:, 5] / step).round().clamp(-128, 127) * step
     assert torch.equal(solved.values[:, 5], nearest)
@@ -136,14 +182,14 @@ def test_a_column_that_is_never_driven_is_kept_and_rounded_by_itself() -> None:
 
 def test_a_singular_hessian_is_damped_until_it_can_be_solved() -> None:
     few = correlated(3, COLUMNS)  # rank 3
-    solved = gptq(weights(), few.T @ few / 3, integer_grid(4, 64, True), damping=1e-12)
+    solved = solve(weights(), few.T @ few / 3, integer_grid(4, 64, True), damping=1e-12)
     assert torch.isfinite(solved.values).all()
 
 
 @pytest.mark.parametrize("fault", [0.0, float("nan"), float("inf")])
 def test_unusable_statistics_name_the_layer(fault: float) -> None:
     with pytest.raises(HessianSingular, match=r"model\.layers\.3\.up"):
-        gptq(
+        solve(
             weights(),
             torch.full((COLUMNS, COLUMNS), fault),
             integer_grid(4, 64, True),
@@ -153,7 +199,7 @@ def test_unusable_statistics_name_the_layer(fault: float) -> None:
 
 def test_columns_that_do_not_divide_are_refused_by_name() -> None:
     with pytest.raises(CompressionSettingsInvalid, match=r"layer\.1 has 96 columns"):
-        gptq(weights(96), hessian_of("random", 96), K_GRIDS["Q4_K"], name="layer.1")
+        solve(weights(96), hessian_of("random", 96), K_GRIDS["Q4_K"], name="layer.1")
 
 
 @pytest.mark.parametrize("family", ["llama", "phi3", "gpt2", *MIXTURES])
@@ -190,3 +236,30 @@ def test_the_sidecar_holds_the_bytes_of_the_checkpoints_weights(
         assert torch.equal(found, weight.T if family == "gpt2" else weight)
         assert entry.type == ("Q5_1" if is_down(name) else "Q4_0")
     assert ("blk.0.ffn_up_exps.weight" in index.tensors) == (family in MIXTURES)
+
+
+@pytest.mark.parametrize("act_order", [False, True])
+def test_rows_solved_a_few_at_a_time_are_those_solved_together(
+    act_order: bool,
+    save_model: Save,
+    tokens: Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, _ = save_model("llama")
+    method = gptq_method(lambda name: SIMPLE_GRIDS["Q4_0"], act_order=act_order)
+    found = []
+    # Five rows of 64 columns: no matrix is whole, and some parts hold rows of two.
+    for number, together in enumerate((quantized.WEIGHTS_SOLVED, 5 * 64)):
+        monkeypatch.setattr(quantized, "WEIGHTS_SOLVED", together)
+        out = tmp_path / str(number)
+        walk(folder, tokens, method, destination=out, dtype=torch.float32)
+        index = read_packed_index(out)
+        assert index is not None
+        found.append({name: read_packed(out, entry) for name, entry in index.tensors.items()})
+    whole, parts = found
+    assert whole.keys() == parts.keys()
+    for name, packed in whole.items():
+        assert packed.shape == parts[name].shape
+        # Sums of another order may tip a value that lies between two codes, and those after it.
+        assert (packed == parts[name]).float().mean() > 0.98, name
