@@ -77,10 +77,11 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(INSTALLED) ## Predicted against measured, and our meter against a bare loop
+bench: $(INSTALLED) ## Predictions, our meter, the app and the table of all devices, timed
 	$(BIN)/python benchmarks/predictions.py
 	$(BIN)/python benchmarks/meter_overhead.py
 	$(BIN)/python benchmarks/tui.py
+	$(BIN)/python benchmarks/devices.py
 
 bench-predict: $(INSTALLED) ## Memory as predicted and as measured, over four models (an hour)
 	$(BIN)/python benchmarks/predict_memory.py

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -125,7 +126,11 @@ class DeviceProfile(Value):
         return self
 
     def pool(self, name: str) -> MemoryPool:
-        return next(pool for pool in self.pools if pool.name == name)
+        return self._pool_by_name[name]
+
+    @cached_property
+    def _pool_by_name(self) -> dict[str, MemoryPool]:
+        return {pool.name: pool for pool in self.pools}
 
     def calibration_in(self, runtime: str) -> Calibration | None:
         """What was measured here in `runtime`; None where nothing was."""
@@ -133,15 +138,15 @@ class DeviceProfile(Value):
             return self.calibration
         return self.calibration.onnx
 
-    @property
+    @cached_property
     def cpu(self) -> Processor:
         return next(processor for processor in self.processors if processor.kind == "cpu")
 
-    @property
+    @cached_property
     def gpus(self) -> tuple[Processor, ...]:
         return tuple(processor for processor in self.processors if processor.kind == "gpu")
 
-    @property
+    @cached_property
     def system_pool(self) -> MemoryPool:
         """The memory that the CPU works in."""
         return self.pool(self.cpu.pool)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
 from edgecomp.expected_loss import expected_divergence
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.formats import PRESETS, TENSOR_TYPES, Preset
 from edgecomp.gguf.mix import fallbacks, mixed_types
-from edgecomp.gguf.size import gguf_file_bytes, table_row_bytes
+from edgecomp.gguf.size import gguf_file_bytes
 from edgecomp.layered_weights import LayeredWeights, layered_weights
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.model import ModelSpec
 
 SOURCE = "source"
 UNWEIGHTED = (SOURCE, "F32", "F16", "BF16", "Q8_0")
@@ -35,6 +36,11 @@ class FormatFacts:
     bits_per_weight: float
     expected_divergence_nats: float
     notes: tuple[str, ...]
+
+    @cached_property
+    def matrix_types(self) -> frozenset[str]:
+        """The types that need kernels of their own; every processor has F32's."""
+        return frozenset(self.types.values()) - {"F32"}
 
 
 def format_facts(model: ModelSpec) -> tuple[FormatFacts, ...]:
@@ -110,17 +116,8 @@ def _header_bytes(model: ModelSpec) -> int:
     """Of the GGUF file: exact where it can be written; else guessed from the vocabulary."""
     try:
         return find_gguf_exporter().expected_header_size_bytes(model)
-    except ExportRefused:
-        # Planned with fewer blocks than its folder holds: the header lacks their tensors' rows.
-        whole = read_model(model.path)
-        kept = {tensor.name for tensor in model.tensors}
-        gone = [tensor for tensor in whole.tensors if tensor.name not in kept]
-        if gone:
-            rows = sum(table_row_bytes(row.name, len(row.shape)) for row in gone)
-            return _header_bytes(whole) - rows
-    except (ArchitectureUnsupported, ModelIncomplete):
-        pass
-    return GUESSED_HEADER_BYTES_PER_TOKEN * model.vocabulary
+    except (ArchitectureUnsupported, ExportRefused, ModelIncomplete):
+        return GUESSED_HEADER_BYTES_PER_TOKEN * model.vocabulary
 
 
 def _senseless(

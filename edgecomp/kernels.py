@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from edgecomp.device import DeviceProfile
 from edgecomp.placement import Placement
@@ -17,16 +18,15 @@ FAMILIES = {
 }
 
 
-def kernel_types(device: DeviceProfile, runtime: str, processor: str) -> set[str] | None:
+def kernel_types(device: DeviceProfile, runtime: str, processor: str) -> frozenset[str] | None:
     """The tensor types with kernels there; None where the runtime does not run there at all."""
     rows = [row for row in device.runtimes if row.runtime == runtime and row.processor == processor]
-    if not rows:
-        return None
-    types: set[str] = set()
-    for row in rows:
-        for name in row.formats:
-            types.update(FAMILIES.get(name, (name,)))
-    return types
+    return _types_of(tuple(name for row in rows for name in row.formats)) if rows else None
+
+
+@lru_cache
+def _types_of(formats: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(kind for name in formats for kind in FAMILIES.get(name, (name,)))
 
 
 def without_kernels(
@@ -41,5 +41,5 @@ def without_kernels(
         known = kernel_types(device, runtime, device.cpu.name)
         return set() if known is None else set(types) - known - set(FAMILIES["float"])
     asked = set(types)
-    everywhere = [kernel_types(device, runtime, name) or set() for name in placement.gpus]
+    everywhere = [kernel_types(device, runtime, name) or frozenset() for name in placement.gpus]
     return {kind for kind in asked if not all(kind in known for known in everywhere)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec, TensorSpec
@@ -63,7 +63,7 @@ class LayeredWeights:
     largest_bytes: int = 0
     """Of the largest matrix of a layer, all its experts together."""
 
-    @property
+    @cached_property
     def stored_bytes(self) -> int:
         """Of everything."""
         return stored((self._first[-1], self.head, self.looked_up))
@@ -124,7 +124,7 @@ def layered_weights(model: ModelSpec, types: Mapping[str, str]) -> LayeredWeight
     largest_bytes = 0
     for tensor in model.tensors:
         kind = types[tensor.name]
-        layer = layer_of(tensor)
+        layer = tensor.layer
         if layer is not None:
             part = layers[layer]
         else:
@@ -158,17 +158,6 @@ def _add(sums: _Sums, kind: str, amounts: tuple[int, float, float]) -> None:
 
 def _shares(sums: _Sums) -> Shares:
     return {kind: Share(*amounts) for kind, amounts in sums.items()}
-
-
-def layer_of(tensor: TensorSpec) -> int | None:
-    """The decoder layer a GGUF tensor belongs to; None for embeddings and the head."""
-    return _layer_of(tensor.name)
-
-
-@lru_cache(maxsize=65536)
-def _layer_of(name: str) -> int | None:
-    parts = name.split(".", 2)
-    return int(parts[1]) if parts[0] == "blk" and parts[1].isdigit() else None
 
 
 def gives_logits(tensor: TensorSpec, model: ModelSpec) -> bool:

@@ -18,7 +18,7 @@ from edgecomp.format_facts import facts_of_types, planned_file_bytes, tensor_typ
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.gguf.mix import quantizable
 from edgecomp.kernels import without_kernels
-from edgecomp.layered_weights import gives_logits, layer_of, layered_weights
+from edgecomp.layered_weights import gives_logits, layered_weights
 from edgecomp.memory import estimate_memory
 from edgecomp.model import EMBEDDING, OUTPUT, ModelSpec
 from edgecomp.offload import placement_of
@@ -166,7 +166,7 @@ def against_speed(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities
 
     def slowness(tensor: TensorSensitivity, kind: str) -> float:
         spec = specs[tensor.name]
-        inside = layer_of(spec) is not None
+        inside = spec.layer is not None
         if not inside and not gives_logits(spec, model):
             return 0.0
         decode, prefill = cpu_seconds(kind, tensor.size_bytes(kind), tensor.elements, device)

@@ -35,9 +35,16 @@ class TensorSpec(Value):
     dtype: str
     group: TensorGroup
 
-    @property
+    @cached_property
     def elements(self) -> int:
         return math.prod(self.shape)
+
+    @cached_property
+    def layer(self) -> int | None:
+        """The decoder layer it belongs to; None for embeddings and the head."""
+        block, _, rest = self.name.partition(".")
+        number = rest.partition(".")[0]
+        return int(number) if block == "blk" and number.isdigit() else None
 
 
 class ModelSpec(Value):

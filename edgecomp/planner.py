@@ -30,7 +30,7 @@ from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
 from edgecomp.quantity import format_size
 from edgecomp.recipe import chosen_mix
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.speed import estimate_speed
+from edgecomp.speed import SpeedEstimate, estimate_speed
 from edgecomp.stages import Stage, staged_model
 from edgecomp.tasks import MixChoice
 
@@ -255,7 +255,9 @@ def _candidate(
         micro_batch=settings.micro_batch,
         every_logit=runtime == ONNX,
     )
-    candidate = Candidate(
+    senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
+    reasons = _rejections(model, device, constraints, facts.file_bytes, way, speed, senseless)
+    return Candidate(
         format=facts.name,
         context=settings.context,
         placement=placement,
@@ -268,18 +270,15 @@ def _candidate(
         expected_divergence_nats=facts.expected_divergence_nats,
         risk=risk(facts.expected_divergence_nats, constraints.task),
         fits=_fit(pools, memory.total_bytes, device, constraints),
-        rejections=(),
+        rejections=reasons,
         notes=(*facts.notes, *((GUESSED_SPEEDS,) if guessed else ())),
     )
-    senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
-    reasons = _rejections(model, device, constraints, candidate, senseless)
-    return candidate.model_copy(update={"rejections": reasons}) if reasons else candidate
 
 
 def _without_kernels(
     facts: FormatFacts, device: DeviceProfile, placement: Placement, runtime: str
 ) -> str | None:
-    missing = without_kernels({*facts.types.values()} - {"F32"}, device, runtime, placement)
+    missing = without_kernels(facts.matrix_types, device, runtime, placement)
     if not missing:
         return None
     where = " and ".join(placement.gpus) or device.cpu.name
@@ -300,34 +299,34 @@ def _rejections(
     model: ModelSpec,
     device: DeviceProfile,
     constraints: Constraints,
-    candidate: Candidate,
+    file_bytes: int,
+    way: Offload,
+    speed: SpeedEstimate,
     senseless: str | None,
 ) -> tuple[Rejection, ...]:
     reasons = [Rejection(cause="format", text=senseless)] if senseless else []
-    for name, used in candidate.pool_bytes.items():
+    for name, used in way.pool_bytes.items():
         usable = device.pool(name).usable_bytes
         if used > usable:
             text = f"It needs {format_size(used)} of {name} and {format_size(usable)} are usable."
             reasons.append(Rejection(cause="memory", text=text))
     limit = constraints.max_memory_bytes
-    if limit and candidate.memory.total_bytes > limit:
-        total = format_size(candidate.memory.total_bytes)
+    if limit and way.memory.total_bytes > limit:
+        total = format_size(way.memory.total_bytes)
         text = f"Its peak memory of {total} is over the limit of {format_size(limit)}."
         reasons.append(Rejection(cause="limit", text=text))
     size_limit = constraints.max_size_bytes
-    if size_limit and candidate.file_bytes > size_limit:
-        size = format_size(candidate.file_bytes)
+    if size_limit and file_bytes > size_limit:
+        size = format_size(file_bytes)
         text = f"Its file of {size} is over the limit of {format_size(size_limit)}."
         reasons.append(Rejection(cause="size", text=text))
-    speed, needed = (
-        candidate.speed.decode_tokens_per_second,
-        constraints.min_decode_tokens_per_second,
-    )
-    if needed and speed < needed:
-        text = f"It decodes about {speed:.3g} tok/s and {needed:g} are asked for."
+    decoded, needed = speed.decode_tokens_per_second, constraints.min_decode_tokens_per_second
+    if needed and decoded < needed:
+        text = f"It decodes about {decoded:.3g} tok/s and {needed:g} are asked for."
         reasons.append(Rejection(cause="speed", text=text))
-    if model.context_length and candidate.context > model.context_length:
-        text = f"The model was trained for {model.context_length} tokens, not {candidate.context}."
+    context = way.settings.context
+    if model.context_length and context > model.context_length:
+        text = f"The model was trained for {model.context_length} tokens, not {context}."
         reasons.append(Rejection(cause="context", text=text))
     block = TENSOR_TYPES[constraints.kv_type].block_elements
     if model.key_length % block or model.value_length % block:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,12 @@ class Value(BaseModel):
     """A frozen, closed record: an unknown field is an error, never silently dropped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __copy__(self) -> Self:
+        """A copy may be given other fields (`model_copy`): cached properties are derived anew."""
+        copied = super().__copy__()
+        values, fields = copied.__dict__, self.__pydantic_fields__
+        if len(values) > len(fields):
+            for name in values.keys() - fields.keys():
+                del values[name]
+        return copied

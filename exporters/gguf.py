@@ -47,13 +47,15 @@ Pieces = Iterator[NDArray[Any]]
 
 @dataclass(frozen=True)
 class _Export:
-    """All that a file will hold; the weights are read when `pieces` is asked for them."""
+    """All that a file will hold. Its header needs nothing of the weights."""
 
     float_type: FloatType
     fields: dict[str, bytes]
     tensors: list[OutputTensor]
     alignment: int
-    pieces: Callable[[OutputTensor], Pieces]
+    weights: Callable[[], Callable[[OutputTensor], Pieces]]
+    """Opens their source, and gives what reads a tensor's pieces from it."""
+
     notes: tuple[str, ...]
 
 
@@ -78,7 +80,7 @@ def export(
         )
     plan = _planned(model, float_type, vocabulary)
     size_bytes = write_gguf(
-        destination, plan.fields, plan.tensors, plan.pieces, plan.alignment, progress
+        destination, plan.fields, plan.tensors, plan.weights(), plan.alignment, progress
     )
     return ExportRecord(
         path=destination,
@@ -128,8 +130,11 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path 
         raise ArchitectureUnsupported(model.architecture, "written as GGUF", list(BY_GGUF_NAME))
     config = language_config(read_json(model.path / "config.json"))
     check_config(model, architecture, config)
-    stored = weight_tensors(model.path, config)
-    weights = CheckpointTensors(model, architecture, stored, config)
+
+    def weights() -> Callable[[OutputTensor], Pieces]:
+        stored = weight_tensors(model.path, config)
+        return CheckpointTensors(model, architecture, stored, config).pieces
+
     writer = gguf.GGUFWriter(None, architecture.gguf_name)
     if vocabulary is None:
         tokenizer = tokenizer_definition(model.path)
@@ -145,7 +150,7 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path 
         fields,
         output_tensors(model.tensors, float_type),
         DEFAULT_ALIGNMENT,
-        weights.pieces,
+        weights,
         tuple(notes(model, architecture, config)),
     )
 
@@ -184,7 +189,7 @@ def _from_gguf(model: ModelSpec, float_type: FloatType) -> _Export:
         for values in float32_pieces(header, row):
             yield rounded(values, tensor.type, tensor.name)
 
-    return _Export(float_type, fields, tensors, header.alignment, pieces, ())
+    return _Export(float_type, fields, tensors, header.alignment, lambda: pieces, ())
 
 
 def _float_of(tensor: TensorSpec, float_type: FloatType) -> str:

@@ -76,7 +76,7 @@ def mixed_types(
         keeps_types=model.source == "gguf",
     )
     patterns = [(re.compile(pattern), kind) for pattern, kind in (overrides or {}).items()]
-    ordered = sorted(model.tensors, key=lambda tensor: _loader_order(tensor.name))
+    ordered = sorted(model.tensors, key=_loader_order)
     return {tensor.name: _type_of(tensor, preset, state, patterns) for tensor in ordered}
 
 
@@ -105,10 +105,9 @@ def _quantizable_name(name: str) -> bool:
     )
 
 
-def _loader_order(name: str) -> tuple[int, str]:
+def _loader_order(tensor: TensorSpec) -> tuple[int, str]:
     """llama.cpp's loader sorts by block number, tensors outside blocks first, then by name."""
-    block = re.match(r"blk\.(\d+)\.", name)
-    return (int(block.group(1)) if block else -1, name)
+    return (-1 if tensor.layer is None else tensor.layer, tensor.name)
 
 
 @lru_cache(maxsize=65536)
@@ -159,21 +158,20 @@ def _by_role(tensor: TensorSpec, preset: Preset, state: _Model) -> str:
     if role == "attn_q":
         return _key_or_query(preset)
     if role == "ffn_down":
-        return _ffn_down(_layer(tensor.name, role, state), preset, state)
+        return _ffn_down(_layer(tensor, role, state), preset, state)
     if role == "attn_output":
         return _attention_output(preset, state)
     if role in ("ffn_gate", "ffn_up"):
-        layer = _layer(tensor.name, role, state)
+        layer = _layer(tensor, role, state)
         middle = state.layers // 8 <= layer < 7 * state.layers // 8
         return "IQ3_XXS" if preset.name == "IQ3_XS" and middle else preset.base
     return preset.base
 
 
-def _layer(name: str, role: str, state: _Model) -> int:
+def _layer(tensor: TensorSpec, role: str, state: _Model) -> int:
     passed = state.next_of(role)
-    block = re.match(r"blk\.(\d+)\.", name)
     # Experts of one layer come one after the other, so there the name is asked, not the count.
-    return int(block.group(1)) if block and state.experts > 1 else passed
+    return passed if tensor.layer is None or state.experts <= 1 else tensor.layer
 
 
 def _more_bits(index: int, count: int) -> bool:
