@@ -1,4 +1,4 @@
-"""Predicted peak memory and decode speed beside measured ones, on this machine's demo model.
+"""Predicted peak memory and speed beside measured ones, in both runtimes, on this machine's demo.
 
 Calibrates first, then measures every format and context of the grid in the real runtime. Run it on
 an otherwise idle machine: `make bench`.
@@ -7,93 +7,152 @@ an otherwise idle machine: `make bench`.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from edgecomp.detect import calibrate_here, detect_device
-from edgecomp.exporting import find_exporter
-from edgecomp.format_facts import tensor_types_of
-from edgecomp.layered_weights import layered_weights
+from edgecomp.device import DeviceProfile
+from edgecomp.exporting import find_exporter, find_onnx_exporter
+from edgecomp.format_facts import format_facts
 from edgecomp.measure.latency import summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.memory import estimate_memory
-from edgecomp.model import read_model
+from edgecomp.model import ModelSpec, read_model
+from edgecomp.onnx.facts import onnx_facts
+from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.placement import Placement
-from edgecomp.runtimes.llama_cpp import runtime
+from edgecomp.planner import ONNX_MICRO_BATCH
+from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
+from edgecomp.runtimes.onnx import runtime as onnx
+from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import estimate_speed
 
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M")
 CONTEXTS = (512, 2048, 8192)
+ONNX_FORMATS = ("onnx-fp32", "onnx-int8", "onnx-int4-32")
+ONNX_CONTEXTS = (512, 2048)
 DECODE_TOKENS, REPEATS = 48, 3
 DEEPEST = 2000
 """Tokens read before decoding: a full context of 8192 would take minutes for each row."""
+
 TEXT = "The river was low that summer, and the boats lay on the sand. " * 40
+QUANTITIES = ("memory", "decode", "prefill")
+
+
+class Figures(NamedTuple):
+    """Predicted or measured: MB, and tokens a second."""
+
+    memory: float
+    decode: float
+    prefill: float
+
+
+class Row(NamedTuple):
+    format: str
+    settings: RunSettings
+    depth: int
+    predicted: Figures
+    measured: Figures
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     console = Console(width=140, highlight=False)
-    calibration = calibrate_here("llama.cpp")
-    device = detect_device()
-    state = machine_state()
-    console.print(f"{device.title}, {calibration.runtime}, load before {state.load_before}")
-    table = Table("format", "context", "depth", box=None)
-    for name in (
-        "memory predicted", "measured", "error %", "decode predicted", "measured", "error %",
-        "prefill predicted", "measured", "error %",
-    ):  # fmt: skip
-        table.add_column(name, justify="right")
-    worst = {"memory": 0.0, "decode": 0.0, "prefill": 0.0}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model = read_model("demo")
-        base = folder / "base.gguf"
-        find_exporter("gguf").export(model, base, "F16")
-        for format_name in FORMATS:
-            file = folder / f"{format_name}.gguf"
-            runtime.quantize(
-                base, file, format_name, threads=device.cpu.cores, overrides={}, importance=None
-            )
-            types = tensor_types_of(model, format_name, importance=False)
-            weights = layered_weights(model, types)
-            for context in CONTEXTS:
-                settings = RunSettings(context=context, threads=device.cpu.cores)
-                depth = min(context - DECODE_TOKENS - 1, DEEPEST)
-                raw = runtime.measure(
-                    file, settings, TEXT, depths=[depth], decode_tokens=DECODE_TOKENS,
-                    repeats=REPEATS,
-                )  # fmt: skip
-                measured = summarise_measurement(raw, settings, runtime.name, state)
-                memory = estimate_memory(
-                    model, weights.stored_bytes, settings, calibration.worker_bytes
-                )
-                speed = estimate_speed(
-                    model, weights, device, Placement(), depth=depth, prompt_tokens=depth
-                )
-                row = measured.depths[0]
-                pairs = {
-                    "memory": (memory.total_bytes / 1e6, measured.peak_memory_bytes / 1e6),
-                    "decode": (
-                        speed.decode_tokens_per_second,
-                        row.decode_tokens_per_second.median,
-                    ),
-                    "prefill": (
-                        speed.prefill_tokens_per_second,
-                        row.prefill_tokens_per_second.median,
-                    ),
-                }
-                cells = []
-                for quantity, (predicted, real) in pairs.items():
-                    error = 100 * (predicted / real - 1)
-                    worst[quantity] = max(worst[quantity], abs(error))
-                    cells += [f"{predicted:.1f}", f"{real:.1f}", f"{error:+.1f}"]
-                table.add_row(format_name, str(context), str(depth), *cells)
-    console.print(table)
+    model = read_model("demo")
+    for runtime, rows in ((llama_cpp, _llama_rows), (onnx, _onnx_rows)):
+        calibration = calibrate_here(runtime.name)
+        device = detect_device()
+        load = machine_state().load_before
+        console.print(f"{device.title}, {calibration.runtime}, load before {load:.2f}")
+        with tempfile.TemporaryDirectory() as scratch:
+            console.print(*_summary(list(rows(model, device, Path(scratch)))), sep="\n")
     console.print("Memory in MB, speeds in tok/s; medians of", REPEATS, "repeats after a warm-up.")
-    console.print("Worst errors:", ", ".join(f"{k} {v:.1f} %" for k, v in worst.items()))
+
+
+def _llama_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Iterator[Row]:
+    base, file = scratch / "base.gguf", scratch / "made.gguf"
+    find_exporter("gguf").export(model, base, "F16")
+    facts = {row.name: row.weights for row in format_facts(model)}
+    worker = device.calibration.worker_bytes if device.calibration else None
+    for name in FORMATS:
+        threads = device.cpu.cores
+        llama_cpp.quantize(base, file, name, threads=threads, overrides={}, importance=None)
+        for context in CONTEXTS:
+            settings = RunSettings(context=context, threads=threads)
+            depth = min(context - DECODE_TOKENS - 1, DEEPEST)
+            memory = estimate_memory(model, facts[name].stored_bytes, settings, worker)
+            speed = estimate_speed(
+                model, facts[name], device, Placement(), depth=depth, prompt_tokens=depth
+            )
+            predicted = Figures(
+                memory.total_bytes / 1e6,
+                speed.decode_tokens_per_second,
+                speed.prefill_tokens_per_second,
+            )
+            measured = _measured(llama_cpp, file, settings, depth)
+            yield Row(name, settings, depth, predicted, measured)
+
+
+def _onnx_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Iterator[Row]:
+    own = device.model_copy(update={"calibration": device.calibration_in(onnx.name)})
+    facts = {row.name: row.weights for row in onnx_facts(model)}
+    for name in ONNX_FORMATS:
+        artifact = scratch / name
+        find_onnx_exporter().export_format(model, artifact, name)
+        for context in ONNX_CONTEXTS:
+            settings = RunSettings(
+                context=context,
+                threads=device.cpu.cores,
+                kv_type="F32",
+                micro_batch=ONNX_MICRO_BATCH,
+            )
+            depth = min(context - DECODE_TOKENS - 1, DEEPEST)
+            memory = estimate_onnx_memory(model, name, settings)
+            speed = estimate_speed(
+                model, facts[name], own, Placement(), depth=depth, prompt_tokens=depth,
+                micro_batch=ONNX_MICRO_BATCH, every_logit=True,
+            )  # fmt: skip
+            predicted = Figures(
+                memory.total_bytes / 1e6,
+                speed.decode_tokens_per_second,
+                speed.prefill_tokens_per_second,
+            )
+            measured = _measured(onnx, artifact, settings, depth)
+            yield Row(name, settings, depth, predicted, measured)
+
+
+def _measured(runtime: Runtime, file: Path, settings: RunSettings, depth: int) -> Figures:
+    raw = runtime.measure(
+        file, settings, TEXT, depths=[depth], decode_tokens=DECODE_TOKENS, repeats=REPEATS
+    )
+    found = summarise_measurement(raw, settings, runtime.name, machine_state())
+    row = found.depths[0]
+    return Figures(
+        found.peak_memory_bytes / 1e6,
+        row.decode_tokens_per_second.median,
+        row.prefill_tokens_per_second.median,
+    )
+
+
+def _summary(rows: list[Row]) -> tuple[Table, str]:
+    table = Table("format", "context", "depth", box=None)
+    for quantity in QUANTITIES:
+        for name in (f"{quantity} predicted", "measured", "error %"):
+            table.add_column(name, justify="right")
+    worst = dict.fromkeys(QUANTITIES, 0.0)
+    for row in rows:
+        cells = []
+        for quantity, guess, real in zip(QUANTITIES, row.predicted, row.measured, strict=True):
+            error = 100 * (guess / real - 1)
+            worst[quantity] = max(worst[quantity], abs(error))
+            cells += [f"{guess:.1f}", f"{real:.1f}", f"{error:+.1f}"]
+        table.add_row(row.format, str(row.settings.context), str(row.depth), *cells)
+    return table, f"Worst errors: {', '.join(f'{k} {v:.1f} %' for k, v in worst.items())}"
 
 
 if __name__ == "__main__":

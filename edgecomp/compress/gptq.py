@@ -47,7 +47,7 @@ def gptq(weight: Tensor, feedback: Feedback, grid: Grid, *, name: str = "the mat
         members = groups[first : first + together]
         sweep.open(slice(members[0].start, members[-1].stop))
         kept += [_solve_group(sweep, grid, group, codes) for group in members]
-    return Quantized(codes.T.contiguous(), sweep.values.T.contiguous(), tuple(kept))
+    return Quantized(codes.T, sweep.values.T, tuple(kept))
 
 
 def _solve_group(sweep: Sweep, grid: Grid, group: slice, codes: Tensor) -> Scales:

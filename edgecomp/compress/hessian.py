@@ -37,13 +37,14 @@ class HessianSum:
         self._seen += len(inputs)
 
     def mean(self) -> Tensor:
-        """float32 [columns, columns], to be asked for once; an expert's has the prior of
-        routed.py."""
-        for part in _strips(self._sum):
-            self._sum[part.stop :, part] = self._sum[part, part.stop :].T
-        diagonal = self._sum.diagonal()
+        """float32 [columns, columns], to be asked for once: it is not kept here. An expert's has
+        the prior of routed.py."""
+        whole, self._sum = self._sum, torch.empty(0)
+        for part in _strips(whole):
+            whole[part.stop :, part] = whole[part, part.stop :].T
+        diagonal = whole.diagonal()
         diagonal.add_(prior(diagonal, self._seen, self._tokens))
-        return self._sum
+        return whole
 
 
 def gather_hessians(

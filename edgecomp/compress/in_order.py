@@ -17,6 +17,7 @@ from greenlet import getcurrent, greenlet
 from torch import Tensor, nn
 
 from edgecomp.compress.blocks import Block, attached, batches
+from edgecomp.compress.freed_memory import return_freed_memory
 from edgecomp.compress.hessian import HessianSum, gather_hessians
 from edgecomp.compress.limits import WAITING_BYTES
 
@@ -44,6 +45,7 @@ def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
     passes = [(greenlet(block.forward), batch) for batch in batches(block.hidden)]
     with attached(hooks):
         for group in groups:
+            return_freed_memory()
             # Types of arithmetic are the thread's, not a greenlet's, and no matter of the solver's.
             with block.arithmetic():
                 for forward, batch in passes:

@@ -11,6 +11,6 @@ ROWS_COMPARED = 128
 WAITING_BYTES = 1 << 29
 """Inputs of a block's widest linear, for the whole calibration, that may wait to be read by it."""
 
-WEIGHTS_SOLVED = 1 << 23
-"""Weights that a solver works on at once, in about 20 bytes each; a matrix of more goes some rows
+WEIGHTS_SOLVED = 1 << 22
+"""Weights that a solver works on at once, in about 14 bytes each; a matrix of more goes some rows
 at a time."""

@@ -82,7 +82,8 @@ def quantize_group(block: Block, grids: dict[Grid, list[str]], solve: Solver) ->
         weights = {name: block.linears[name].weight for name in names}
         packed: dict[str, list[Tensor]] = {name: [] for name in names}
         for parts in _solved_together(weights):
-            stacked = torch.cat([weights[name][rows] for name, rows in parts])
+            pieces = [weights[name][rows] for name, rows in parts]
+            stacked = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
             solved = solve(weight=stacked, grid=grid, name=block.weight_name(names[0]))
             for (name, rows), part in zip(parts, _split(solved, parts), strict=True):
                 weights[name][rows].copy_(part.values)
