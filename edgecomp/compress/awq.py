@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from math import ceil
 from typing import Literal
 
@@ -36,6 +36,7 @@ from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.limits import ROWS_SCALED
 from edgecomp.compress.quantized import GridOf, Solver, by_grid, quantize_group
 from edgecomp.compress.rtn import round_to_nearest
+from edgecomp.compress.triangle import Triangle
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 FINER = (0.1, 0.05)
@@ -73,12 +74,13 @@ class Fold:
 
 
 def search_scale(
-    weight: Tensor, hessian: Tensor, grid: Grid, tie: Callable[[Tensor], Tensor]
+    weight: Tensor, hessian: Triangle, grid: Grid, tie: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """The best scale s float32 [columns] for weight [rows, columns] on `grid`; `tie` is applied to
     every candidate."""
     sample = weight[:: ceil(len(weight) / ROWS_SCALED)]
-    rms = hessian.diagonal().clamp_min(0).sqrt()
+    means = hessian.diagonal()
+    rms = means.clamp_min(0).sqrt()
     rms = rms.clamp_min(1e-4 * rms.max()).clamp_min(1e-12)
 
     def scale_of(alpha: float) -> Tensor:
@@ -87,9 +89,9 @@ def search_scale(
 
     def loss_of(alpha: float) -> float:
         scale = scale_of(alpha)
-        rounded = round_to_nearest(sample * scale, grid, hessian.diagonal() / scale.square())
+        rounded = round_to_nearest(sample * scale, grid, means / scale.square())
         change = rounded.values / scale - sample
-        return float((change @ hessian * change).sum())
+        return hessian.quadratic(change)
 
     losses = {alpha: loss_of(alpha) for alpha in ALPHAS}
     best = min(losses, key=lambda alpha: losses[alpha])
@@ -112,13 +114,13 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
             if grid is None:
                 continue
             stacked = torch.cat([block.linears[name].weight for name in names])
-            shared = _sum([hessians[group] for group in groups])
+            shared = reduce(Triangle.plus, [hessians[group] for group in groups])
             scale = search_scale(stacked, shared, grid, fold.tie)
             fold.apply(scale)
             for name in names:
                 block.linears[name].weight.mul_(scale)
             for group in groups:
-                hessians[group] = hessians[group] / scale / scale[:, None]
+                hessians[group].divide(scale, scale)
         for group in list(hessians):
             hessian = hessians.pop(group)
             grids = by_grid(block, group, grid_of)
@@ -128,18 +130,11 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
     return method
 
 
-def _solver(kind: Literal["rtn", "gptq"], hessian: Tensor, name: str) -> Solver:
+def _solver(kind: Literal["rtn", "gptq"], hessian: Triangle, name: str) -> Solver:
     """The solver under this H, which GPTQ uses up."""
     if kind == "gptq":
         return partial(gptq, feedback=feedback_of(hessian, name))
     return partial(round_to_nearest, importance=hessian.diagonal())
-
-
-def _sum(hessians: list[Tensor]) -> Tensor:
-    total = hessians[0].clone()
-    for hessian in hessians[1:]:
-        total += hessian
-    return total
 
 
 def find_folds(block: Block) -> list[tuple[list[Group], Fold]]:

@@ -13,43 +13,43 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from edgecomp.compress.triangle import Triangle
 from edgecomp.errors import HessianSingular
 
 DAMPING = 0.01
 LARGEST_DAMPING = 1.0
-PANEL = 256
 
 
 class Feedback(NamedTuple):
-    """between: unit upper triangular, float32 [columns, columns], M_j,i / M_i,i; importance:
-    float32 [columns], M_i,i^2; order: int64 [columns], the weight's column that comes i-th, or None
-    where they come as they stand."""
+    """between: unit upper triangular, float32, M_j,i / M_i,i; importance: float32 [columns],
+    M_i,i^2; order: int64 [columns], the weight's column that comes i-th, or None where they come as
+    they stand."""
 
-    between: Tensor
+    between: Triangle
     importance: Tensor
     order: Tensor | None = None
 
 
 def feedback_of(
-    hessian: Tensor, name: str, *, damping: float = DAMPING, by_activation: bool = False
+    hessian: Triangle, name: str, *, damping: float = DAMPING, by_activation: bool = False
 ) -> Feedback:
-    """The feedback under H float32 [columns, columns], in whose memory it is made: a wide layer's H
-    is hundreds of megabytes. By activation, columns go by falling diagonal of H.
+    """The feedback under H float32, in whose memory it is made: a wide layer's H is hundreds of
+    megabytes. By activation, columns go by falling diagonal of H, which takes another H.
 
     Raises HessianSingular, naming the layer.
     """
     order = None
     if by_activation:
         order = hessian.diagonal().argsort(descending=True, stable=True)
-        for rows in (*torch.split(hessian, PANEL), *torch.split(hessian.mT, PANEL)):
-            rows.copy_(rows[:, order])
-    factor = upper_factor(hessian, name, damping)
-    diagonal = factor.diagonal().clone()
-    return Feedback(factor.div_(diagonal), diagonal.square(), order)
+        hessian = hessian.permuted(order)
+    factor_upper(hessian, name, damping)
+    diagonal = hessian.diagonal()
+    hessian.divide(torch.ones_like(diagonal), diagonal)
+    return Feedback(hessian, diagonal.square(), order)
 
 
-def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor:
-    """The upper triangular M with M M^T = H + damping, in H's place: float32 [columns, columns].
+def factor_upper(hessian: Triangle, name: str, damping: float = DAMPING) -> None:
+    """Put the upper triangular M with M M^T = H + damping in H's place.
 
     Damping is a share of the mean diagonal and is raised tenfold where H stays singular. A dead
     column (never driven) then has nothing but damping: what is done to it moves no other column.
@@ -59,39 +59,64 @@ def upper_factor(hessian: Tensor, name: str, damping: float = DAMPING) -> Tensor
     mean = hessian.diagonal().mean()
     if not torch.isfinite(mean) or mean <= 0:
         raise HessianSingular(name, "its inputs are all zero, NaN or infinite")
-    panels = _panels(hessian)
-    corners = [hessian[part, part].clone() for part in panels]
+    added = 0.0
     while damping <= LARGEST_DAMPING:
-        hessian.diagonal().add_(damping * mean)
-        if _factor_above_diagonal(hessian):
-            return hessian.triu_()
-        # What is under the diagonal is still H.
-        for part, corner in zip(panels, corners, strict=True):
-            hessian[part, part] = corner
-            hessian[part, part.stop :] = hessian[part.stop :, part].T
+        hessian.add_to_diagonal((damping - added) * mean)
+        added = damping
+        if _factored(hessian):
+            return
         damping *= 10
     raise HessianSingular(name, f"it stays singular with {LARGEST_DAMPING:.0%} damping")
 
 
-def _factor_above_diagonal(matrix: Tensor) -> bool:
-    """Cholesky from the last column to the first, panel by panel; False where it breaks down. What
-    is under the panels' corners on the diagonal is not touched."""
-    for part in reversed(_panels(matrix)):
-        above, done = slice(0, part.start), slice(part.stop, len(matrix))
-        panel = matrix[: part.stop, part]
-        panel.addmm_(matrix[: part.stop, done], matrix[part, done].T, alpha=-1)
-        # Turned around, a corner's lower factor is its upper one.
-        turned, failed = torch.linalg.cholesky_ex(matrix[part, part].flip(0, 1))
-        if failed:
+def _factored(matrix: Triangle) -> bool:
+    """Cholesky from the last panel to the first; where it breaks down, False, and the matrix is
+    multiplied out again, which costs no memory and happens seldom."""
+    for index in reversed(range(len(matrix.panels))):
+        if not _factor_panel(matrix, index):
+            for done in range(index + 1, len(matrix.panels)):
+                _multiply_out(matrix, done)
             return False
-        corner = turned.flip(0, 1)
-        matrix[part, part] = corner
-        matrix[above, part] = torch.linalg.solve_triangular(
-            corner.T, matrix[above, part], upper=False, left=False
-        )
     return True
 
 
-def _panels(matrix: Tensor) -> list[slice]:
-    size = len(matrix)
-    return [slice(first, min(first + PANEL, size)) for first in range(0, size, PANEL)]
+def _factor_panel(matrix: Triangle, index: int) -> bool:
+    """Factor the columns of a panel, those of all panels after it being factored; False, and no
+    change, where they are not definite."""
+    own = matrix.panels[index]
+    done = own[:, len(own) :]
+    blocks = [*_blocks_above(matrix, index), matrix.corner(index)]
+
+    def feed(sign: int) -> None:
+        for block, panel in zip(blocks, matrix.panels, strict=False):
+            block.addmm_(panel[:, panel.shape[1] - done.shape[1] :], done.T, alpha=sign)
+
+    feed(-1)
+    # Turned around, a corner's lower factor is its upper one.
+    turned, failed = torch.linalg.cholesky_ex(matrix.corner(index).flip(0, 1))
+    if failed:
+        feed(1)
+        return False
+    corner = turned.flip(0, 1)
+    matrix.corner(index).copy_(corner)
+    for block in blocks[:-1]:
+        block.copy_(torch.linalg.solve_triangular(corner.T, block, upper=False, left=False))
+    return True
+
+
+def _multiply_out(factor: Triangle, index: int) -> None:
+    """Put M M^T in the place of the columns of a panel of M, those of all panels after it being
+    M's still."""
+    own = factor.panels[index]
+    for block, panel in zip(_blocks_above(factor, index), factor.panels, strict=False):
+        block.copy_(panel[:, panel.shape[1] - own.shape[1] :] @ own.T)
+    factor.corner(index).copy_(own @ own.T)
+
+
+def _blocks_above(matrix: Triangle, index: int) -> list[Tensor]:
+    """The columns of a panel's corner in the panels above it, views."""
+    columns = matrix.parts[index]
+    return [
+        panel[:, columns.start - part.start : columns.stop - part.start]
+        for part, panel in zip(matrix.parts[:index], matrix.panels, strict=False)
+    ]

@@ -20,10 +20,11 @@ from edgecomp.compress.blocks import Block, attached, batches
 from edgecomp.compress.freed_memory import return_freed_memory
 from edgecomp.compress.hessian import HessianSum, gather_hessians
 from edgecomp.compress.limits import WAITING_BYTES
+from edgecomp.compress.triangle import Triangle
 
 
-def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-    """H float32 [columns, columns] for each group of linears that read one tensor, in the order
+def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], Triangle]]:
+    """H float32 for each group of linears that read one tensor, in the order
     they run; before it asks for the next, the caller changes the weights of that group.
 
     Where one pass was enough, the block's outputs have taken the place of its inputs at the end.
@@ -38,7 +39,7 @@ def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
         yield hessians.pop(0)
 
 
-def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Triangle]]:
     groups = block.shared_inputs()
     sums = {group[0]: HessianSum(block.tokens) for group in groups}
     hooks = (block.linears[n].register_forward_pre_hook(_gather(sums[n])) for n in sums)

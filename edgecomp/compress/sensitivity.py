@@ -35,6 +35,7 @@ from edgecomp.compress.head_divergence import Head
 from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.limits import ROWS_COMPARED
 from edgecomp.compress.rtn import round_to_nearest
+from edgecomp.compress.triangle import Triangle
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.huggingface.model import gguf_names
@@ -179,7 +180,7 @@ def _changes_in(
     """
     changes: dict[str, Changes] = {}
     rounded: dict[str, Tensor] = {}
-    tensors: dict[str, dict[str, Tensor]] = {}
+    tensors: dict[str, dict[str, Triangle]] = {}
     for group, hessian in gather_hessians(block, weights / weights.mean()):
         for linear in group:
             name = name_of(block.weight_name(linear))
@@ -194,7 +195,7 @@ def _changes_in(
 
 
 def _changes_of(
-    block: Block, hessians: Mapping[str, Tensor], types: Sequence[str], outputs: Tensor
+    block: Block, hessians: Mapping[str, Triangle], types: Sequence[str], outputs: Tensor
 ) -> tuple[Changes, dict[str, Tensor]]:
     """What each type of one GGUF tensor, of a linear or of all experts of a kind, changes of the
     block's output; and the linears' weights in the type that was tried."""
@@ -204,7 +205,7 @@ def _changes_of(
     for linear, hessian in hessians.items():
         sample = weights[linear][::step]
         for kind in types:
-            errors[kind] += _error(sample, _rounded(sample, kind, hessian.diagonal()), hessian)
+            errors[kind] += hessian.quadratic(_rounded(sample, kind, hessian.diagonal()) - sample)
     tried = _tried(errors)
     kept = {
         linear: _rounded(weights[linear], tried, hessian.diagonal())
@@ -213,11 +214,6 @@ def _changes_of(
     states = _run_with(block, kept, len(outputs))
     worth = _relative_change(states, outputs) / max(errors[tried], SMALLEST)
     return {kind: error * worth for kind, error in errors.items()}, kept
-
-
-def _error(original: Tensor, rounded: Tensor, hessian: Tensor) -> float:
-    difference = rounded - original
-    return float((difference @ hessian * difference).sum())
 
 
 def _run_with(block: Block, weights: Mapping[str, Tensor], samples: int) -> Tensor:

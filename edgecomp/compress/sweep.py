@@ -46,9 +46,7 @@ class Sweep:
         """Gather, in one matrix product, what all columns before these feed back to them."""
         done = slice(0, columns.start)
         self._start = columns.start
-        self._base = torch.addmm(
-            self._left[columns], self._feedback[done, columns].T, self._left[done]
-        )
+        self._base = self._feedback.feed(self._left[columns], done, columns, self._left)
 
     def wanted(self, columns: slice) -> Tensor:
         """What opened columns should be so far, [width, rows]; the first is next in turn."""
@@ -56,7 +54,7 @@ class Sweep:
         base = self._base[columns.start - self._start : columns.stop - self._start]
         if columns.start == self._start:
             return base
-        return torch.addmm(base, self._feedback[near, columns].T, self._left[near])
+        return self._feedback.feed(base, near, columns, self._left)
 
     def free(self, columns: slice) -> Tensor:
         """What opened columns, the first of them next in turn, would best be if none of them were
@@ -66,11 +64,7 @@ class Sweep:
         feed back, the answers add up to F N^-1 for N = M_j,i / M_i,i among these columns.
         """
         fed_back = self.wanted(columns) - self._left[columns]
-        among = self._feedback[columns, columns]
-        answers: Tensor = torch.linalg.solve_triangular(
-            among.T, fed_back, upper=False, unitriangular=True
-        )
-        return self._left[columns] + answers
+        return self._left[columns] + self._feedback.answers(columns, fed_back)
 
     def run(self, columns: slice, choose: Callable[[int, Tensor, Tensor], None]) -> None:
         """Give each of the columns, in order, a value: `choose(column, wanted, value)` puts it into
@@ -78,7 +72,7 @@ class Sweep:
         for start in range(columns.start, columns.stop, STRETCH):
             part = slice(start, min(start + STRETCH, columns.stop))
             wanted, left = self.wanted(part), self._left[part]
-            feedback = self._feedback[part, part].T.contiguous()
+            feedback = self._feedback.among(part).T.contiguous()
             rows = (wanted.unbind(), left.unbind(), self.values[part].unbind())
             for i, (base, own, value) in enumerate(zip(*rows, strict=True)):
                 moved = torch.addmv(base, left[:i].T, feedback[i, :i])
