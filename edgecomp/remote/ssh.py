@@ -6,10 +6,11 @@ known_hosts holds; there is no way round that here.
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncssh
 
@@ -40,11 +41,19 @@ class Ran(NamedTuple):
 @asynccontextmanager
 async def connected(address: SshAddress) -> AsyncIterator[asyncssh.SSHClientConnection]:
     """A connection to `address`. Raises HostUntrusted or ConnectionFailed."""
+    asyncio.get_running_loop().set_exception_handler(_report_unless_lost)
     connection = await _connect(address)
     try:
         yield connection
     finally:
         connection.abort()
+
+
+def _report_unless_lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A lost connection fails every request that is under way: whoever waits for the first is told,
+    and of the others asyncio would print tracebacks."""
+    if not isinstance(context.get("exception"), CONNECTION_LOST):
+        loop.default_exception_handler(context)
 
 
 async def _connect(address: SshAddress) -> asyncssh.SSHClientConnection:

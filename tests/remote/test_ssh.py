@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+import asyncssh
 import psutil
 import pytest
 from ssh_server import CutLine, SshServer, make_key
@@ -161,6 +163,27 @@ def test_what_is_there_whole_is_not_sent_again_and_what_is_changed_is(
     asyncio.run(copy_files(address, files, FOLDER, sys.executable, lambda *_: None))
     assert there.read_bytes() == large.read_bytes()
     assert [path.name for path in there.parent.iterdir()] == ["large.bin"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(asyncssh.ConnectionLost("cut"), False), (ValueError("a fault"), True)]
+)
+def test_of_requests_that_a_lost_connection_fails_no_tracebacks_are_printed(
+    ssh_server: SshServer, caplog: pytest.LogCaptureFixture, error: Exception, said: bool
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    async def lose() -> None:
+        async with connected(ssh_server.address()):
+            request = asyncio.create_task(fail())
+            await asyncio.wait([request])
+            del request
+            gc.collect()
+
+    ssh_server.trust()
+    asyncio.run(lose())
+    assert ("never retrieved" in caplog.text) == said
 
 
 def test_a_line_that_is_cut_again_and_again_leaves_no_whole_looking_file(
