@@ -19,7 +19,7 @@ from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
-from edgecomp.model import ModelSpec
+from edgecomp.model import ModelSpec, TensorSpec
 from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
@@ -168,7 +168,12 @@ def _making(
         StageCost(
             stage="rounding",
             seconds=START_SECONDS + _rounding_operations(made) / flops,
-            peak_memory_bytes=TORCH_BYTES + 4 * block + hidden + waiting_bytes(made),
+            # AWQ stacks what it scales together, and has a block's statistics all at once.
+            peak_memory_bytes=TORCH_BYTES
+            + 2 * block
+            + _hessian_bytes(made)
+            + hidden
+            + waiting_bytes(made),
             disk_bytes=6 * made.parameters,
             basis=basis,
         ),
@@ -190,12 +195,26 @@ def _making(
     return [row for row in costs if row.stage not in left_out]
 
 
+def _hessian_bytes(model: ModelSpec) -> int:
+    """Of the statistics of a block's inputs, each half a float32 matrix (compress/triangle.py)."""
+    layers = max(model.layers, 1)
+    return sum(2 * _experts(t) * t.shape[-1] ** 2 for t in _readers(model)) // layers
+
+
+def _experts(tensor: TensorSpec) -> int:
+    return tensor.shape[0] if len(tensor.shape) == 3 else 1
+
+
+def _readers(model: ModelSpec) -> list[TensorSpec]:
+    """Of the matrices that read one input, the one that stands for them."""
+    return [t for t in block_matrices(model) if any(f".{role}." in t.name for role in INPUT_ROLES)]
+
+
 def _rounding_operations(model: ModelSpec) -> float:
     """Two passes of the calibration, X^T X of every matrix's input, the search for AWQ's scales and
     for each block's, and the sweep over columns."""
     passes = 4.0 * model.used_parameters * CALIBRATION_TOKENS
-    matrices = block_matrices(model)
-    readers = [t for t in matrices if any(f".{role}." in t.name for role in INPUT_ROLES)]
+    matrices, readers = block_matrices(model), _readers(model)
     hessians = sum(hessian_operations(model, t, CALIBRATION_TOKENS) for t in readers)
     tried = sum(SCALES_TRIED * min(t.shape[-2], ROWS_SCALED) * t.shape[-1] for t in readers)
     # The down matrix of each expert has a scale of its own.

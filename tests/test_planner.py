@@ -17,6 +17,7 @@ from edgecomp.offload import placement_of
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as
 from edgecomp.runtimes.llama_cpp import runtime
+from edgecomp.stage_cost import CALIBRATION_TOKENS, TORCH_BYTES
 from edgecomp.tasks import TASKS
 
 
@@ -145,6 +146,22 @@ def test_r101_the_jobs_own_cost_is_shown_stage_by_stage(
         "intake", "check", "calibration", "rounding", "compression", "evaluation",
     }  # fmt: skip
     assert plan.job.seconds > 0 and plan.job.disk_bytes > 0
+
+
+def test_r101_rounding_a_mixture_needs_half_a_square_for_each_experts_inputs(
+    header_only: Callable[[str], Path],
+) -> None:
+    model = read_model(header_only("Qwen3-30B-A3B"))
+    plan = make_plan(model, find_device("apple-m3-max"), Constraints(context=4096))
+    assert plan.job is not None
+    (rounding,) = (stage for stage in plan.job.stages if stage.stage == "rounding")
+    block = 4 * model.parameters // model.layers
+    # Inputs: of q, k and v, of the output projection, and of each expert's two halves.
+    squares = 2048**2 + 4096**2 + 128 * (2048**2 + 768**2)
+    hidden = 2 * 4 * CALIBRATION_TOKENS * 2048
+    assert rounding.peak_memory_bytes - TORCH_BYTES == pytest.approx(
+        2 * block + 2 * squares + hidden + 4 * CALIBRATION_TOKENS * 4096, rel=0.01
+    )
 
 
 def test_r108_a_format_without_kernels_there_is_not_put_on_a_gpu(demo: ModelSpec) -> None:

@@ -43,8 +43,8 @@ class HessianSum:
 def gather_hessians(
     block: Block, weights: Tensor | None = None
 ) -> list[tuple[tuple[str, ...], Triangle]]:
-    """H float32 for each group of linears that read one tensor, of the block as
-    it stands; tokens count by their weight, float32 [tokens], where there are some."""
+    """H float32 for each group of linears that read one tensor, of the block as it stands; tokens
+    count by their weight, float32 [tokens], where there are some."""
     groups = block.shared_inputs()
     sums = {group[0]: HessianSum(block.tokens) for group in groups}
 

@@ -24,8 +24,8 @@ from edgecomp.compress.triangle import Triangle
 
 
 def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], Triangle]]:
-    """H float32 for each group of linears that read one tensor, in the order
-    they run; before it asks for the next, the caller changes the weights of that group.
+    """H float32 for each group of linears that read one tensor, in the order they run; before it
+    asks for the next, the caller changes the weights of that group.
 
     Where one pass was enough, the block's outputs have taken the place of its inputs at the end.
     """
