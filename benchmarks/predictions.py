@@ -30,7 +30,7 @@ from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.speed import estimate_speed
+from edgecomp.speed import SpeedEstimate, estimate_speed
 
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M")
 CONTEXTS = (512, 2048, 8192)
@@ -89,13 +89,8 @@ def _llama_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Itera
             speed = estimate_speed(
                 model, facts[name], device, Placement(), depth=depth, prompt_tokens=depth
             )
-            predicted = Figures(
-                memory.total_bytes / 1e6,
-                speed.decode_tokens_per_second,
-                speed.prefill_tokens_per_second,
-            )
             measured = _measured(llama_cpp, file, settings, depth)
-            yield Row(name, settings, depth, predicted, measured)
+            yield Row(name, settings, depth, _predicted(memory.total_bytes, speed), measured)
 
 
 def _onnx_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Iterator[Row]:
@@ -117,13 +112,14 @@ def _onnx_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Iterat
                 model, facts[name], own, Placement(), depth=depth, prompt_tokens=depth,
                 micro_batch=ONNX_MICRO_BATCH, every_logit=True,
             )  # fmt: skip
-            predicted = Figures(
-                memory.total_bytes / 1e6,
-                speed.decode_tokens_per_second,
-                speed.prefill_tokens_per_second,
-            )
             measured = _measured(onnx, artifact, settings, depth)
-            yield Row(name, settings, depth, predicted, measured)
+            yield Row(name, settings, depth, _predicted(memory.total_bytes, speed), measured)
+
+
+def _predicted(memory_bytes: int, speed: SpeedEstimate) -> Figures:
+    return Figures(
+        memory_bytes / 1e6, speed.decode_tokens_per_second, speed.prefill_tokens_per_second
+    )
 
 
 def _measured(runtime: Runtime, file: Path, settings: RunSettings, depth: int) -> Figures:
