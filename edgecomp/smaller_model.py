@@ -106,15 +106,10 @@ def smaller_model(model: ModelSpec, sizes: Sizes) -> ModelSpec:
             "tensors": tuple(
                 _narrowed(tensor, lengths) if sizes.narrows else tensor
                 for tensor in model.tensors
-                if _block(tensor.name) < blocks
+                if tensor.layer is None or tensor.layer < blocks
             ),
         }
     )
-
-
-def _block(name: str) -> int:
-    found = re.match(r"blk\.(\d+)\.", name)
-    return int(found[1]) if found else -1
 
 
 def _narrowed(tensor: TensorSpec, lengths: dict[str, int]) -> TensorSpec:

@@ -120,7 +120,8 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
             for name in names:
                 block.linears[name].weight.mul_(scale)
             for group in groups:
-                hessians[group].divide(scale, scale)
+                hessians[group].divide_rows(scale)
+                hessians[group].divide_columns(scale)
         for group in list(hessians):
             hessian = hessians.pop(group)
             grids = by_grid(block, group, grid_of)

@@ -44,7 +44,7 @@ def feedback_of(
         hessian = hessian.permuted(order)
     factor_upper(hessian, name, damping)
     diagonal = hessian.diagonal()
-    hessian.divide(torch.ones_like(diagonal), diagonal)
+    hessian.divide_columns(diagonal)
     return Feedback(hessian, diagonal.square(), order)
 
 
@@ -83,23 +83,21 @@ def _factored(matrix: Triangle) -> bool:
 def _factor_panel(matrix: Triangle, index: int) -> bool:
     """Factor the columns of a panel, those of all panels after it being factored; False, and no
     change, where they are not definite."""
-    own = matrix.panels[index]
+    own, corner, above = matrix.panels[index], matrix.corner(index), _blocks_above(matrix, index)
     done = own[:, len(own) :]
-    blocks = [*_blocks_above(matrix, index), matrix.corner(index)]
 
     def feed(sign: int) -> None:
-        for block, panel in zip(blocks, matrix.panels, strict=False):
+        for block, panel in zip([*above, corner], matrix.panels, strict=False):
             block.addmm_(panel[:, panel.shape[1] - done.shape[1] :], done.T, alpha=sign)
 
     feed(-1)
     # Turned around, a corner's lower factor is its upper one.
-    turned, failed = torch.linalg.cholesky_ex(matrix.corner(index).flip(0, 1))
+    turned, failed = torch.linalg.cholesky_ex(corner.flip(0, 1))
     if failed:
         feed(1)
         return False
-    corner = turned.flip(0, 1)
-    matrix.corner(index).copy_(corner)
-    for block in blocks[:-1]:
+    corner.copy_(turned.flip(0, 1))
+    for block in above:
         block.copy_(torch.linalg.solve_triangular(corner.T, block, upper=False, left=False))
     return True
 

@@ -86,7 +86,7 @@ def _by_activation(
         grid.codes.put(wanted, scales[column], codes[column], value)
 
     sweep.run(slice(0, len(order)), choose)
-    return Quantized(codes[back].T.contiguous(), sweep.values[back].T.contiguous(), kept)
+    return Quantized(codes[back].T, sweep.values[back].T, kept)
 
 
 def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DAMPING) -> Method:

@@ -201,16 +201,14 @@ def _changes_of(
     block's output; and the linears' weights in the type that was tried."""
     weights = {linear: block.linears[linear].weight for linear in hessians}
     step = ceil(sum(map(len, weights.values())) / ROWS_COMPARED)
+    means = {linear: hessian.diagonal() for linear, hessian in hessians.items()}
     errors = dict.fromkeys(types, 0.0)
     for linear, hessian in hessians.items():
         sample = weights[linear][::step]
         for kind in types:
-            errors[kind] += hessian.quadratic(_rounded(sample, kind, hessian.diagonal()) - sample)
+            errors[kind] += hessian.quadratic(_rounded(sample, kind, means[linear]) - sample)
     tried = _tried(errors)
-    kept = {
-        linear: _rounded(weights[linear], tried, hessian.diagonal())
-        for linear, hessian in hessians.items()
-    }
+    kept = {linear: _rounded(weights[linear], tried, means[linear]) for linear in hessians}
     states = _run_with(block, kept, len(outputs))
     worth = _relative_change(states, outputs) / max(errors[tried], SMALLEST)
     return {kind: error * worth for kind, error in errors.items()}, kept

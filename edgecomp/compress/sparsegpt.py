@@ -52,7 +52,7 @@ def sparsegpt(
                 value.copy_(wanted.masked_fill_(pruned[column - start], 0))
 
             sweep.run(part, choose)
-    return sweep.values.T.contiguous()
+    return sweep.values.T
 
 
 def sparsegpt_method(sparsity: Sparsity, *, damping: float = DAMPING) -> Method:

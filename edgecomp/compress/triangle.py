@@ -56,27 +56,32 @@ class Triangle:
         torch.add(self._flat, other._flat, out=total._flat)
         return total
 
-    def divide(self, rows: Tensor, columns: Tensor) -> None:
-        """Divide each row and each column by its own number, [size]."""
+    def divide_rows(self, by: Tensor) -> None:
+        """by [size]."""
         for part, panel in self:
-            panel.div_(rows[part, None]).div_(columns[part.start :])
+            panel.div_(by[part, None])
+
+    def divide_columns(self, by: Tensor) -> None:
+        """by [size]."""
+        for part, panel in self:
+            panel.div_(by[part.start :])
 
     def permuted(self, order: Tensor) -> Triangle:
         """The symmetric matrix with row and column order[i] in the place i; order int64 [size]."""
         moved = Triangle(self.size, self._flat)
-        begins = torch.cat([self._begins(part) for part in self.parts]).to(order.device)
+        # Where column 0 of each row would be in the flat memory.
+        begins = torch.cat(
+            [
+                torch.arange(len(panel), device=order.device) * panel.stride(0)
+                + (panel.storage_offset() - part.start)
+                for part, panel in self
+            ]
+        )
         for part, panel in moved:
             here, there = order[part, None], order[None, part.start :]
             upper, right = torch.minimum(here, there), torch.maximum(here, there)
             torch.take(self._flat, begins[upper] + right, out=panel)
         return moved
-
-    def _begins(self, part: slice) -> Tensor:
-        """Where column 0 of each of these rows would be in the flat memory."""
-        rows = torch.arange(part.stop - part.start)
-        first = int(self.panels[part.start // PANEL].storage_offset())
-        begins: Tensor = rows * (self.size - part.start) + (first - part.start)
-        return begins
 
     def quadratic(self, change: Tensor) -> float:
         """tr(D H D^T) of change D [rows, size] under the symmetric matrix H."""

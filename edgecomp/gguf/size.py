@@ -21,11 +21,6 @@ def padded_bytes(size_bytes: int, alignment: int) -> int:
     return -(-size_bytes // alignment) * alignment
 
 
-def table_row_bytes(name: str, dimensions: int) -> int:
-    """Bytes of one row of the tensor table: name, shape, type and offset."""
-    return 8 + len(name.encode("utf-8")) + 4 + 8 * dimensions + 4 + 8
-
-
 def header_size_bytes(header: GgufHeader) -> int:
     """Bytes of a file's header as it stands, before its padding.
 
@@ -33,8 +28,13 @@ def header_size_bytes(header: GgufHeader) -> int:
     two entries the quantizer sets (`general.file_type`, `general.quantization_version`) are there.
     """
     fields = sum(field.end - field.start for field in header.fields.values())
-    table = sum(table_row_bytes(row.name, len(row.shape)) for row in header.tensors)
+    table = sum(_table_row_bytes(row.name, len(row.shape)) for row in header.tensors)
     return PREAMBLE_BYTES + fields + table
+
+
+def _table_row_bytes(name: str, dimensions: int) -> int:
+    """Of the tensor table: name, shape, type and offset."""
+    return 8 + len(name.encode("utf-8")) + 4 + 8 * dimensions + 4 + 8
 
 
 def gguf_file_bytes(

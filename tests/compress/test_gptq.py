@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from edgecomp.compress import quantized
-from edgecomp.compress.blocks import walk
+from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.compress.feedback import DAMPING, factor_upper, feedback_of
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.gptq import gptq, gptq_method
 from edgecomp.compress.grids import Grid, integer_grid
+from edgecomp.compress.limits import WEIGHTS_SOLVED
 from edgecomp.compress.packed import read_packed, read_packed_index
 from edgecomp.compress.quantized import Quantized, pack
 from edgecomp.compress.rtn import round_to_nearest
@@ -248,28 +249,28 @@ def test_the_sidecar_holds_the_bytes_of_the_checkpoints_weights(
 
 @pytest.mark.parametrize("act_order", [False, True])
 def test_rows_solved_a_few_at_a_time_are_those_solved_together(
-    act_order: bool,
-    save_model: Save,
-    tokens: Tensor,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    act_order: bool, save_model: Save, tokens: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = save_model("llama")
-    method = gptq_method(lambda name: SIMPLE_GRIDS["Q4_0"], act_order=act_order)
-    found = []
-    # Five rows of 64 columns: no matrix is whole, and some parts hold rows of two.
-    for number, together in enumerate((quantized.WEIGHTS_SOLVED, 5 * 64)):
-        monkeypatch.setattr(quantized, "WEIGHTS_SOLVED", together)
-        out = tmp_path / str(number)
-        walk(folder, tokens, method, destination=out, dtype=torch.float32)
-        index = read_packed_index(out)
-        assert index is not None
-        found.append({name: read_packed(out, entry) for name, entry in index.tensors.items()})
-    whole, parts = found
-    assert whole.keys() == parts.keys()
-    for name, packed in whole.items():
-        assert packed.shape == parts[name].shape
-        # Sums of another order may tip a value that lies between two codes, and those after it:
-        # later blocks then read other inputs.
-        if name.startswith("blk.0."):
-            assert (packed == parts[name]).float().mean() > 0.98, name
+    solve_block = gptq_method(lambda name: SIMPLE_GRIDS["Q4_0"], act_order=act_order)
+
+    def both_ways(block: Block) -> None:
+        weights = {name: linear.weight.clone() for name, linear in block.linears.items()}
+        inputs, found = block.hidden.clone(), []
+        # Five rows of 64 columns: no matrix is whole, and some parts hold rows of two.
+        for together in (WEIGHTS_SOLVED, 5 * 64):
+            monkeypatch.setattr(quantized, "WEIGHTS_SOLVED", together)
+            for name, weight in weights.items():
+                block.linears[name].weight.copy_(weight)
+            block.hidden.copy_(inputs)
+            block.packed = {}
+            solve_block(block)
+            found.append(block.packed)
+        whole, parts = found
+        assert whole.keys() == parts.keys() == weights.keys()
+        for name, packed in whole.items():
+            assert packed.rows.shape == parts[name].rows.shape
+            # Sums of another order may tip a value that lies between two codes, and those after it.
+            assert (packed.rows == parts[name].rows).float().mean() > 0.98, name
+
+    walk(folder, tokens, both_ways)
