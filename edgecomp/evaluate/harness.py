@@ -99,15 +99,16 @@ class RuntimeModel(LM):  # type: ignore
         for _, options in arguments:
             if options.get("do_sample") and options.get("temperature", 1.0) > 0:
                 raise RuntimeRefused("edgecomp evaluates greedily; the task asks for sampling.")
+        stops = [_stops(options.get("until")) for _, options in arguments]
         completions = self.runtime.complete(
             self.artifact,
             self.settings,
             [str(context) for context, _ in arguments],
             [int(options.get("max_gen_toks", DEFAULT_LIMIT_TOKENS)) for _, options in arguments],
+            stops=stops,
         )
         answers = [
-            cut_at(completion.text, _stops(options.get("until")))
-            for completion, (_, options) in zip(completions, arguments, strict=True)
+            cut_at(completion.text, row) for completion, row in zip(completions, stops, strict=True)
         ]
         self._keep("generate_until", requests, answers)
         return answers

@@ -109,9 +109,12 @@ class Runtime(Protocol):
         prompts: Sequence[str],
         limits: Sequence[int],
         progress: Progress = ignore_progress,
+        *,
+        stops: Sequence[Sequence[str]] = (),
     ) -> list[Completion]:
         """Greedy continuations. A prompt's text may hold special tokens; BOS is added as the
-        artifact says, unless the prompt begins with it."""
+        artifact says, unless the prompt begins with it. `stops`: by prompt, strings after the first
+        of which nothing is wanted; the text ends with the token that completes it."""
 
     def score(
         self,

@@ -15,11 +15,12 @@ def split_choices(
     """
     alone = tokenize(context)
     whole = [tokenize(context + choice) for choice in choices]
-    shared = min(_common(alone, tokens) for tokens in whole)
+    # At least one token must be left to score, even where a choice adds nothing of its own.
+    shared = min(min(common(alone, tokens), len(tokens) - 1) for tokens in whole)
     return alone[:shared], [tokens[shared:] for tokens in whole]
 
 
-def _common(first: list[int], second: list[int]) -> int:
-    # At least one token must be left to score, even where a choice adds nothing of its own.
-    limit = min(len(first), len(second) - 1)
-    return next((i for i in range(limit) if first[i] != second[i]), limit)
+def common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    length = min(len(first), len(second))
+    return next((i for i in range(length) if first[i] != second[i]), length)

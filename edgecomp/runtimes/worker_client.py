@@ -51,6 +51,8 @@ class WorkerRuntime:
         prompts: Sequence[str],
         limits: Sequence[int],
         progress: Progress = ignore_progress,
+        *,
+        stops: Sequence[Sequence[str]] = (),
     ) -> list[Completion]:
         answer = self.ask(
             "complete",
@@ -59,6 +61,7 @@ class WorkerRuntime:
             settings=settings.model_dump(),
             prompts=list(prompts),
             limits=list(limits),
+            stops=[list(row) for row in stops or [()] * len(prompts)],
         )
         return [Completion.model_validate(row) for row in answer]
 

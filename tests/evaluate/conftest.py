@@ -23,6 +23,7 @@ class RecordedRuntime:
         self.texts: dict[str, str] = {}
         self.asked: list[str] = []
         self.limits: list[int] = []
+        self.stops: list[Sequence[str]] = []
 
     def score(
         self,
@@ -48,7 +49,10 @@ class RecordedRuntime:
         prompts: Sequence[str],
         limits: Sequence[int],
         progress: Progress = ignore_progress,
+        *,
+        stops: Sequence[Sequence[str]] = (),
     ) -> list[Completion]:
+        self.stops += stops
         answers = []
         for index, prompt in enumerate(prompts):
             self.asked.append(prompt)

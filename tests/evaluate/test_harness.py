@@ -57,6 +57,7 @@ def test_a_text_ends_at_its_first_stop(recorded: RecordedRuntime) -> None:
     request = instance("generate_until", "Q", {"until": ["Q:", "\n\n"], "max_gen_toks": 9})
     assert model(recorded).generate_until([request]) == ["one"]
     assert recorded.limits == [9]
+    assert recorded.stops == [["Q:", "\n\n"]]
     assert cut_at("abc", ["", "z"]) == "abc"
 
 

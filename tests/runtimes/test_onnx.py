@@ -11,7 +11,7 @@ import pytest
 from edgecomp.errors import RuntimeMissing, RuntimeRefused
 from edgecomp.exporting import find_onnx_exporter
 from edgecomp.model import read_model
-from edgecomp.runtimes.onnx.session import require_provider
+from edgecomp.runtimes.onnx.session import Session, require_provider
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
 
@@ -46,6 +46,55 @@ def test_greedy_text_is_that_of_transformers(both: tuple[Path, Path]) -> None:
         written = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
         wanted = [token for token in written.tolist() if token != 2]
         assert list(answer.tokens) == wanted
+
+
+@pytest.mark.parametrize("sequences", [2, 3, 32])
+def test_prompts_that_run_together_are_answered_as_one_by_one(
+    both: tuple[Path, Path], sequences: int
+) -> None:
+    runtime, folder = find_runtime("onnx"), both[1]
+    # They end one after the other, begin alike or not, and one is longer than a micro batch.
+    prompts = [*PROMPTS, "Hello world again", TEXT[:160], TEXT[:170], PROMPTS[0]]
+    limits = [3, 12, 1, 7, 9, 2, 12, 5]
+    one_by_one = runtime.complete(folder, SETTINGS, prompts, limits)
+    wide = SETTINGS.model_copy(update={"context": 1024, "sequences": sequences})
+    seen: list[int] = []
+    together = runtime.complete(folder, wide, prompts, limits, lambda done, _: seen.append(done))
+    assert together == one_by_one
+    assert seen == list(range(1, len(prompts) + 1))
+
+
+def test_an_answer_ends_with_the_token_that_completes_a_stop(both: tuple[Path, Path]) -> None:
+    runtime, folder = find_runtime("onnx"), both[1]
+    (whole,) = runtime.complete(folder, SETTINGS, [PROMPTS[0]], [12])
+    stop = whole.text[len(whole.text) // 2 :][:3]
+    asked = [PROMPTS[0], PROMPTS[0]]
+    stopped, other = runtime.complete(folder, SETTINGS, asked, [12, 12], stops=[["no", stop], []])
+    assert other == whole
+    assert stopped.tokens == whole.tokens[: len(stopped.tokens)]
+    assert stop in stopped.text
+    assert stopped.ended
+
+
+def test_questions_that_begin_alike_are_scored_as_alone(both: tuple[Path, Path]) -> None:
+    runtime, folder = find_runtime("onnx"), both[1]
+    shots = "Q: one and one? A: two. Q: two and two? A:"
+    questions = [
+        (shots, [" four", " five, perhaps"]),
+        ("Quite another context", [" four"]),
+        (f"{shots} four. Q: three? A:", [" three", " no", " 3 it is"]),
+        (shots, [" six"]),
+    ]
+    alone = [runtime.score(folder, SETTINGS, [question])[0] for question in questions]
+    for found, wanted in zip(runtime.score(folder, SETTINGS, questions), alone, strict=True):
+        for one, other in zip(found, wanted, strict=True):
+            assert one.loglikelihood == pytest.approx(other.loglikelihood, abs=1e-4)
+            assert one.greedy == other.greedy
+
+
+def test_an_empty_prompt_is_refused(both: tuple[Path, Path]) -> None:
+    with pytest.raises(RuntimeRefused, match="at least one token"):
+        Session(str(both[1]), SETTINGS).prefill([])
 
 
 def test_scores_are_the_log_likelihoods_of_transformers(both: tuple[Path, Path]) -> None:

@@ -29,12 +29,17 @@ def tokenize(
 
 
 def complete(
-    path: str, settings: dict[str, Any], prompts: list[str], limits: list[int], progress: Progress
+    path: str,
+    settings: dict[str, Any],
+    prompts: list[str],
+    limits: list[int],
+    stops: list[list[str]],
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """Greedy completions: token ids and text. Prompts hold their own special tokens' text."""
-    with Session(path, RunSettings.model_validate(settings)) as session:
+    with Session(path, RunSettings.model_validate(settings), shares=True) as session:
         tokens = [_prompt_tokens(session, prompt) for prompt in prompts]
-        produced = generate.generate(session, tokens, limits, progress)
+        produced = generate.generate(session, tokens, limits, stops, progress)
         return [
             {"tokens": row, "text": session.text(row), "ended": len(row) < limit}
             for row, limit in zip(produced, limits, strict=True)

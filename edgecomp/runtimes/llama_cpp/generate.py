@@ -1,59 +1,85 @@
-"""Greedy generation, several sequences to a batch."""
+"""Greedy generation, several sequences to a batch; what all prompts begin with is read once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from edgecomp.events import Progress
-from edgecomp.runtimes.llama_cpp.session import Position, Session
+from edgecomp.runtimes.llama_cpp.session import Session
+from edgecomp.runtimes.splitting import common
+from edgecomp.runtimes.stops import is_stopped
+
+TRUNK = 0
 
 
 def generate(
     session: Session,
     prompts: Sequence[Sequence[int]],
     limits: Sequence[int],
+    stops: Sequence[Sequence[str]],
     progress: Progress,
 ) -> list[list[int]]:
-    """Greedy continuations of `prompts`, at most `limits[i]` tokens each, without the end token.
+    """Greedy continuations of `prompts`, at most `limits[i]` tokens each, without the end token, or
+    up to the token that completes one of `stops[i]`.
 
     As many prompts run at once as the session has sequences and cells; a finished one makes room
     for the next, so a long answer holds up nobody.
     """
-    waiting = list(reversed(range(len(prompts))))
-    produced: list[list[int]] = [[] for _ in prompts]
-    free = list(range(session.settings.sequences))
-    running: dict[int, int] = {}
-    reserved: dict[int, int] = {}
-    next_token: dict[int, int] = {}
+    trunk = _trunk(prompts) if session.settings.sequences > 1 else ()
+    needs = [
+        len(prompt) - len(trunk) + limit for prompt, limit in zip(prompts, limits, strict=True)
+    ]
     session.clear()
-    finished = 0
+    if trunk:
+        session.prefill(trunk, TRUNK)
+    waiting = list(reversed(range(len(prompts))))
+    written: list[list[int]] = [[] for _ in prompts]
+    free = list(range(1 if trunk else 0, session.settings.sequences))
+    # By sequence, the prompt it answers and the token it goes on with.
+    running: dict[int, int] = {}
+    following: dict[int, int] = {}
+    room = session.settings.context - len(trunk)
     while waiting or running:
         while waiting and free:
-            item = waiting[-1]
-            need = len(prompts[item]) + limits[item]
-            if running and sum(reserved.values()) + need > session.settings.context:
+            together = [*running.values(), waiting[-1]]
+            if running and sum(needs[item] for item in together) > room:
                 break
-            waiting.pop()
-            sequence = free.pop()
-            running[sequence], reserved[sequence] = item, need
-            next_token[sequence] = int(session.prefill(prompts[item], sequence).argmax())
-        batch: list[Position] = []
-        order: list[int] = []
+            item, sequence = waiting.pop(), free.pop()
+            if trunk:
+                session.share(TRUNK, sequence)
+            logits = session.prefill(prompts[item][len(trunk) :], sequence, len(trunk))
+            running[sequence], following[sequence] = item, int(logits.argmax())
         for sequence, item in list(running.items()):
-            token = next_token[sequence]
-            if len(produced[item]) >= limits[item] or session.ends_generation(token):
+            ended = session.ends_generation(following[sequence])
+            if not ended:
+                written[item].append(following[sequence])
+            full = len(written[item]) >= limits[item]
+            if ended or full or is_stopped(written[item], stops[item], session.text):
                 session.forget(sequence)
                 free.append(sequence)
-                del running[sequence], reserved[sequence]
-                finished += 1
-                progress(finished, len(prompts))
-                continue
-            position = len(prompts[item]) + len(produced[item])
-            produced[item].append(token)
-            batch.append((token, position, (sequence,), True))
-            order.append(sequence)
-        if batch:
-            session.decode(batch)
-            for index, sequence in enumerate(order):
-                next_token[sequence] = int(session.logits(index).argmax())
-    return produced
+                del running[sequence]
+                progress(len(prompts) - len(waiting) - len(running), len(prompts))
+        following = _run_on(session, prompts, written, running)
+    return written
+
+
+def _run_on(
+    session: Session,
+    prompts: Sequence[Sequence[int]],
+    written: Sequence[Sequence[int]],
+    running: dict[int, int],
+) -> dict[int, int]:
+    """By sequence, the token that follows the last one written."""
+    if running:
+        ends = {row: len(prompts[item]) + len(written[item]) for row, item in running.items()}
+        session.decode(
+            [(written[item][-1], ends[row] - 1, (row,), True) for row, item in running.items()]
+        )
+    return {row: int(session.logits(index).argmax()) for index, row in enumerate(running)}
+
+
+def _trunk(prompts: Sequence[Sequence[int]]) -> Sequence[int]:
+    """What several prompts begin with; each keeps a last token of its own, for its logits."""
+    if len(prompts) < 2:
+        return ()
+    return prompts[0][: min(min(common(prompts[0], row), len(row) - 1) for row in prompts)]

@@ -15,6 +15,7 @@ from edgecomp.errors import RuntimeRefused
 from edgecomp.events import Progress
 from edgecomp.runtimes.divergence import log_probability
 from edgecomp.runtimes.llama_cpp.session import Position, Session
+from edgecomp.runtimes.splitting import common
 
 Tokens = Sequence[int]
 Question = tuple[Tokens, Sequence[Tokens]]
@@ -87,7 +88,7 @@ def _next_pack(
         context = questions[job.question][0]
         sequences += len(job.choices)
         tokens += _tokens(job, questions)
-        beginning = min(_common(first, context), len(context) - 1, shared)
+        beginning = min(common(first, context), len(context) - 1, shared)
         own = tokens - beginning * (len(pack) + 1)
         if sequences >= limits.sequences or own > limits.micro_batch:
             break
@@ -107,7 +108,7 @@ def _hold_trunk(session: Session, held: Tokens, trunk: Tokens) -> None:
     """Have sequence 0 hold `trunk` instead of `held`, and nothing else hold anything."""
     for sequence in range(1, session.settings.sequences):
         session.forget(sequence)
-    kept = _common(held, trunk)
+    kept = common(held, trunk)
     session.forget(TRUNK, kept)
     if kept < len(trunk):
         session.prefill(trunk[kept:], TRUNK, kept)
@@ -168,9 +169,3 @@ def _add(
     for row, (value, greedy) in zip(wanted, values, strict=True):
         before, so_far = scores[row.job.question][row.choice]
         scores[row.job.question][row.choice] = (before + value, so_far and greedy)
-
-
-def _common(first: Tokens, second: Tokens) -> int:
-    """How many tokens both begin with."""
-    length = min(len(first), len(second))
-    return next((i for i in range(length) if first[i] != second[i]), length)

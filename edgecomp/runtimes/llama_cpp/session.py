@@ -160,7 +160,10 @@ class Session:
         return np.ctypeslib.as_array(pointer, shape=(self.vocabulary,))
 
     def prefill(self, tokens: Sequence[int], sequence: int = 0, start: int = 0) -> Logits:
-        """Run `tokens` through one sequence; returns the last position's logits."""
+        """Run `tokens` through one sequence; returns the last position's logits. Raises
+        RuntimeRefused where there is nothing to run."""
+        if not tokens:
+            raise RuntimeRefused("A model needs at least one token to go on from.")
         step = self.settings.micro_batch
         last = len(tokens) - 1
         for begin in range(0, len(tokens), step):

@@ -10,10 +10,11 @@ from edgecomp.runtimes import meter
 from edgecomp.runtimes.child import serve
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
-from edgecomp.runtimes.onnx import reading
+from edgecomp.runtimes.onnx import generate, reading
 from edgecomp.runtimes.onnx.pace import pace
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.runtimes.splitting import split_choices
 
 
 def tokenize(
@@ -24,17 +25,21 @@ def tokenize(
 
 
 def complete(
-    path: str, settings: dict[str, Any], prompts: list[str], limits: list[int], progress: Progress
+    path: str,
+    settings: dict[str, Any],
+    prompts: list[str],
+    limits: list[int],
+    stops: list[list[str]],
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """Greedy completions: token ids and text. Prompts hold their own special tokens' text."""
     session = Session(path, RunSettings.model_validate(settings))
-    answers = []
-    for done, (prompt, limit) in enumerate(zip(prompts, limits, strict=True), start=1):
-        tokens = reading.generate(session, reading.prompt_tokens(session, prompt), limit)
-        text = session.tokenizer.text(tokens)
-        answers.append({"tokens": tokens, "text": text, "ended": len(tokens) < limit})
-        progress(done, len(prompts))
-    return answers
+    tokens = [session.tokenizer.prompt(prompt) for prompt in prompts]
+    written = generate.generate(session, tokens, limits, stops, progress)
+    return [
+        {"tokens": row, "text": session.text(row), "ended": len(row) < limit}
+        for row, limit in zip(written, limits, strict=True)
+    ]
 
 
 def score(
@@ -45,11 +50,10 @@ def score(
 ) -> list[list[tuple[float, bool]]]:
     """Log-likelihood in nats of each choice after its context, and whether it is greedy."""
     session = Session(path, RunSettings.model_validate(settings))
-    scores = []
-    for done, (context, choices) in enumerate(questions, start=1):
-        scores.append(reading.score_choices(session, context, choices))
-        progress(done, len(questions))
-    return scores
+    split = [
+        split_choices(session.tokenizer.prompt, context, choices) for context, choices in questions
+    ]
+    return reading.score_choices(session, split, progress)
 
 
 def compare(

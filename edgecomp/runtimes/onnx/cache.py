@@ -20,29 +20,39 @@ PAST, PRESENT = "past_key_values", "present"
 
 
 class SharedCache:
-    """Buffers [1, KV heads, context, head size], bound as past and as present for good."""
+    """Buffers [sequences, KV heads, context, head size]; those of the sequences that run next are
+    bound as past and as present."""
 
-    def __init__(self, binding: Any, inputs: Sequence[Any], shape: tuple[int, ...]) -> None:
-        self._buffers = []
-        for name, kind in _pasts(inputs):
-            buffer = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind))
-            binding.bind_ortvalue_input(name, buffer)
-            binding.bind_ortvalue_output(name.replace(PAST, PRESENT), buffer)
-            self._buffers.append(buffer)
+    def __init__(self, inputs: Sequence[Any], shape: tuple[int, ...]) -> None:
+        self._buffers = {name: np.zeros(shape, kind) for name, kind in _pasts(inputs)}
+        self._bound: tuple[int, int] | None = None
 
     @property
     def size_bytes(self) -> int:
-        return sum(int(buffer.numpy().nbytes) for buffer in self._buffers)
+        return sum(int(buffer.nbytes) for buffer in self._buffers.values())
 
-    def offer(self, binding: Any, held: int) -> None:
-        """Nothing to do: what lies beyond the positions held is written over."""
+    def offer(self, binding: Any, sequences: slice, held: int) -> None:
+        """What lies beyond the positions held is written over."""
+        if self._bound == (sequences.start, sequences.stop):
+            return
+        for name, buffer in self._buffers.items():
+            # A view: these sequences are neighbours in memory.
+            part = onnxruntime.OrtValue.ortvalue_from_numpy(buffer[sequences])
+            binding.bind_ortvalue_input(name, part)
+            binding.bind_ortvalue_output(name.replace(PAST, PRESENT), part)
+        self._bound = (sequences.start, sequences.stop)
 
     def take(self, outputs: Sequence[Any]) -> None:
         """Nothing to do: what was written lies here."""
 
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let `target` hold the first `length` positions of `source`."""
+        for buffer in self._buffers.values():
+            buffer[target, :, :length] = buffer[source, :, :length]
+
 
 class GrowingCache:
-    """Arrays [1, KV heads, tokens held, head size], bound anew for every run."""
+    """Arrays [1, KV heads, tokens held, head size] of one sequence, bound anew for every run."""
 
     def __init__(self, inputs: Sequence[Any], shape: tuple[int, ...]) -> None:
         batch, heads, context, size = shape
@@ -57,7 +67,7 @@ class GrowingCache:
         rows = self._values.values()
         return sum(row.shape[1] * self._context * row.shape[3] * row.dtype.itemsize for row in rows)
 
-    def offer(self, binding: Any, held: int) -> None:
+    def offer(self, binding: Any, sequences: slice, held: int) -> None:
         """Bind the first `held` positions as past, and ask for the present."""
         for name, value in self._values.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(value[:, :, :held]))
@@ -67,6 +77,9 @@ class GrowingCache:
         """Keep the present, in the order of the past."""
         for name, output in zip(self._values, outputs, strict=True):
             self._values[name] = output.numpy()
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Nothing to do: there is one sequence."""
 
 
 def _pasts(inputs: Sequence[Any]) -> list[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """One model loaded in ONNX Runtime: tokens in, logits of every position out, a cache to rewind.
 
 Forgetting the end of a cache costs nothing: later positions are written over it, or cut off
-(cache.py). Runs in a worker process only.
+(cache.py). What several prompts begin with is run once. Runs in a worker process only.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from edgecomp.errors import RuntimeMissing, RuntimeRefused
-from edgecomp.onnx.folder import GRAPH, TOKENIZER, OnnxFolder, read_onnx_folder
+from edgecomp.onnx.folder import GRAPH, TOKENIZER, read_onnx_folder
 from edgecomp.onnx.formats import RUN_PROVIDERS
 from edgecomp.runtimes.onnx.cache import GrowingCache, SharedCache
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.runtimes.splitting import common
 
 Logits = NDArray[np.float32]
 
 
 class Session:
-    """A loaded model and one sequence."""
+    """A loaded model and the sequences it holds, numbered from 0."""
 
     def __init__(
         self, path: str, settings: RunSettings, *, spin: bool = False, provider: str = "cpu"
@@ -36,8 +37,6 @@ class Session:
         """
         self.settings = settings
         self.tokenizer = OnnxTokenizer(path)
-        folder = self.tokenizer.folder
-        self.held = 0
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1
@@ -54,15 +53,23 @@ class Session:
             raise RuntimeRefused(f"ONNX Runtime cannot load {graph}: {error}") from error
         self._inputs = {row.name: row for row in self._session.get_inputs()}
         self._binding = self._session.io_binding()
-        self._cache = self._make_cache(folder)
+        self.divide(1)
         self.vocabulary = int(self._session.get_outputs()[0].shape[-1])
 
-    def _make_cache(self, folder: OnnxFolder) -> SharedCache | GrowingCache:
-        shape = (1, folder.kv_heads, self.settings.context, folder.head_size)
-        inputs = list(self._inputs.values())
-        if folder.shares_cache:
-            return SharedCache(self._binding, inputs, shape)
-        return GrowingCache(inputs, shape)
+    def divide(self, sequences: int) -> None:
+        """Forget all, and let each of so many sequences have its share of the context. More than
+        one only where `shares_cache` is said of the folder."""
+        folder, inputs = self.tokenizer.folder, list(self._inputs.values())
+        self._held: list[list[int]] = [[] for _ in range(sequences)]
+        self._room = self.settings.context // sequences
+        make = SharedCache if folder.shares_cache else GrowingCache
+        self._cache: SharedCache | GrowingCache = make(
+            inputs, (sequences, folder.kv_heads, self._room, folder.head_size)
+        )
+
+    @property
+    def sequences(self) -> int:
+        return len(self._held)
 
     @property
     def cache_bytes(self) -> int:
@@ -80,51 +87,91 @@ class Session:
     def text(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.text(tokens)
 
-    def extend(self, tokens: Sequence[int]) -> Logits:
+    def extend(self, tokens: Sequence[int], sequence: int = 0) -> Logits:
         """Run `tokens` after those held; logits float32 [tokens, vocabulary]. Raises RuntimeRefused
         where the context is full."""
-        total = self.held + len(tokens)
-        if total > self.settings.context:
+        logits: Logits = self._run([tokens], sequence)[0]
+        return logits
+
+    def extend_each(self, tokens: Sequence[int]) -> Logits:
+        """Run one token after those held by each of the first sequences; logits float32
+        [sequences, vocabulary]. Raises RuntimeRefused where a context is full."""
+        logits: Logits = self._run([[token] for token in tokens], 0)[:, 0]
+        return logits
+
+    def _run(self, tokens: Sequence[Sequence[int]], first: int) -> Logits:
+        """Run as many tokens each after those held by neighbouring sequences; logits float32
+        [sequences, tokens, vocabulary]. More than one token only for a single sequence: so have
+        it the graphs' operators once something is held."""
+        sequences = slice(first, first + len(tokens))
+        held = [len(row) for row in self._held[sequences]]
+        totals = [before + len(row) for before, row in zip(held, tokens, strict=True)]
+        longest = max(totals)
+        self._require_room(longest)
+        binding = self._binding
+        binding.bind_cpu_input("input_ids", np.asarray(tokens, dtype=np.int64))
+        seen = np.arange(longest) < np.asarray(totals)[:, None]
+        binding.bind_cpu_input("attention_mask", seen.astype(np.int64))
+        if "position_ids" in self._inputs:
+            positions = [range(before, total) for before, total in zip(held, totals, strict=True)]
+            binding.bind_cpu_input("position_ids", np.asarray(positions, dtype=np.int64))
+        self._cache.offer(binding, sequences, held[0])
+        binding.bind_output("logits", "cpu")
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
             raise RuntimeRefused(
-                f"{total} tokens do not fit into a context of {self.settings.context}."
-            )
+                f"ONNX Runtime could not run {len(tokens[0])} tokens: {error}"
+            ) from error
+        for row, new in zip(self._held[sequences], tokens, strict=True):
+            row.extend(new)
+        # Bound last, after the caches.
+        *present, output = binding.get_outputs()
+        self._cache.take(present)
+        logits: Logits = output.numpy()
+        return logits.astype(np.float32, copy=False)
+
+    def _require_room(self, total: int) -> None:
+        if total > self._room:
+            raise RuntimeRefused(f"{total} tokens do not fit into a context of {self._room}.")
         if total > self.tokenizer.folder.context_length:
             raise RuntimeRefused(
                 f"{total} tokens are more than the {self.tokenizer.folder.context_length} "
                 "positions the model was trained for, and its graph has no more."
             )
-        binding = self._binding
-        binding.bind_cpu_input("input_ids", np.asarray([tokens], dtype=np.int64))
-        binding.bind_cpu_input("attention_mask", np.ones((1, total), dtype=np.int64))
-        if "position_ids" in self._inputs:
-            positions = np.arange(self.held, total, dtype=np.int64)[None]
-            binding.bind_cpu_input("position_ids", positions)
-        self._cache.offer(binding, self.held)
-        binding.bind_output("logits", "cpu")
-        try:
-            self._session.run_with_iobinding(binding)
-        except Exception as error:
-            raise RuntimeRefused(f"ONNX Runtime could not run {len(tokens)} tokens: {error}") from (
-                error
-            )
-        self.held = total
-        # Bound last, after the caches.
-        *present, output = binding.get_outputs()
-        self._cache.take(present)
-        logits: Logits = output.numpy()[0]
-        return logits.astype(np.float32, copy=False)
 
-    def prefill(self, tokens: Sequence[int]) -> Logits:
-        """Run `tokens`, a micro batch at a time; the last position's logits [vocabulary]."""
+    def prefill(self, tokens: Sequence[int], sequence: int = 0) -> Logits:
+        """Have a sequence hold `tokens` and nothing else; the last position's logits [vocabulary].
+
+        What a sequence already holds of their beginning is not run again, the rest a micro batch
+        at a time. Raises RuntimeRefused where there is nothing to run.
+        """
+        if not tokens:
+            raise RuntimeRefused("A model needs at least one token to go on from.")
         step = self.settings.micro_batch
         last = np.empty(0, dtype=np.float32)
-        for begin in range(0, len(tokens), step):
-            last = self.extend(tokens[begin : begin + step])[-1]
+        for begin in range(self._recall(tokens, sequence), len(tokens), step):
+            last = self.extend(tokens[begin : begin + step], sequence)[-1]
         return last
 
-    def rewind(self, length: int = 0) -> None:
-        """Forget all but the first `length` tokens."""
-        self.held = length
+    def _recall(self, tokens: Sequence[int], sequence: int) -> int:
+        """Have a sequence hold no more than what any holds of the beginning of `tokens`; how many
+        these are. The last token is left to be run, for its logits."""
+        known = [min(common(row, tokens), len(tokens) - 1) for row in self._held]
+        source = max(range(len(known)), key=lambda index: (known[index], index == sequence))
+        if source != sequence:
+            self.copy(source, sequence, known[source])
+        self.rewind(known[source], sequence)
+        return known[source]
+
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
+        """Let `target` hold what `source` does, or its first `length` tokens, and nothing else."""
+        self._held[target] = self._held[source][:length]
+        self._cache.copy(source, target, len(self._held[target]))
+
+    def rewind(self, length: int = 0, sequence: int = 0) -> None:
+        """Forget all of a sequence but its first `length` tokens."""
+        del self._held[sequence][length:]
 
 
 class OnnxTokenizer:
@@ -143,6 +190,12 @@ class OnnxTokenizer:
         """Token ids of `text`; `add_special` adds what the tokenizer adds to every text."""
         self._tokenizer.encode_special_tokens = not parse_special
         return list(self._tokenizer.encode(text, add_special_tokens=add_special).ids)
+
+    def prompt(self, text: str) -> list[int]:
+        """Token ids of a prompt. A chat template may write BOS itself: none is added then, since
+        the model has never seen two of them in a row."""
+        begins = bool(self.begin_text) and text.startswith(self.begin_text)
+        return self.ids(text, add_special=not begins, parse_special=True)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`, without special tokens."""

@@ -1,0 +1,91 @@
+"""Answers written together, against each written alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgecomp.errors import RuntimeRefused
+from edgecomp.events import ignore_progress
+from edgecomp.runtimes.llama_cpp.generate import generate
+from edgecomp.runtimes.llama_cpp.session import Session
+from edgecomp.runtimes.settings import RunSettings
+
+SETTINGS = RunSettings(
+    context=96, micro_batch=32, sequences=4, outputs=16, threads=1, kv_type="F32",
+    flash_attention=False,
+)  # fmt: skip
+
+beginnings = st.sampled_from([[], [1, 2, 3], [1, 2, 3, *range(40, 80)]])
+own_tokens = st.lists(st.integers(0, 511), min_size=1, max_size=9)
+prompts = st.tuples(beginnings, own_tokens).map(lambda parts: [*parts[0], *parts[1]])
+
+
+@pytest.fixture(scope="module")
+def session(tiny_gguf: Path) -> Session:
+    return Session(str(tiny_gguf), SETTINGS)
+
+
+def alone(session: Session, prompt: Sequence[int], limit: int) -> list[int]:
+    session.clear()
+    token = int(session.prefill(prompt).argmax())
+    written: list[int] = []
+    while len(written) < limit and not session.ends_generation(token):
+        written.append(token)
+        session.decode([(token, len(prompt) + len(written) - 1, (0,), True)])
+        token = int(session.logits(0).argmax())
+    return written
+
+
+@settings(max_examples=40)
+@given(asked=st.lists(st.tuples(prompts, st.integers(1, 12)), max_size=9))
+def test_answers_together_are_those_written_alone(
+    session: Session, asked: list[tuple[list[int], int]]
+) -> None:
+    texts, limits = [prompt for prompt, _ in asked], [limit for _, limit in asked]
+    seen: list[int] = []
+    found = generate(
+        session, texts, limits, [()] * len(asked), lambda done, count: seen.append(done)
+    )
+    assert found == [alone(session, prompt, limit) for prompt, limit in asked]
+    assert seen == list(range(1, len(asked) + 1))
+
+
+def test_what_all_prompts_begin_with_is_read_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beginning = list(range(50))
+    read = 0
+    decode = session.decode
+
+    def counted(entries: Sequence[tuple[int, int, tuple[int, ...], bool]]) -> None:
+        nonlocal read
+        read += len(entries)
+        decode(entries)
+
+    monkeypatch.setattr(session, "decode", counted)
+    asked = [[*beginning, 200 + i] for i in range(8)]
+    written = generate(session, asked, [3] * 8, [()] * 8, ignore_progress)
+    ran_on = sum(len(row) - (len(row) == 3) for row in written)
+    assert read == len(beginning) + len(asked) + ran_on
+
+
+def test_an_answer_ends_with_the_token_that_completes_a_stop(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The model has no vocabulary.
+    monkeypatch.setattr(session, "text", lambda tokens: "".join(f"<{token}>" for token in tokens))
+    prompt = [5, 6, 7]
+    whole = alone(session, prompt, 12)
+    stop = session.text(whole[5:6])[:-1]
+    (found,) = generate(session, [prompt], [12], [["never written", stop]], ignore_progress)
+    assert found == whole[: whole.index(whole[5]) + 1]
+
+
+def test_an_empty_prompt_is_refused(session: Session) -> None:
+    with pytest.raises(RuntimeRefused, match="at least one token"):
+        generate(session, [[]], [4], [()], ignore_progress)
