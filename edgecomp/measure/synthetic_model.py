@@ -28,16 +28,22 @@ class SyntheticShape(Value):
     kv_heads: int
     vocabulary: int
     context: int = 8192
+    head_size: int | None = None
+    """None: the heads share the width."""
 
     @property
     def head_length(self) -> int:
-        return self.width // self.heads
+        return self.head_size or self.width // self.heads
+
+    @property
+    def query_width(self) -> int:
+        return self.heads * self.head_length
 
     @property
     def layer_weights(self) -> int:
         """Matrix elements of one layer."""
         kv_width = self.kv_heads * self.head_length
-        return self.width * (2 * self.width + 2 * kv_width + 3 * self.feed_forward)
+        return self.width * (2 * self.query_width + 2 * kv_width + 3 * self.feed_forward)
 
 
 def write_synthetic(path: Path, shape: SyntheticShape, seed: int = 0) -> None:
@@ -82,6 +88,8 @@ def _writer(path: Path, shape: SyntheticShape, kind: gguf.LlamaFileType) -> gguf
     writer.add_feed_forward_length(shape.feed_forward)
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
+    writer.add_key_length(shape.head_length)
+    writer.add_value_length(shape.head_length)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.head_length)
     writer.add_vocab_size(shape.vocabulary)
@@ -94,10 +102,10 @@ def _tensors(shape: SyntheticShape) -> list[tuple[str, tuple[int, ...]]]:
     kv_width = shape.kv_heads * shape.head_length
     layer = [
         ("attn_norm", (shape.width,)),
-        ("attn_q", (shape.width, shape.width)),
+        ("attn_q", (shape.query_width, shape.width)),
         ("attn_k", (kv_width, shape.width)),
         ("attn_v", (kv_width, shape.width)),
-        ("attn_output", (shape.width, shape.width)),
+        ("attn_output", (shape.width, shape.query_width)),
         ("ffn_norm", (shape.width,)),
         ("ffn_gate", (shape.feed_forward, shape.width)),
         ("ffn_up", (shape.feed_forward, shape.width)),

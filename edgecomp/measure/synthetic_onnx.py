@@ -123,7 +123,7 @@ def _layer(
     """One decoder layer: the residual sum, and the same normed for what comes next."""
     width, name = shape.width, f"layer{layer}"
     keys = shape.kv_heads * shape.head_length
-    queries = graph.product(f"{name}.qkv", normed, width, width + 2 * keys)
+    queries = graph.product(f"{name}.qkv", normed, width, shape.query_width + 2 * keys)
     attended = f"{name}.attended"
     past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
     present = [f"present.{layer}.{part}" for part in ("key", "value")]
@@ -139,7 +139,7 @@ def _layer(
             scale=shape.head_length**-0.5,
         )
     )
-    output = graph.product(f"{name}.output", attended, width, width)
+    output = graph.product(f"{name}.output", attended, shape.query_width, width)
     hidden, normed = _add_and_norm(graph, f"{name}.ffn", shape, hidden, output)
     gate = graph.product(f"{name}.gate", normed, width, shape.feed_forward)
     up = graph.product(f"{name}.up", normed, width, shape.feed_forward)

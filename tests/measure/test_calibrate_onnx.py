@@ -21,7 +21,14 @@ from edgecomp.planner import make_plan
 from edgecomp.runtimes.onnx import runtime
 
 TINY = SyntheticShape(
-    layers=2, width=64, feed_forward=96, heads=4, kv_heads=2, vocabulary=600, context=256
+    layers=2,
+    width=64,
+    feed_forward=96,
+    heads=4,
+    kv_heads=2,
+    head_size=32,
+    vocabulary=600,
+    context=256,
 )
 MACHINE = Calibration(
     processor="none", threads=1, runtime="llama.cpp", measured_at="2026-01-01T00:00:00+00:00",
