@@ -60,10 +60,10 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
     cuts spell the same text.
     """
     special = _special_tokens(model)
+    source = _source_tokenizer(model.path) if model.source == "huggingface" else None
     own = model_texts(special[:MOST_SPECIAL_TOKENS], _rendered_chat(model))
     texts = list(dict.fromkeys([*corpus(), *own]))
     notes = []
-    source = _source_tokenizer(model.path) if model.source == "huggingface" else None
     if source and source.composes:
         composed = [unicodedata.normalize("NFC", text) for text in texts]
         changed = sum(one != other for one, other in zip(texts, composed, strict=True))
@@ -79,9 +79,7 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
         )
         rows = zip(texts, wanted, _ids(runtime, artifact, texts, added), strict=True)
         unequal = [row for row in rows if row[1] != row[2]]
-        doubtful = [row for row in unequal if not any(token in row[0] for token in special)]
-        again = _ids(runtime, artifact, [row[0] for row in doubtful], added, parse_special=False)
-        equal = {row[0] for row, ids in zip(doubtful, again, strict=True) if row[1] == ids}
+        equal = _equal_as_plain_text(unequal, special, artifact, runtime, added)
         different += [row for row in unequal if row[0] not in equal]
         plain |= equal
     if plain:
@@ -92,20 +90,44 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
         cut = [row for row in different if _cut_at_marks(row, source)]
         different = [row for row in different if row not in cut]
     note = f" ({'; '.join(notes)})" if notes else ""
+    return _result(different, cut, len(texts), artifact, note)
+
+
+def _equal_as_plain_text(
+    unequal: Sequence[Difference],
+    special: Sequence[str],
+    artifact: Path,
+    runtime: Runtime,
+    added: bool,
+) -> set[str]:
+    """The texts without any special token of the source whose ids are then the source's."""
+    doubtful = [row for row in unequal if not any(token in row[0] for token in special)]
+    again = _ids(runtime, artifact, [row[0] for row in doubtful], added, parse_special=False)
+    return {row[0] for row, ids in zip(doubtful, again, strict=True) if row[1] == ids}
+
+
+def _result(
+    different: Sequence[Difference],
+    cut: Sequence[Difference],
+    texts: int,
+    artifact: Path,
+    note: str,
+) -> CheckResult:
+    """`cut`: the differences that are the runtime's, of so many texts."""
     if different:
         text, source_ids, ids = min(different, key=lambda row: len(row[0]))
         return CheckResult(
             name="token ids",
             passed=False,
-            detail=f"{len(_texts(different))} of {len(texts)} texts differ, such as {text[:80]!r}: "
+            detail=f"{len(_texts(different))} of {texts} texts differ, such as {text[:80]!r}: "
             f"{source_ids[:20]} in the source, {ids[:20]} in {artifact.name}{note}",
         )
-    equal_texts = f"{len(texts) - len(_texts(cut))} of" if cut else "all"
+    equal_texts = f"{texts - len(_texts(cut))} of" if cut else "all"
     return CheckResult(
         name="token ids",
         passed=True,
-        detail=f"equal on {equal_texts} {len(texts)} texts{note}",
-        warning=_told_of_marks(cut, len(texts)) if cut else None,
+        detail=f"equal on {equal_texts} {texts} texts{note}",
+        warning=_told_of_marks(cut, texts) if cut else None,
     )
 
 
