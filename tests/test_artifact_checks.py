@@ -116,6 +116,18 @@ def test_the_greedy_text_of_a_faithful_export_is_the_sources(
     assert "after 3 prompts" in result.detail
 
 
+def test_nothing_is_rounded_where_a_mixture_is_judged_by_its_exact_weights(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """An F16 cache alone turns these routers by more than the bound of F32."""
+    source = tiny_model("qwen2moe")
+    artifact = export(read_model(source), tmp_path / "model.gguf", "F32").path
+    runtime = find_runtime("llama.cpp")
+    result = check_greedy(source, artifact, "F32", runtime, threads=1, tokens=48)
+    assert result.passed, result.detail
+    assert "undecided" not in result.detail
+
+
 @pytest.mark.parametrize("float_type", ["F16", "BF16"])
 @pytest.mark.parametrize(
     "name", ["blk.0.attn_k.weight", "blk.1.ffn_up.weight", "blk.1.attn_output.weight"]
