@@ -7,14 +7,13 @@ The folder appears whole or not at all. Every file but the manifest is listed in
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
 from edgecomp.android_launcher import android_script, is_android
-from edgecomp.atomic import sync, write_error
+from edgecomp.atomic import require_writable, sync, write_error
 from edgecomp.chat_template import read_chat_template
 from edgecomp.device import find_device
 from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
@@ -74,16 +73,9 @@ class Verification(Value):
 
 def check_destination(folder: Path) -> None:
     """Raise NotWritable where a bundle may not be written: a file, or a folder of other things."""
-    if folder.is_file():
-        raise NotWritable(folder, "it is a file, and a bundle is a folder.")
+    require_writable(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise NotWritable(folder, "it holds other files, which a bundle would replace.")
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise write_error(folder, error) from error
+        raise NotWritable(folder, "it holds other files, which a bundle would replace")
 
 
 def write_bundle(report: Report, folder: Path) -> Manifest:

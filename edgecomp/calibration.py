@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from edgecomp.chat_template import ChatTemplate
 from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing
@@ -75,7 +75,7 @@ class CalibrationMix(Value):
     """Samples a source, and the row length they are packed to."""
 
     schema_version: Literal[1] = 1
-    samples: dict[SourceName, int] = Field(min_length=1)
+    samples: dict[SourceName, NonNegativeInt] = Field(min_length=1)
     row_tokens: int = Field(default=256, ge=16)
     seed: int = 0
 

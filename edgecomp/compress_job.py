@@ -11,14 +11,15 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from edgecomp.artifact_checks import CheckResult
-from edgecomp.atomic import new_folder, replacing, write_text
+from edgecomp.atomic import new_folder, replacing, require_writable, write_text
 from edgecomp.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.constraints import Constraints
 from edgecomp.detect import physical_cores
 from edgecomp.device import find_device
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
-from edgecomp.events import Estimated, Listener
+from edgecomp.events import Estimated, Listener, Warned
+from edgecomp.exporting import find_gguf_exporter
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.device_map import device_map
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
@@ -140,11 +141,15 @@ def compression_recipe(
 def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) -> Compressed:
     """Carry out a recipe up to the checked artifact, and put it into the folder `output`.
 
-    Raises JobTooLarge, ConstraintsImpossible or CompressionSettingsInvalid before any work, and
-    what the stages raise.
+    Raises NotWritable, JobTooLarge, ConstraintsImpossible or CompressionSettingsInvalid before any
+    work, and what the stages raise.
     """
+    require_writable(output)
     model = read_model(recipe.model, weights=True)
     job = _job(model, recipe)
+    if recipe.format not in OPTIMUM_FORMATS:
+        for text in find_gguf_exporter().reservations(model):
+            listen(Warned(text=text))
     listen(Estimated(text=job.sentence, seconds=job.seconds))
     run = Run(model, recipe, data, listen)
     with run.torch.kept():

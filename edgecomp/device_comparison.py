@@ -59,7 +59,8 @@ def compare_devices(
 def _planned(
     model: ModelSpec, device: DeviceProfile, context: int, facts: Sequence[FormatFacts]
 ) -> PlannedThere:
-    constraints = Constraints(context=context)
+    # Nothing is served beyond what a model was trained for.
+    constraints = Constraints(context=min(context, model.context_length or context))
     best, *others = ranked_candidates(model, device, constraints, facts)
     if best.rejections:
         nearest = nearest_limit([best, *others], constraints, device, model.context_length)

@@ -88,6 +88,10 @@ class GgufExporter(Protocol):
     ) -> int:
         """The size of what stands before the weights, in bytes; the quantizer keeps it."""
 
+    def reservations(self, model: ModelSpec) -> tuple[str, ...]:
+        """How the file of a checkpoint will differ from it. Raises ExportRefused or ModelIncomplete
+        where its config.json or tokenizer allow none."""
+
 
 class HuggingfaceExporter(Protocol):
     """The exporter of checkpoints, which writes float and quantized ones."""

@@ -37,7 +37,9 @@ def float_export(run: Run) -> StoredFile:
         return StoredFile(path=path, sha256=file_digest(path))
 
     title = f"Writing the float model ({float_type})"
-    return run.stage("intake", title, StoredFile, {"type": float_type}, work)
+    # The file says the model's name, which is the folder's and not in the source's digest.
+    inputs = {"type": float_type, "name": model.name}
+    return run.stage("intake", title, StoredFile, inputs, work)
 
 
 def float_checkpoint(run: Run) -> Path:

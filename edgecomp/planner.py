@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from edgecomp.card_fill import Demand, Frame, frame
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
-from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.errors import CompressionSettingsInvalid, ExportRefused, ModelIncomplete
 from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
+from edgecomp.exporting import find_gguf_exporter
 from edgecomp.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.job_cost import estimate_job
@@ -87,7 +88,10 @@ def make_plan(
         families=method_families(model, device, constraints, ranked, stages),
         task_risk=TASK_RISK[constraints.task],
         required_benchmarks=required_benchmarks(constraints.task),
-        notices=notices(model, device, ranked),
+        notices=(
+            *notices(model, device, ranked),
+            *(_gguf_reservations(model) if runtime == RUNTIME else ()),
+        ),
         job=job,
         placements=placed,
         one_layer_more=more,
@@ -95,6 +99,13 @@ def make_plan(
         if chosen
         else nearest_limit(ranked, constraints, device, model.context_length),
     )
+
+
+def _gguf_reservations(model: ModelSpec) -> tuple[str, ...]:
+    try:
+        return find_gguf_exporter().reservations(model)
+    except (ExportRefused, ModelIncomplete) as error:
+        return (str(error),)
 
 
 def ranked_candidates(

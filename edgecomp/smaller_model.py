@@ -64,8 +64,9 @@ def kept_of(text: str, total: int, what: str, whole_multiples: bool) -> int:
     if found and not found[2] and found[1].isdigit():
         count = int(found[1])
     elif found and found[2]:
+        share = float(found[1]) / 100
         step = next(s for s in MULTIPLES if total % s == 0) if whole_multiples else 1
-        count = max(step * round(float(found[1]) / 100 * total / step), step)
+        count = max(step * round(share * total / step), step) if share else 0
     else:
         raise CompressionSettingsInvalid(
             f"{text!r} of the {what} is no size. Write what is kept: a share (60%) or a count."

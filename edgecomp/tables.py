@@ -230,7 +230,10 @@ def device_comparison_table(comparison: DeviceComparison) -> RenderableType:
         )
     if not models:
         return table
-    note = f"At context {comparison.context}; memory is what is usable, speeds are predicted."
+    note = (
+        f"At context {comparison.context}, or a model's own where it is shorter; memory is what is "
+        "usable, speeds are predicted."
+    )
     return Group(table, "", note)
 
 

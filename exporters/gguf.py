@@ -39,7 +39,7 @@ from edgecomp.output_tensor import OutputTensor
 
 from .gguf_metadata import add_metadata, check_config, notes
 from .gguf_tensors import CheckpointTensors, output_tensors
-from .gguf_tokenizer import add_tokenizer, name_in_file, tokenizer_definition
+from .gguf_tokenizer import add_tokenizer, name_in_file, require_tokenizer, tokenizer_definition
 
 FILE_TYPE, QUANTIZATION_VERSION = "general.file_type", "general.quantization_version"
 Pieces = Iterator[NDArray[Any]]
@@ -89,6 +89,19 @@ def export(
         tensors={tensor.name: tensor.type for tensor in plan.tensors},
         notes=plan.notes,
     )
+
+
+def reservations(model: ModelSpec) -> tuple[str, ...]:
+    """How a GGUF file of a checkpoint differs from it, read from config.json alone. Raises
+    ExportRefused or ModelIncomplete where it, or the tokenizer's absence, says that there can be
+    none; nothing is said of architectures that are not known."""
+    architecture = BY_GGUF_NAME.get(model.architecture)
+    if model.source != "huggingface" or architecture is None:
+        return ()
+    config = language_config(read_json(model.path / "config.json"))
+    check_config(model, architecture, config)
+    require_tokenizer(model.path)
+    return tuple(notes(model, architecture, config))
 
 
 def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:

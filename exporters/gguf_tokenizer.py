@@ -15,7 +15,7 @@ from typing import Any
 
 import gguf
 
-from edgecomp.errors import ExportRefused, ModelIncomplete
+from edgecomp.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.huggingface.model import read_json
 
 from .pretokenizers import recognised
@@ -53,12 +53,23 @@ def add_tokenizer(
     _add_special(writer, folder, definition, rows)
 
 
-def tokenizer_definition(folder: Path) -> dict[str, Any]:
-    """tokenizer.json of a model folder. Raises ModelIncomplete where there is none."""
+def require_tokenizer(folder: Path) -> Path:
+    """The tokenizer.json of a model folder. Raises ModelIncomplete where there is none."""
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise ModelIncomplete(folder, "it has no tokenizer.json.", NO_FILE)
-    return read_json(path)
+    return path
+
+
+def tokenizer_definition(folder: Path) -> dict[str, Any]:
+    """tokenizer.json of a model folder. Raises ModelIncomplete where there is none, FileCorrupt
+    where it has no vocabulary."""
+    path = require_tokenizer(folder)
+    definition = read_json(path)
+    model = definition.get("model")
+    if not isinstance(model, dict) or not model.get("vocab"):
+        raise FileCorrupt(path, "it has no vocabulary.")
+    return definition
 
 
 def name_in_file(definition: dict[str, Any], name: str) -> str:
@@ -69,7 +80,11 @@ def name_in_file(definition: dict[str, Any], name: str) -> str:
     llama.cpp needs PHI3_TOKENS to be there.
     """
     added = definition.get("added_tokens", [])
-    texts = {row["content"] for row in added} | definition["model"]["vocab"].keys()
+    vocabulary = definition["model"]["vocab"]
+    # Those of kinds that are no BPE are lists of pieces and scores.
+    texts = {row["content"] for row in added}.union(
+        vocabulary if isinstance(vocabulary, dict) else ()
+    )
     strips = any(row.get("special") and row.get("rstrip") for row in added)
     strips = strips and all(text in texts for text in PHI3_TOKENS)
     if strips and not PHI3.search(name):

@@ -20,9 +20,10 @@ from edgecomp.calibration import (
     make_calibration,
     pack,
     preset_mix,
+    read_mix,
 )
 from edgecomp.chat_template import ChatTemplate, read_chat_template
-from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing
+from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing, RecipeInvalid
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.tasks import TASKS, Task
 
@@ -90,6 +91,13 @@ def test_a_malformed_row_is_named_by_file_and_line(tmp_path: Path, row: str, sai
     with pytest.raises(DataMalformed, match=said) as caught:
         calibration_texts(CalibrationMix(samples={"math": 2}), PLAIN, tmp_path)
     assert "calib_gsm8k.jsonl" in str(caught.value)
+
+
+def test_fewer_samples_than_none_are_refused_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "mix.yaml"
+    path.write_text("row_tokens: 64\nsamples:\n  text: -3\n")
+    with pytest.raises(RecipeInvalid, match="line 3"):
+        read_mix(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

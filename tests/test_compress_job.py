@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from quantized_checkpoints import gptq_parts, write_quantized
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.calibration import CalibrationMix
 from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.errors import CalibrationRefused, CompressionSettingsInvalid
+from edgecomp.errors import CalibrationRefused, CompressionSettingsInvalid, NotWritable
 from edgecomp.events import Event, StageFinished, StageStarted, Warned, ignore
 from edgecomp.exporting import find_exporter
 from edgecomp.fit import method_of, sparsity_percent
@@ -57,6 +58,27 @@ def test_a_mixture_whose_routers_rounding_turns_is_judged_by_its_exact_weights(
     greedy = next(check for check in result.checks if check.name == "greedy text")
     assert greedy.passed and "as F32" in greedy.detail
     assert not [*(cache_folder() / "stages").glob("check-base-*/*.gguf")]
+
+
+def test_a_model_is_known_by_the_name_of_its_own_folder(source: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "the same model in a folder whose name is far longer"
+    shutil.copytree(source, copy)
+    for folder in (source, copy):
+        result = made(folder, tmp_path / f"of {folder.name}", "rtn", "Q8_0")
+        header = read_gguf_header(result.folder / result.file)
+        assert header.get("general.name") == folder.name
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    source: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "a file"
+    place.write_text("")
+    heard: list[Event] = []
+    recipe = compression_recipe(str(source), "rtn", "Q8_0", "50%", "general", MIX, False)
+    with pytest.raises(NotWritable, match="it is a file"):
+        compress(recipe, place, None, heard.append)
+    assert not heard
 
 
 @pytest.mark.parametrize(

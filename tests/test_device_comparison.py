@@ -37,6 +37,12 @@ def test_what_is_planned_there_is_the_devices_own_plan(header_only: Callable[[st
         assert row.planned[0].chosen == plan.chosen
 
 
+def test_no_model_is_planned_beyond_its_own_context(tiny_model: Callable[..., Path]) -> None:
+    model = read_model(tiny_model("llama"))
+    (row,) = compare_devices(("rtx-4090",), [model], 2 * model.context_length).devices
+    assert row.planned[0].chosen
+
+
 def test_an_unknown_device_is_named() -> None:
     with pytest.raises(DeviceUnknown, match="rtx-4090"):
         compare_devices(("rtx-4091",), [], 2048)

@@ -115,6 +115,7 @@ def test_the_sizes_that_stay_are_known_from_the_headers(
     [
         ([StructuredStage(blocks="3")], "3 of the 2 blocks"),
         ([StructuredStage(neurons="half")], "no size"),
+        ([StructuredStage(neurons="0%")], "0% of the .* neurons cannot be kept"),
         ([DistillStage(steps=5)], "nothing to distil"),
         ([StructuredStage(neurons="90%"), DistillStage(steps=5)], "nothing to distil"),
         ([StructuredStage(neurons="64"), DistillStage(steps=5)], "40 to 60 %"),

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from edgecomp.constraints import Constraints
+from edgecomp.device import find_device
 from edgecomp.errors import ArchitectureUnsupported, ExportRefused
-from edgecomp.exporters.gguf import expected_float_size_bytes, export
+from edgecomp.exporters.gguf import expected_float_size_bytes, export, reservations
 from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
 from edgecomp.exporting import find_exporter
 from edgecomp.formats import TENSOR_TYPES
@@ -28,6 +30,7 @@ from edgecomp.gguf.size import gguf_file_bytes, header_size_bytes
 from edgecomp.gguf.writer import copied_fields, packed_field, write_gguf
 from edgecomp.model import read_model
 from edgecomp.output_tensor import OutputTensor
+from edgecomp.planner import make_plan
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
@@ -249,8 +252,22 @@ def test_a_sliding_window_that_llama_cpp_ignores_is_noted(
     tiny_model: MakeModel, tmp_path: Path
 ) -> None:
     folder = _changed(tiny_model("mistral"), tmp_path / "m", sliding_window=32)
-    record = export(read_model(folder), tmp_path / "model.gguf")
+    model = read_model(folder)
+    record = export(model, tmp_path / "model.gguf")
     assert "past 32 tokens" in record.notes[0]
+    assert reservations(model) == record.notes
+    plan = make_plan(model, find_device("rtx-4090"), Constraints())
+    assert record.notes[0] in plan.notices
+
+
+def test_a_plan_says_what_will_be_refused(tiny_model: MakeModel, tmp_path: Path) -> None:
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4}
+    stretched = _changed(tiny_model("llama"), tmp_path / "rope", rope_parameters=rope)
+    silent = _changed(tiny_model("llama"), tmp_path / "silent")
+    (silent / "tokenizer.json").unlink()
+    for folder, said in ((stretched, "the rope type 'dynamic'"), (silent, "no tokenizer.json")):
+        plan = make_plan(read_model(folder), find_device("rtx-4090"), Constraints())
+        assert any(said in notice for notice in plan.notices)
 
 
 def test_the_language_model_of_a_multimodal_checkpoint_is_written(

@@ -268,3 +268,25 @@ def test_a_damaged_sentencepiece_model_is_an_explained_error(tmp_path: Path, dam
     path.write_bytes(damage)
     with pytest.raises(FileCorrupt, match="not a SentencePiece model"):
         read_pieces(path)
+
+
+@pytest.mark.parametrize("definition", [{}, {"model": {"type": "BPE"}}, {"model": []}])
+def test_a_tokenizer_without_a_vocabulary_is_called_damaged(
+    tiny_model: MakeModel, tmp_path: Path, definition: dict[str, Any]
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model("llama"), folder)
+    (folder / "tokenizer.json").write_text(json.dumps(definition))
+    with pytest.raises(FileCorrupt, match="damaged: it has no vocabulary"):
+        export(read_model(folder), tmp_path / "model.gguf")
+
+
+def test_a_tokenizer_of_another_kind_is_refused_by_name(
+    tiny_model: MakeModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model("llama"), folder)
+    definition = {"model": {"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0]]}}
+    (folder / "tokenizer.json").write_text(json.dumps(definition))
+    with pytest.raises(ExportRefused, match="'Unigram'"):
+        export(read_model(folder), tmp_path / "model.gguf")
