@@ -69,6 +69,7 @@ FILES: dict[SourceName, str] = {
     "text": "calib_wikitext.txt",
 }
 TEXT_CHARACTERS = 1200
+SHAPES = ("question and answer", "instruction and instances with an output")
 
 
 class CalibrationMix(Value):
@@ -156,7 +157,8 @@ def available_texts(name: SourceName, template: ChatTemplate, data: Path | None)
     file = _file_of(name, data)
     texts = list(_from_file(name, file, template) if file else _own(name, template))
     if not texts:
-        raise DataMissing(f"The calibration source {name} is empty.")
+        place = f"{file}, the calibration source {name}," if file else f"The source {name}"
+        raise DataMissing(f"{place} is empty. Put samples into it, or leave {name} out of the mix.")
     return texts
 
 
@@ -171,7 +173,8 @@ def pack(rows_of_tokens: Sequence[Sequence[int]], row_tokens: int) -> NDArray[np
     rows = len(joined) // row_tokens
     if rows == 0:
         raise CalibrationRefused(
-            f"The calibration texts give {len(joined)} tokens, less than one row of {row_tokens}."
+            f"The calibration texts give {len(joined)} tokens, less than one row of {row_tokens}. "
+            "Give more samples, or a smaller row_tokens."
         )
     return joined[: rows * row_tokens].reshape(rows, row_tokens)
 
@@ -214,12 +217,22 @@ def _chat(template: ChatTemplate, question: str, answer: str) -> str:
 def _from_file(name: SourceName, path: Path, template: ChatTemplate) -> Iterator[str]:
     if not path.is_file():
         raise DataMissing(f"The calibration source {name} needs {path}, which is not there.")
+    text = _read_text(path)
     if path.suffix == ".txt":
-        yield from _passages(path.read_text(encoding="utf-8"))
+        yield from _passages(text)
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines: a text may hold other line separators, such as U+2028.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield _chat(template, *_pair(path, number, line))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataMalformed(path, line, "it is not UTF-8 text") from error
 
 
 def _pair(path: Path, number: int, line: str) -> tuple[str, str]:
@@ -231,8 +244,10 @@ def _pair(path: Path, number: int, line: str) -> tuple[str, str]:
             given = f"\n\n{instance['input']}" if instance.get("input") else ""
             return str(row["instruction"]) + given, str(instance["output"])
         return str(row["question"]), str(row["answer"])
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise DataMalformed(path, number, f"it lacks what a sample needs ({error!r})") from error
+    except json.JSONDecodeError as error:
+        raise DataMalformed(path, number, f"it is no JSON ({error.msg})") from error
+    except (KeyError, IndexError, TypeError) as error:
+        raise DataMalformed(path, number, f"it has neither {' nor '.join(SHAPES)}") from error
 
 
 def _passages(text: str) -> Iterator[str]:

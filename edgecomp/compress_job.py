@@ -43,6 +43,7 @@ from edgecomp.stages import (
     staged_model,
 )
 from edgecomp.tasks import Mix, Rounding, Task
+from edgecomp.validation_fault import worded
 from edgecomp.value import Value
 
 PRUNERS: tuple[str, ...] = get_args(PruneStage.model_fields["method"].annotation)
@@ -134,7 +135,7 @@ def compression_recipe(
             }
         )
     except ValidationError as error:
-        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        fault = worded(error.errors()[0])
         raise CompressionSettingsInvalid(f"The settings are refused: {fault}.") from error
 
 

@@ -19,6 +19,7 @@ from edgecomp.calibrated import Calibration
 from edgecomp.errors import DeviceUnknown, ProfileInvalid, UnitUnknown
 from edgecomp.folders import config_folder
 from edgecomp.quantity import OPERATIONS, RATES, SIZES, parse_quantity
+from edgecomp.validation_fault import worded
 from edgecomp.value import Value
 
 
@@ -200,8 +201,7 @@ def load_profile(path: Path) -> DeviceProfile:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the profile"
-        fault = {"extra_forbidden": "is not a field of a profile"}.get(first["type"], first["msg"])
-        raise ProfileInvalid(path, f"{place}: {fault}.") from error
+        raise ProfileInvalid(path, f"{place}: {worded(first)}.") from error
     if profile.name != path.stem:
         raise ProfileInvalid(path, f"it is named {profile.name!r}, its file {path.stem!r}.")
     return profile

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from edgecomp.atomic import write_text
 from edgecomp.errors import RecipeInvalid
+from edgecomp.validation_fault import worded
 from edgecomp.value import Value
 
 Kind = TypeVar("Kind", bound=Value)
@@ -44,9 +45,8 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
         number = _line_of(text, place)
         where = f", line {number}" if number else ""
         field = ".".join(place) or "the whole"
-        raise RecipeInvalid(
-            f"The {what} {path}{where}: {field} is refused: {first['msg']}."
-        ) from error
+        fault = worded(first, kind.model_fields if len(place) == 1 else ())
+        raise RecipeInvalid(f"The {what} {path}{where}: {field} is refused: {fault}.") from error
 
 
 def _line_of(text: str, place: list[str]) -> int | None:

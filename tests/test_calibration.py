@@ -93,6 +93,20 @@ def test_a_malformed_row_is_named_by_file_and_line(tmp_path: Path, row: str, sai
     assert "calib_gsm8k.jsonl" in str(caught.value)
 
 
+def test_a_row_that_is_no_text_is_named_by_file_and_line(tmp_path: Path) -> None:
+    row = b'{"question": "1+1?", "answer": "2"}\n'
+    (tmp_path / "calib_gsm8k.jsonl").write_bytes(row + b"\xff\xfe\n")
+    with pytest.raises(DataMalformed, match=r"calib_gsm8k\.jsonl, line 2: it is not UTF-8"):
+        calibration_texts(CalibrationMix(samples={"math": 2}), PLAIN, tmp_path)
+
+
+def test_a_rows_own_line_separators_do_not_end_it(tmp_path: Path) -> None:
+    row = '{"question": "one\u2028two?", "answer": "2\x85"}\n'
+    (tmp_path / "calib_gsm8k.jsonl").write_text(row, encoding="utf-8")
+    texts, _ = calibration_texts(CalibrationMix(samples={"math": 1}), PLAIN, tmp_path)
+    assert texts == ["one\u2028two?\n2\x85\n"]
+
+
 def test_fewer_samples_than_none_are_refused_by_line(tmp_path: Path) -> None:
     path = tmp_path / "mix.yaml"
     path.write_text("row_tokens: 64\nsamples:\n  text: -3\n")

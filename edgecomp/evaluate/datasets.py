@@ -30,6 +30,7 @@ from edgecomp.evaluate.items import (
 )
 from edgecomp.evaluate.jsonl_rows import Fault, Row, read_rows
 from edgecomp.evaluate.number_answer import final_number
+from edgecomp.validation_fault import worded
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SOLUTION_TOKENS = 320
@@ -82,7 +83,7 @@ def read_benchmark(
         except Fault as fault:
             raise DataMalformed(path, row.line, str(fault).rstrip(".")) from fault
         except ValidationError as error:
-            raise DataMalformed(path, row.line, error.errors()[0]["msg"]) from error
+            raise DataMalformed(path, row.line, worded(error.errors()[0])) from error
         if item is not None:
             items.append(item)
     if limit is not None and limit < len(items):

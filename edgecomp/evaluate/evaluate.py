@@ -71,7 +71,8 @@ def evaluate(
 def read_answers(path: Path) -> dict[str, Answer]:
     """The kept answers by their item's fingerprint. Raises FileCorrupt."""
     answers: dict[str, Answer] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    # Of bytes: a text's own line separators, such as U+2028, are no ends of lines.
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             answer = Answer.model_validate_json(line)
         except ValidationError as error:

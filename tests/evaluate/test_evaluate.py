@@ -10,6 +10,7 @@ from edgecomp.chat_template import ChatTemplate
 from edgecomp.errors import ChildDied, CodeNotAllowed, FileCorrupt
 from edgecomp.evaluate.evaluate import evaluate, read_answers, render
 from edgecomp.evaluate.items import (
+    Answer,
     ChoiceItem,
     CodeCheck,
     GenerationItem,
@@ -81,6 +82,13 @@ def test_a_changed_item_is_asked_again(answering: RecordedRuntime, tmp_path: Pat
     answering.asked.clear()
     evaluate(answering, Path("a"), SETTINGS, [changed], TEMPLATE, answers_path=path)
     assert answering.asked == ["Up or"]
+
+
+def test_an_answers_own_line_separators_do_not_end_it(tmp_path: Path) -> None:
+    written = Answer(item="a", text="one\u2028two\x85three")
+    path = tmp_path / "answers.jsonl"
+    path.write_text(f"{written.model_dump_json()}\n", encoding="utf-8")
+    assert read_answers(path) == {"a": written}
 
 
 def test_a_damaged_answers_file_is_named(tmp_path: Path, answering: RecordedRuntime) -> None:
