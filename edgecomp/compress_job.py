@@ -50,6 +50,9 @@ PRUNERS: tuple[str, ...] = get_args(PruneStage.model_fields["method"].annotation
 ROUNDINGS: tuple[str, ...] = get_args(Rounding)
 METHODS = (*ROUNDINGS, *PRUNERS)
 
+USUAL_CONTEXT = 2048
+"""Tokens a compressed model is set up for where nobody says, or what it was trained for."""
+
 
 class Compressed(Value):
     """What `compress` made."""
@@ -128,7 +131,9 @@ def compression_recipe(
                 "stages": [*(s for s in stages if s not in distilled), *cut, *distilled],
                 # Rounding to nearest leaves the zeros of a pruned model where they are.
                 "rounding": ("rtn" if quantized else "llama.cpp") if pruning else method,
-                "settings": RunSettings(context=context or 2048, threads=physical_cores()),
+                "settings": RunSettings(
+                    context=context or _usual_context(model), threads=physical_cores()
+                ),
                 "importance": format_name in PRESETS and PRESETS[format_name].base not in UNROUNDED,
                 "calibration": mix,
                 "any_calibration": any_calibration,
@@ -137,6 +142,11 @@ def compression_recipe(
     except ValidationError as error:
         fault = worded(error.errors()[0])
         raise CompressionSettingsInvalid(f"The settings are refused: {fault}.") from error
+
+
+def _usual_context(model: str) -> int:
+    trained = read_model(model).context_length
+    return min(trained or USUAL_CONTEXT, USUAL_CONTEXT)
 
 
 def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) -> Compressed:

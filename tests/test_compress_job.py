@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,19 @@ def test_a_model_is_known_by_the_name_of_its_own_folder(source: Path, tmp_path: 
         result = made(folder, tmp_path / f"of {folder.name}", "rtn", "Q8_0")
         header = read_gguf_header(result.folder / result.file)
         assert header.get("general.name") == folder.name
+
+
+@pytest.mark.parametrize(("trained", "context"), [(4096, 2048), (512, 512)])
+def test_nothing_is_set_up_for_more_than_it_was_trained_for(
+    source: Path, tmp_path: Path, trained: int, context: int
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(source, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["max_position_embeddings"] = trained
+    (folder / "config.json").write_text(json.dumps(config))
+    recipe = compression_recipe(str(folder), "rtn", "Q8_0", "50%", "general", MIX, False)
+    assert recipe.settings.context == context
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
