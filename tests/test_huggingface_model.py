@@ -135,6 +135,11 @@ def test_a_config_that_promises_more_layers_than_there_are_is_refused(tmp_path: 
         saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path, num_hidden_layers=3)
 
 
+def test_a_config_of_another_width_than_the_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileCorrupt, match=r"config\.json is damaged: its width is 64, and"):
+        saved(LlamaConfig(**SHAPE, num_hidden_layers=2), tmp_path, hidden_size=64)
+
+
 def test_dense_layers_among_mixtures_lack_nothing(tmp_path: Path) -> None:
     config = Qwen2MoeConfig(
         **SHAPE, num_hidden_layers=2, num_experts=4, num_experts_per_tok=2, mlp_only_layers=[0],

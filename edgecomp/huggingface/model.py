@@ -138,6 +138,9 @@ def read_huggingface(folder: Path) -> ModelSpec:
     window = count("sliding_window") if architecture else 0
     every = _full_attention_every(config, architecture) if architecture and window else 0
     embedding = next((t for t in tensors if t.name == EMBEDDING), None)
+    if architecture and embedding and embedding.shape[-1] != width:
+        fault = f"its width is {width}, and the embedding has {embedding.shape[-1]} columns."
+        raise FileCorrupt(config_path, fault, ADVICE)
     return ModelSpec(
         path=folder,
         source="huggingface",
