@@ -20,6 +20,9 @@ SETTINGS = RunSettings(
     flash_attention=False,
 )  # fmt: skip
 
+TIE = 0.01
+"""Of logits that spread by about one."""
+
 beginnings = st.sampled_from([[], [1, 2, 3], [1, 2, 3, *range(40, 80)]])
 own_tokens = st.lists(st.integers(0, 511), min_size=1, max_size=9)
 prompts = st.tuples(beginnings, own_tokens).map(lambda parts: [*parts[0], *parts[1]])
@@ -41,6 +44,17 @@ def alone(session: Session, prompt: Sequence[int], limit: int) -> list[int]:
     return written
 
 
+def behind(session: Session, prompt: Sequence[int], written: Sequence[int]) -> float:
+    """By how much the likeliest logit is above that of a token written, at most, read alone."""
+    session.clear()
+    logits, worst = session.prefill(prompt), 0.0
+    for place, token in enumerate(written):
+        worst = max(worst, float(logits.max() - logits[token]))
+        session.decode([(token, len(prompt) + place, (0,), True)])
+        logits = session.logits(0)
+    return worst
+
+
 @settings(max_examples=40)
 @given(asked=st.lists(st.tuples(prompts, st.integers(1, 12)), max_size=9))
 def test_answers_together_are_those_written_alone(
@@ -51,7 +65,10 @@ def test_answers_together_are_those_written_alone(
     found = generate(
         session, texts, limits, [()] * len(asked), lambda done, count: seen.append(done)
     )
-    assert found == [alone(session, prompt, limit) for prompt, limit in asked]
+    for written, (prompt, limit) in zip(found, asked, strict=True):
+        assert len(written) == limit  # The model has no token that ends.
+        # Kernels for one row and for several round F16 products otherwise: ties may fall anew.
+        assert behind(session, prompt, written) < TIE
     assert seen == list(range(1, len(asked) + 1))
 
 
