@@ -9,7 +9,6 @@ one length.
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import Field, NonNegativeInt
 
 from edgecomp.chat_template import ChatTemplate
 from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing
+from edgecomp.jsonl_rows import read_rows, read_text
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.tasks import Task
 from edgecomp.value import Value
@@ -217,37 +217,25 @@ def _chat(template: ChatTemplate, question: str, answer: str) -> str:
 def _from_file(name: SourceName, path: Path, template: ChatTemplate) -> Iterator[str]:
     if not path.is_file():
         raise DataMissing(f"The calibration source {name} needs {path}, which is not there.")
-    text = _read_text(path)
     if path.suffix == ".txt":
-        yield from _passages(text)
+        yield from _passages(read_text(path))
         return
-    # Not splitlines: a text may hold other line separators, such as U+2028.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield _chat(template, *_pair(path, number, line))
+    for row in read_rows(path):
+        try:
+            question, answer = _pair(row.fields)
+        except (AttributeError, KeyError, IndexError, TypeError) as error:
+            fault = f"it has neither {' nor '.join(SHAPES)}"
+            raise DataMalformed(path, row.line, fault) from error
+        yield _chat(template, question, answer)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataMalformed(path, line, "it is not UTF-8 text") from error
-
-
-def _pair(path: Path, number: int, line: str) -> tuple[str, str]:
+def _pair(row: dict[str, Any]) -> tuple[str, str]:
     """A question and its answer from one row: GSM8K's, or self-instruct's shape."""
-    try:
-        row: dict[str, Any] = json.loads(line)
-        if "instruction" in row:
-            instance = row["instances"][0]
-            given = f"\n\n{instance['input']}" if instance.get("input") else ""
-            return str(row["instruction"]) + given, str(instance["output"])
-        return str(row["question"]), str(row["answer"])
-    except json.JSONDecodeError as error:
-        raise DataMalformed(path, number, f"it is no JSON ({error.msg})") from error
-    except (KeyError, IndexError, TypeError) as error:
-        raise DataMalformed(path, number, f"it has neither {' nor '.join(SHAPES)}") from error
+    if "instruction" in row:
+        instance = row["instances"][0]
+        given = f"\n\n{instance['input']}" if instance.get("input") else ""
+        return str(row["instruction"]) + given, str(instance["output"])
+    return str(row["question"]), str(row["answer"])
 
 
 def _passages(text: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import gguf
 from numpy.typing import NDArray
 
-from edgecomp.architectures import BY_GGUF_NAME
+from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, default_float_type
@@ -98,8 +98,7 @@ def reservations(model: ModelSpec) -> tuple[str, ...]:
     architecture = BY_GGUF_NAME.get(model.architecture)
     if model.source != "huggingface" or architecture is None:
         return ()
-    config = language_config(read_json(model.path / "config.json"))
-    check_config(model, architecture, config)
+    config = _checked_config(model, architecture)
     require_tokenizer(model.path)
     return tuple(notes(model, architecture, config))
 
@@ -141,8 +140,7 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path 
     architecture = BY_GGUF_NAME.get(model.architecture)
     if architecture is None:
         raise ArchitectureUnsupported(model.architecture, "written as GGUF", list(BY_GGUF_NAME))
-    config = language_config(read_json(model.path / "config.json"))
-    check_config(model, architecture, config)
+    config = _checked_config(model, architecture)
 
     def weights() -> Callable[[OutputTensor], Pieces]:
         stored = weight_tensors(model.path, config)
@@ -166,6 +164,12 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path 
         weights,
         tuple(notes(model, architecture, config)),
     )
+
+
+def _checked_config(model: ModelSpec, architecture: Architecture) -> dict[str, Any]:
+    config = language_config(read_json(model.path / "config.json"))
+    check_config(model, architecture, config)
+    return config
 
 
 def _described(vocabulary: Path) -> dict[str, bytes]:

@@ -83,7 +83,14 @@ def test_r32_math_samples_show_the_reasoning_before_the_answer(data_folder: Path
 
 
 @pytest.mark.parametrize(
-    ("row", "said"), [("{", "line 2"), ('{"question": "x"}', "line 2"), ("[]", "line 2")]
+    ("row", "said"),
+    [
+        ("{", "line 2"),
+        ('{"question": ' + 5000 * "1" + "}", "line 2"),
+        ('{"instruction": "x", "instances": ["y"]}', "line 2"),
+        ('{"question": "x"}', "line 2"),
+        ("[]", "line 2"),
+    ],
 )
 def test_a_malformed_row_is_named_by_file_and_line(tmp_path: Path, row: str, said: str) -> None:
     path = tmp_path / "calib_gsm8k.jsonl"

@@ -28,8 +28,8 @@ from edgecomp.evaluate.items import (
     RefusalCheck,
     ask,
 )
-from edgecomp.evaluate.jsonl_rows import Fault, Row, read_rows
 from edgecomp.evaluate.number_answer import final_number
+from edgecomp.jsonl_rows import Fault, Row, read_rows
 from edgecomp.validation_fault import worded
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,22 +73,14 @@ def test_answers_together_are_those_written_alone(
 
 
 def test_what_all_prompts_begin_with_is_read_once(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, count_read: Callable[[Session], Callable[[], int]]
 ) -> None:
     beginning = list(range(50))
-    read = 0
-    decode = session.decode
-
-    def counted(entries: Sequence[tuple[int, int, tuple[int, ...], bool]]) -> None:
-        nonlocal read
-        read += len(entries)
-        decode(entries)
-
-    monkeypatch.setattr(session, "decode", counted)
+    read = count_read(session)
     asked = [[*beginning, 200 + i] for i in range(8)]
     written = generate(session, asked, [3] * 8, [()] * 8, ignore_progress)
     ran_on = sum(len(row) - (len(row) == 3) for row in written)
-    assert read == len(beginning) + len(asked) + ran_on
+    assert read() == len(beginning) + len(asked) + ran_on
 
 
 def test_an_answer_ends_with_the_token_that_completes_a_stop(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,22 +70,14 @@ def test_what_greedy_decoding_writes_is_called_greedy(session: Session) -> None:
 
 
 def test_a_beginning_that_questions_share_is_read_once(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, count_read: Callable[[Session], Callable[[], int]]
 ) -> None:
     beginning = list(range(100))
     asked: list[Question] = [([*beginning, 200 + i], [[1, 2], [3, 4]]) for i in range(8)]
-    read = 0
-    decode = session.decode
-
-    def counted(entries: Sequence[tuple[int, int, tuple[int, ...], bool]]) -> None:
-        nonlocal read
-        read += len(entries)
-        decode(entries)
-
-    monkeypatch.setattr(session, "decode", counted)
+    read = count_read(session)
     score_choices(session, asked, ignore_progress)
     own = len(asked) * (1 + 2)
-    assert read == len(beginning) + own
+    assert read() == len(beginning) + own
 
 
 def test_nothing_before_a_choice_is_refused(session: Session) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgecomp.events import Progress
 from edgecomp.measure.process_memory import process_memory
 from edgecomp.runtimes import meter
+from edgecomp.runtimes.answers import told
 from edgecomp.runtimes.child import serve
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
@@ -40,10 +41,7 @@ def complete(
     with Session(path, RunSettings.model_validate(settings), shares=True) as session:
         tokens = [_prompt_tokens(session, prompt) for prompt in prompts]
         produced = generate.generate(session, tokens, limits, stops, progress)
-        return [
-            {"tokens": row, "text": session.text(row), "ended": len(row) < limit}
-            for row, limit in zip(produced, limits, strict=True)
-        ]
+        return told(produced, limits, session)
 
 
 def score(

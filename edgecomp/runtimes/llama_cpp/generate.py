@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecomp.events import Progress
+from edgecomp.runtimes.answers import finishes
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.splitting import common
-from edgecomp.runtimes.stops import is_stopped
 
 TRUNK = 0
 
@@ -50,11 +50,8 @@ def generate(
             logits = session.prefill(prompts[item][len(trunk) :], sequence, len(trunk))
             running[sequence], following[sequence] = item, int(logits.argmax())
         for sequence, item in list(running.items()):
-            ended = session.ends_generation(following[sequence])
-            if not ended:
-                written[item].append(following[sequence])
-            full = len(written[item]) >= limits[item]
-            if ended or full or is_stopped(written[item], stops[item], session.text):
+            token = following[sequence]
+            if finishes(written[item], token, limits[item], stops[item], session):
                 session.forget(sequence)
                 free.append(sequence)
                 del running[sequence]

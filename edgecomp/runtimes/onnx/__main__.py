@@ -7,6 +7,7 @@ from typing import Any
 from edgecomp.events import Progress
 from edgecomp.measure.process_memory import process_memory
 from edgecomp.runtimes import meter
+from edgecomp.runtimes.answers import told
 from edgecomp.runtimes.child import serve
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
@@ -36,10 +37,7 @@ def complete(
     session = Session(path, RunSettings.model_validate(settings))
     tokens = [session.tokenizer.prompt(prompt) for prompt in prompts]
     written = generate.generate(session, tokens, limits, stops, progress)
-    return [
-        {"tokens": row, "text": session.text(row), "ended": len(row) < limit}
-        for row, limit in zip(written, limits, strict=True)
-    ]
+    return told(written, limits, session.tokenizer)
 
 
 def score(

@@ -25,7 +25,7 @@ class SharedCache:
 
     def __init__(self, inputs: Sequence[Any], shape: tuple[int, ...]) -> None:
         self._buffers = {name: np.zeros(shape, kind) for name, kind in _pasts(inputs)}
-        self._bound: tuple[int, int] | None = None
+        self._bound: slice | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -33,14 +33,14 @@ class SharedCache:
 
     def offer(self, binding: Any, sequences: slice, held: int) -> None:
         """What lies beyond the positions held is written over."""
-        if self._bound == (sequences.start, sequences.stop):
+        if self._bound == sequences:
             return
         for name, buffer in self._buffers.items():
             # A view: these sequences are neighbours in memory.
             part = onnxruntime.OrtValue.ortvalue_from_numpy(buffer[sequences])
             binding.bind_ortvalue_input(name, part)
             binding.bind_ortvalue_output(name.replace(PAST, PRESENT), part)
-        self._bound = (sequences.start, sequences.stop)
+        self._bound = sequences
 
     def take(self, outputs: Sequence[Any]) -> None:
         """Nothing to do: what was written lies here."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecomp.events import Progress
+from edgecomp.runtimes.answers import finishes
 from edgecomp.runtimes.onnx.session import Session
-from edgecomp.runtimes.stops import is_stopped
 
 
 def generate(
@@ -34,11 +34,7 @@ def generate(
             running.append(item)
         for sequence in reversed(range(len(running))):
             item, token = running[sequence], following[sequence]
-            ended = session.tokenizer.ends_generation(token)
-            if not ended:
-                written[item].append(token)
-            full = len(written[item]) >= limits[item]
-            if ended or full or is_stopped(written[item], stops[item], session.text):
+            if finishes(written[item], token, limits[item], stops[item], session.tokenizer):
                 _retire(session, running, following, sequence)
                 progress(len(prompts) - len(waiting) - len(running), len(prompts))
         if running:

@@ -61,15 +61,19 @@ class Session:
         one only where `shares_cache` is said of the folder."""
         folder, inputs = self.tokenizer.folder, list(self._inputs.values())
         self._held: list[list[int]] = [[] for _ in range(sequences)]
-        self._room = self.settings.context // sequences
         make = SharedCache if folder.shares_cache else GrowingCache
         self._cache: SharedCache | GrowingCache = make(
-            inputs, (sequences, folder.kv_heads, self._room, folder.head_size)
+            inputs, (sequences, folder.kv_heads, self.room, folder.head_size)
         )
 
     @property
     def sequences(self) -> int:
         return len(self._held)
+
+    @property
+    def room(self) -> int:
+        """Positions of each sequence."""
+        return self.settings.context // self.sequences
 
     @property
     def cache_bytes(self) -> int:
@@ -132,8 +136,8 @@ class Session:
         return logits.astype(np.float32, copy=False)
 
     def _require_room(self, total: int) -> None:
-        if total > self._room:
-            raise RuntimeRefused(f"{total} tokens do not fit into a context of {self._room}.")
+        if total > self.room:
+            raise RuntimeRefused(f"{total} tokens do not fit into a context of {self.room}.")
         if total > self.tokenizer.folder.context_length:
             raise RuntimeRefused(
                 f"{total} tokens are more than the {self.tokenizer.folder.context_length} "

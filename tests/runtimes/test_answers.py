@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.runtimes.stops import is_stopped
+from edgecomp.runtimes.answers import is_stopped
 
 PIECES = [b"a", b"b", b"ab", b"\n", b"\n\n", "é".encode()[:1], "é".encode()[1:], " Ä:".encode()]
 

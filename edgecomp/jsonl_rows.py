@@ -51,13 +51,19 @@ class Row:
         return value
 
 
+def read_text(path: Path) -> str:
+    """The text of a file. Raises DataMalformed where it is not UTF-8."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataMalformed(path, line, "it is not UTF-8 text") from error
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of `path`, empty lines left out. Raises DataMalformed where one is no object."""
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataMalformed(path, 1, "the file is not UTF-8") from error
-    for line, text in enumerate(lines, start=1):
+    # Not splitlines: a text may hold other line separators, such as U+2028.
+    for line, text in enumerate(read_text(path).split("\n"), start=1):
         if not text.strip():
             continue
         try:
