@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from edgecomp.runtimes.limits import Death
 
 
+LONGEST_SHOWN = 100
+"""Characters of a name from a file that a message repeats."""
+
+
 class EdgecompError(Exception):
     """Base of all errors that are explained to the user."""
 
@@ -84,6 +88,18 @@ class UnsafeFile(EdgecompError):
 
     def __init__(self, path: Path, advice: str) -> None:
         super().__init__(f"{path} is not read, since loading it could run code. {advice}")
+
+
+class PathOutside(EdgecompError):
+    """A name in a file's content leads out of the folder it must stay in."""
+
+    def __init__(self, listing: Path, name: str, folder: Path) -> None:
+        shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "..."
+        super().__init__(
+            f"{listing} is not followed: it names {shown!r}, and that is no file inside {folder}. "
+            "Nothing was read there. Put the file itself into the folder, or get the model or "
+            "bundle from where you trust it."
+        )
 
 
 class UnitUnknown(EdgecompError):
