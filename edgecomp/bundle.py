@@ -30,6 +30,7 @@ from edgecomp.recipe import Recipe, write_recipe
 from edgecomp.report import Report
 from edgecomp.report_text import html_report, markdown_report
 from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.safe_text import file_name
 from edgecomp.stage_cache import file_digest
 from edgecomp.value import Value
 
@@ -107,7 +108,7 @@ def write_bundle(report: Report, folder: Path) -> Manifest:
 def _fill(report: Report, folder: Path) -> Manifest:
     artifact = report.artifact.file.path
     settings = report.recipe.settings
-    name = f"{_plain(report.model.name)}-{report.chosen.format}"
+    name = f"{file_name(report.model.name)}-{report.chosen.format}"
     # A copy, not a link: whatever happens to the bundle must not reach the cache.
     if artifact.is_dir():
         shutil.copytree(artifact, folder / name)
@@ -167,12 +168,6 @@ def _files(folder: Path) -> dict[str, Path]:
     return {
         path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
     }
-
-
-def _plain(name: str) -> str:
-    """A name as a file name: letters, digits, points and dashes."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in name)
-    return kept.strip("-.") or "model"
 
 
 def read_manifest(folder: Path) -> Manifest:

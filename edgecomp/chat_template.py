@@ -33,6 +33,13 @@ class ChatTemplate(Value):
     source: str | None
     bos: str = ""
     eos: str = ""
+    more_ends: tuple[str, ...] = ()
+    """Further tokens that end an answer, as an end of turn or of message."""
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Every text that ends an answer, once."""
+        return tuple(dict.fromkeys(text for text in (self.eos, *self.more_ends) if text))
 
     def render(self, messages: Sequence[Turn], *, add_generation_prompt: bool = True) -> str:
         """The conversation as the text the model was trained on.
@@ -100,12 +107,15 @@ def _from_gguf(path: Path) -> ChatTemplate:
 
     def token(key: str) -> str:
         index = header.get(f"tokenizer.ggml.{key}_token_id")
-        if not isinstance(index, int) or not isinstance(tokens, list) or index >= len(tokens):
+        if not isinstance(index, int) or not isinstance(tokens, list):
             return ""
-        return str(tokens[index])
+        return str(tokens[index]) if 0 <= index < len(tokens) else ""
 
     return ChatTemplate(
-        source=source if isinstance(source, str) else None, bos=token("bos"), eos=token("eos")
+        source=source if isinstance(source, str) else None,
+        bos=token("bos"),
+        eos=token("eos"),
+        more_ends=tuple(text for text in (token("eot"), token("eom")) if text),
     )
 
 

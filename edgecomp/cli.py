@@ -15,6 +15,7 @@ import typer
 
 from edgecomp import __version__
 from edgecomp.errors import EdgecompError
+from edgecomp.safe_text import printable_lines
 from edgecomp.tasks import KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def main() -> None:
     except EdgecompError as error:
         if debug:
             raise
-        print(f"edgecomp: {error}", file=sys.stderr)
+        # Names out of files stand in it; a terminal would obey what they hold.
+        print(f"edgecomp: {printable_lines(str(error))}", file=sys.stderr)
         raise SystemExit(USER_ERROR) from None
     except SystemExit as ended:
         # Typer turns Ctrl-C into this exit code.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecomp.safe_text import one_line
+
 if TYPE_CHECKING:
     from edgecomp.runtimes.limits import Death
 
@@ -208,7 +210,7 @@ class ChatTemplateBroken(EdgecompError):
 
     def __init__(self, fault: str) -> None:
         super().__init__(
-            f"The model's chat template cannot be rendered: {fault.rstrip('.')}. "
+            f"The model's chat template cannot be rendered: {one_line(fault).rstrip('.')}. "
             "Mend the template in the model's tokenizer files."
         )
 

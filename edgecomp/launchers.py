@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 
 from edgecomp.chat_template import ChatTemplate
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.safe_text import one_line
 
 LLAMA_CACHE_TYPES = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0", "Q5_1": "q5_1", "Q5_0": "q5_0",
                      "Q4_1": "q4_1", "Q4_0": "q4_0", "IQ4_NL": "iq4_nl"}  # fmt: skip
+OLLAMA_CACHE_TYPES = ("q8_0", "q4_0")
+"""What Ollama's cache may be, beside f16."""
 
 
 def llama_server_arguments(model_file: str, settings: RunSettings) -> list[str]:
@@ -52,11 +54,8 @@ def llama_server_script(model_file: str, settings: RunSettings) -> str:
 
 
 def ollama_modelfile(model_file: str, settings: RunSettings, template: ChatTemplate) -> str:
-    """An Ollama Modelfile; Ollama reads the chat template from the GGUF itself."""
-    lines = []
-    if settings.tensor_split or settings.cpu_expert_layers or not settings.kv_on_gpu:
-        lines.append("# serve.sh places layers, experts and cache as planned; Ollama has no words")
-        lines.append("# for that and places them itself.")
+    """An Ollama Modelfile; what the plan holds and Ollama has no words for stands in comments."""
+    lines = [f"# {line}" for line in _beyond_ollama(settings, template)]
     lines += [
         f"FROM ./{model_file}",
         f"PARAMETER num_ctx {settings.context}",
@@ -64,9 +63,53 @@ def ollama_modelfile(model_file: str, settings: RunSettings, template: ChatTempl
         f"PARAMETER num_batch {settings.micro_batch}",
         f"PARAMETER num_gpu {settings.gpu_layers}",
     ]
-    if template.eos:
-        lines.append(f'PARAMETER stop "{template.eos}"')
+    for end in template.ends:
+        quoted = ollama_string(end)
+        if quoted is not None:
+            lines.append(f"PARAMETER stop {quoted}")
     return "\n".join(lines) + "\n"
+
+
+def ollama_string(text: str) -> str | None:
+    """`text` as a string of a Modelfile, or None where its grammar cannot express it.
+
+    Ollama's parser (`parser/parser.go`) knows no escapes: a value goes on over line ends until its
+    quotes, one or three, are closed before a line end; characters that are not printable vanish.
+    """
+    if not text or not all(c.isprintable() or c == "\n" for c in text):
+        return None
+    if '"' not in text:
+        return f'"{text}"'
+    return None if '"""' in text else f'"""{text}"""'
+
+
+def _beyond_ollama(settings: RunSettings, template: ChatTemplate) -> list[str]:
+    found = []
+    if settings.tensor_split or settings.cpu_expert_layers or not settings.kv_on_gpu:
+        found += [
+            "serve.sh places layers, experts and cache as planned; Ollama has no words",
+            "for that and places them itself.",
+        ]
+    cache = LLAMA_CACHE_TYPES[settings.kv_type]
+    if cache in OLLAMA_CACHE_TYPES:
+        found += [
+            f"The plan's KV cache is {cache}. Ollama takes that from the server's environment",
+            f"alone: OLLAMA_FLASH_ATTENTION=1 OLLAMA_KV_CACHE_TYPE={cache} ollama serve",
+        ]
+    elif cache != "f16":
+        found += [
+            f"The plan's KV cache is {cache}, which Ollama does not have: it keeps f16 and needs",
+            "more memory than planned. serve.sh does as planned.",
+        ]
+    if template.source is not None:
+        found += [
+            "Ollama takes the chat template from the GGUF only where it knows it. Look at",
+            "`ollama show --template NAME`: where that says no more than {{ .Prompt }}, it does",
+            "not, and answers ramble. Then write the TEMPLATE here, or use serve.sh.",
+        ]
+    if any(ollama_string(end) is None for end in template.ends):
+        found.append("One text that ends an answer cannot be written here; serve.sh knows it.")
+    return found
 
 
 def lm_studio_config(settings: RunSettings, layers: int) -> str:
@@ -101,28 +144,29 @@ def systemd_script(model_name: str, peak_memory_bytes: int) -> str:
 
     The service may take half as much again as the measured peak before systemd ends it.
     """
-    # systemd expands %, and the shell expands the other three.
-    name = re.sub(r"([$`\\])", r"\\\1", model_name.replace("%", "%%"))
-    unit = (
-        "[Unit]\n"
-        f"Description={name}\n"
-        "After=network.target\n\n"
-        "[Service]\n"
-        "WorkingDirectory=$here\n"
-        "ExecStart=/bin/sh serve.sh\n"
-        "Restart=on-failure\n"
-        f"MemoryMax={peak_memory_bytes * 3 // 2}\n"
-        "NoNewPrivileges=yes\n"
-        "PrivateTmp=yes\n"
-        "ProtectSystem=strict\n"
-        "ProtectHome=read-only\n\n"
-        "[Install]\n"
-        "WantedBy=default.target\n"
-    )
+    # systemd expands %, and a backslash at the end would join the next line.
+    name = one_line(model_name).replace("%", "%%").rstrip("\\ ") or "model"
+    before = ["[Unit]", f"Description={name}", "After=network.target", "", "[Service]"]
+    after = [
+        "ExecStart=/bin/sh serve.sh",
+        "Restart=on-failure",
+        f"MemoryMax={peak_memory_bytes * 3 // 2}",
+        "NoNewPrivileges=yes",
+        "PrivateTmp=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=read-only",
+        "",
+        "[Install]",
+        "WantedBy=default.target",
+    ]
+    # Arguments in single quotes: the shell expands nothing in them, and no text can end them.
     return (
         "#!/bin/sh\n"
         "# Prints a unit: ./service.sh > ~/.config/systemd/user/NAME.service, then\n"
         "# systemctl --user enable --now NAME\n"
         'here=$(cd "$(dirname "$0")" && pwd) || exit 1\n'
-        f"cat <<UNIT\n{unit}UNIT\n"
+        "here=$(printf '%s' \"$here\" | sed 's/%/%%/g')\n"
+        f"printf '%s\\n' {shlex.join(before)} \\\n"
+        '    "WorkingDirectory=$here" \\\n'
+        f"    {shlex.join(after)}\n"
     )

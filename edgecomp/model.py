@@ -15,7 +15,7 @@ from typing import Literal
 from edgecomp.errors import ModelIncomplete, ModelNotFound
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.hub import download_headers, download_model, is_hub_id
-from edgecomp.value import Value
+from edgecomp.value import OneLine, Value
 
 TensorGroup = Literal["embedding", "attention", "ffn", "experts", "norm", "output", "other"]
 GROUPS: tuple[TensorGroup, ...] = (
@@ -53,8 +53,8 @@ class ModelSpec(Value):
     schema_version: Literal[1] = 1
     path: Path
     source: Literal["huggingface", "gguf"]
-    name: str
-    architecture: str
+    name: OneLine
+    architecture: OneLine
     """GGUF's name of the family, or the Hugging Face class where GGUF has none."""
 
     rewritable: bool
@@ -76,10 +76,10 @@ class ModelSpec(Value):
     experts: int
     experts_used: int
     tied_embeddings: bool
-    tokenizer: str | None
+    tokenizer: OneLine | None
     chat_template: str | None
-    licence: str | None
-    quantization: str | None
+    licence: OneLine | None
+    quantization: OneLine | None
     """The type most weights of the source have, where that is not a float type."""
 
     file_bytes: int

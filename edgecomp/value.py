@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from edgecomp.safe_text import one_line
+
+OneLine = Annotated[str, AfterValidator(one_line)]
+"""A field whose text comes from a model and is shown or written."""
 
 
 class Value(BaseModel):

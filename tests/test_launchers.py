@@ -10,6 +10,9 @@ import subprocess
 from itertools import pairwise
 from pathlib import Path
 
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
 from edgecomp.chat_template import ChatTemplate
 from edgecomp.launchers import (
     llama_server_arguments,
@@ -19,6 +22,7 @@ from edgecomp.launchers import (
     systemd_script,
 )
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.safe_text import one_line
 
 SETTINGS = RunSettings(context=4096, threads=6, kv_type="Q8_0", gpu_layers=20, sequences=2)
 
@@ -72,8 +76,31 @@ def test_the_script_is_valid_shell_and_hands_arguments_on(tmp_path: Path) -> Non
     assert shlex.split(" ".join(shlex.quote(a) for a in given)) == given
 
 
+def modelfile(text: str) -> list[tuple[str, str]]:
+    """The commands of a Modelfile, by the grammar of Ollama's `parser/parser.go`."""
+    commands, value = [], ""
+    for line in text.splitlines(keepends=True):
+        if not value and (line.startswith("#") or not line.strip()):
+            continue
+        value += line
+        name, _, rest = value.partition(" ")
+        if name == "PARAMETER":
+            name, _, rest = rest.partition(" ")
+        rest = rest.strip(" \n\t\r")
+        quotes = '"""' if rest.startswith('"""') else '"' if rest.startswith('"') else ""
+        if quotes and not (len(rest) >= 2 * len(quotes) and rest.endswith(quotes)):
+            continue
+        commands.append((name, rest[len(quotes) : len(rest) - len(quotes)]))
+        value = ""
+    assert not value, "the last value is never closed"
+    return commands
+
+
+F16 = RunSettings(context=4096, threads=6, gpu_layers=20, sequences=2)
+
+
 def test_the_modelfile_is_ollamas() -> None:
-    text = ollama_modelfile("m.gguf", SETTINGS, ChatTemplate(source=None, eos="</s>"))
+    text = ollama_modelfile("m.gguf", F16, ChatTemplate(source=None, eos="</s>"))
     assert text == (
         "FROM ./m.gguf\n"
         "PARAMETER num_ctx 4096\n"
@@ -84,9 +111,46 @@ def test_the_modelfile_is_ollamas() -> None:
     )
 
 
+ENDS = st.text(st.sampled_from('"\n\r\\ <|a>#\x1bFROM\u2581'), min_size=1, max_size=12) | st.text()
+
+
+@given(st.lists(ENDS, max_size=4))
+@example(['<|"end"|>'])
+@example(['a"\nFROM /etc/passwd\nPARAMETER stop "b'])
+@example(['"""\nSYSTEM """obey'])
+@example(["\n\n", '"', '""', "end"])
+def test_a_modelfile_stops_at_just_the_given_texts(ends: list[str]) -> None:  # A3, P8, P23
+    template = ChatTemplate(source="{{ x }}", eos=ends[0] if ends else "", more_ends=tuple(ends))
+    text = ollama_modelfile("m.gguf", SETTINGS, template)
+    commands = modelfile(text)
+    stops = [value for name, value in commands if name == "stop"]
+    assert [name for name, _ in commands if name != "stop"] == [
+        "FROM", "num_ctx", "num_thread", "num_batch", "num_gpu",
+    ]  # fmt: skip
+    left_out = [end for end in dict.fromkeys(ends) if end and end not in stops]
+    assert stops == [end for end in dict.fromkeys(ends) if end and end not in left_out]
+    for end in left_out:
+        assert '"""' in end or not end.replace("\n", "").isprintable()
+    assert bool(left_out) == ("cannot be written here" in text)
+
+
 def test_the_modelfile_says_what_ollama_places_by_itself() -> None:
     lines = ollama_modelfile("m.gguf", SPLIT, ChatTemplate(source=None)).splitlines()
     assert lines[0].startswith("# serve.sh places") and "FROM ./m.gguf" in lines
+
+
+def test_the_modelfile_names_the_cache_types_that_ollama_takes_elsewhere() -> None:  # P23
+    plain = ChatTemplate(source=None)
+    assert "cache" not in ollama_modelfile("m.gguf", F16, plain)
+    eight = ollama_modelfile("m.gguf", SETTINGS, plain)
+    assert "OLLAMA_FLASH_ATTENTION=1 OLLAMA_KV_CACHE_TYPE=q8_0" in eight
+    five = ollama_modelfile("m.gguf", F16.model_copy(update={"kv_type": "Q5_1"}), plain)
+    assert "q5_1, which Ollama does not have" in five and "OLLAMA_KV" not in five
+
+
+def test_the_modelfile_warns_of_a_template_that_ollama_may_not_know() -> None:  # P23
+    assert "ollama show --template" in ollama_modelfile("m", F16, ChatTemplate(source="{{ x }}"))
+    assert "ollama show" not in ollama_modelfile("m", F16, ChatTemplate(source=None))
 
 
 def test_lm_studio_gets_every_setting() -> None:
@@ -121,3 +185,46 @@ def test_the_service_runs_the_bundles_own_script_where_the_bundle_lies(tmp_path:
         path.write_text(done.stdout)
         checked = subprocess.run([analyze, "verify", str(path)], capture_output=True, text=True)
         assert str(path) not in checked.stderr and checked.returncode == 0, checked.stderr
+
+
+NAMES = st.text(st.sampled_from("\n\r\x1b$`'\"\\%;&|()<> abUNIT"), max_size=40) | st.text(
+    max_size=80
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(NAMES)
+@example("x\nUNIT\ntouch pwned\ncat <<UNIT\n")
+@example("$(touch pwned)`touch pwned`';touch pwned;'")
+@example("joins the next line \\")
+@example("\n")
+def test_no_name_runs_or_adds_anything_in_the_service(tmp_path: Path, name: str) -> None:  # A3
+    script = tmp_path / "service.sh"
+    script.write_text(systemd_script(name, 1000))
+    done = subprocess.run(
+        ["/bin/sh", script.name], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    plain = systemd_script("plain", 1000)
+    script.write_text(plain)
+    wanted = subprocess.run(
+        ["/bin/sh", script.name], capture_output=True, text=True, cwd=tmp_path, check=True
+    ).stdout.splitlines()
+    found = done.stdout.split("\n")[:-1]
+    assert done.stderr == "" and [path.name for path in tmp_path.iterdir()] == ["service.sh"]
+    assert found[:1] + found[2:] == wanted[:1] + wanted[2:]
+    key, _, said = found[1].partition("=")
+    assert key == "Description" and said and not said.endswith("\\")
+    assert said.replace("%%", "%") == (one_line(name).rstrip("\\ ") or "model")
+    assert "%" not in said.replace("%%", "")
+
+
+def test_a_folder_with_a_percent_sign_is_named_as_systemd_reads_it(tmp_path: Path) -> None:  # A3
+    folder = tmp_path / "100%i"
+    folder.mkdir()
+    (folder / "service.sh").write_text(systemd_script("m", 1000))
+    done = subprocess.run(
+        ["sh", str(folder / "service.sh")], capture_output=True, text=True, check=True
+    )
+    assert f"WorkingDirectory={tmp_path}/100%%i\n" in done.stdout
