@@ -158,9 +158,11 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     require_writable(output)
     model = read_model(recipe.model, weights=True)
     job = _job(model, recipe)
+    texts = list(model.notes)
     if recipe.format not in OPTIMUM_FORMATS:
-        for text in find_gguf_exporter().reservations(model):
-            listen(Warned(text=text))
+        texts += find_gguf_exporter().reservations(model)
+    for text in texts:
+        listen(Warned(text=text))
     listen(Estimated(text=job.sentence, seconds=job.seconds))
     run = Run(model, recipe, data, listen)
     with run.torch.kept():

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 LONGEST_SHOWN = 100
-"""Characters of a name from a file that a message repeats."""
+"""Characters of a value from a file that a message repeats."""
+
+
+def shown(value: object) -> str:
+    """A value out of a file as a message repeats it: on one line, and not longer than a line."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + " ..."
 
 
 class EdgecompError(Exception):
@@ -96,11 +102,10 @@ class PathOutside(EdgecompError):
     """A name in a file's content leads out of the folder it must stay in."""
 
     def __init__(self, listing: Path, name: str, folder: Path) -> None:
-        shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "..."
         super().__init__(
-            f"{listing} is not followed: it names {shown!r}, and that is no file inside {folder}. "
-            "Nothing was read there. Put the file itself into the folder, or get the model or "
-            "bundle from where you trust it."
+            f"{listing} is not followed: it names {shown(name)}, and that is no file inside "
+            f"{folder}. Nothing was read there. Put the file itself into the folder, or get the "
+            "model or bundle from where you trust it."
         )
 
 

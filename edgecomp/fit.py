@@ -31,6 +31,7 @@ from edgecomp.making import Artifact, followed, make_artifact
 from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.mixing import require_room
 from edgecomp.model import ModelSpec, read_model
+from edgecomp.model_name import result_folder
 from edgecomp.offload import placement_of
 from edgecomp.onnx.making import make_onnx_artifact
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
@@ -152,7 +153,7 @@ def _opened(
     bundle's place; refused before any work where that cannot be written."""
     spec = read_model(model)
     refuse_experts(spec, runtime)
-    folder = output or Path(f"{spec.path.stem if model != 'demo' else 'demo'}-edge")
+    folder = output or result_folder(model)
     check_destination(folder)
     profile = find_device(device)
     if device == "auto" and profile.calibration_in(runtime) is None:

@@ -10,6 +10,7 @@ from edgecomp.errors import NotWritable
 from edgecomp.events import Listener
 from edgecomp.fit import FitRequest, fit, refuse_experts
 from edgecomp.model import read_model
+from edgecomp.model_name import result_folder
 
 RUNTIMES = ("llama.cpp", "onnx")
 
@@ -20,7 +21,7 @@ def fit_both(wanted: FitRequest, output: Path | None, listen: Listener) -> Bundl
 
     Each artifact is judged against the float export of its own runtime. Raises what `fit` raises.
     """
-    folder = output or Path(f"{Path(wanted.model).stem}-edge")
+    folder = output or result_folder(wanted.model)
     if folder.is_file():
         raise NotWritable(folder, "it is a file, and two bundles need a folder.")
     refuse_experts(read_model(wanted.model), "onnx")  # before the first of two runs, not after it

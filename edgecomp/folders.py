@@ -7,6 +7,9 @@ from pathlib import Path
 
 import platformdirs
 
+HUB_HEADERS = "hub-headers"
+"""In the cache: models of the hub whose headers alone were fetched."""
+
 
 def cache_folder() -> Path:
     """Finished stages of runs, safe to delete; EDGECOMP_CACHE overrides."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecomp.errors import HubFailed
-from edgecomp.folders import cache_folder
+from edgecomp.folders import HUB_HEADERS, cache_folder
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -26,6 +26,11 @@ SECONDS = 30
 def is_hub_id(model: str) -> bool:
     """True where `model` is written like owner/name and no such path exists."""
     return bool(HUB_ID.fullmatch(model)) and not Path(model).exists()
+
+
+def holds_headers_alone(file: Path) -> bool:
+    """True for a file of weights whose header alone was fetched: it reads as zeros."""
+    return file.absolute().is_relative_to((cache_folder() / HUB_HEADERS).absolute())
 
 
 def download_model(hub_id: str) -> Path:
@@ -45,7 +50,7 @@ def download_headers(hub_id: str) -> Path:
     try:
         info = HfApi().model_info(hub_id, files_metadata=True)
         small = Path(snapshot_download(hub_id, revision=info.sha, allow_patterns=[*SMALL_FILES]))
-        folder = cache_folder() / "hub-headers" / hub_id / str(info.sha)
+        folder = cache_folder() / HUB_HEADERS / hub_id / str(info.sha)
         folder.mkdir(parents=True, exist_ok=True)
         for file in small.iterdir():
             link = folder / file.name

@@ -52,9 +52,10 @@ class Row:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises DataMalformed where it is not UTF-8."""
+    """The text of a file, without the byte order mark that some editors put first. Raises
+    DataMalformed where it is not UTF-8."""
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataMalformed(path, line, "it is not UTF-8 text") from error
@@ -68,8 +69,9 @@ def read_rows(path: Path) -> Iterator[Row]:
             continue
         try:
             fields = json.loads(text)
-        except ValueError as error:
-            raise DataMalformed(path, line, f"it is not JSON ({error})") from error
+        except (ValueError, RecursionError) as error:
+            fault = "nested too deeply" if isinstance(error, RecursionError) else error
+            raise DataMalformed(path, line, f"it is not JSON ({fault})") from error
         if not isinstance(fields, dict):
             raise DataMalformed(path, line, "it is not a JSON object")
         yield Row(fields, line)

@@ -73,9 +73,15 @@ class ModelSpec(Value):
     full_attention_every: int
     """Of each n layers the last attends to everything (n = 0: every layer does)."""
 
+    sliding_pattern: tuple[bool, ...] = ()
+    """One entry a layer, True where it slides; empty where `full_attention_every` says it all.
+    What knows a period alone, as GGUF does, cannot express such a model."""
+
     experts: int
     experts_used: int
     tied_embeddings: bool
+    """The embedding serves as the head: by what is stored, whatever the config says."""
+
     tokenizer: OneLine | None
     chat_template: str | None
     licence: OneLine | None
@@ -84,6 +90,11 @@ class ModelSpec(Value):
 
     file_bytes: int
     tensors: tuple[TensorSpec, ...]
+    repeated_tokens: tuple[OneLine, ...] = ()
+    """Texts that a GGUF file's vocabulary holds more than once: llama.cpp ends its process."""
+
+    notes: tuple[OneLine, ...] = ()
+    """What the user must know of how the files were read, one sentence each."""
 
     @cached_property
     def parameters(self) -> int:
@@ -119,12 +130,16 @@ class ModelSpec(Value):
     @property
     def sliding_layers(self) -> int:
         """How many layers attend to the sliding window only."""
+        if self.sliding_pattern:
+            return sum(self.sliding_pattern)
         if not self.sliding_window or not self.full_attention_every:
             return 0
         return self.layers - self.layers // self.full_attention_every
 
     def slides(self, layer: int) -> bool:
         """True where `layer` attends to the sliding window only."""
+        if self.sliding_pattern:
+            return self.sliding_pattern[layer]
         if not self.sliding_window or not self.full_attention_every:
             return False
         return (layer + 1) % self.full_attention_every != 0

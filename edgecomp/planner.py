@@ -89,6 +89,7 @@ def make_plan(
         task_risk=TASK_RISK[constraints.task],
         required_benchmarks=required_benchmarks(constraints.task),
         notices=(
+            *model.notes,
             *notices(model, device, ranked),
             *(_gguf_reservations(model) if runtime == RUNTIME else ()),
         ),

@@ -100,6 +100,7 @@ def smaller_model(model: ModelSpec, sizes: Sizes) -> ModelSpec:
         **fields
         | {
             "layers": blocks,
+            "sliding_pattern": model.sliding_pattern[:blocks],
             "embedding_length": lengths["width"],
             "feed_forward_length": lengths["ffn"],
             "heads": heads,

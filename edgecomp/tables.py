@@ -63,7 +63,8 @@ def model_table(model: ModelSpec) -> RenderableType:
     groups.add_column("parameters", justify="right")
     for name, count in model.parameters_by_group.items():
         groups.add_row(name, f"{count:,}")
-    return Group(facts(rows), "", groups)
+    notes = [Text(f"Note: {note}") for note in model.notes]
+    return Group(facts(rows), "", groups, *notes)
 
 
 def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:

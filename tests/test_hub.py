@@ -24,10 +24,16 @@ ROWS, WIDTH = 2000, 64
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub-model")
+    projections = {"q_proj": WIDTH, "k_proj": WIDTH, "v_proj": WIDTH, "o_proj": WIDTH}
     save_file(
         {
             "model.embed_tokens.weight": np.zeros((ROWS, WIDTH), dtype=np.float16),
             "model.norm.weight": np.ones(WIDTH, dtype=np.float16),
+            "model.layers.0.mlp.down_proj.weight": np.ones((WIDTH, 128), dtype=np.float16),
+        }
+        | {
+            f"model.layers.0.self_attn.{name}.weight": np.ones((rows, WIDTH), dtype=np.float16)
+            for name, rows in projections.items()
         },
         folder / "model.safetensors",
     )

@@ -125,12 +125,12 @@ class EdgecompApp(App[None]):
     def start_run(self, recipe: Recipe) -> None:
         """Carry out a recipe in a process of its own and show the Run screen."""
         from edgecomp.background import FitRequest
+        from edgecomp.model_name import result_folder
 
         if self.session.run:
             self.notify("A run is going on. Key 5 shows it; x there stops it.", severity="warning")
             return
-        name = "demo" if recipe.model == "demo" else Path(recipe.model).stem
-        output = Path(f"{name}-edge").absolute()
+        output = result_folder(recipe.model).absolute()
         self.start_request(FitRequest(recipe=recipe, data=self.session.data, output=output))
 
     def start_request(self, request: FitRequest) -> None:

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
-from edgecomp.errors import FileCorrupt
+from edgecomp.architectures import BY_GGUF_NAME
+from edgecomp.errors import ArchitectureUnsupported, FileCorrupt, shown
 from edgecomp.rope_scaling import rope_parameters
 
 ADVICE = "Restore it from the model's page."
 
-Count = Annotated[int, Field(strict=True, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+Share = Annotated[float, Field(strict=True, gt=0, le=1)]
 
 NEEDED_BY_ROPE_TYPE = {
     "linear": ("factor",),
@@ -35,7 +39,7 @@ class RotaryEntries(BaseModel):
     low_freq_factor: Positive | None = None
     high_freq_factor: Positive | None = None
     original_max_position_embeddings: Positive | None = None
-    partial_rotary_factor: Positive | None = None
+    partial_rotary_factor: Share | None = None
     attention_factor: Number | None = None
     beta_fast: Number | None = None
     beta_slow: Number | None = None
@@ -77,23 +81,89 @@ class ConfigEntries(BaseModel):
     final_logit_softcapping: Number | None = None
     rope_theta: Positive | None = None
     rope_local_base_freq: Positive | None = None
-    partial_rotary_factor: Positive | None = None
+    partial_rotary_factor: Share | None = None
     original_max_position_embeddings: Count | None = None
     rope_scaling: RotaryEntries | None = None
     rope_parameters: RotaryEntries | None = None
 
 
-def check_entries(config: dict[str, Any], path: Path) -> None:
-    """Raise FileCorrupt naming an entry of the config at `path` that is of another type, or one
-    that the config's way of stretching positions needs and that is missing."""
+UNKNOWN = "unknown"
+"""The family of a config that names none."""
+
+NEEDED = (
+    ("num_hidden_layers", "n_layer"),
+    ("hidden_size", "n_embd"),
+    ("num_attention_heads", "n_head"),
+)
+
+
+def usual_entries(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The config of a family that is not in our table, under transformers' usual names; entries
+    that mean something else there are left out.
+
+    A count that it gives layer by layer is its largest, so that memory is not understated. Raises
+    ArchitectureUnsupported where it describes no layers of attention heads, and FileCorrupt where
+    it names no family either.
+    """
+    config = {name: _largest(value) for name, value in config.items()}
+    if not _describes_layers(config):
+        own_names = _attribute_map(config.get("model_type"))
+        config = {
+            usual: _largest(config[own]) for usual, own in own_names.items() if own in config
+        } | config
     try:
         ConfigEntries.model_validate(config)
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(str(part) for part in fault["loc"])
-        raise FileCorrupt(path, f"its {name} is {fault['input']!r}.", ADVICE) from error
+        faults = error.errors()
+        huge = next((fault for fault in faults if fault["type"] == "less_than"), None)
+        if huge:
+            raise _wrong_entry(path, huge) from error
+        odd = {fault["loc"][0] for fault in faults}
+        config = {name: value for name, value in config.items() if name not in odd}
+    if _describes_layers(config):
+        return config
+    names = (config["architectures"][0], config.get("model_type"))
+    family = next((name for name in names if name != UNKNOWN), None)
+    if not isinstance(family, str):
+        raise FileCorrupt(path, f"it does not say {NEEDED[0][0]}.", ADVICE)
+    raise ArchitectureUnsupported(family, "planned", list(BY_GGUF_NAME))
+
+
+def _wrong_entry(path: Path, fault: ErrorDetails) -> FileCorrupt:
+    name = ".".join(str(part) for part in fault["loc"])
+    return FileCorrupt(path, f"its {name} is {shown(fault['input'])}.", ADVICE)
+
+
+def _describes_layers(config: dict[str, Any]) -> bool:
+    return all(any(config.get(name) for name in names) for names in NEEDED)
+
+
+def _largest(value: Any) -> Any:
+    counts = isinstance(value, list) and value and all(type(entry) is int for entry in value)
+    return max(value) if counts else value
+
+
+def _attribute_map(model_type: object) -> dict[str, str]:
+    """A family's own names for what transformers calls otherwise, by the usual names."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        return {}
+    return dict(CONFIG_MAPPING[model_type].attribute_map)
+
+
+def check_entries(config: dict[str, Any], path: Path) -> None:
+    """Raise FileCorrupt naming an entry of a known family's config at `path` that is of another
+    type, or one that its way of stretching positions needs and that is missing."""
+    try:
+        ConfigEntries.model_validate(config)
+    except ValidationError as error:
+        raise _wrong_entry(path, error.errors()[0]) from error
     rope = rope_parameters(config)
     for name in NEEDED_BY_ROPE_TYPE.get(rope["rope_type"], ()):
         if rope.get(name) is None:
             kind = rope["rope_type"]
             raise FileCorrupt(path, f"its rope type is {kind} and {name} is missing.", ADVICE)
+    if rope["rope_type"] == "llama3" and rope["low_freq_factor"] >= rope["high_freq_factor"]:
+        fault = "its low_freq_factor is not below its high_freq_factor."
+        raise FileCorrupt(path, fault, ADVICE)

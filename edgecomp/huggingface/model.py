@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,13 +9,34 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.architectures import BY_HF_CLASS, Architecture
-from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
-from edgecomp.huggingface.config_entries import ADVICE, check_entries
+from edgecomp.errors import FileCorrupt, ModelIncomplete
+from edgecomp.huggingface.config_entries import (
+    ADVICE,
+    UNKNOWN,
+    check_entries,
+    usual_entries,
+)
+from edgecomp.huggingface.counts import require_shapes, require_stored
 from edgecomp.huggingface.every_layer import require_every_layer
-from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
+from edgecomp.huggingface.layer_kinds import period, sliding_layers
+from edgecomp.huggingface.licence import licence_of
+from edgecomp.huggingface.quantized import (
+    joined_tensors,
+    quantized_linears,
+    read_quantization,
+    refuse_unannounced,
+)
+from edgecomp.huggingface.tied_head import Head, read_head
+from edgecomp.huggingface.weight_files import (
+    ADAPTER_CONFIG,
+    left_over,
+)
+from edgecomp.huggingface.weight_files import read_json as read_json
+from edgecomp.huggingface.weight_files import stored_tensors as stored_tensors
 from edgecomp.model import EMBEDDING, OUTPUT, ModelSpec, TensorSpec, dominant_type, tensor_group
+from edgecomp.model_name import name_by_place
 from edgecomp.rope_scaling import frequency_factors
-from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
+from edgecomp.safetensors_header import StoredTensor
 
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
@@ -32,61 +52,17 @@ def expert_number(name: str) -> int:
     return int(expert.group(1)) if expert else 0
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises FileCorrupt where it is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise FileCorrupt(path, f"it is not valid JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise FileCorrupt(path, "it does not hold a JSON object.")
-    return value
-
-
-def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """The tensors of a checkpoint folder, by their Hugging Face names.
-
-    Raises ModelIncomplete where there are none or a shard is missing, UnsafeFile where there are
-    only pickles.
-    """
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        files_of = read_json(index).get("weight_map")
-        if not isinstance(files_of, dict) or not all(isinstance(f, str) for f in files_of.values()):
-            raise FileCorrupt(index, "its weight_map does not name a file for each weight.")
-        shards = sorted(set(files_of.values()))
-        missing = [shard for shard in shards if not (folder / shard).is_file()]
-        if missing:
-            raise ModelIncomplete(
-                folder,
-                f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first.",
-                "Download them.",
-            )
-        files = [folder / shard for shard in shards]
-    else:
-        single = folder / "model.safetensors"
-        # Other files beside the model's own are copies in another layout, or adapters.
-        files = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
-        if pickles:
-            raise UnsafeFile(pickles[0], "Convert it to safetensors first.")
-        raise ModelIncomplete(folder, "it has no safetensors files.", "Download the weights.")
-    tensors: dict[str, StoredTensor] = {}
-    for file in files:
-        tensors |= read_safetensors_header(file)
-    return tensors
-
-
 def weight_tensors(folder: Path, config: dict[str, Any]) -> dict[str, StoredTensor]:
     """The weights of a checkpoint folder: its stored tensors, with those of a quantized linear
     joined to the one they stand for.
 
-    Raises what `stored_tensors` raises, and QuantizationUnsupported.
+    Raises what `stored_tensors` raises, QuantizationUnsupported, and ModelIncomplete for a
+    quantized checkpoint whose config does not say so.
     """
     quantization = read_quantization(config, folder)
     stored = stored_tensors(folder)
     if quantization is None:
+        refuse_unannounced(stored, folder)
         return stored
     return joined_tensors(stored, quantized_linears(stored, quantization))
 
@@ -100,16 +76,17 @@ def language_config(config: dict[str, Any]) -> dict[str, Any]:
     flat = {**config, **nested} if isinstance(nested, dict) else dict(config)
     names = config.get("architectures") or flat.get("architectures")
     known = isinstance(names, list) and names and isinstance(names[0], str)
-    flat["architectures"] = names if known else ["unknown"]
+    flat["architectures"] = names if known else [UNKNOWN]
     architecture = BY_HF_CLASS.get(flat["architectures"][0])
     return {**(architecture.config_defaults if architecture else {}), **flat}
 
 
 def read_huggingface(folder: Path) -> ModelSpec:
     """Read a model folder's config and safetensors headers; quantized linears count as the weights
-    they stand for. Raises QuantizationUnsupported, and what `stored_tensors` raises."""
+    they stand for. Raises ArchitectureUnsupported, QuantizationUnsupported, and what
+    `stored_tensors` raises."""
     config_path = folder / "config.json"
-    if (folder / "adapter_config.json").is_file() and not config_path.is_file():
+    if (folder / ADAPTER_CONFIG).is_file() and not config_path.is_file():
         raise ModelIncomplete(
             folder,
             "it holds an adapter, not the model.",
@@ -119,9 +96,12 @@ def read_huggingface(folder: Path) -> ModelSpec:
         raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
     whole = read_json(config_path)
     config = language_config(whole)
-    check_entries(config, config_path)
     class_name = str(config["architectures"][0])
     architecture = BY_HF_CLASS.get(class_name)
+    if architecture:
+        check_entries(config, config_path)
+    else:
+        config = usual_entries(config, config_path)
     stored = weight_tensors(folder, whole)
 
     def count(*keys: str) -> int:
@@ -130,44 +110,73 @@ def read_huggingface(folder: Path) -> ModelSpec:
     layers = _required(config, ("num_hidden_layers", "n_layer"), config_path)
     width = _required(config, ("hidden_size", "n_embd"), config_path)
     heads = _required(config, ("num_attention_heads", "n_head"), config_path)
+    kv_heads = count("num_key_value_heads") or heads
     head_length = count("head_dim") or width // heads
-    tied = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
-    tensors = _tensors(stored, config, architecture, layers, head_length, tied)
+    require_stored(config, config_path, layers, stored)
+    found, unknown = named_tensors(stored, architecture, layers)
     if architecture:
-        require_every_layer(folder, tensors, layers)
-    window = count("sliding_window") if architecture else 0
-    every = _full_attention_every(config, architecture) if architecture and window else 0
+        _refuse_copies(found)
+    head = _head(config, architecture, found)
+    if head.tied:
+        found.pop(OUTPUT, None)
+    tensors = _tensors(found, architecture)
+    if architecture is None:
+        # Nothing is left out of the plan of a family we do not know.
+        tensors += tuple(_tensor(n, n, stored[n].shape, stored[n].dtype) for n in unknown)
+    if architecture:
+        require_every_layer(folder, tensors, layers, architecture)
+        require_shapes(config, config_path, tensors, (heads, kv_heads, head_length))
+        tensors += _rotary_tables(config, head_length)
+    slides = sliding_layers(config, architecture, layers, config_path) if architecture else ()
+    every = period(slides, architecture.full_attention_every) if architecture and slides else 0
     embedding = next((t for t in tensors if t.name == EMBEDDING), None)
-    if architecture and embedding and embedding.shape[-1] != width:
-        fault = f"its width is {width}, and the embedding has {embedding.shape[-1]} columns."
-        raise FileCorrupt(config_path, fault, ADVICE)
     return ModelSpec(
         path=folder,
         source="huggingface",
-        name=str(whole.get("_name_or_path") or folder.resolve().name),
+        name=name_by_place(folder),
         architecture=architecture.gguf_name if architecture else class_name,
         rewritable=architecture is not None,
         layers=layers,
         embedding_length=width,
         feed_forward_length=count("intermediate_size", "n_inner") or 4 * width,
         heads=heads,
-        kv_heads=count("num_key_value_heads") or heads,
+        kv_heads=kv_heads,
         key_length=head_length,
         value_length=head_length,
         vocabulary=embedding.shape[0] if embedding else count("vocab_size"),
         context_length=count("max_position_embeddings", "n_positions"),
-        sliding_window=window if every else None,
-        full_attention_every=every,
+        sliding_window=count("sliding_window") if slides else None,
+        full_attention_every=every or 0,
+        sliding_pattern=slides if every is None else (),
         experts=count("num_local_experts", "num_experts"),
         experts_used=count("num_experts_per_tok"),
-        tied_embeddings=tied,
+        tied_embeddings=head.tied,
         tokenizer=_tokenizer_kind(folder),
         chat_template=_chat_template(folder),
-        licence=_licence(folder),
+        licence=licence_of(folder),
         quantization=_quantization(whole, tensors),
         file_bytes=sum(file.stat().st_size for file in {t.file for t in stored.values()}),
         tensors=tensors,
+        notes=(*left_over(folder), *((head.note,) if head.note else ())),
     )
+
+
+def _head(
+    config: dict[str, Any],
+    architecture: Architecture | None,
+    found: dict[str, list[StoredTensor]],
+) -> Head:
+    flag = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
+    embedding, head = (found[name][0] if name in found else None for name in (EMBEDDING, OUTPUT))
+    return read_head(flag, embedding, head)
+
+
+def _refuse_copies(found: dict[str, list[StoredTensor]]) -> None:
+    """Raises FileCorrupt where two stored tensors, not experts, are one weight of the model."""
+    for copies in found.values():
+        if len(copies) > 1 and not any(EXPERT.search(tensor.name) for tensor in copies):
+            fault = f"{copies[0].name} and {copies[1].name} are the same weight of the model."
+            raise FileCorrupt(copies[1].file, fault, "Remove the one that is left over.")
 
 
 def _count(config: dict[str, Any], keys: tuple[str, ...]) -> int:
@@ -184,16 +193,6 @@ def _required(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
 
 def _ties(architecture: Architecture) -> bool:
     return architecture.gguf_name in ("gemma2", "gemma3", "gpt2")
-
-
-def _full_attention_every(config: dict[str, Any], architecture: Architecture) -> int:
-    if not architecture.full_attention_every:
-        return 0
-    kinds = config.get("layer_types") or []
-    if "full_attention" in kinds:
-        return int(kinds.index("full_attention")) + 1
-    pattern = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern")
-    return int(pattern or architecture.full_attention_every)
 
 
 def named_tensors(
@@ -237,31 +236,24 @@ def gguf_names(folder: Path) -> Callable[[str], str | None]:
 
 
 def _tensors(
-    stored: dict[str, StoredTensor],
-    config: dict[str, Any],
-    architecture: Architecture | None,
-    layers: int,
-    head_length: int,
-    tied: bool,
+    found: dict[str, list[StoredTensor]], architecture: Architecture | None
 ) -> tuple[TensorSpec, ...]:
-    found, unknown = named_tensors(stored, architecture, layers)
-    if tied:
-        found.pop(OUTPUT, None)
-    rows = [
-        (name, experts[-1].name, _shape(experts, name, architecture), experts[-1].dtype)
-        for name, experts in found.items()
-    ]
-    if architecture is None:
-        # Nothing is left out of the plan of a family we do not know.
-        rows += [(name, name, stored[name].shape, stored[name].dtype) for name in unknown]
-    else:
-        factors = frequency_factors(config, head_length)
-        rows += [(name, "config.json", (len(values),), "F32") for name, values in factors.items()]
     return tuple(
-        TensorSpec(
-            name=name, source_name=source, shape=shape, dtype=dtype, group=tensor_group(name)
-        )
-        for name, source, shape, dtype in rows
+        _tensor(name, experts[-1].name, _shape(experts, name, architecture), experts[-1].dtype)
+        for name, experts in found.items()
+    )
+
+
+def _rotary_tables(config: dict[str, Any], head_length: int) -> tuple[TensorSpec, ...]:
+    tables = frequency_factors(config, head_length)
+    return tuple(
+        _tensor(name, "config.json", (len(values),), "F32") for name, values in tables.items()
+    )
+
+
+def _tensor(name: str, source: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
+    return TensorSpec(
+        name=name, source_name=source, shape=shape, dtype=dtype, group=tensor_group(name)
     )
 
 
@@ -286,21 +278,13 @@ def _tokenizer_kind(folder: Path) -> str | None:
 def _chat_template(folder: Path) -> str | None:
     single = folder / "chat_template.jinja"
     if single.is_file():
-        return single.read_text(encoding="utf-8")
+        return single.read_text(encoding="utf-8-sig")
     config = folder / "tokenizer_config.json"
     template = read_json(config).get("chat_template") if config.is_file() else None
     if isinstance(template, list):
         named = [entry for entry in template if isinstance(entry, dict)]
         template = next((t.get("template") for t in named if t.get("name") == "default"), None)
     return template if isinstance(template, str) else None
-
-
-def _licence(folder: Path) -> str | None:
-    card = folder / "README.md"
-    if not card.is_file():
-        return None
-    found = re.search(r"^license:\s*(\S+)", card.read_text("utf-8", errors="replace"), re.M)
-    return found.group(1) if found else None
 
 
 def _quantization(config: dict[str, Any], tensors: tuple[TensorSpec, ...]) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgecomp.errors import FileCorrupt, QuantizationUnsupported
+from edgecomp.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported
 from edgecomp.safetensors_header import StoredTensor
 
 Layout = Literal["gptq", "awq", "pack-quantized", "int-quantized"]
@@ -91,6 +91,32 @@ def _compressed(said: Mapping[str, Any], folder: Path) -> Quantization:
         if layout in ("int-quantized", "naive-quantized") and kind == "int" and bits == 8:
             return Quantization("int-quantized", 0, bits, group)
     raise QuantizationUnsupported(folder, f"compressed-tensors ({layout})")
+
+
+MARKS = {
+    ".qweight": "GPTQ or AWQ",
+    ".weight_packed": "compressed-tensors",
+    ".absmax": "bitsandbytes",
+    ".weight_scale": "compressed-tensors or FP8",
+    ".weight_scale_inv": "FP8",
+}
+"""Ends of the names of tensors that only quantized checkpoints have, and whose layout it is."""
+
+
+def refuse_unannounced(stored: Mapping[str, StoredTensor], folder: Path) -> None:
+    """Raises ModelIncomplete where weights are stored quantized and config.json does not say so:
+    their shapes are not those of the model."""
+    for name in stored:
+        for mark, method in MARKS.items():
+            if name.endswith(mark):
+                raise ModelIncomplete(
+                    folder,
+                    f"{name} is stored, as {method} stores a quantized linear, and config.json has "
+                    "no quantization_config.",
+                    "Restore the quantized model's own config.json (older tools wrote "
+                    "quantize_config.json beside it), or give the checkpoint from before its "
+                    "quantization.",
+                )
 
 
 def quantized_linears(
