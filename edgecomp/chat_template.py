@@ -1,28 +1,28 @@
 """Lay out the turns of a conversation as a model's chat template asks.
 
-Templates are Jinja programs that come with a model, so they run in Jinja's immutable sandbox: they
-see the turns and a few text functions, and can change nothing. The environment is the one
-transformers uses (`transformers/utils/chat_template_utils.py`), so that the text is the same.
+Templates are Jinja programs that come with a model. They are rendered in a worker process
+(template_worker.py), which is started once and answers for every conversation of a run.
 """
 
 from __future__ import annotations
 
-import json
+import atexit
+import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from jinja2.ext import LoopControlExtension
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from edgecomp.errors import ChatTemplateBroken, FileCorrupt
+from edgecomp.errors import ChatTemplateBroken, ChildDied, FileCorrupt
 from edgecomp.gguf.header import read_gguf_header
+from edgecomp.huggingface.weight_files import read_json
+from edgecomp.runtimes.child import Child
 from edgecomp.value import Value
 
-TODAY = datetime(2026, 1, 1)
-"""The date a template sees; fixed, so that the same run makes the same prompts."""
+WORKER = "edgecomp.template_worker"
+TEMPLATE_FILE, OLDER_TEMPLATE_FILE = "chat_template.jinja", "chat_template.json"
+
+RENDER_SECONDS = 5.0
+"""Processor time of one rendering; a real template takes milliseconds."""
 
 Turn = Mapping[str, str]
 
@@ -49,23 +49,55 @@ class ChatTemplate(Value):
         """
         if self.source is None:
             return "\n\n".join(message["content"] for message in messages) + "\n"
-        try:
-            return (
-                _environment()
-                .from_string(self.source)
-                .render(
-                    messages=[dict(message) for message in messages],
-                    add_generation_prompt=add_generation_prompt,
-                    bos_token=self.bos,
-                    eos_token=self.eos,
-                    tools=None,
-                    documents=None,
-                )
-            )
-        except jinja2.TemplateSyntaxError as error:
-            raise ChatTemplateBroken(f"line {error.lineno}: {error.message}") from error
-        except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as error:
-            raise ChatTemplateBroken(str(error)) from error
+        return _renderer.text(
+            source=self.source,
+            messages=[dict(message) for message in messages],
+            add_generation_prompt=add_generation_prompt,
+            bos=self.bos,
+            eos=self.eos,
+            processor_seconds=RENDER_SECONDS,
+        )
+
+
+class _Renderer:
+    """The worker of this process, started at the first rendering."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+        self._lock = threading.Lock()
+        self._refused: set[str] = set()
+
+    def text(self, source: str, **settings: Any) -> str:
+        """A rendered conversation. Raises ChatTemplateBroken."""
+        with self._lock:
+            if source not in self._refused:
+                self._child = self._child or Child(WORKER)
+                try:
+                    return str(self._child.call("render", source=source, **settings))
+                except ChildDied:
+                    # Each further conversation would take as long again.
+                    self._refused.add(source)
+                    self._end()
+                except ChatTemplateBroken:
+                    raise
+                except BaseException:
+                    self._end()  # One that was interrupted may still be at work.
+                    raise
+        raise ChatTemplateBroken("it runs for too long, or brings down the process that renders it")
+
+    def end(self) -> None:
+        """End the worker, if it runs."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child:
+            child.close()
+
+
+_renderer = _Renderer()
+atexit.register(_renderer.end)
 
 
 def read_chat_template(model: Path) -> ChatTemplate:
@@ -73,31 +105,36 @@ def read_chat_template(model: Path) -> ChatTemplate:
     return _from_folder(model) if model.is_dir() else _from_gguf(model)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[LoopControlExtension]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = TODAY.strftime
-    return environment
+def folder_template(folder: Path) -> str | None:
+    """The chat template of a Hugging Face folder, or None where it has none.
+
+    The first of `chat_template.jinja` and tokenizer_config.json's entry, as transformers'
+    tokenizers take it (`tokenization_utils_base.py`); then `chat_template.json`, which only its
+    processors of pictures read. Raises FileCorrupt.
+    """
+    own_file = folder / TEMPLATE_FILE
+    if own_file.is_file():
+        try:
+            return own_file.read_text("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise FileCorrupt(own_file, f"it is not UTF-8 ({error}).") from error
+    for name in ("tokenizer_config.json", OLDER_TEMPLATE_FILE):
+        path = folder / name
+        template = read_json(path).get("chat_template") if path.is_file() else None
+        if template is not None:
+            return _one_of(template, path)
+    return None
 
 
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    # Jinja's own tojson escapes <, > and &, which the models never saw in training.
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
-
-def _raise(message: str) -> None:
-    raise jinja2.TemplateError(message)
+def _one_of(template: Any, path: Path) -> str | None:
+    """The text of an entry; of several named ones that for plain conversation, "default"."""
+    if isinstance(template, list) and all(isinstance(row, dict) for row in template):
+        template = {row.get("name"): row.get("template") for row in template}
+    if isinstance(template, dict):
+        template = template.get("default")
+    if template is None or isinstance(template, str):
+        return template
+    raise FileCorrupt(path, "its chat_template is neither a text nor a list of named texts.")
 
 
 def _from_gguf(path: Path) -> ChatTemplate:
@@ -120,19 +157,11 @@ def _from_gguf(path: Path) -> ChatTemplate:
 
 
 def _from_folder(folder: Path) -> ChatTemplate:
-    settings_path = folder / "tokenizer_config.json"
-    try:
-        settings = json.loads(settings_path.read_text("utf-8")) if settings_path.exists() else {}
-    except ValueError as error:
-        raise FileCorrupt(settings_path, f"it is not JSON ({error}).") from error
-    own_file = folder / "chat_template.jinja"
-    source = own_file.read_text("utf-8") if own_file.exists() else settings.get("chat_template")
-    if isinstance(source, list):
-        # Several named templates; "default" is the one for plain conversation.
-        source = next((row["template"] for row in source if row.get("name") == "default"), None)
+    path = folder / "tokenizer_config.json"
+    settings = read_json(path) if path.is_file() else {}
 
     def token(key: str) -> str:
         value = settings.get(f"{key}_token") or ""
-        return str(value["content"] if isinstance(value, dict) else value)
+        return str(value.get("content", "") if isinstance(value, dict) else value)
 
-    return ChatTemplate(source=source, bos=token("bos"), eos=token("eos"))
+    return ChatTemplate(source=folder_template(folder), bos=token("bos"), eos=token("eos"))

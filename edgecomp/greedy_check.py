@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.artifact_checks import CONTROL, CheckResult
+from edgecomp.errors import ModelIncomplete
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import FloatType
 from edgecomp.gguf.header import read_gguf_header
@@ -175,7 +176,13 @@ def _through_head(checkpoint: Path, states: Tensor) -> Iterator[Tensor]:
     from edgecomp.compress.checkpoint import read_rows
 
     model = read_model(checkpoint)
-    source = next(t.source_name for t in model.tensors if t.name == model.head_name)
+    source = next((t.source_name for t in model.tensors if t.name == model.head_name), None)
+    if source is None:
+        raise ModelIncomplete(
+            checkpoint,
+            f"it stores no {model.head_name}, which gives the logits.",
+            "Where the embedding is the head as well, config.json must say tie_word_embeddings.",
+        )
     stored = stored_tensors(checkpoint)[source]
     for begin in range(0, model.vocabulary, HEAD_ROWS):
         part = torch.arange(begin, min(begin + HEAD_ROWS, model.vocabulary))

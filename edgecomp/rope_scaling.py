@@ -81,3 +81,20 @@ def longrope_attention_factor(parameters: Parameters, context_length: int) -> fl
     original = int(parameters["original_max_position_embeddings"])
     scale = context_length / original
     return math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 else 1.0
+
+
+def yarn_scale(factor: float, weight: float = 1.0) -> float:
+    """YaRN's scale of queries and keys, arXiv 2309.00071, equation 22."""
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def yarn_attention_factor(parameters: Parameters) -> float:
+    """The scale as transformers takes it (`_compute_yarn_parameters`): the explicit one, else the
+    ratio of the two `mscale` entries, else YaRN's own."""
+    if parameters.get("attention_factor") is not None:
+        return float(parameters["attention_factor"])
+    factor = float(parameters["factor"])
+    weight, weight_all = parameters.get("mscale"), parameters.get("mscale_all_dim")
+    if weight and weight_all:
+        return yarn_scale(factor, float(weight)) / yarn_scale(factor, float(weight_all))
+    return yarn_scale(factor)

@@ -6,10 +6,12 @@ a reason that lies in the runtime, not in the file, is allowed, and told.
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgecomp.artifact_checks import CONTROL, USER_DEFINED, CheckResult
 from edgecomp.chat_template import read_chat_template
@@ -19,6 +21,10 @@ from edgecomp.model import ModelSpec, read_model
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.tokenizer_corpus import corpus, model_texts
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+METASPACE = "\u2581"
 MARKS_LEFT_OUT = ("tekken", "gpt-4o")
 """The pre-tokenizers whose expressions in llama.cpp leave combining marks out of words
 (`src/llama-vocab.cpp`: its regular expressions know no \\p{M}), as those of Mistral-Nemo and
@@ -46,18 +52,23 @@ class SourceTokenizer(NamedTuple):
     composes: bool
     """Whether it puts texts into Unicode normal form C first."""
 
+    spaced: Callable[[str], str] | None = None
+    """A text with the spaces that llama.cpp puts before it and this tokenizer does not; None where
+    both put the same."""
+
 
 def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> CheckResult:
     """Whether the artifact's tokenizer gives the source's ids for every text of the corpus.
 
     Each text is compared with its special tokens read as such, without and with BOS and EOS. The
-    source's ids come from transformers for a checkpoint, from `runtime` for a GGUF file. Three
+    source's ids come from transformers for a checkpoint, from `runtime` for a GGUF file. Four
     differences that lie in the runtime and not in the file are allowed, and told in `detail`:
     texts are compared in Unicode normal form C where only the source makes it; a text without
     any special token of the source may be equal only when it is read as plain text (llama.cpp
-    takes some strings, such as "</s>", for special whatever the file says); and under the
+    takes some strings, such as "</s>", for special whatever the file says); under the
     pre-tokenizers MARKS_LEFT_OUT a text with combining marks may be cut elsewhere, as long as both
-    cuts spell the same text.
+    cuts spell the same text; and where the source puts a space before a text only as far as none
+    is there, llama.cpp's ids may be those of the text with the further spaces.
     """
     special = _special_tokens(model)
     source = _source_tokenizer(model.path) if model.source == "huggingface" else None
@@ -69,8 +80,17 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
         changed = sum(one != other for one, other in zip(texts, composed, strict=True))
         notes.append(f"{changed} texts only in Unicode normal form C")
         texts = list(dict.fromkeys(composed))
+    if source:
+        # A token without a row in the embedding can neither be read nor be written.
+        known = [
+            text for text in texts if max(source.encode(text, False), default=0) < model.vocabulary
+        ]
+        if len(known) < len(texts):
+            notes.append(f"without {len(texts) - len(known)} texts whose tokens have no embedding")
+        texts = known
     different: list[Difference] = []
     plain: set[str] = set()
+    further: set[str] = set()
     for added in (False, True):
         wanted = (
             [source.encode(text, added) for text in texts]
@@ -80,8 +100,10 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
         rows = zip(texts, wanted, _ids(runtime, artifact, texts, added), strict=True)
         unequal = [row for row in rows if row[1] != row[2]]
         equal = _equal_as_plain_text(unequal, special, artifact, runtime, added)
-        different += [row for row in unequal if row[0] not in equal]
+        spaced = _only_spaced(unequal, source, added) if artifact.is_file() else set()
+        different += [row for row in unequal if row[0] not in equal | spaced]
         plain |= equal
+        further |= spaced - equal
     if plain:
         example = min(plain, key=len)[:40]
         notes.append(f"{len(plain)} texts only when read as plain text, such as {example!r}")
@@ -89,8 +111,12 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
     if source and _leaves_marks_out(artifact):
         cut = [row for row in different if _cut_at_marks(row, source)]
         different = [row for row in different if row not in cut]
+    warnings = [_told_of_marks(cut, len(texts))] if cut else []
+    if further:
+        warnings.append(_told_of_spaces(further, len(texts)))
     note = f" ({'; '.join(notes)})" if notes else ""
-    return _result(different, cut, len(texts), artifact, note)
+    others = len(_texts(cut) | further)
+    return _result(different, others, len(texts), artifact, note, " ".join(warnings))
 
 
 def _equal_as_plain_text(
@@ -106,14 +132,25 @@ def _equal_as_plain_text(
     return {row[0] for row, ids in zip(doubtful, again, strict=True) if row[1] == ids}
 
 
+def _only_spaced(
+    unequal: Sequence[Difference], source: SourceTokenizer | None, added: bool
+) -> set[str]:
+    """The texts that the artifact reads as the source reads them with llama.cpp's spaces."""
+    if source is None or source.spaced is None:
+        return set()
+    spaced = source.spaced
+    return {text for text, _, ids in unequal if source.encode(spaced(text), added) == ids}
+
+
 def _result(
     different: Sequence[Difference],
-    cut: Sequence[Difference],
+    others: int,
     texts: int,
     artifact: Path,
     note: str,
+    warning: str,
 ) -> CheckResult:
-    """`cut`: the differences that are the runtime's, of so many texts."""
+    """`others`: how many of so many texts differ for a reason that is the runtime's."""
     if different:
         text, source_ids, ids = min(different, key=lambda row: len(row[0]))
         return CheckResult(
@@ -122,12 +159,12 @@ def _result(
             detail=f"{len(_texts(different))} of {texts} texts differ, such as {text[:80]!r}: "
             f"{source_ids[:20]} in the source, {ids[:20]} in {artifact.name}{note}",
         )
-    equal_texts = f"{texts - len(_texts(cut))} of" if cut else "all"
+    equal_texts = f"{texts - others} of" if others else "all"
     return CheckResult(
         name="token ids",
         passed=True,
         detail=f"equal on {equal_texts} {texts} texts{note}",
-        warning=_told_of_marks(cut, texts) if cut else None,
+        warning=warning or None,
     )
 
 
@@ -155,6 +192,14 @@ def _told_of_marks(cut: Sequence[Difference], texts: int) -> str:
         f"Burmese, decomposed accents), into other tokens than the source: {artifact:,} instead of "
         f"{source:,}. So does any GGUF file of this model: evaluate such languages before you rely "
         "on them."
+    )
+
+
+def _told_of_spaces(further: set[str], texts: int) -> str:
+    return (
+        f"llama.cpp reads {len(further)} of {texts} texts, those that begin with a space or stand "
+        "after a special token, with one space more than the source, as any GGUF file of this "
+        "model has it: rely on what is measured with the artifact itself."
     )
 
 
@@ -196,9 +241,35 @@ def _source_tokenizer(folder: Path) -> SourceTokenizer:
     def decode(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
-    normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    normalizer = getattr(backend, "normalizer", None)
     composes = normalizer is not None and normalizer.normalize_str("e\u0301") == "\u00e9"
-    return SourceTokenizer(encode, decode, composes)
+    return SourceTokenizer(encode, decode, composes, _spaces(backend) if backend else None)
+
+
+def _spaces(tokenizer: Tokenizer) -> Callable[[str], str] | None:
+    """What a tokenizer with a Metaspace step is given for llama.cpp's ids.
+
+    llama.cpp's `llama` tokenizer puts a space before the text and before what follows a special
+    token (`src/llama-vocab.cpp`); Metaspace puts none where one is there, and with the scheme
+    "first" only one, before the text.
+    """
+    step = json.loads(tokenizer.to_str()).get("pre_tokenizer") or {}
+    scheme = step.get("prepend_scheme")
+    if step.get("type") != "Metaspace" or scheme not in ("first", "always"):
+        return None
+    contents = [row.content for row in tokenizer.get_added_tokens_decoder().values()]
+    special = "|".join(re.escape(text) for text in sorted(contents, key=len, reverse=True))
+
+    def spaced(text: str) -> str:
+        parts = re.split(f"({special})", text) if special else [text]
+        for place in range(0, len(parts), 2):
+            alone = scheme == "always" or place == 0
+            if parts[place] and (not alone or parts[place].startswith((" ", METASPACE))):
+                parts[place] = f" {parts[place]}"
+        return "".join(parts)
+
+    return spaced
 
 
 def _special_tokens(model: ModelSpec) -> list[str]:

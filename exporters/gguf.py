@@ -39,7 +39,7 @@ from edgecomp.output_tensor import OutputTensor
 
 from .gguf_metadata import add_metadata, check_config, notes
 from .gguf_tensors import CheckpointTensors, output_tensors
-from .gguf_tokenizer import add_tokenizer, name_in_file, require_tokenizer, tokenizer_definition
+from .gguf_tokenizer import add_tokenizer, name_in_file, tokenizer_definition, tokenizer_notes
 
 FILE_TYPE, QUANTIZATION_VERSION = "general.file_type", "general.quantization_version"
 Pieces = Iterator[NDArray[Any]]
@@ -92,15 +92,15 @@ def export(
 
 
 def reservations(model: ModelSpec) -> tuple[str, ...]:
-    """How a GGUF file of a checkpoint differs from it, read from config.json alone. Raises
+    """How a GGUF file of a checkpoint differs from it, read without its weights. Raises
     ExportRefused or ModelIncomplete where it, or the tokenizer's absence, says that there can be
     none; nothing is said of architectures that are not known."""
     architecture = BY_GGUF_NAME.get(model.architecture)
     if model.source != "huggingface" or architecture is None:
         return ()
     config = _checked_config(model, architecture)
-    require_tokenizer(model.path)
-    return tuple(notes(model, architecture, config))
+    tokenizer = tokenizer_definition(model.path)
+    return _notes(model, architecture, config, tokenizer)
 
 
 def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:
@@ -147,6 +147,7 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path 
         return CheckpointTensors(model, architecture, stored, config).pieces
 
     writer = gguf.GGUFWriter(None, architecture.gguf_name)
+    tokenizer: dict[str, Any] | None = None
     if vocabulary is None:
         tokenizer = tokenizer_definition(model.path)
         name = name_in_file(tokenizer, model.name)
@@ -162,8 +163,20 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path 
         output_tensors(model.tensors, float_type),
         DEFAULT_ALIGNMENT,
         weights,
-        tuple(notes(model, architecture, config)),
+        _notes(model, architecture, config, tokenizer),
     )
+
+
+def _notes(
+    model: ModelSpec,
+    architecture: Architecture,
+    config: dict[str, Any],
+    tokenizer: dict[str, Any] | None,
+) -> tuple[str, ...]:
+    found = notes(model, architecture, config)
+    if tokenizer:
+        found += tokenizer_notes(model.path, tokenizer, model.vocabulary)
+    return tuple(found)
 
 
 def _checked_config(model: ModelSpec, architecture: Architecture) -> dict[str, Any]:

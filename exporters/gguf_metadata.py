@@ -19,6 +19,8 @@ from edgecomp.rope_scaling import (
     rope_parameters,
     rotary_length,
     sliding_rope_theta,
+    yarn_attention_factor,
+    yarn_scale,
 )
 
 Config = dict[str, Any]
@@ -42,10 +44,22 @@ def check_config(model: ModelSpec, architecture: Architecture, config: Config) -
     kind = rope_parameters(config)["rope_type"]
     if kind not in ("default", "linear", "yarn", "llama3", "longrope", "su"):
         faults.append(f"the rope type {kind!r} is not one llama.cpp has")
+    if kind == "yarn":
+        faults += _yarn_faults(rope_parameters(config))
     if faults:
         raise ExportRefused(
             f"{model.path} cannot be written as GGUF: {'; '.join(faults)}. Use its own runtime."
         )
+
+
+def _yarn_faults(rope: Config) -> list[str]:
+    """llama.cpp reads neither the ends of YaRN's ramp nor whether they are whole numbers, but for
+    families that are not written here (`src/models/{grok,mistral3}.cpp`)."""
+    return [
+        f"YaRN's {key} is {rope[key]!r}, llama.cpp assumes {assumed!r}"
+        for key, assumed in (("beta_fast", 32), ("beta_slow", 1), ("truncate", True))
+        if rope.get(key) is not None and rope[key] != assumed
+    ]
 
 
 def add_metadata(
@@ -119,12 +133,11 @@ def _add_rope(
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(float(rope["factor"]))
         writer.add_rope_scaling_orig_ctx_len(int(original or model.context_length))
-        if rope.get("attention_factor") is not None:
-            writer.add_rope_scaling_yarn_attn_factor(float(rope["attention_factor"]))
-        if rope.get("beta_fast") is not None:
-            writer.add_rope_scaling_yarn_beta_fast(float(rope["beta_fast"]))
-        if rope.get("beta_slow") is not None:
-            writer.add_rope_scaling_yarn_beta_slow(float(rope["beta_slow"]))
+        # llama.cpp multiplies its own scale by this entry (`src/llama-context.cpp`), and reads
+        # no other one of YaRN's.
+        share = yarn_attention_factor(rope) / yarn_scale(float(rope["factor"]))
+        if share != 1.0:
+            writer.add_rope_scaling_attn_factors(share)
     if architecture.gguf_name == "phi3":
         # Without the entry some runtimes assume a window of their own; 0 says there is none.
         writer.add_sliding_window(int(config.get("sliding_window") or 0))

@@ -15,8 +15,11 @@ from typing import Any
 
 import gguf
 
+from edgecomp.chat_template import folder_template
 from edgecomp.errors import ExportRefused, FileCorrupt, ModelIncomplete
+from edgecomp.huggingface.end_tokens import end_token_ids
 from edgecomp.huggingface.model import read_json
+from edgecomp.safe_text import one_line
 
 from .pretokenizers import recognised
 from .sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, read_pieces
@@ -25,6 +28,10 @@ SPACE = "\u2581"
 PHI3 = re.compile("phi-?3", re.IGNORECASE)
 PHI3_TOKENS = ("</s>", "<unk>", "<s>", "<|endoftext|>")
 LOWEST_SCORE = -1000.0
+END_KEYS = ("eos", "eot", "eom")
+"""GGUF's entries for tokens that end an answer; llama.cpp stops at each of them."""
+
+MOST_LISTED, LONGEST_TOKEN = 5, 40
 NO_FILE = "Load it with transformers' AutoTokenizer and save it again: that writes tokenizer.json."
 
 
@@ -102,21 +109,59 @@ def _is_byte_level(definition: dict[str, Any]) -> bool:
     return not model.get("byte_fallback")
 
 
+def tokenizer_notes(folder: Path, definition: dict[str, Any], rows: int) -> list[str]:
+    """What of the tokenizer does not go over. `rows`: the embedding's."""
+    found = []
+    left_out = [text for number, text in _added(definition).items() if number >= rows]
+    if left_out:
+        found.append(
+            f"{len(left_out)} added tokens have no row in the embedding and are left out: "
+            f"{_listed(left_out)}."
+        )
+    lost = end_token_ids(folder)[len(END_KEYS) :]
+    if lost:
+        texts = _texts(definition)
+        found.append(
+            f"GGUF has room for {len(END_KEYS)} tokens that end an answer; left out: "
+            f"{_listed([texts.get(number, str(number)) for number in lost])}."
+        )
+    return found
+
+
+def _listed(texts: list[str]) -> str:
+    shown = ", ".join(one_line(text, LONGEST_TOKEN) for text in texts[:MOST_LISTED])
+    return shown if len(texts) <= MOST_LISTED else f"{shown} …"
+
+
+def _added(definition: dict[str, Any]) -> dict[int, str]:
+    return {int(row["id"]): str(row["content"]) for row in definition.get("added_tokens") or []}
+
+
+def _texts(definition: dict[str, Any]) -> dict[int, str]:
+    """Every token's text by its id."""
+    vocabulary = definition["model"]["vocab"]
+    if not isinstance(vocabulary, dict):
+        return _added(definition)
+    return {int(number): text for text, number in vocabulary.items()} | _added(definition)
+
+
 def _tokens(definition: dict[str, Any], rows: int, byte_level: bool) -> tuple[list[str], list[int]]:
-    added = {int(row["id"]): row for row in definition.get("added_tokens", [])}
-    texts = {int(number): text for text, number in definition["model"]["vocab"].items()}
-    texts |= {number: row["content"] for number, row in added.items()}
-    if max(texts) >= rows:
+    """Each row's text and type. Added tokens without a row are left out: nothing can embed them."""
+    added = {int(row["id"]): row for row in definition.get("added_tokens") or []}
+    texts = _texts(definition)
+    last = max(number for number in definition["model"]["vocab"].values() if number not in added)
+    if last >= rows:
         raise ExportRefused(
-            f"The tokenizer has {max(texts) + 1:,} tokens, the embedding {rows:,} rows. "
+            f"The tokenizer has {last + 1:,} tokens, the embedding {rows:,} rows. "
             "Resize the embedding to the tokenizer first."
         )
     unknown = None if byte_level else definition["model"].get("unk_token")
+    taken = set(texts.values())
     tokens, types = [], []
     for number in range(rows):
         text = texts.get(number)
         if text is None:
-            text, kind = f"[PAD{number}]", UNUSED
+            text, kind = _filler(number, taken), UNUSED
         elif not byte_level and text == unknown:
             kind = UNKNOWN
         elif number in added:
@@ -127,7 +172,29 @@ def _tokens(definition: dict[str, Any], rows: int, byte_level: bool) -> tuple[li
             kind = BYTE if not byte_level and _is_byte(text) else NORMAL
         tokens.append(text)
         types.append(kind)
+    _require_different(tokens)
     return tokens, types
+
+
+def _filler(number: int, taken: set[str]) -> str:
+    """A text for a row without a token that no token has."""
+    text = f"[PAD{number}]"
+    while text in taken:
+        text = f"_{text}"
+    return text
+
+
+def _require_different(tokens: list[str]) -> None:
+    """llama.cpp finds tokens by their texts, and ends the process where two have the same."""
+    rows_of: dict[str, int] = {}
+    for number, text in enumerate(tokens):
+        first = rows_of.setdefault(text, number)
+        if first != number:
+            raise ExportRefused(
+                f"The tokens {first} and {number} have the same text "
+                f"{one_line(repr(text), LONGEST_TOKEN)} as llama.cpp reads them, which it does not "
+                "load. Rename one of them in tokenizer.json, or use the model's own runtime."
+            )
 
 
 def _is_byte(text: str) -> bool:
@@ -176,9 +243,14 @@ def _adds_space(definition: dict[str, Any]) -> bool:
 
 
 def _merges(definition: dict[str, Any]) -> list[str]:
-    """The merges as GGUF has them, "left right"; the byte alphabet itself holds no space."""
+    """The merges as GGUF has them, "left right".
+
+    The byte alphabet holds no space: a merge with one in a part never happens, and cannot be told
+    from another in GGUF's words. It is left out.
+    """
     merges = definition["model"]["merges"]
-    return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+    pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in merges]
+    return [" ".join(pair) for pair in pairs if not any(" " in part for part in pair)]
 
 
 def _add_special(
@@ -190,6 +262,13 @@ def _add_special(
     special = gguf.SpecialVocab(folder, load_merges=False, n_vocab=rows)
     ids = special.special_token_ids
     before, after = _added_ids(definition)
+    ends = [token for token in end_token_ids(folder) if token < rows]
+    if len(after) == 1 and (not ends or after[0] in ends):
+        ends = [*after, *(token for token in ends if token not in after)]
+    ids |= dict(zip(END_KEYS, ends, strict=False))
+    if len(before) == 1 and before[0] < rows:
+        # What stands before each text is what llama.cpp calls BOS, however it is named elsewhere.
+        ids.setdefault("bos", before[0])
     if before not in ([], [ids.get("bos")]) or after not in ([], [ids.get("eos")]):
         raise ExportRefused(
             f"The tokenizer puts the tokens {before} before each text and {after} after it; "
@@ -198,9 +277,13 @@ def _add_special(
     path = folder / "tokenizer_config.json"
     settings = read_json(path) if path.is_file() else {}
     special.add_special_token = {
-        "bos": bool(settings.get("add_bos_token", before)) and "bos" in ids,
-        "eos": bool(settings.get("add_eos_token", after)) and "eos" in ids,
+        key: bool(
+            added if settings.get(f"add_{key}_token") is None else settings[f"add_{key}_token"]
+        )
+        and key in ids
+        for key, added in (("bos", before), ("eos", after))
     }
+    special.chat_template = folder_template(folder)
     special.add_to_gguf(writer, quiet=True)
 
 

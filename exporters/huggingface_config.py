@@ -12,9 +12,10 @@ from edgecomp.exporting import FloatType
 from edgecomp.float_conversion import float32_pieces
 from edgecomp.gguf.header import GgufHeader
 from edgecomp.model import ModelSpec
-from edgecomp.rope_scaling import frequency_factors
+from edgecomp.rope_scaling import frequency_factors, yarn_scale
 
 from .gguf_metadata import LARGEST_GEMMA_LAYERS
+from .gguf_tokenizer import END_KEYS
 
 Config = dict[str, Any]
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -45,9 +46,10 @@ def config_of(model: ModelSpec, header: GgufHeader, float_type: FloatType) -> Co
         "tie_word_embeddings": model.tied_embeddings,
         "dtype": DTYPES[float_type],
     }
-    for kind in ("bos", "eos"):
-        token = header.get(f"tokenizer.ggml.{kind}_token_id")
-        config[f"{kind}_token_id"] = token if isinstance(token, int) else None
+    bos, *ends = (header.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", *END_KEYS))
+    config["bos_token_id"] = bos if isinstance(bos, int) else None
+    numbers = list(dict.fromkeys(end for end in ends if isinstance(end, int)))
+    config["eos_token_id"] = numbers if len(numbers) > 1 else next(iter(numbers), None)
     if row.gguf_name == "gpt2":
         return config | _gpt2(model, header)
     config |= {
@@ -159,14 +161,10 @@ def _rope(model: ModelSpec, header: GgufHeader) -> Config:
     if kind in ("linear", "yarn"):
         rope["rope_type"] = kind
         rope["factor"] = _number(header, f"{prefix}.scaling.factor", 1.0)
-    for key, entry in (
-        ("attention_factor", "yarn_attn_factor"),
-        ("beta_fast", "yarn_beta_fast"),
-        ("beta_slow", "yarn_beta_slow"),
-    ):
-        stored = header.get(f"{prefix}.scaling.{entry}")
-        if isinstance(stored, float):
-            rope[key] = stored
+    share = header.get(f"{prefix}.scaling.attn_factor")
+    if kind == "yarn" and isinstance(share, float):
+        # llama.cpp multiplies its own scale by this entry, and reads no other one of YaRN's.
+        rope["attention_factor"] = share * yarn_scale(rope["factor"])
     return rope | _from_factors(model, header, rope)
 
 

@@ -18,7 +18,8 @@ from edgecomp.atomic import new_folder
 from edgecomp.errors import ArtifactRejected, ExportRefused, RuntimeMissing
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
-from edgecomp.model import ModelSpec
+from edgecomp.huggingface.end_tokens import required_end_token_ids
+from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx.folder import TOKENIZER, external_tensors, load_graph, read_onnx_folder
 from edgecomp.onnx.formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
 from edgecomp.runtimes.child import Child
@@ -77,6 +78,7 @@ def export_format(
     with new_folder(destination) as folder:
         with tempfile.TemporaryDirectory(prefix=".edgecomp-", dir=folder.parent) as scratch:
             checkpoint = _checkpoint(model, Path(scratch))
+            required_end_token_ids(read_model(checkpoint))
             with Child(WORKER) as child:
                 child.call(
                     "build",

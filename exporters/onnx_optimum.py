@@ -20,6 +20,7 @@ from edgecomp.atomic import new_folder
 from edgecomp.errors import ArtifactRejected, ChildKilledByMemory, ExportRefused
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord
+from edgecomp.huggingface.end_tokens import required_end_token_ids
 from edgecomp.huggingface.model import language_config, read_json
 from edgecomp.model import ModelSpec
 from edgecomp.onnx.folder import CONFIG, GRAPH, TOKENIZER, load_graph, opset_versions
@@ -73,6 +74,8 @@ def export_format(
     ArtifactRejected where the ONNX checker refuses what was made, DiskFull or NotWritable.
     """
     task, python = optimum_task(model), optimum_python()
+    if task == DECODER:
+        required_end_token_ids(model)
     if not (model.path / TOKENIZER).is_file():
         raise ExportRefused(
             f"{model.name} has no {TOKENIZER}, which an ONNX artifact must carry unchanged. "
@@ -149,14 +152,13 @@ def _write_older_checkpoint(source: Path, folder: Path) -> None:
 def _generation_config(model: ModelSpec) -> dict[str, Any]:
     """genai_config.json of a graph whose cache grows; our runtime and onnxruntime-genai read it."""
     config = language_config(read_json(model.path / "config.json"))
-    end = config.get("eos_token_id")
-    first_end = end[0] if isinstance(end, list) else end
+    ends = required_end_token_ids(model)
     pad = config.get("pad_token_id")
     return {
         "model": {
             "bos_token_id": config.get("bos_token_id"),
-            "eos_token_id": end,
-            "pad_token_id": first_end if pad is None else pad,
+            "eos_token_id": list(ends) if len(ends) > 1 else ends[0],
+            "pad_token_id": ends[0] if pad is None else pad,
             "context_length": model.context_length,
             "type": config["model_type"],
             "vocab_size": model.vocabulary,

@@ -50,6 +50,15 @@ YARN_ROPE = {
     "factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+YARN_VARIANTS: dict[str, dict[str, Any]] = {
+    "qwen2-yarn-unscaled": {"attention_factor": 1.0},
+    "qwen2-yarn-scaled": {"attention_factor": 1.7},
+    "qwen2-yarn-mscale": {"mscale": 1.0, "mscale_all_dim": 1.0},
+    "qwen2-yarn-mscales": {"mscale": 2.0, "mscale_all_dim": 0.5},
+    "llama-yarn-unscaled": {"attention_factor": 1.0},
+}
+"""YaRN whose scale of queries and keys is not its formula's (P9)."""
+
 LINEAR_ROPE = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 16, "num_hidden_layers": 7}
@@ -67,6 +76,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("MixtralConfig", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "qwen2": ("Qwen2Config", {}),
     "qwen2-yarn-rope": ("Qwen2Config", {"rope_parameters": YARN_ROPE}),
+    **{
+        name: (
+            "LlamaConfig" if name.startswith("llama") else "Qwen2Config",
+            {"rope_parameters": YARN_ROPE | entries},
+        )
+        for name, entries in YARN_VARIANTS.items()
+    },
     "qwen3": ("Qwen3Config", {"head_dim": 32}),
     "qwen2moe": ("Qwen2MoeConfig", MOE | {"shared_expert_intermediate_size": 48}),
     "qwen3moe": ("Qwen3MoeConfig", MOE | {"head_dim": 32, "norm_topk_prob": True}),

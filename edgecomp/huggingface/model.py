@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.architectures import BY_HF_CLASS, Architecture
+from edgecomp.chat_template import folder_template
 from edgecomp.errors import FileCorrupt, ModelIncomplete
 from edgecomp.huggingface.config_entries import (
     ADVICE,
@@ -152,7 +153,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         experts_used=count("num_experts_per_tok"),
         tied_embeddings=head.tied,
         tokenizer=_tokenizer_kind(folder),
-        chat_template=_chat_template(folder),
+        chat_template=folder_template(folder),
         licence=licence_of(folder),
         quantization=_quantization(whole, tensors),
         file_bytes=sum(file.stat().st_size for file in {t.file for t in stored.values()}),
@@ -273,18 +274,6 @@ def _tokenizer_kind(folder: Path) -> str | None:
         if (folder / name).is_file():
             return name
     return None
-
-
-def _chat_template(folder: Path) -> str | None:
-    single = folder / "chat_template.jinja"
-    if single.is_file():
-        return single.read_text(encoding="utf-8-sig")
-    config = folder / "tokenizer_config.json"
-    template = read_json(config).get("chat_template") if config.is_file() else None
-    if isinstance(template, list):
-        named = [entry for entry in template if isinstance(entry, dict)]
-        template = next((t.get("template") for t in named if t.get("name") == "default"), None)
-    return template if isinstance(template, str) else None
 
 
 def _quantization(config: dict[str, Any], tensors: tuple[TensorSpec, ...]) -> str | None:

@@ -76,7 +76,8 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
     config = _config(path / CONFIG)
     try:
         model = config["model"]
-        decoder, ends = model["decoder"], model["eos_token_id"]
+        decoder, given = model["decoder"], model.get("eos_token_id")
+        ends = given if isinstance(given, list) else [given]
         return OnnxFolder(
             path=path,
             ir_version=graph.ir_version,
@@ -86,7 +87,7 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
             kv_heads=decoder["num_key_value_heads"],
             head_size=decoder["head_size"],
             context_length=model["context_length"],
-            end_tokens=tuple(ends) if isinstance(ends, list) else (ends,),
+            end_tokens=tuple(end for end in ends if isinstance(end, int)),
             shares_cache=config["search"]["past_present_share_buffer"],
             size_bytes=sum(file.stat().st_size for file in path.iterdir() if file.is_file()),
         )

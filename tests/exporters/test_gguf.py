@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tiny_models import YARN_VARIANTS
 from transformers import AutoModelForCausalLM
 
 from edgecomp.constraints import Constraints
@@ -61,7 +62,7 @@ def llama_cpp_logits(path: Path) -> np.ndarray:
         return np.stack([session.logits(place).copy() for place in range(len(TOKENS))])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", (*FAMILIES, *YARN_VARIANTS))
 def test_llama_cpp_computes_the_logits_of_transformers(
     tiny_model: MakeModel, tmp_path: Path, family: str
 ) -> None:
@@ -70,6 +71,40 @@ def test_llama_cpp_computes_the_logits_of_transformers(
     wanted, found = transformers_logits(folder), llama_cpp_logits(record.path)
     assert wanted.std() > 0.5
     np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCES.get(family, 1e-3))
+
+
+@pytest.mark.parametrize("family", YARN_VARIANTS)
+def test_a_gguf_files_own_scale_of_yarn_goes_back_into_a_checkpoint(  # P9
+    tiny_model: MakeModel, tmp_path: Path, family: str
+) -> None:
+    folder = tiny_model(family)
+    file = export(read_model(folder), tmp_path / "model.gguf", "F32").path
+    find_exporter("huggingface").export(read_model(file), tmp_path / "back", "F32")
+    wanted, found = transformers_logits(folder), transformers_logits(tmp_path / "back")
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"beta_fast": 16}, "beta_fast is 16, llama.cpp assumes 32"),
+        ({"beta_slow": 2.0}, "beta_slow is 2.0"),
+        ({"truncate": False}, "truncate is False"),
+    ],
+)
+def test_a_ramp_of_yarn_that_llama_cpp_does_not_read_is_refused(  # P9
+    tiny_model: MakeModel, tmp_path: Path, entries: dict[str, object], said: str
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model("qwen2-yarn-rope"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"] |= entries
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ExportRefused, match=said):
+        reservations(read_model(folder))
+    config["rope_parameters"] |= {"beta_fast": 32.0, "beta_slow": 1, "truncate": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert reservations(read_model(folder)) == ()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, pre_tokenizers, processors
 
 from edgecomp.artifact_checks import CheckResult
+from edgecomp.chat_template import read_chat_template
 from edgecomp.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.exporters import pretokenizers
-from edgecomp.exporters.gguf import export
+from edgecomp.exporters.gguf import export, reservations
 from edgecomp.exporters.sentencepiece_model import Piece, read_pieces
+from edgecomp.exporting import find_exporter
 from edgecomp.gguf.header import read_gguf_header
+from edgecomp.gguf.writer import copied_fields
+from edgecomp.huggingface.end_tokens import end_token_ids
 from edgecomp.model import read_model
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.token_id_check import MARKS_LEFT_OUT, check_token_ids
@@ -290,3 +294,227 @@ def test_a_tokenizer_of_another_kind_is_refused_by_name(
     (folder / "tokenizer.json").write_text(json.dumps(definition))
     with pytest.raises(ExportRefused, match="'Unigram'"):
         export(read_model(folder), tmp_path / "model.gguf")
+
+
+Write = Callable[[Tokenizer, Path], None]
+
+
+def configured(model: Path, folder: Path, **files: dict[str, Any]) -> Path:
+    """A copy whose JSON files have other entries; None takes an entry away."""
+    shutil.copytree(model, folder)
+    for name, entries in files.items():
+        path = folder / f"{name}.json"
+        held = (json.loads(path.read_text()) if path.is_file() else {}) | entries
+        path.write_text(json.dumps({key: v for key, v in held.items() if v is not None}))
+    return folder
+
+
+def ends_of(file: Path) -> list[object]:
+    header = read_gguf_header(file)
+    return [header.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
+
+
+END_TOKENS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[int | None]]] = [
+    ({"eos_token_id": [2, 3]}, {"eos_token_id": [2, 3]}, {"eos_token": None}, [2, 3, None]),
+    ({"eos_token_id": [3, 2]}, {"eos_token_id": 2}, {}, [2, 3, None]),
+    ({"eos_token_id": 3}, {"eos_token_id": 2}, {"eos_token": None}, [3, None, None]),
+    ({"eos_token_id": None}, {"eos_token_id": [3, 4]}, {"eos_token": None}, [3, 4, None]),
+    ({"eos_token_id": None}, {"eos_token_id": None}, {}, [2, None, None]),
+    ({"eos_token_id": [2, 3, 4]}, {}, {}, [2, 3, 4]),
+    ({"eos_token_id": [2, 3, 9999]}, {}, {}, [2, 3, None]),
+]
+
+
+@pytest.mark.parametrize(("generation", "config", "tokenizer", "right"), END_TOKENS)
+def test_every_token_that_ends_an_answer_ends_it_in_llama_cpp(  # P8
+    generation: dict[str, Any],
+    config: dict[str, Any],
+    tokenizer: dict[str, Any],
+    right: list[int | None],
+    tiny_model: MakeModel,
+    tmp_path: Path,
+) -> None:
+    import llama_cpp
+
+    folder = configured(
+        tiny_model("llama"),
+        tmp_path / "m",
+        generation_config=generation,
+        config=config,
+        tokenizer_config=tokenizer,
+    )
+    record = export(read_model(folder), tmp_path / "m.gguf")
+    assert ends_of(record.path) == right
+    loaded = llama_cpp.Llama(str(record.path), n_ctx=16, vocab_only=True, verbose=False)
+    vocabulary = llama_cpp.llama_model_get_vocab(loaded.model)
+    for token in (token for token in right if token is not None):
+        assert llama_cpp.llama_vocab_is_eog(vocabulary, token)
+    loaded.close()
+    texts = {2: "</s>", 3: "<|user|>", 4: "<|endoftext|>"}
+    template = read_chat_template(record.path)
+    assert template.ends == tuple(texts[token] for token in right if token is not None)
+
+
+def test_end_tokens_beyond_what_gguf_has_room_for_are_told(  # P8
+    tiny_model: MakeModel, tmp_path: Path
+) -> None:
+    many = {"eos_token_id": [2, 3, 4, 10]}
+    folder = configured(tiny_model("llama"), tmp_path / "m", generation_config=many)
+    record = export(read_model(folder), tmp_path / "m.gguf")
+    assert any("room for 3 tokens that end an answer" in note for note in record.notes)
+
+
+def test_the_end_tokens_of_a_gguf_file_go_back_into_a_checkpoint(  # P8
+    tiny_model: MakeModel, tmp_path: Path
+) -> None:
+    both = {"eos_token_id": [2, 3]}
+    folder = configured(tiny_model("llama"), tmp_path / "m", generation_config=both)
+    file = export(read_model(folder), tmp_path / "m.gguf").path
+    find_exporter("huggingface").export(read_model(file), tmp_path / "back")
+    assert end_token_ids(tmp_path / "back") == (2, 3)
+
+
+def test_an_added_token_without_a_row_is_left_out_and_told(  # P13
+    tiny_model: MakeModel, tmp_path: Path, byte_level_tokenizer: Tokenizer, write_tokenizer: Write
+) -> None:
+    definition = json.loads(byte_level_tokenizer.to_str())
+    definition["added_tokens"].append(
+        definition["added_tokens"][0] | {"id": 600, "content": "<image_soft_token>"}
+    )
+    tokenizer = Tokenizer.from_str(json.dumps(definition))
+    folder = with_tokenizer(tiny_model("gemma3"), tmp_path / "m", tokenizer, write_tokenizer)
+    model = read_model(folder)
+    record = export(model, tmp_path / "m.gguf")
+    tokens = read_gguf_header(record.path).get("tokenizer.ggml.tokens")
+    assert isinstance(tokens, list) and len(tokens) == 600 and "<image_soft_token>" not in tokens
+    said = "1 added tokens have no row in the embedding and are left out: <image_soft_token>."
+    assert said in record.notes and said in reservations(model)
+    result = check_token_ids(model, record.path, find_runtime("llama.cpp"))
+    assert result.passed, result.detail
+    assert "whose tokens have no embedding" in result.detail
+
+
+def test_two_tokens_that_llama_cpp_reads_alike_are_refused(  # P12
+    tiny_model: MakeModel, tmp_path: Path, train_byte_fallback: Train, write_tokenizer: Write
+) -> None:
+    definition = json.loads(train_byte_fallback(True).to_str())
+    vocabulary = definition["model"]["vocab"]
+    taken = [text for text, number in vocabulary.items() if number in (598, 599)]
+    for text, other in zip(taken, ("  ", "\u2581\u2581"), strict=True):
+        vocabulary[other] = vocabulary.pop(text)
+    definition["model"]["merges"] = [
+        pair for pair in definition["model"]["merges"] if "".join(pair) in vocabulary
+    ]
+    row = definition["added_tokens"][-1]
+    definition["added_tokens"].append(
+        row | {"id": vocabulary["\u2581\u2581"], "content": "\u2581\u2581", "special": False}
+    )
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model("llama"), folder)
+    (folder / "tokenizer.json").write_text(json.dumps(definition))
+    with pytest.raises(ExportRefused, match="have the same text"):
+        export(read_model(folder), tmp_path / "m.gguf")
+
+
+def test_a_row_without_a_token_gets_a_text_that_no_token_has(  # P12
+    tiny_model: MakeModel,
+    tmp_path: Path,
+    train_byte_level: Train,
+    byte_level_tokenizer: Tokenizer,
+    write_tokenizer: Write,
+) -> None:
+    definition = json.loads(train_byte_level(byte_level_tokenizer.pre_tokenizer, 500).to_str())
+    definition["added_tokens"].append(
+        definition["added_tokens"][0] | {"id": 500, "content": "[PAD501]"}
+    )
+    tokenizer = Tokenizer.from_str(json.dumps(definition))
+    folder = with_tokenizer(tiny_model("llama"), tmp_path / "m", tokenizer, write_tokenizer)
+    result = compared(folder)
+    assert result.passed, result.detail
+    tokens = read_gguf_header(tmp_path / "m.gguf").get("tokenizer.ggml.tokens")
+    assert isinstance(tokens, list) and tokens[500:503] == ["[PAD501]", "_[PAD501]", "[PAD502]"]
+
+
+def test_a_leading_token_that_nobody_names_is_bos(  # P25
+    tiny_model: MakeModel, tmp_path: Path
+) -> None:
+    folder = configured(
+        tiny_model("llama"),
+        tmp_path / "m",
+        config={"bos_token_id": None},
+        generation_config={"bos_token_id": None},
+        tokenizer_config={"bos_token": None},
+    )
+    result = compared(folder)
+    assert result.passed, result.detail
+    header = read_gguf_header(tmp_path / "m.gguf")
+    assert header.get("tokenizer.ggml.bos_token_id") == 1
+    assert header.get("tokenizer.ggml.add_bos_token") is True
+
+
+def test_add_bos_token_null_says_nothing(tiny_model: MakeModel, tmp_path: Path) -> None:  # P25
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model("llama"), folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"add_bos_token": None}))
+    result = compared(folder)
+    assert result.passed, result.detail
+    assert read_gguf_header(tmp_path / "m.gguf").get("tokenizer.ggml.add_bos_token") is True
+
+
+def test_a_merge_with_a_literal_space_never_happens_and_is_left_out(  # P25
+    tiny_model: MakeModel, tmp_path: Path, byte_level_tokenizer: Tokenizer
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model("llama"), folder)
+    definition = json.loads(byte_level_tokenizer.to_str())
+    vocabulary = definition["model"]["vocab"]
+    for number, text in zip((598, 599), ("a b", "a bc"), strict=True):
+        old = next(text for text, held in vocabulary.items() if held == number)
+        del vocabulary[old]
+        vocabulary[text] = number
+    kept = [pair for pair in definition["model"]["merges"] if "".join(pair) in vocabulary]
+    definition["model"]["merges"] = [*kept, ["a b", "c"]]
+    (folder / "tokenizer.json").write_text(json.dumps(definition))
+    result = compared(folder)
+    assert result.passed, result.detail
+    merges = read_gguf_header(tmp_path / "m.gguf").get("tokenizer.ggml.merges")
+    assert isinstance(merges, list) and len(merges) == len(kept)
+    assert all(str(merge).count(" ") == 1 for merge in merges)
+
+
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_metaspace_gives_the_same_tokens(  # P25
+    scheme: str,
+    tiny_model: MakeModel,
+    tmp_path: Path,
+    train_byte_fallback: Train,
+    write_tokenizer: Write,
+) -> None:
+    tokenizer = train_byte_fallback(True)
+    tokenizer.normalizer = None  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    folder = with_tokenizer(tiny_model("llama"), tmp_path / "m", tokenizer, write_tokenizer)
+    result = compared(folder)
+    assert result.passed, result.detail
+    assert bool(result.warning) == (scheme != "never")
+    assert not result.warning or "one space more than the source" in result.warning
+
+
+def test_where_a_space_more_is_read_nothing_else_may_differ(  # P25
+    tiny_model: MakeModel, tmp_path: Path, train_byte_fallback: Train, write_tokenizer: Write
+) -> None:
+    tokenizer = train_byte_fallback(True)
+    tokenizer.normalizer = None  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    folder = with_tokenizer(tiny_model("llama"), tmp_path / "m", tokenizer, write_tokenizer)
+    model = read_model(folder)
+    file = export(model, tmp_path / "m.gguf").path
+    header = read_gguf_header(file)
+    fields = copied_fields(header)
+    key = "tokenizer.ggml.add_space_prefix"
+    assert fields[key][-1:] == b"\x01"
+    raw = file.read_bytes()
+    file.write_bytes(raw.replace(fields[key], fields[key][:-1] + b"\x00"))
+    result = check_token_ids(model, file, find_runtime("llama.cpp"))
+    assert not result.passed and "texts differ" in result.detail
