@@ -74,8 +74,7 @@ class ModelSpec(Value):
     """Of each n layers the last attends to everything (n = 0: every layer does)."""
 
     sliding_pattern: tuple[bool, ...] = ()
-    """One entry a layer, True where it slides; empty where `full_attention_every` says it all.
-    What knows a period alone, as GGUF does, cannot express such a model."""
+    """One entry a layer, True where it slides; empty where `full_attention_every` says it all."""
 
     experts: int
     experts_used: int

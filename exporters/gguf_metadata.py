@@ -162,7 +162,12 @@ def _add_experts(writer: gguf.GGUFWriter, model: ModelSpec, config: Config) -> N
 def _add_gemma(writer: gguf.GGUFWriter, model: ModelSpec, config: Config) -> None:
     if model.sliding_window:
         writer.add_sliding_window(model.sliding_window)
-        writer.add_sliding_window_pattern(model.full_attention_every)
+        # llama.cpp takes a period or one entry a layer (`load_swa_pattern`).
+        pattern = list(model.sliding_pattern)
+        writer.add_sliding_window_pattern(pattern or model.full_attention_every)
+    elif model.architecture == "gemma2":
+        # llama.cpp takes 4096 where there is none; a window as long as the context hides nothing.
+        writer.add_sliding_window(model.context_length)
     if config.get("attn_logit_softcapping"):
         writer.add_attn_logit_softcapping(float(config["attn_logit_softcapping"]))
     if config.get("final_logit_softcapping"):

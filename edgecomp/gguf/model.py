@@ -38,6 +38,8 @@ def read_gguf(path: Path) -> ModelSpec:
     head_length = width // heads if heads else 0
     row = BY_GGUF_NAME.get(architecture)
     window = _whole(header, architecture, "attention.sliding_window") or None
+    usual = row.full_attention_every if row else 0
+    every, pattern = _sliding(header, architecture, usual) if window else (0, ())
     stored = dominant_type(tensors)
     return ModelSpec(
         path=path,
@@ -55,7 +57,8 @@ def read_gguf(path: Path) -> ModelSpec:
         vocabulary=embedding.shape[0] if embedding else len(_tokens(header)),
         context_length=_whole(header, architecture, "context_length"),
         sliding_window=window,
-        full_attention_every=row.full_attention_every if row and window else 0,
+        full_attention_every=0 if pattern else every,
+        sliding_pattern=pattern,
         experts=_whole(header, architecture, "expert_count"),
         experts_used=_whole(header, architecture, "expert_used_count"),
         tied_embeddings=OUTPUT not in names,
@@ -104,6 +107,18 @@ def _whole(header: GgufHeader, architecture: str, key: str) -> int:
     if isinstance(value, list):
         return max((int(entry) for entry in value), default=0)
     return int(value) if isinstance(value, int | float) else 0
+
+
+def _sliding(header: GgufHeader, architecture: str, usual: int) -> tuple[int, tuple[bool, ...]]:
+    """Of each n layers the last attends to everything; or one entry a layer, True where it slides.
+
+    llama.cpp reads either from the file, and takes the family's own n where it has neither
+    (`load_swa_pattern`).
+    """
+    stored = header.get(f"{architecture}.attention.sliding_window_pattern")
+    if isinstance(stored, list):
+        return 0, tuple(bool(entry) for entry in stored)
+    return (stored if usual and isinstance(stored, int) else usual), ()
 
 
 def _required(header: GgufHeader, architecture: str, key: str) -> int:

@@ -1,8 +1,7 @@
 """Which decoder layers attend to a sliding window only, as config.json says.
 
 Rules of transformers' configurations: `layer_types` names every layer's kind; where it is missing,
-`sliding_window_pattern` = n makes each n-th layer attend to everything. GGUF and most runtimes
-know such a period alone, so a checkpoint whose layers follow none cannot be written there.
+`sliding_window_pattern` = n makes each n-th layer attend to everything.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ def sliding_layers(
         unknown = [kind for kind in kinds if kind not in (FULL, SLIDING)]
         if unknown:
             raise FileCorrupt(path, f"its layer_types holds {unknown[0]!r}.", ADVICE)
-        return tuple(kind == SLIDING for kind in kinds)
+        slides = tuple(kind == SLIDING for kind in kinds)
+        return slides if any(slides) else ()
     pattern = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern")
     every = int(pattern or architecture.full_attention_every)
     return tuple((layer + 1) % every != 0 for layer in range(layers))

@@ -73,6 +73,37 @@ def test_llama_cpp_computes_the_logits_of_transformers(
     np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCES.get(family, 1e-3))
 
 
+LAYER_KINDS = ("fssssss", "sffsffs", "sssssss", "ssfssfs", "fffffff", "ffffffs")
+
+
+@pytest.mark.parametrize("kinds", LAYER_KINDS)
+@pytest.mark.parametrize("family", ["gemma2", "gemma3"])
+def test_each_layer_slides_as_the_config_says(  # P7
+    tiny_model: MakeModel, tmp_path: Path, family: str, kinds: str
+) -> None:
+    """The window is 16 tokens, the text longer."""
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model(family), folder)
+    config = json.loads((folder / "config.json").read_text())
+    names = {"f": "full_attention", "s": "sliding_attention"}
+    config["layer_types"] = [names[kind] for kind in kinds]
+    (folder / "config.json").write_text(json.dumps(config))
+    model = read_model(folder)
+    file = export(model, tmp_path / "model.gguf", "F32").path
+    wanted = transformers_logits(folder)
+    np.testing.assert_allclose(llama_cpp_logits(file), wanted, rtol=0, atol=TOLERANCES[family])
+    if "s" not in kinds:
+        return
+    layers = range(7)
+    for made in (model, read_model(file)):
+        assert [made.slides(layer) for layer in layers] == [kind == "s" for kind in kinds]
+    find_exporter("huggingface").export(read_model(file), tmp_path / "back", "F32")
+    assert (
+        json.loads((tmp_path / "back" / "config.json").read_text())["layer_types"]
+        == (config["layer_types"])
+    )
+
+
 @pytest.mark.parametrize("family", YARN_VARIANTS)
 def test_a_gguf_files_own_scale_of_yarn_goes_back_into_a_checkpoint(  # P9
     tiny_model: MakeModel, tmp_path: Path, family: str
