@@ -22,7 +22,7 @@ WHEELS ?= $(HOME)/.cache/edgecomp-wheels/$(PROCESSOR)
 OPTIMUM := .venv-optimum
 OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
 
-.PHONY: help install optimum demo test test-long test-optimum lint format bench bench-predict readme
+.PHONY: help install optimum demo test test-long test-optimum fuzz lint format bench bench-predict readme
 .PHONY: tui-demo screenshots lock clean
 
 help: ## List the targets
@@ -64,6 +64,9 @@ test-long: $(INSTALLED) ## The app with the demo model, end to end in tmux (many
 
 test-optimum: $(INSTALLED) optimum ## Exports by optimum, of decoders and encoders
 	$(BIN)/pytest -m optimum
+
+fuzz: $(INSTALLED) ## 20,000 damaged files, each refused in a paragraph or read (half an hour)
+	PYTHONPATH=tests $(BIN)/python -m fuzz
 
 lint: $(INSTALLED) ## Formatter, linter and types
 	$(BIN)/ruff format --check .

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgecomp.bundle import MANIFEST, read_manifest
 from edgecomp.errors import ModelNotFound
-from edgecomp.gguf.header import read_gguf_header
+from edgecomp.gguf.model import read_gguf, refuse_repeated_tokens
 from edgecomp.model import demo_model_path, read_model
 from edgecomp.onnx.folder import is_onnx_folder, onnx_bits_per_weight, read_onnx_folder
 from edgecomp.recipe import Recipe, read_recipe
@@ -31,7 +31,7 @@ class NamedArtifact(Value):
 def find_artifact(name: str) -> NamedArtifact:
     """The artifact called `name`, its header read.
 
-    Raises ModelNotFound, BundleBroken, FileCorrupt or FileTruncated.
+    Raises ModelNotFound, BundleBroken, FileCorrupt, FileTruncated or TokensRepeated.
     """
     path = demo_model_path() if name == "demo" else Path(name).expanduser()
     recipe = None
@@ -49,7 +49,7 @@ def find_artifact(name: str) -> NamedArtifact:
         )
     if not path.is_file():
         raise ModelNotFound(name, "Give a GGUF file, a bundle or `demo`.")
-    read_gguf_header(path)
+    refuse_repeated_tokens(read_gguf(path))
     return NamedArtifact(path=path, recipe=recipe or _recipe_beside(path))
 
 

@@ -80,6 +80,16 @@ class ExportRefused(EdgecompError):
     """A model cannot be written in a format without changing what it computes."""
 
 
+class TokensRepeated(EdgecompError):
+    """A GGUF file's vocabulary holds a text twice, which llama.cpp does not survive."""
+
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(
+            f"{path} cannot be run by llama.cpp. {fault} Make the file anew from the "
+            "original checkpoint, or take another conversion of it."
+        )
+
+
 class QuantizationUnsupported(EdgecompError):
     """A checkpoint's weights are quantized in a layout that is not read here."""
 
@@ -114,8 +124,8 @@ class UnitUnknown(EdgecompError):
 
     def __init__(self, text: str, units: list[str]) -> None:
         super().__init__(
-            f"{text!r} is no quantity that can be read here. Write a number and one of the units "
-            f"{', '.join(units)}, such as 6.5{units[min(3, len(units) - 1)]}."
+            f"{shown(text)} is no quantity that can be read here. Write a number and one of the "
+            f"units {', '.join(units)}, such as 6.5{units[min(3, len(units) - 1)]}."
         )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgecomp.errors import DataMalformed
+from edgecomp.errors import DataMalformed, shown
+from edgecomp.json_text import parsed_json
 
 
 class Fault(Exception):
@@ -24,7 +24,7 @@ class Row:
     def text(self, name: str) -> str:
         value = self.fields.get(name)
         if not isinstance(value, str) or not value.strip():
-            raise Fault(f"the field {name!r} must be a text, and is {value!r}.")
+            raise Fault(f"the field {name!r} must be a text, and is {shown(value)}.")
         return value
 
     def texts(self, name: str, fewest: int) -> list[str]:
@@ -40,14 +40,14 @@ class Row:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < below:
             raise Fault(
                 f"the field {name!r} must be a whole number from 0 to {below - 1}, "
-                f"and is {value!r}."
+                f"and is {shown(value)}."
             )
         return value
 
     def one_of(self, name: str, allowed: tuple[str, ...]) -> str:
         value = self.text(name)
         if value not in allowed:
-            raise Fault(f"the field {name!r} is {value!r}; known are {', '.join(allowed)}.")
+            raise Fault(f"the field {name!r} is {shown(value)}; known are {', '.join(allowed)}.")
         return value
 
 
@@ -68,10 +68,9 @@ def read_rows(path: Path) -> Iterator[Row]:
         if not text.strip():
             continue
         try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            fault = "nested too deeply" if isinstance(error, RecursionError) else error
-            raise DataMalformed(path, line, f"it is not JSON ({fault})") from error
+            fields = parsed_json(text)
+        except ValueError as error:
+            raise DataMalformed(path, line, f"it is not JSON ({error})") from error
         if not isinstance(fields, dict):
             raise DataMalformed(path, line, "it is not a JSON object")
         yield Row(fields, line)

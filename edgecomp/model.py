@@ -89,10 +89,10 @@ class ModelSpec(Value):
 
     file_bytes: int
     tensors: tuple[TensorSpec, ...]
-    repeated_tokens: tuple[OneLine, ...] = ()
+    repeated_tokens: tuple[str, ...] = ()
     """Texts that a GGUF file's vocabulary holds more than once: llama.cpp ends its process."""
 
-    notes: tuple[OneLine, ...] = ()
+    notes: tuple[str, ...] = ()
     """What the user must know of how the files were read, one sentence each."""
 
     @cached_property

@@ -17,6 +17,7 @@ from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
 from edgecomp.formats import TENSOR_TYPES
+from edgecomp.gguf.model import refuse_repeated_tokens
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
 from edgecomp.method_families import method_families, notices, required_benchmarks
@@ -57,8 +58,10 @@ def make_plan(
 
     `facts`: those of the model's formats, where many plans of one model are made. `stages` and
     `mix`: what the recipe does beside rounding; the candidates are those of the model that the
-    stages leave. Raises what `staged_model` raises.
+    stages leave. Raises TokensRepeated, and what `staged_model` raises.
     """
+    if runtime == RUNTIME:
+        refuse_repeated_tokens(model)
     if runtime == ONNX:
         _refuse_what_onnx_lacks(constraints, stages, mix)
     made = staged_model(model, stages)

@@ -6,13 +6,13 @@ Layout: 8 bytes of little-endian length, that many bytes of JSON, then the data
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecomp.errors import FileCorrupt, FileTruncated
+from edgecomp.errors import FileCorrupt, FileTruncated, shown
+from edgecomp.json_text import parsed_json
 
 LONGEST_HEADER_BYTES = 100_000_000
 ELEMENT_BYTES = {
@@ -52,7 +52,7 @@ def read_safetensors_header(path: Path) -> dict[str, StoredTensor]:
             raise FileTruncated(path, 8 + length, file_bytes)
         raw = file.read(length)
     try:
-        header = json.loads(raw)
+        header = parsed_json(raw.decode())
         tensors = [
             _stored(path, 8 + length, name, row)
             for name, row in header.items()
@@ -68,11 +68,20 @@ def read_safetensors_header(path: Path) -> dict[str, StoredTensor]:
 
 def _stored(path: Path, data_start: int, name: str, row: dict[str, object]) -> StoredTensor:
     dtype = str(row["dtype"])
-    shape = tuple(int(size) for size in row["shape"])  # type: ignore[attr-defined]
-    begin, end = (int(offset) for offset in row["data_offsets"])  # type: ignore[attr-defined]
+    shape = _counts(row["shape"])
+    begin, end = _counts(row["data_offsets"])
+    if end < begin:
+        raise ValueError(f"tensor {shown(name)} ends before it begins")
     size = math.prod(shape) * ELEMENT_BYTES.get(dtype, 0)
     if dtype in ELEMENT_BYTES and size != end - begin:
         raise ValueError(
-            f"tensor {name} of {dtype} {list(shape)} takes {size} bytes, not {end - begin}"
+            f"tensor {shown(name)} of {dtype} {shown(list(shape))} takes {shown(size)} bytes, not "
+            f"{end - begin}"
         )
     return StoredTensor(name, dtype, shape, path, data_start + begin, end - begin)
+
+
+def _counts(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(n) is int and 0 <= n < 2**64 for n in value):
+        raise ValueError(f"{shown(value)} is no list of sizes")
+    return tuple(value)

@@ -19,6 +19,7 @@ from edgecomp.chat_template import folder_template
 from edgecomp.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.huggingface.end_tokens import end_token_ids
 from edgecomp.huggingface.model import read_json
+from edgecomp.huggingface.tokenizer_entries import check_tokenizer
 from edgecomp.safe_text import one_line
 
 from .pretokenizers import recognised
@@ -70,12 +71,13 @@ def require_tokenizer(folder: Path) -> Path:
 
 def tokenizer_definition(folder: Path) -> dict[str, Any]:
     """tokenizer.json of a model folder. Raises ModelIncomplete where there is none, FileCorrupt
-    where it has no vocabulary."""
+    where it has no vocabulary, or an entry that is read here is of another type."""
     path = require_tokenizer(folder)
     definition = read_json(path)
     model = definition.get("model")
     if not isinstance(model, dict) or not model.get("vocab"):
         raise FileCorrupt(path, "it has no vocabulary.")
+    check_tokenizer(definition, path)
     return definition
 
 
@@ -259,7 +261,11 @@ def _add_special(
     """Add the special tokens' ids, whether BOS and EOS are added, and the chat template."""
     # It warns of what is settled below from the post-processor itself.
     logging.getLogger("gguf.vocab").setLevel(logging.ERROR)
-    special = gguf.SpecialVocab(folder, load_merges=False, n_vocab=rows)
+    try:
+        special = gguf.SpecialVocab(folder, load_merges=False, n_vocab=rows)
+    except Exception as error:  # It reads the files without a look at what they hold.
+        fault = f"its special tokens cannot be read ({type(error).__name__})."
+        raise FileCorrupt(folder / "tokenizer_config.json", fault) from error
     ids = special.special_token_ids
     before, after = _added_ids(definition)
     ends = [token for token in end_token_ids(folder) if token < rows]

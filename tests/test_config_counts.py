@@ -112,8 +112,8 @@ GEMMA3 = BY_GGUF_NAME["gemma3"]
 @pytest.mark.parametrize(
     ("kinds", "every"),
     [
-        ("fs", None), ("sffs", None), ("sfsf", 2), ("ss", 6), ("sssssfs", 6), ("ff", 1),
-        ("sssssss", 8), ("ssssssf", 7), ("f", 1),
+        ("fs", None), ("sffs", None), ("sfsf", 2), ("ss", 6), ("sssssfs", 6),
+        ("sssssss", 8), ("ssssssf", 7),
     ],
 )  # fmt: skip
 def test_layer_types_are_read_layer_by_layer(kinds: str, every: int | None) -> None:  # P7
@@ -122,6 +122,11 @@ def test_layer_types_are_read_layer_by_layer(kinds: str, every: int | None) -> N
     slides = sliding_layers(config, GEMMA3, len(kinds), Path("config.json"))
     assert slides == tuple(kind == "s" for kind in kinds)
     assert period(slides, GEMMA3.full_attention_every) == every
+
+
+def test_layers_of_which_none_slides_have_no_pattern() -> None:  # P7
+    config = {"layer_types": [FULL, FULL], "sliding_window": 16}
+    assert sliding_layers(config, GEMMA3, 2, Path("config.json")) == ()
 
 
 @pytest.mark.parametrize("kinds", [[FULL], [FULL, SLIDING, FULL], [FULL, "conv"]], ids=str)
@@ -160,3 +165,17 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:  # P25
         (folder / name).write_text(text, encoding="utf-8-sig")
     model = read_model(folder)
     assert (model.chat_template, model.licence) == ("{{ messages }}", "mit")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a":' * 50_000, '{"chat_template": "\\ud800"}', '{"a": NaN', "", "1", "\xff"],
+    ids=("lists", "objects", "half a character", "unfinished", "empty", "number", "bytes"),
+)  # fmt: skip
+def test_json_that_cannot_be_read_or_written_again_is_refused(
+    tmp_path: Path, text: str
+) -> None:  # A19
+    folder = written_llama(tmp_path)
+    (folder / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(FileCorrupt, match=r"config\.json is damaged"):
+        read_model(folder)

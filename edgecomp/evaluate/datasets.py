@@ -13,7 +13,7 @@ from random import Random
 
 from pydantic import ValidationError
 
-from edgecomp.errors import DataMalformed, DataMissing
+from edgecomp.errors import DataMalformed, DataMissing, shown
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Benchmark
 from edgecomp.evaluate.instruction_checks import CHECKS, missing_arguments
 from edgecomp.evaluate.items import (
@@ -145,7 +145,7 @@ def _gsm8k(row: Row, random: Random) -> Item:
 def _mgsm(row: Row, random: Random) -> Item:
     answer = row.text("answer")
     if final_number(answer) is None:
-        raise Fault(f"the field 'answer' holds no number: {answer!r}.")
+        raise Fault(f"the field 'answer' holds no number: {shown(answer)}.")
     instruction = (
         "Solve this step by step in the same language, then write the final number after ####."
     )
@@ -181,7 +181,9 @@ def _ifeval(row: Row, random: Random) -> Item:
     instructions = []
     for name, arguments in zip(names, given, strict=True):
         if name not in CHECKS:
-            raise Fault(f"the instruction {name!r} is not known.")
+            raise Fault(f"the instruction {shown(name)} is not known.")
+        if not isinstance(arguments, dict | None):
+            raise Fault(f"the arguments of {name} are {shown(arguments)}.")
         kept = {key: value for key, value in (arguments or {}).items() if value is not None}
         instruction = Instruction(name=name, arguments=kept)
         lacking = missing_arguments(instruction)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from edgecomp.errors import FileCorrupt, FileTruncated, ModelNotFound
+from edgecomp.errors import FileCorrupt, FileTruncated, ModelNotFound, shown
 from edgecomp.formats import TENSOR_TYPES_BY_ID, TensorType
 
 MAGIC = b"GGUF"
@@ -36,6 +36,13 @@ SCALARS = {
     12: "d",
 }
 LONGEST_NAME_BYTES = 65_535
+MOST_ENTRIES = 1 << 22
+"""Of metadata, of all arrays and of the tensor table together. A vocabulary has some hundred
+thousand tokens, with as many scores and kinds; a damaged count within a large file would fill the
+memory and take minutes."""
+
+MOST_TEXT_BYTES = 1 << 26
+"""Of all texts of a header together; a vocabulary of 262,144 tokens has a twentieth of it."""
 
 Scalar = str | int | float | bool
 
@@ -90,6 +97,14 @@ class _Cursor:
         self.path = path
         self.data = data
         self.at = 0
+        self.entries = 0
+        self.text_bytes = 0
+
+    def expect(self, entries: int) -> None:
+        """Count what is about to be read. Raises FileCorrupt where no model has as much."""
+        self.entries += entries
+        if self.entries > MOST_ENTRIES:
+            raise FileCorrupt(self.path, f"its header claims {entries:,} entries in one table.")
 
     def take(self, code: str) -> Scalar:
         size = struct.calcsize("<" + code)
@@ -97,6 +112,9 @@ class _Cursor:
         (value,) = struct.unpack_from("<" + code, self.data, self.at)
         self.at += size
         return value  # type: ignore[no-any-return]
+
+    def too_much_text(self, size: int) -> FileCorrupt:
+        return FileCorrupt(self.path, f"its header claims a text of {size:,} bytes.")
 
     def count(self, code: str) -> int:
         return int(self.take(code))
@@ -108,6 +126,9 @@ class _Cursor:
     def text(self) -> str:
         length = self.count("Q")
         self.require(length)
+        self.text_bytes += length
+        if self.text_bytes > MOST_TEXT_BYTES:
+            raise self.too_much_text(length)
         raw = self.data[self.at : self.at + length]
         self.at += length
         # Vocabularies hold tokens that are not whole characters; they must survive reading.
@@ -117,16 +138,20 @@ class _Cursor:
         """A vocabulary's worth of texts: the one long loop of a header, so kept tight."""
         data, at, end = self.data, self.at, len(self.data)
         unpack = struct.Struct("<Q").unpack_from
+        left = MOST_TEXT_BYTES - self.text_bytes
         values: list[Scalar] = []
         for _ in range(length):
             if at + 8 > end:
                 raise FileTruncated(self.path, at + 8, end)
             (size,) = unpack(data, at)
             at += 8 + size
+            left -= size
             if at > end:
                 raise FileTruncated(self.path, at, end)
+            if left < 0:
+                raise self.too_much_text(size)
             values.append(data[at - size : at].decode("utf-8", errors="surrogateescape"))
-        self.at = at
+        self.at, self.text_bytes = at, MOST_TEXT_BYTES - left
         return values
 
     def value(self, kind: int) -> Scalar | list[Scalar]:
@@ -141,6 +166,7 @@ class _Cursor:
     def array(self) -> list[Scalar]:
         kind = self.count("I")
         length = self.count("Q")
+        self.expect(length)
         if kind == STRING:
             self.require(8 * length)
             return self.texts(length)
@@ -188,41 +214,47 @@ def _parse(path: Path, data: mmap.mmap) -> GgufHeader:
     # refusing them here keeps a flipped bit from costing gigabytes.
     if 12 * (tensor_count + field_count) > len(data):
         raise FileTruncated(path, 12 * (tensor_count + field_count), len(data))
-    fields = dict(_field(cursor) for _ in range(field_count))
+    cursor.expect(tensor_count + field_count)
+    fields: dict[str, Field] = {}
+    for _ in range(field_count):
+        field = _field(cursor)
+        if not field.key or field.key in fields:
+            raise FileCorrupt(path, f"its metadata key {shown(field.key)} is empty or there twice.")
+        fields[field.key] = field
     rows = [_tensor(cursor) for _ in range(tensor_count)]
     alignment_field = fields.get("general.alignment")
     alignment = DEFAULT_ALIGNMENT if alignment_field is None else alignment_field.value
     if not isinstance(alignment, int) or alignment < 8 or alignment % 8:
-        raise FileCorrupt(path, f"the alignment {alignment!r} is not a multiple of 8.")
+        raise FileCorrupt(path, f"the alignment {shown(alignment)} is not a multiple of 8.")
     data_start = -(-cursor.at // alignment) * alignment
     _check_extent(path, rows, data_start, alignment, len(data))
     return GgufHeader(path, version, fields, tuple(rows), data_start, alignment, len(data))
 
 
-def _field(cursor: _Cursor) -> tuple[str, Field]:
+def _field(cursor: _Cursor) -> Field:
     start = cursor.at
     key = cursor.text()
     if len(key) > LONGEST_NAME_BYTES:
         raise FileCorrupt(cursor.path, f"a metadata key is {len(key):,} characters long.")
     value = cursor.value(cursor.count("I"))
-    return key, Field(key, value, start, cursor.at)
+    return Field(key, value, start, cursor.at)
 
 
 def _tensor(cursor: _Cursor) -> TensorEntry:
     name = cursor.text()
     if any(unicodedata.category(letter) in NO_TEXT for letter in name):
-        raise FileCorrupt(cursor.path, f"the tensor name {name!r} is no text.")
+        raise FileCorrupt(cursor.path, f"the tensor name {shown(name)} is no text.")
     dimensions = cursor.count("I")
     if not 1 <= dimensions <= 4:
-        raise FileCorrupt(cursor.path, f"tensor {name!r} has {dimensions} dimensions.")
+        raise FileCorrupt(cursor.path, f"tensor {shown(name)} has {dimensions} dimensions.")
     shape = tuple(reversed([cursor.count("Q") for _ in range(dimensions)]))
     type_id = cursor.count("I")
     if type_id not in TENSOR_TYPES_BY_ID:
-        raise FileCorrupt(cursor.path, f"tensor {name!r} has the unknown type {type_id}.")
+        raise FileCorrupt(cursor.path, f"tensor {shown(name)} has the unknown type {type_id}.")
     tensor_type = TENSOR_TYPES_BY_ID[type_id]
     if math.prod(shape) == 0 or shape[-1] % tensor_type.block_elements:
         raise FileCorrupt(
-            cursor.path, f"tensor {name!r} of shape {shape} cannot be {tensor_type.name}."
+            cursor.path, f"tensor {shown(name)} of shape {shape} cannot be {tensor_type.name}."
         )
     size = tensor_type.size_bytes(math.prod(shape))
     return TensorEntry(name, shape, tensor_type, cursor.count("Q"), size)
@@ -234,7 +266,7 @@ def _check_extent(
     end = 0
     for row in sorted(rows, key=lambda row: row.offset):
         if row.offset % alignment or row.offset < end:
-            raise FileCorrupt(path, f"tensor {row.name!r} overlaps the one before it.")
+            raise FileCorrupt(path, f"tensor {shown(row.name)} overlaps the one before it.")
         end = row.offset + row.size_bytes
     if len({row.name for row in rows}) != len(rows):
         raise FileCorrupt(path, "two tensors have the same name.")

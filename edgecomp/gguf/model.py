@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from edgecomp.architectures import BY_GGUF_NAME
-from edgecomp.errors import FileCorrupt, ModelIncomplete
+from edgecomp.errors import FileCorrupt, ModelIncomplete, TokensRepeated, shown
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import GgufHeader, read_gguf_header
 from edgecomp.model import EMBEDDING, OUTPUT, ModelSpec, TensorSpec, dominant_type, tensor_group
+from edgecomp.model_name import name_by_place
+
+SHOWN_TOKENS = 3
 
 
 def read_gguf(path: Path) -> ModelSpec:
@@ -31,24 +35,32 @@ def read_gguf(path: Path) -> ModelSpec:
     )
     if not tensors:
         raise FileCorrupt(path, "it holds no tensors.", "Vocabulary-only files cannot be run.")
+    layers = _required(header, architecture, "block_count")
+    if layers > len(tensors):
+        fault = f"it promises {layers} layers and holds {len(tensors)} tensors."
+        raise FileCorrupt(path, fault)
     names = {tensor.name for tensor in tensors}
     embedding = next((t for t in tensors if t.name == EMBEDDING), None)
     heads = _whole(header, architecture, "attention.head_count")
-    width = _whole(header, architecture, "embedding_length")
+    width = _required(header, architecture, "embedding_length")
+    if embedding and embedding.shape[-1] != width:
+        fault = f"its width is {width}, and the embedding has {embedding.shape[-1]} columns."
+        raise FileCorrupt(path, fault)
     head_length = width // heads if heads else 0
     row = BY_GGUF_NAME.get(architecture)
     window = _whole(header, architecture, "attention.sliding_window") or None
     usual = row.full_attention_every if row else 0
     every, pattern = _sliding(header, architecture, usual) if window else (0, ())
     stored = dominant_type(tensors)
+    repeated = _repeated_tokens(header)
     return ModelSpec(
         path=path,
         source="gguf",
-        name=_text(header, "general.name") or path.stem,
+        name=_text(header, "general.name") or name_by_place(path),
         architecture=architecture,
         rewritable=row is not None,
-        layers=_required(header, architecture, "block_count"),
-        embedding_length=_required(header, architecture, "embedding_length"),
+        layers=layers,
+        embedding_length=width,
         feed_forward_length=_whole(header, architecture, "feed_forward_length"),
         heads=heads,
         kv_heads=_whole(header, architecture, "attention.head_count_kv") or heads,
@@ -68,7 +80,32 @@ def read_gguf(path: Path) -> ModelSpec:
         quantization=None if TENSOR_TYPES[stored].is_float else stored,
         file_bytes=header.file_bytes,
         tensors=tensors,
+        repeated_tokens=repeated,
+        notes=(_repeated_text(repeated),) if repeated else (),
     )
+
+
+def refuse_repeated_tokens(model: ModelSpec) -> None:
+    """Raises TokensRepeated for a GGUF file that llama.cpp would die of."""
+    if model.repeated_tokens:
+        raise TokensRepeated(model.path, _repeated_text(model.repeated_tokens))
+
+
+def _repeated_text(tokens: tuple[str, ...]) -> str:
+    named = ", ".join(shown(token) for token in tokens[:SHOWN_TOKENS])
+    more = f" and {len(tokens) - SHOWN_TOKENS} more" if len(tokens) > SHOWN_TOKENS else ""
+    return (
+        f"Its vocabulary holds {named}{more} more than once, and llama.cpp ends its process when "
+        "it reads such a file."
+    )
+
+
+def _repeated_tokens(header: GgufHeader) -> tuple[str, ...]:
+    tokens = _tokens(header)
+    if len(set(tokens)) == len(tokens):
+        return ()
+    counted = Counter(token for token in tokens if isinstance(token, str))
+    return tuple(_readable(token) for token, count in counted.items() if count > 1)
 
 
 def _require_whole_model(header: GgufHeader) -> None:
@@ -97,16 +134,20 @@ def _text(header: GgufHeader, key: str) -> str | None:
     value = header.get(key)
     if not isinstance(value, str):
         return None
-    # Bytes that are no text are kept where a file is copied; what is shown must be text.
-    return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+    return _readable(value)
+
+
+def _readable(text: str) -> str:
+    """Bytes that are no text are kept where a file is copied; what is shown must be text."""
+    return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 def _whole(header: GgufHeader, architecture: str, key: str) -> int:
     """A count; where a file gives one a layer, the largest, so that memory is not understated."""
     value = header.get(f"{architecture}.{key}", 0)
     if isinstance(value, list):
-        return max((int(entry) for entry in value), default=0)
-    return int(value) if isinstance(value, int | float) else 0
+        return max((int(entry) for entry in value if isinstance(entry, int)), default=0)
+    return value if isinstance(value, int) else 0
 
 
 def _sliding(header: GgufHeader, architecture: str, usual: int) -> tuple[int, tuple[bool, ...]]:

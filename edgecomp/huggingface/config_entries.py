@@ -14,9 +14,12 @@ from edgecomp.rope_scaling import rope_parameters
 
 ADVICE = "Restore it from the model's page."
 
-Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+LARGEST_FLOAT32 = 3.4028234e38
+"""GGUF holds counts of 32 bits and numbers of float32: larger ones describe no model."""
+
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+Number = Annotated[float, Field(strict=True, ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=LARGEST_FLOAT32)]
 
 Share = Annotated[float, Field(strict=True, gt=0, le=1)]
 
@@ -90,27 +93,33 @@ class ConfigEntries(BaseModel):
 UNKNOWN = "unknown"
 """The family of a config that names none."""
 
-NEEDED = (
-    ("num_hidden_layers", "n_layer"),
-    ("hidden_size", "n_embd"),
-    ("num_attention_heads", "n_head"),
-)
+OTHER_NAMES = {
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "hidden_size": ("n_embd", "dim", "d_model"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "head_dim": ("d_kv",),
+    "intermediate_size": ("n_inner", "hidden_dim", "d_ff", "ffn_dim"),
+    "max_position_embeddings": ("n_positions", "max_seq_len"),
+}
+"""What families outside the table call the same entry, as in transformers' `attribute_map`s, which
+cannot be asked without loading torch."""
+
+NEEDED = ("num_hidden_layers", "hidden_size", "num_attention_heads")
 
 
 def usual_entries(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The config of a family that is not in our table, under transformers' usual names; entries
-    that mean something else there are left out.
+    """The config of a family that is not in our table, under the usual names; entries that
+    mean something else there are left out.
 
     A count that it gives layer by layer is its largest, so that memory is not understated. Raises
     ArchitectureUnsupported where it describes no layers of attention heads, and FileCorrupt where
     it names no family either.
     """
     config = {name: _largest(value) for name, value in config.items()}
-    if not _describes_layers(config):
-        own_names = _attribute_map(config.get("model_type"))
-        config = {
-            usual: _largest(config[own]) for usual, own in own_names.items() if own in config
-        } | config
+    for usual, others in OTHER_NAMES.items():
+        other = next((name for name in others if name in config), None)
+        if other and usual not in config:
+            config[usual] = config[other]
     try:
         ConfigEntries.model_validate(config)
     except ValidationError as error:
@@ -125,7 +134,7 @@ def usual_entries(config: dict[str, Any], path: Path) -> dict[str, Any]:
     names = (config["architectures"][0], config.get("model_type"))
     family = next((name for name in names if name != UNKNOWN), None)
     if not isinstance(family, str):
-        raise FileCorrupt(path, f"it does not say {NEEDED[0][0]}.", ADVICE)
+        raise FileCorrupt(path, f"it does not say {NEEDED[0]}.", ADVICE)
     raise ArchitectureUnsupported(family, "planned", list(BY_GGUF_NAME))
 
 
@@ -135,21 +144,12 @@ def _wrong_entry(path: Path, fault: ErrorDetails) -> FileCorrupt:
 
 
 def _describes_layers(config: dict[str, Any]) -> bool:
-    return all(any(config.get(name) for name in names) for names in NEEDED)
+    return all(config.get(name) for name in NEEDED)
 
 
 def _largest(value: Any) -> Any:
     counts = isinstance(value, list) and value and all(type(entry) is int for entry in value)
     return max(value) if counts else value
-
-
-def _attribute_map(model_type: object) -> dict[str, str]:
-    """A family's own names for what transformers calls otherwise, by the usual names."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
-        return {}
-    return dict(CONFIG_MAPPING[model_type].attribute_map)
 
 
 def check_entries(config: dict[str, Any], path: Path) -> None:

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgecomp.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported
+from pydantic import BaseModel, ValidationError
+
+from edgecomp.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported, shown
+from edgecomp.safe_text import one_line
 from edgecomp.safetensors_header import StoredTensor
 
 Layout = Literal["gptq", "awq", "pack-quantized", "int-quantized"]
@@ -57,21 +60,56 @@ class QuantizedLinear:
     parts: Mapping[str, StoredTensor]
 
 
+class GroupedWeights(BaseModel):
+    """How compressed-tensors stores the weights of a group of linears."""
+
+    type: str | None = "int"
+    num_bits: int | None = None
+    group_size: int | None = None
+
+
+class LinearGroup(BaseModel):
+    weights: GroupedWeights | None = None
+
+
+class QuantizationEntries(BaseModel):
+    """What is read of a config's `quantization_config`; other entries may hold anything."""
+
+    quant_method: str | None = None
+    format: str | None = None
+    checkpoint_format: str | None = "gptq"
+    version: str = "gemm"
+    bits: int | None = None
+    w_bit: int | None = None
+    group_size: int | None = None
+    config_groups: dict[str, LinearGroup] = {}
+
+
 def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization | None:
     """What config.json says of quantization; None for a float checkpoint.
 
     Raises QuantizationUnsupported for methods whose weights are not read here, by name.
     """
-    said = config.get("quantization_config") or config.get("compression_config")
-    if not isinstance(said, dict):
+    given = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(given, dict):
         return None
-    method = str(said.get("quant_method"))
+    try:
+        said = QuantizationEntries.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise FileCorrupt(
+            folder / "config.json",
+            f"its quantization_config's {shown(name)} is {shown(fault['input'])}.",
+            "Restore it from the model's page.",
+        ) from error
+    method = one_line(str(said.quant_method))
     if method == "gptq":
-        old = said.get("checkpoint_format", "gptq") != "gptq_v2"
-        return Quantization("gptq", int(old), group=said.get("group_size"))
+        old = said.checkpoint_format != "gptq_v2"
+        return Quantization("gptq", int(old), group=said.group_size)
     if method == "awq":
-        version = str(said.get("version", "gemm")).lower()
-        bits = said.get("bits", said.get("w_bit"))
+        version = one_line(said.version.lower())
+        bits = said.bits if said.bits is not None else said.w_bit
         if version != "gemm" or bits != 4:
             raise QuantizationUnsupported(folder, f"awq ({version}, {bits} bits)")
         return Quantization("awq", 0)
@@ -80,17 +118,17 @@ def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization |
     raise QuantizationUnsupported(folder, method)
 
 
-def _compressed(said: Mapping[str, Any], folder: Path) -> Quantization:
-    layout = said.get("format")
-    groups = [row.get("weights") or {} for row in said.get("config_groups", {}).values()]
-    kinds = {(row.get("type", "int"), row.get("num_bits"), row.get("group_size")) for row in groups}
+def _compressed(said: QuantizationEntries, folder: Path) -> Quantization:
+    layout = said.format
+    groups = [row.weights or GroupedWeights() for row in said.config_groups.values()]
+    kinds = {(row.type, row.num_bits, row.group_size) for row in groups}
     if len(kinds) == 1:
         kind, bits, group = kinds.pop()
         if layout == "pack-quantized" and kind == "int" and bits in (2, 4, 8):
             return Quantization("pack-quantized", 0, bits, group)
         if layout in ("int-quantized", "naive-quantized") and kind == "int" and bits == 8:
             return Quantization("int-quantized", 0, bits, group)
-    raise QuantizationUnsupported(folder, f"compressed-tensors ({layout})")
+    raise QuantizationUnsupported(folder, f"compressed-tensors ({one_line(str(layout))})")
 
 
 MARKS = {

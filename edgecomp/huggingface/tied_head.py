@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgecomp.hub import holds_headers_alone
+from edgecomp.safe_text import one_line
 from edgecomp.safetensors_header import StoredTensor
 
 PIECE_BYTES = 1 << 22
@@ -42,8 +43,8 @@ def read_head(flag: bool, embedding: StoredTensor | None, head: StoredTensor | N
         return Head(True)
     return Head(
         False,
-        f"config.json says tie_word_embeddings true, and {head.name} differs from the embedding: "
-        "the stored head is kept, as transformers does. Set the entry to false.",
+        f"config.json says tie_word_embeddings true, and {one_line(head.name)} differs from the "
+        "embedding: the stored head is kept, as transformers does. Set the entry to false.",
     )
 
 

@@ -6,13 +6,13 @@ hold a tensor of the same name, the index says which is the model's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
 from edgecomp.inside_folder import path_inside
+from edgecomp.json_text import parsed_json
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -23,10 +23,9 @@ PICKLES = ("*.bin", "*.pt", "*.pth")
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file, with or without a byte order mark. Raises FileCorrupt."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        fault = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise FileCorrupt(path, f"it is not valid JSON ({fault}).") from error
+        value = parsed_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise FileCorrupt(path, f"it is not valid JSON ({error}).") from error
     if not isinstance(value, dict):
         raise FileCorrupt(path, "it does not hold a JSON object.")
     return value
