@@ -7,16 +7,17 @@ INSTALLED := $(VENV)/.installed
 # The packages as pyproject.toml maps them: mypy does not follow an editable install.
 TYPED := $(VENV)/typed
 
-# torch goes first and alone: another route takes a build several times as large. On a machine with
-# a GPU, or with another index for CPU builds, pass pip's flags in TORCH_FLAGS.
+# torch goes first and alone: another route takes a build several times as large. Where the build
+# for this machine's card, or for the processor alone, lies elsewhere, TORCH_FLAGS takes pip's flags.
 TORCH ?= torch==2.13.0
 TORCH_FLAGS ?=
 
-# llama-cpp-python is compiled for this very processor (some minutes), so the wheel is kept by the
-# processor's instruction sets and used again by every later environment.
+# llama-cpp-python is compiled for this very machine (some minutes): for the graphics card that is
+# there, or what BACKEND names: cpu, cuda, hip, vulkan, metal or sycl. Wheels are kept and used again.
 LLAMA := llama-cpp-python==0.3.36
-PROCESSOR := $(shell grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null | cksum | cut -d' ' -f1)
-WHEELS ?= $(HOME)/.cache/edgecomp-wheels/$(PROCESSOR)
+BACKEND ?= auto
+WHEELS ?= $(HOME)/.cache/edgecomp-wheels
+INSTALL_LLAMA = $(BIN)/python tools/install_llama_cpp.py '$(LLAMA)' '$(WHEELS)' '$(BACKEND)'
 
 # optimum's ONNX exporter needs transformers 4, so it lives in an environment of its own.
 OPTIMUM := .venv-optimum
@@ -28,18 +29,19 @@ OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-install: $(INSTALLED) ## Set up .venv
+install: $(INSTALLED) ## Set up .venv; BACKEND=auto|cpu|cuda|hip|vulkan|metal|sycl
+ifneq ($(origin BACKEND),file)
+	$(INSTALL_LLAMA)
+endif
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
-$(INSTALLED): pyproject.toml requirements.lock | $(BIN)/python
+$(INSTALLED): pyproject.toml requirements.lock tools/install_llama_cpp.py | $(BIN)/python
 	$(BIN)/pip install --quiet $(TORCH_FLAGS) '$(TORCH)'
-	ls $(WHEELS)/llama_cpp_python-*.whl >/dev/null 2>&1 || \
-		$(BIN)/pip wheel --quiet --no-deps --wheel-dir $(WHEELS) '$(LLAMA)'
-	$(BIN)/pip install --quiet --constraint requirements.lock --find-links $(WHEELS) \
-		--editable '.[demo,dev,harness]'
+	$(INSTALL_LLAMA)
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[demo,dev,harness]'
 	$(BIN)/pip check
 	touch $@
 

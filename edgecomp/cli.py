@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgecomp.value import Value
 
 USER_ERROR = 2
+UNHEALTHY = 1
 INTERRUPTED = 130
 DEFAULT_ITEMS = 60
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
@@ -573,6 +574,7 @@ SCHEMAS = {
     "llama-bench": "edgecomp.measure.llama_bench:LlamaBench",
     "recipe": "edgecomp.recipe:Recipe",
     "manifest": "edgecomp.bundle:Manifest",
+    "diagnosis": "edgecomp.doctor:Diagnosis",
 }
 """What each --json prints, and the files of a bundle."""
 
@@ -590,6 +592,24 @@ def schema(
     module, name = SCHEMAS[kind].split(":")
     value = getattr(importlib.import_module(module), name)
     print(json.dumps(value.model_json_schema(mode="serialization"), indent=2))
+
+
+@app.command()
+def doctor(
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="EDGECOMP_DATA", help="Folder of evaluation data to look at."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what works on this machine and what does not, each with its cure."""
+    from edgecomp.doctor import examine
+    from edgecomp.tables import diagnosis_table
+
+    found = examine(data)
+    _show(found, json, diagnosis_table)
+    if not found.healthy:
+        raise typer.Exit(UNHEALTHY)
 
 
 @devices.command("list")

@@ -134,6 +134,9 @@ class OnnxExporter(Protocol):
 class OptimumExporter(Protocol):
     """The exporter of ONNX by optimum."""
 
+    def optimum_python(self) -> Path:
+        """The Python of the environment that has optimum. Raises RuntimeMissing."""
+
     def export_format(
         self,
         model: ModelSpec,

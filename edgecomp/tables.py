@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -15,6 +16,9 @@ from edgecomp.fitting_table import FittingTable
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate, JobCost, Plan
 from edgecomp.quantity import format_duration, format_size
+
+if TYPE_CHECKING:
+    from edgecomp.doctor import Diagnosis
 
 REJECTED_SHOWN = 12
 CANDIDATE_COLUMNS = (
@@ -246,3 +250,20 @@ def _planned_cell(planned: PlannedThere) -> str:
     tight = ", tight" if chosen.fits == "tight" else ""
     speed = _rate(chosen.speed.decode_tokens_per_second)
     return f"{chosen.format} {format_size(chosen.file_bytes)} {speed}{where}{tight}"
+
+
+STATE_STYLES = {"works": "green", "warning": "yellow", "fails": "red", "absent": "dim"}
+
+
+def diagnosis_table(diagnosis: Diagnosis) -> RenderableType:
+    """What was looked at, how it is, and what to do."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in diagnosis.checks:
+        said = Text(check.found)
+        if check.cure:
+            said.append(f"\n{check.cure}", style="italic")
+        table.add_row(check.name, Text(check.state, style=STATE_STYLES[check.state]), said)
+    return table
