@@ -33,6 +33,16 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def take_space(descriptor: int, size_bytes: int) -> None:
+    """Give an open file its size, with the disk behind all of it. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size_bytes)
+        return
+    block = bytes(min(size_bytes, 1 << 22))
+    for start in range(0, size_bytes, len(block)):
+        os.write(descriptor, block[: size_bytes - start])
+
+
 def require_writable(folder: Path) -> None:
     """Raise NotWritable or DiskFull where nothing can be written into `folder`, made or to be."""
     if folder.is_file():

@@ -26,6 +26,9 @@ class Calibration(Value):
     schema_version: Literal[1] = 1
     processor: str
     threads: int
+    processor_quota: float | None = None
+    """Processors' time that a control group allowed; None without a limit."""
+
     runtime: str
     """Name and version of the runtime."""
 

@@ -14,7 +14,6 @@ from edgecomp.artifact_checks import CheckResult
 from edgecomp.atomic import new_folder, replacing, require_writable, write_text
 from edgecomp.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.constraints import Constraints
-from edgecomp.detect import physical_cores
 from edgecomp.device import find_device
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
@@ -25,6 +24,7 @@ from edgecomp.huggingface.device_map import device_map
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.huggingface.making import make_huggingface_artifact
 from edgecomp.job_cost import estimate_compression
+from edgecomp.machine_limits import physical_cores
 from edgecomp.making import UNROUNDED, Artifact, followed, make_artifact
 from edgecomp.mixing import Mixture, file_bytes, memory_bytes, require_room
 from edgecomp.model import ModelSpec, read_model

@@ -15,7 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 from pydantic import ValidationError
 
 from edgecomp.atomic import write_text
@@ -23,6 +22,8 @@ from edgecomp.calibrated import Calibration
 from edgecomp.device import DeviceProfile, MemoryPool, Processor, RuntimeSupport
 from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted, ignore
 from edgecomp.folders import config_folder
+from edgecomp.machine_limits import memory_limit_bytes, physical_cores, processor_quota
+from edgecomp.runtimes.protocol import find_runtime
 
 ASSUMED_BANDWIDTH = 20 * 10**9
 """Of a laptop's memory where nothing was measured: two channels of DDR4 in practice give more."""
@@ -102,40 +103,37 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def physical_cores() -> int:
-    """Cores this process may use, without their second threads."""
-    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    process = psutil.Process()
-    allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else physical
-    return max(1, min(physical, allowed))
-
-
-def memory_limit_bytes() -> int:
-    """The memory this process may use: the machine's, or less where a control group says so."""
-    total = int(psutil.virtual_memory().total)
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        limit = Path("/sys/fs/cgroup") / name
-        if limit.is_file() and limit.read_text().strip().isdigit():
-            total = min(total, int(limit.read_text()))
-    return total
-
-
 def calibration_path() -> Path:
     """Where this machine's calibration is kept."""
     return config_folder() / "calibration.json"
 
 
-def stored_calibration() -> Calibration | None:
-    """The calibration measured here before; None where there is none or another machine's."""
-    path = calibration_path()
-    if not path.is_file():
-        return None
+def read_calibration(path: Path) -> Calibration | None:
+    """The calibration in a file; None where there is none that can be read."""
     try:
-        calibration = Calibration.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError:
+        return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError):
         return None
-    same = calibration.processor == cpu_model() and calibration.threads == physical_cores()
-    return calibration if same else None
+
+
+def why_stale(calibration: Calibration) -> str:
+    """Why a calibration says nothing of this machine as it is now; empty where it does."""
+    if calibration.processor != cpu_model():
+        return f"the processor is now {cpu_model()}"
+    if calibration.threads != physical_cores():
+        return f"{physical_cores()} cores may now be used"
+    if calibration.processor_quota != processor_quota():
+        return "the share of the processors that a control group allows has changed"
+    runtime = find_runtime("llama.cpp")
+    if calibration.runtime != f"{runtime.name}, {runtime.version()}":
+        return f"the runtime is now {runtime.version()}"
+    return ""
+
+
+def stored_calibration() -> Calibration | None:
+    """The calibration measured here before; None where there is none or a stale one."""
+    calibration = read_calibration(calibration_path())
+    return calibration if calibration and not why_stale(calibration) else None
 
 
 def calibrate_here(runtime: str, listen: Listener = ignore) -> Calibration:
@@ -163,7 +161,10 @@ def calibrate_here(runtime: str, listen: Listener = ignore) -> Calibration:
         from edgecomp.measure.calibrate import calibrate
 
         measured = calibrate(cpu_model(), physical_cores(), progress)
-        measured = measured.model_copy(update={"onnx": kept.onnx if kept else None})
+        kept_onnx = kept.onnx if kept else None
+        measured = measured.model_copy(
+            update={"onnx": kept_onnx, "processor_quota": processor_quota()}
+        )
     write_text(calibration_path(), measured.model_dump_json(indent=1))
     seconds = time.perf_counter() - began
     listen(StageFinished(stage=stage, cached=False, seconds=seconds))

@@ -16,7 +16,6 @@ from edgecomp import proving
 from edgecomp.artifact_argument import NamedArtifact, find_artifact
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.chat_template import read_chat_template
-from edgecomp.detect import physical_cores
 from edgecomp.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.evaluate.benchmarks import Coverage, Suite, coverage
 from edgecomp.evaluate.bias_score import BiasScores, bias_scores
@@ -29,6 +28,7 @@ from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_categ
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.events import Listener, Progress, Warned
 from edgecomp.fit import evaluation_text, method_of, sparsity_percent, versions
+from edgecomp.machine_limits import physical_cores
 from edgecomp.pipeline import path_bytes, path_digest
 from edgecomp.proving import Answers, Subject
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings

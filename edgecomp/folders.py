@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -19,3 +22,19 @@ def cache_folder() -> Path:
 def config_folder() -> Path:
     """The user's own device profiles and this machine's calibration; EDGECOMP_CONFIG overrides."""
     return Path(os.environ.get("EDGECOMP_CONFIG") or platformdirs.user_config_dir("edgecomp"))
+
+
+SCRATCH = "scratch"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for large temporary files, which goes with the block. It lies beside the finished
+    stages, for which there is room: a system's own folder for such files is often memory.
+
+    Raises OSError.
+    """
+    parent = cache_folder() / SCRATCH
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="edgecomp-", dir=parent) as name:
+        yield Path(name)

@@ -11,14 +11,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.compress.limits import ROWS_SCALED
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
+from edgecomp.machine_limits import available_memory_bytes
 from edgecomp.model import ModelSpec, TensorSpec
 from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
@@ -90,7 +89,7 @@ def estimate_compression(
 
 
 def _together(stages: list[StageCost]) -> JobCost:
-    free_memory = int(psutil.virtual_memory().available)
+    free_memory = available_memory_bytes()
     folder = _existing(cache_folder())
     free_disk = shutil.disk_usage(folder).free
     disk = sum(stage.disk_bytes for stage in stages)

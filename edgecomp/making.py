@@ -139,6 +139,7 @@ def quantized(
             threads=run.threads,
             overrides=overrides,
             importance=importance.path if importance else None,
+            progress=progress,
         )
         if codes:
             find_gguf_exporter().insert_codes(partial, codes.path)

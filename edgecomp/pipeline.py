@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgecomp.chat_template import ChatTemplate, read_chat_template
-from edgecomp.detect import physical_cores
 from edgecomp.events import Listener, Progress
+from edgecomp.machine_limits import physical_cores
 from edgecomp.model import ModelSpec
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.protocol import find_runtime

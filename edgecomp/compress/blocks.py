@@ -13,19 +13,17 @@ is always what was written.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedConfig
 
-from edgecomp.atomic import write_error
+from edgecomp.atomic import take_space, write_error
 from edgecomp.compress import destination as output
 from edgecomp.compress.checkpoint import DTYPES, read_tensor, write_shard
 from edgecomp.compress.decoder import Decoder
@@ -33,6 +31,8 @@ from edgecomp.compress.experts import Expert
 from edgecomp.compress.packed import PackedTensor, write_packed
 from edgecomp.errors import ActivationsNotFinite
 from edgecomp.events import Progress, ignore_progress
+from edgecomp.folders import scratch_folder
+from edgecomp.machine_limits import available_memory_bytes, in_memory
 from edgecomp.safetensors_header import read_safetensors_header
 
 TOKENS_PER_BATCH = 1024
@@ -60,6 +60,9 @@ class Block:
     hidden: Tensor
     """Inputs of the block, float32 [samples, length, width]; possibly on disk."""
 
+    report: Callable[[float], None]
+    """Takes the share of the block's work that is done; see `count_work`."""
+
     begun: int = 0
     """Tokens of the batches before the one that `observe` runs now."""
 
@@ -72,6 +75,9 @@ class Block:
     packed: dict[str, PackedTensor] = field(default_factory=dict)
     """Filled by methods that choose codes of a GGUF type: linear's name -> codes."""
 
+    read_tokens: float = 0.0
+    solved_weights: int = 0
+
     @property
     def tokens(self) -> int:
         """Of the whole calibration."""
@@ -80,6 +86,17 @@ class Block:
     @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
+
+    def count_work(self, *, read_tokens: float = 0.0, solved_weights: int = 0) -> None:
+        """Report what a method has done since it last did: a wide block takes many minutes.
+
+        Reading the calibration counts as half of the work, solving all weights as the other half.
+        """
+        self.read_tokens += read_tokens
+        self.solved_weights += solved_weights
+        weights = sum(linear.weight.numel() for linear in self.linears.values())
+        read = min(1.0, self.read_tokens / self.tokens)
+        self.report((read + min(1.0, self.solved_weights / max(weights, 1))) / 2)
 
     def batches(self) -> Iterator[Tensor]:
         """The block's inputs, a few samples at a time, where the block is."""
@@ -141,7 +158,9 @@ class Block:
                 unseen.update(watch)
                 with suppress(_AllSeen):
                     self.run(batch)
-                self.begun += batch.shape[0] * batch.shape[1]
+                tokens = batch.shape[0] * batch.shape[1]
+                self.begun += tokens
+                self.count_work(read_tokens=tokens)
 
     def tokens_of(self, name: str, rows: int) -> Tensor | slice:
         """While `observe` hands over a batch, `rows` inputs of linear `name`: which tokens of the
@@ -211,17 +230,21 @@ def walk(
     Raises CalibrationUnusable, ArchitectureUnsupported, ActivationsNotFinite (naming the layer),
     ModelIncomplete, FileCorrupt, DiskFull, NotWritable.
     """
-    with torch.no_grad(), tempfile.TemporaryDirectory(prefix="edgecomp-") as scratch:
+    with torch.no_grad(), scratch_folder() as scratch:
         decoder = Decoder(source, tokens, device)
         if destination is not None:
             job = output.fingerprint(decoder.stored, tokens, job, dtype)
             if output.begin(destination, job):
                 progress(decoder.layers, decoder.layers)
                 return
-        hidden = _embedded(decoder, tokens, destination or Path(scratch))
+        hidden = _embedded(decoder, tokens, destination or scratch)
         for index in range(decoder.layers):
-            progress(index, decoder.layers)
-            _visit(decoder, index, hidden, method, destination, dtype)
+
+            def report(share: float, index: int = index) -> None:
+                progress(index + share, decoder.layers)
+
+            report(0.0)
+            _visit(decoder, index, hidden, method, destination, dtype, report)
         if final is not None:
             for batch in batches(hidden):
                 final(decoder.final(batch.to(device)).flatten(0, 1))
@@ -237,6 +260,7 @@ def _visit(
     method: Method,
     destination: Path | None,
     dtype: torch.dtype | None,
+    report: Callable[[float], None],
 ) -> None:
     """Compress one block, or take it from an earlier run, and advance `hidden` through it."""
     module = decoder.block(index)
@@ -252,8 +276,10 @@ def _visit(
     def forward(batch: Tensor) -> Tensor:
         return decoder.run(index, module, batch).float()
 
-    config = decoder.config
-    block = Block(index, name, module, linears, config, weight_name, forward, decoder.final, hidden)
+    block = Block(
+        index, name, module, linears, decoder.config, weight_name, forward, decoder.final, hidden,
+        report,
+    )  # fmt: skip
     shard = destination / output.shard_name(index + 1, decoder.layers) if destination else None
     if shard is None or not shard.is_file():
         weights = decoder.stored_weights(index, module)
@@ -278,11 +304,6 @@ def batches(hidden: Tensor) -> Iterator[Tensor]:
     return iter(hidden[first : first + step] for first in range(0, len(hidden), step))
 
 
-def available_memory_bytes() -> int:
-    """Memory this machine can still give."""
-    return int(psutil.virtual_memory().available)
-
-
 def _embedded(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
     """The inputs of block 0 [samples, length, width]: in memory, or in a file where they are large.
 
@@ -291,15 +312,8 @@ def _embedded(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
     """
     shape = (*tokens.shape, int(decoder.config.hidden_size))
     elements = tokens.numel() * shape[-1]
-    if 4 * elements > available_memory_bytes() // 2:
-        file = folder / ".hidden-states"
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            hidden = torch.from_file(str(file), shared=True, size=elements, dtype=torch.float32)
-        except OSError as error:
-            raise write_error(file, error) from error
-        file.unlink()  # the mapping keeps it alive; nothing is left behind after a kill
-        hidden = hidden.view(shape)
+    if 4 * elements > available_memory_bytes() // 2 and not in_memory(folder):
+        hidden = _mapped(folder / ".hidden-states", elements).view(shape)
     else:
         hidden = torch.empty(shape)
     done = 0
@@ -307,6 +321,22 @@ def _embedded(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
         batch.copy_(decoder.embed(slice(done, done + len(batch))))
         done += len(batch)
     return hidden
+
+
+def _mapped(file: Path, elements: int) -> Tensor:
+    """Float32 [elements] on the disk of `file`, which is gone from its folder at once: the mapping
+    keeps it alive, and nothing is left behind after a kill. Raises DiskFull or NotWritable."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as opened:
+            # Space that is only promised ends in a bus error on the page that finds none.
+            take_space(opened.fileno(), 4 * elements)
+        mapped = torch.from_file(str(file), shared=True, size=elements, dtype=torch.float32)
+    except OSError as error:
+        raise write_error(file, error) from error
+    finally:
+        file.unlink(missing_ok=True)
+    return mapped
 
 
 def _load(decoder: Decoder, index: int, module: nn.Module, shard: Path) -> None:

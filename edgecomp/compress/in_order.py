@@ -56,6 +56,8 @@ def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Triangle]]:
             with block.arithmetic():
                 for forward, batch in passes:
                     forward.switch(*() if forward else (batch.to(block.device),))
+                    tokens = batch.shape[0] * batch.shape[1]
+                    block.count_work(read_tokens=tokens / len(groups))
             yield group, sums.pop(group[0]).mean()
         if not block.rounded_when_written:
             with block.arithmetic():

@@ -90,6 +90,7 @@ def quantize_group(block: Block, grids: dict[Grid, list[str]], solve: Solver) ->
                 stored = pack(grid, part)
                 if stored is not None:
                     packed[name].append(stored.rows)
+            block.count_work(solved_weights=stacked.numel())
         block.packed |= {
             name: PackedTensor(grid.name, torch.cat(rows)) for name, rows in packed.items() if rows
         }

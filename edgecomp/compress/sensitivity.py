@@ -191,6 +191,7 @@ def _changes_in(
         if kinds:
             changes[name], kept = _changes_of(block, hessians, kinds, outputs)
             rounded |= kept
+        block.count_work(solved_weights=sum(block.linears[n].weight.numel() for n in hessians))
     return changes, rounded
 
 

@@ -65,6 +65,7 @@ def sparsegpt_method(sparsity: Sparsity, *, damping: float = DAMPING) -> Method:
             for name in names:
                 weight, layer = block.linears[name].weight, block.weight_name(name)
                 weight.copy_(sparsegpt(weight, feedback, sparsity, name=layer))
+                block.count_work(solved_weights=weight.numel())
             # Hundreds of megabytes for a wide layer, which the next one's need not join.
             del hessian, feedback
 

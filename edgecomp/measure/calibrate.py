@@ -8,7 +8,6 @@ layer costs beside its weights). Nothing of the user's model is needed.
 from __future__ import annotations
 
 import datetime
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import numpy as np
 
 from edgecomp.calibrated import Calibration, KernelRate
 from edgecomp.events import Progress, ignore_progress
+from edgecomp.folders import scratch_folder
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.measure.kernel_timing import (
@@ -53,8 +53,7 @@ def calibrate(processor: str, threads: int, progress: Progress = ignore_progress
     idle."""
     runtime = LlamaCpp()
     steps = len(MEASURED_TYPES) + 3
-    with tempfile.TemporaryDirectory(prefix="edgecomp-calibrate-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         layer_seconds, fixed_seconds = _fixed_costs(runtime, folder, threads)
         progress(1, steps)
         attention = _attention(runtime, folder, threads)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from edgecomp.calibrated import Calibration
 from edgecomp.events import Progress
+from edgecomp.folders import scratch_folder
 from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
     DEEP,
@@ -68,7 +66,6 @@ def calibrate_onnx(machine: Calibration, progress: Progress) -> Calibration:
 def _timed(
     shape: SyntheticShape, threads: int, depths: list[int], kind: str = "INT4_32"
 ) -> list[list[TimedRun]]:
-    with tempfile.TemporaryDirectory(prefix="edgecomp-calibrate-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         write_synthetic_onnx(folder, shape, kind)
         return paced(runtime, folder, threads, depths, BATCH)

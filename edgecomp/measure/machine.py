@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import platform
+import time
 from pathlib import Path
 
 import psutil
 
-from edgecomp.detect import cpu_model, physical_cores
+from edgecomp.detect import cpu_model
+from edgecomp.machine_limits import memory_limit_bytes, physical_cores
 from edgecomp.value import Value
 
-BUSY_LOAD = 0.5
-"""Runnable processes a core, averaged over a minute, from which on timings cannot be trusted."""
+BUSY_SHARE = 0.25
+"""Of the processors, kept busy by other work, from which on timings cannot be trusted."""
+
+WATCHED_SECONDS = 0.5
 
 
 class MachineState(Value):
@@ -27,29 +30,48 @@ class MachineState(Value):
 
     frequency_mhz: float | None
     load_before: float | None
-    """Runnable processes over the minute before, all cores together."""
+    """Processors that other work kept busy just before."""
 
     python: str
 
     @property
     def busy(self) -> bool:
         """True where other work disturbed the timings."""
-        return self.load_before is not None and self.load_before > BUSY_LOAD * self.cores
+        return self.load_before is not None and self.load_before > BUSY_SHARE * self.cores
 
 
 def machine_state() -> MachineState:
-    """This machine, now."""
+    """This machine, now. Takes half a second, in which this process and its workers must rest: what
+    keeps processors busy then is other work."""
     frequency = psutil.cpu_freq()
     return MachineState(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=cpu_model(),
         cores=physical_cores(),
-        memory_bytes=int(psutil.virtual_memory().total),
+        memory_bytes=memory_limit_bytes(),
         governor=_governor(),
         frequency_mhz=float(frequency.current) if frequency else None,
-        load_before=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        load_before=busy_processors(WATCHED_SECONDS),
         python=platform.python_version(),
     )
+
+
+def busy_processors(seconds: float) -> float:
+    """Processors kept busy while this process waits for so long.
+
+    The load average would count the work that this process itself did in the minute before.
+    """
+    began, before = time.perf_counter(), _busy_seconds()
+    time.sleep(seconds)
+    return max(0.0, (_busy_seconds() - before) / (time.perf_counter() - began))
+
+
+def _busy_seconds() -> float:
+    """Of all processors together, since the machine started; what a hypervisor took counts."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - idle - guests)  # a guest's time is also the user's
 
 
 def _governor() -> str | None:

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgecomp.artifact_argument import find_artifact
-from edgecomp.detect import physical_cores
 from edgecomp.errors import MemoryLimitReached, RuntimeRefused
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted
+from edgecomp.machine_limits import physical_cores
 from edgecomp.measure.energy import Counters, joules_used, read_counters
 from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.machine import MachineState, machine_state

@@ -4,6 +4,9 @@ A crash, an out-of-memory kill or a hang in a native library ends the worker, ne
 becomes an error that carries the end of the worker's log. Requests and answers are lines of JSON
 over pipes; whatever native code prints goes to the log. The worker ends itself when its standard
 input closes, so it does not outlive a caller that was killed.
+
+Silence is not death: one step of a large model may take an hour without a word. A worker is ended
+as hung only when, all the while it was silent, it also used no processor and read or wrote nothing.
 """
 
 from __future__ import annotations
@@ -32,10 +35,16 @@ from edgecomp.errors import (
 )
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.runtimes.limits import Death, MemoryCap, impose, kept_limits
+from edgecomp.runtimes.work_done import work_done
 
 LONGEST_SILENCE_SECONDS = 600.0
+LEAST_WORK_SHARE = 0.01
+"""Of one processor, over a time of silence, below which nothing was done: threads that only wake to
+look at a clock stay far below."""
+
 LOG_TAIL_LINES = 8
 
+NEXT_STEP = "`edgecomp doctor` shows which native libraries work on this machine, and cures."
 
 BRIEF_WAITS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000"}
 """Native threads look for one another for some microseconds, then sleep: small steps follow at once
@@ -93,8 +102,9 @@ class Child:
     ) -> Any:
         """Have the worker carry out `request` and return its answer (JSON values).
 
-        Raises the EdgecompError that the worker answers with; ChildKilledByMemory, ChildDied or
-        ChildHung where it does not answer.
+        Raises the EdgecompError that the worker answers with; ChildKilledByMemory or ChildDied
+        where it ends without an answer; ChildHung where it neither said nor did anything for
+        `longest_silence_seconds`.
         """
         assert self._process.stdin is not None
         try:
@@ -104,14 +114,19 @@ class Child:
             self._process.stdin.flush()
         except (BrokenPipeError, OSError) as error:
             raise self._death(request) from error
+        done = work_done(self._process.pid)
         while True:
             try:
                 line = self._lines.get(timeout=longest_silence_seconds)
             except queue.Empty:
+                before, done = done, work_done(self._process.pid)
+                if done.since(before) >= LEAST_WORK_SHARE * longest_silence_seconds:
+                    continue
                 self._kill()
                 raise ChildHung(
                     f"{self.module} gave no sign of life for {longest_silence_seconds:.0f} s "
-                    f"during {request!r} and was ended.{self._tail()}"
+                    f"during {request!r}: it used no processor and read and wrote nothing. It was "
+                    f"ended. {NEXT_STEP}{self._tail()}"
                 ) from None
             if line is None:
                 raise self._death(request)
@@ -174,7 +189,8 @@ class Child:
                 "Close other programs, or choose a smaller format or context." + self._tail()
             )
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return ChildDied(f"{self.module} died during {request!r} ({name}).{self._tail()}")
+        advice = f" {NEXT_STEP}" if code < 0 else ""
+        return ChildDied(f"{self.module} died during {request!r} ({name}).{advice}{self._tail()}")
 
     def _limit_reached(self, cap: MemoryCap) -> MemoryLimitReached:
         limits = kept_limits()

@@ -18,7 +18,7 @@ from edgecomp.errors import (
 from edgecomp.runtimes.child import Child
 
 WORKER = """
-    import ctypes, os, signal, sys, time
+    import ctypes, os, signal, subprocess, sys, threading, time
     from edgecomp.errors import RuntimeRefused
     from edgecomp.runtimes.child import serve
 
@@ -41,10 +41,29 @@ WORKER = """
     def hang(progress):
         time.sleep(60)
 
+    def hang_watching_a_clock(progress):
+        def watch():
+            while True:
+                time.sleep(0.02)
+        threading.Thread(target=watch, daemon=True).start()
+        time.sleep(60)
+
+    def work(progress, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            sum(range(10_000))
+        return "done"
+
+    def work_in_a_child(progress, seconds):
+        program = f"import time\\nend = time.monotonic() + {seconds}\\n"
+        program += "while time.monotonic() < end: sum(range(10_000))"
+        subprocess.run([sys.executable, "-c", program], check=True)
+        return "done"
+
     def bug(progress):
         raise KeyError("a bug")
 
-    serve({name: globals()[name] for name in ("echo", "refuse", "crash", "killed", "hang", "bug")})
+    serve({name: handler for name, handler in globals().items() if callable(handler)})
 """
 
 
@@ -76,6 +95,7 @@ def test_a_native_crash_becomes_an_error_with_the_log(worker: str) -> None:
     with Child(worker) as child, pytest.raises(ChildDied, match="SIGSEGV") as caught:
         child.call("crash")
     assert "about to crash" in str(caught.value)
+    assert "edgecomp doctor" in str(caught.value)  # A1
 
 
 def test_a_kill_is_told_apart_and_blamed_on_memory(worker: str) -> None:
@@ -83,13 +103,24 @@ def test_a_kill_is_told_apart_and_blamed_on_memory(worker: str) -> None:
         child.call("killed")
 
 
-def test_a_hang_is_ended(worker: str) -> None:
+@pytest.mark.parametrize("request_name", ["hang", "hang_watching_a_clock"])
+def test_a_hang_is_ended(worker: str, request_name: str) -> None:
     with Child(worker) as child:
+        child.call("echo", value=1)  # it has started: what it does from now on is this request
         process = psutil.Process(child.process_id)
-        with pytest.raises(ChildHung, match="no sign of life"):
-            child.call("hang", longest_silence_seconds=0.5)
+        with pytest.raises(ChildHung, match=r"no sign of life.*edgecomp doctor"):
+            child.call(request_name, longest_silence_seconds=0.5)
         gone, _ = psutil.wait_procs([process], timeout=10)
         assert gone
+
+
+@pytest.mark.parametrize("request_name", ["work", "work_in_a_child"])
+def test_silent_work_lasts_longer_than_the_silence_that_is_allowed(  # A2
+    worker: str, request_name: str
+) -> None:
+    with Child(worker) as child:
+        child.call("echo", value=1)
+        assert child.call(request_name, seconds=2.5, longest_silence_seconds=0.4) == "done"
 
 
 def test_a_bug_in_the_worker_shows_its_traceback(worker: str) -> None:

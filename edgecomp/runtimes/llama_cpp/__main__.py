@@ -118,7 +118,9 @@ def quantize_file(
 
         weights = read_importance(Path(importance))
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
-    quantize.quantize(Path(source), Path(destination), preset, threads, overrides, contiguous)
+    quantize.quantize(
+        Path(source), Path(destination), preset, threads, overrides, contiguous, progress
+    )
 
 
 def buffer_sizes(path: str, settings: dict[str, Any], allocate: bool, progress: Progress) -> None:

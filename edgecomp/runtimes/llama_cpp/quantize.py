@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.errors import RuntimeRefused
+from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import PRESETS, TENSOR_TYPES
+from edgecomp.runtimes.heard import Heard, counted_steps
+
+TENSOR_BEGUN = re.compile(r"^\[ *(\d+)/ *(\d+)\]", re.MULTILINE)
+"""What llama.cpp prints before it quantizes a tensor (llama-quant.cpp)."""
 
 
 def quantize(
@@ -23,11 +30,13 @@ def quantize(
     threads: int,
     overrides: Mapping[str, str],
     importance: Mapping[str, NDArray[np.float32]],
+    progress: Progress = ignore_progress,
 ) -> None:
     """Quantize the GGUF at `source` to `destination`.
 
     `overrides` maps tensor names to types and wins over the preset's rule; `importance` maps
-    tensor names to weights [columns] or [experts, columns]. Raises RuntimeRefused.
+    tensor names to weights [columns] or [experts, columns]. `progress` counts tensors. Raises
+    RuntimeRefused.
     """
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = PRESETS[preset].ftype
@@ -44,9 +53,10 @@ def quantize(
         parameters.imatrix = ctypes.cast(
             kept_importance, ctypes.POINTER(llama_cpp.llama_model_imatrix_data)
         )
-    status = llama_cpp.llama_model_quantize(
-        str(source).encode(), str(destination).encode(), ctypes.byref(parameters)
-    )
+    with redirect_stderr(Heard(sys.stderr, counted_steps(TENSOR_BEGUN, progress))):
+        status = llama_cpp.llama_model_quantize(
+            str(source).encode(), str(destination).encode(), ctypes.byref(parameters)
+        )
     if status:
         raise RuntimeRefused(f"llama.cpp's quantizer refused {source} as {preset}.")
 

@@ -8,13 +8,12 @@ chosen rows only.
 from __future__ import annotations
 
 import ctypes
-import io
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import llama_cpp
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgecomp.errors import RuntimeRefused
 from edgecomp.formats import TENSOR_TYPES
+from edgecomp.runtimes.heard import Heard
 from edgecomp.runtimes.llama_cpp.model_parameters import ModelParameters
 from edgecomp.runtimes.settings import RunSettings
 
@@ -31,23 +31,6 @@ FLASH_ATTENTION = {True: 1, False: 0}
 Logits = NDArray[np.float32]
 Position = tuple[int, int, tuple[int, ...], bool]
 """(token, position, sequences that hold it, wants logits)"""
-
-
-class _Heard(io.StringIO):
-    """The log as it is written, and kept for the reason of a failure."""
-
-    def __init__(self, log: TextIO) -> None:
-        super().__init__()
-        self._log = log
-
-    def write(self, text: str) -> int:
-        self._log.write(text)
-        self._log.flush()
-        return super().write(text)
-
-    def reason(self) -> str:
-        said = LOADING_ERROR.findall(self.getvalue())
-        return f": {said[-1].rstrip('.')}" if said else ""
 
 
 class Session:
@@ -68,12 +51,13 @@ class Session:
         """
         llama_cpp.llama_backend_init()
         parameters = ModelParameters(settings, allocate)
-        with redirect_stderr(_Heard(sys.stderr)) as heard:
+        with redirect_stderr(Heard(sys.stderr)) as heard:
             self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters.values)
         if not self._model:
             raise RuntimeRefused(
-                f"llama.cpp cannot load {path}{heard.reason()}. Download or build it again, or "
-                f"update llama-cpp-python (here {llama_cpp.__version__}) where the model is newer."
+                f"llama.cpp cannot load {path}{_reason(heard.getvalue())}. Download or build it "
+                f"again, or update llama-cpp-python (here {llama_cpp.__version__}) where the model "
+                "is newer."
             )
         self.vocab = llama_cpp.llama_model_get_vocab(self._model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
@@ -207,3 +191,9 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _reason(log: str) -> str:
+    """Why llama.cpp could not load a model, as far as it said."""
+    said = LOADING_ERROR.findall(log)
+    return f": {said[-1].rstrip('.')}" if said else ""

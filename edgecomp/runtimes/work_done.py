@@ -1,0 +1,55 @@
+"""What a process has done so far, by which one that works is told from one that is stuck."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+
+BYTES_PER_SECOND = 10**6
+"""Of reading and writing that count as a second of work each: a slow network drive's pace."""
+
+
+@dataclass(frozen=True)
+class WorkDone:
+    """Of a process and those it has started, since they began."""
+
+    processor_seconds: dict[int, float]
+    """By process."""
+
+    moved_bytes: dict[int, int]
+    """Read and written, by process."""
+
+    def since(self, before: WorkDone) -> float:
+        """Seconds of work that were done after `before`."""
+        processor = sum(
+            max(0.0, seconds - before.processor_seconds.get(process, 0.0))
+            for process, seconds in self.processor_seconds.items()
+        )
+        moved = sum(
+            max(0, count - before.moved_bytes.get(process, 0))
+            for process, count in self.moved_bytes.items()
+        )
+        return processor + moved / BYTES_PER_SECOND
+
+
+def work_done(process_id: int) -> WorkDone:
+    """What a process and those it started have done; nothing where it has ended."""
+    seconds: dict[int, float] = {}
+    moved: dict[int, int] = {}
+    try:
+        parent = psutil.Process(process_id)
+        family = [parent, *parent.children(recursive=True)]
+    except psutil.Error:
+        return WorkDone({}, {})
+    for member in family:
+        try:
+            times = member.cpu_times()
+            seconds[member.pid] = times.user + times.system
+            # Some systems do not count what a process moves.
+            if hasattr(member, "io_counters"):
+                counters = member.io_counters()
+                moved[member.pid] = counters.read_bytes + counters.write_bytes
+        except psutil.Error:
+            continue
+    return WorkDone(seconds, moved)
