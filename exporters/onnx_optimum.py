@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.atomic import new_folder
-from edgecomp.errors import ArtifactRejected, ChildKilledByMemory, ExportRefused
+from edgecomp.errors import ArtifactRejected, ChildHung, ChildKilledByMemory, ExportRefused
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord
 from edgecomp.huggingface.end_tokens import required_end_token_ids
@@ -32,7 +32,8 @@ from edgecomp.onnx.optimum_formats import (
     optimum_task,
 )
 from edgecomp.rope_scaling import rope_parameters, sliding_rope_theta
-from edgecomp.runtimes.child import Child
+from edgecomp.runtimes.child import LONGEST_SILENCE_SECONDS, Child
+from edgecomp.runtimes.work_done import wait_while_working
 
 from .optimum_environment import optimum_python
 
@@ -116,15 +117,30 @@ def _run(
     # -P: the program's folder holds modules called `onnx` and `huggingface`, which are not meant.
     command = [str(python), "-P", str(PROGRAM), json.dumps(wanted)]
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **offline})
-    if done.returncode == -signal.SIGKILL:
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, text=True, env={**os.environ, **offline}
+        )
+        try:
+            ended = wait_while_working(process, LONGEST_SILENCE_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+        log.seek(0)
+        lines = [line for line in log.read().splitlines() if line.strip()]
+    if not ended:
+        raise ChildHung(
+            f"Optimum did nothing for {LONGEST_SILENCE_SECONDS:.0f} s while it exported "
+            f"{model.name} and was ended. Run the same command again, or export it by the builder "
+            "(onnx-int4-32)."
+        )
+    if process.returncode == -signal.SIGKILL:
         raise ChildKilledByMemory(
             f"Optimum was killed while it exported {model.name}, most likely because memory ran "
             "out: it holds the model and its graph. Close other programs, or export it by the "
             "builder (onnx-int4-32)."
         )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
+    if process.returncode:
         raise ExportRefused(
             f"Optimum cannot write {model.name} for {task}: {lines[-1] if lines else 'no reason'}. "
             "A GGUF artifact may be possible."

@@ -18,6 +18,12 @@ FOLDER = PurePosixPath("/data/local/tmp/edgecomp")
 
 LLAMA_FOLDER = FOLDER / "llama.cpp"
 
+ANSWER_SECONDS = 60.0
+"""In which a device that is awake answers whatever takes it no work."""
+
+SLOWEST_COPY_BYTES_PER_SECOND = 10**6
+SLOWEST_HASH_BYTES_PER_SECOND = 10**7
+
 
 def llama_line(program: str, arguments: str) -> str:
     """A shell line for the device that runs one of llama.cpp's programs, from wherever in
@@ -29,21 +35,31 @@ def llama_line(program: str, arguments: str) -> str:
     )
 
 
-def adb(address: AdbAddress, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run one adb command for the device. Raises ConnectionFailed where there is no adb."""
+def adb(
+    address: AdbAddress, arguments: Sequence[str], longest_seconds: float = ANSWER_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """Run one adb command for the device. Raises ConnectionFailed where there is no adb, or no
+    answer within `longest_seconds`: a device that falls asleep or offline leaves adb waiting."""
     program = shutil.which("adb")
     if program is None:
         raise ConnectionFailed(
             f"{address} cannot be reached: there is no `adb` here. Install Android's platform "
             "tools and put them on the PATH."
         )
-    return subprocess.run(
-        [program, "-s", address.serial, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    try:
+        return subprocess.run(
+            [program, "-s", address.serial, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=longest_seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConnectionFailed(
+            f"{address} gave no answer to `adb {arguments[0]}` within {longest_seconds:.0f} s. "
+            "Wake the device, look at its cable and `adb devices`, and run the same command again."
+        ) from error
 
 
 def check_device(address: AdbAddress) -> None:
@@ -57,9 +73,11 @@ def check_device(address: AdbAddress) -> None:
         )
 
 
-def shell(address: AdbAddress, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell line on the device."""
-    return adb(address, ["shell", command])
+def shell(
+    address: AdbAddress, command: str, longest_seconds: float = ANSWER_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """Run a shell line on the device. Raises what `adb` raises."""
+    return adb(address, ["shell", command], longest_seconds)
 
 
 def push_files(
@@ -74,7 +92,7 @@ def push_files(
     done = 0
     for name, path in files.items():
         target, digest = folder / name, file_digest(path)
-        if _digest(address, target) != digest:
+        if _digest(address, target, path.stat().st_size) != digest:
             _push(address, path, target, digest)
         done += path.stat().st_size
         progress(done, total)
@@ -83,12 +101,14 @@ def push_files(
 def _push(address: AdbAddress, path: Path, target: PurePosixPath, digest: str) -> None:
     half = target.with_name(f".{target.name}.partial")
     made = shell(address, shlex.join(["mkdir", "-p", str(target.parent)]))
-    pushed = made if made.returncode else adb(address, ["push", str(path), str(half)])
+    size_bytes = path.stat().st_size
+    copied = ANSWER_SECONDS + size_bytes / SLOWEST_COPY_BYTES_PER_SECOND
+    pushed = made if made.returncode else adb(address, ["push", str(path), str(half)], copied)
     if pushed.returncode:
         check_device(address)
         told = (pushed.stderr or pushed.stdout).strip()
         raise RemoteFailed(f"{target} on {address} cannot be written: {told}")
-    if _digest(address, half) != digest:
+    if _digest(address, half, size_bytes) != digest:
         check_device(address)
         shell(address, shlex.join(["rm", "-f", str(half)]))
         raise RemoteFailed(
@@ -98,7 +118,8 @@ def _push(address: AdbAddress, path: Path, target: PurePosixPath, digest: str) -
     shell(address, shlex.join(["mv", str(half), str(target)]))
 
 
-def _digest(address: AdbAddress, path: PurePosixPath) -> str | None:
-    """SHA-256 of a file on the device; None where there is none."""
-    found = shell(address, shlex.join(["sha256sum", str(path)]))
+def _digest(address: AdbAddress, path: PurePosixPath, size_bytes: int) -> str | None:
+    """SHA-256 of a file of about that size on the device; None where there is none."""
+    hashed = ANSWER_SECONDS + size_bytes / SLOWEST_HASH_BYTES_PER_SECOND
+    found = shell(address, shlex.join(["sha256sum", str(path)]), hashed)
     return found.stdout.split()[0] if found.returncode == 0 and found.stdout.strip() else None

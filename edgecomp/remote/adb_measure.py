@@ -23,6 +23,9 @@ from edgecomp.remote.address import AdbAddress
 
 PROGRAM = "llama-bench"
 ERROR_CHARACTERS = 500
+BENCH_SECONDS = 3600.0
+"""Within which the slowest phone that is of use has read and written llama-bench's few hundred
+tokens."""
 
 
 def measure_over_adb(
@@ -72,7 +75,7 @@ def _push(address: AdbAddress, files: Mapping[str, Path], title: str, listen: Li
 
 def _run(address: AdbAddress, arguments: list[str]) -> str:
     """What llama-bench prints, from wherever a build or an installed tree has it."""
-    ran = shell(address, llama_line(PROGRAM, shlex.join(arguments)))
+    ran = shell(address, llama_line(PROGRAM, shlex.join(arguments)), BENCH_SECONDS)
     if ran.returncode == 127 and not ran.stdout:
         raise RemoteFailed(
             f"{address} has no {PROGRAM} in {LLAMA_FOLDER}. Name a folder with an Android build of "

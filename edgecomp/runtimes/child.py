@@ -35,13 +35,9 @@ from edgecomp.errors import (
 )
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.runtimes.limits import Death, MemoryCap, impose, kept_limits
-from edgecomp.runtimes.work_done import work_done
+from edgecomp.runtimes.work_done import LEAST_WORK_SHARE, work_done
 
 LONGEST_SILENCE_SECONDS = 600.0
-LEAST_WORK_SHARE = 0.01
-"""Of one processor, over a time of silence, below which nothing was done: threads that only wake to
-look at a clock stay far below."""
-
 LOG_TAIL_LINES = 8
 
 NEXT_STEP = "`edgecomp doctor` shows which native libraries work on this machine, and cures."

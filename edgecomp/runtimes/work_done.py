@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 
 import psutil
+
+LEAST_WORK_SHARE = 0.01
+"""Of one processor, over a time of silence, below which nothing was done: threads that only wake to
+look at a clock stay far below."""
 
 BYTES_PER_SECOND = 10**6
 """Of reading and writing that count as a second of work each: a slow network drive's pace."""
@@ -53,3 +58,16 @@ def work_done(process_id: int) -> WorkDone:
         except psutil.Error:
             continue
     return WorkDone(seconds, moved)
+
+
+def wait_while_working(process: subprocess.Popen[str], longest_idle_seconds: float) -> bool:
+    """Wait for a process to end; False where it was idle for so long instead."""
+    done = work_done(process.pid)
+    while True:
+        try:
+            process.wait(longest_idle_seconds)
+            return True
+        except subprocess.TimeoutExpired:
+            before, done = done, work_done(process.pid)
+            if done.since(before) < LEAST_WORK_SHARE * longest_idle_seconds:
+                return False

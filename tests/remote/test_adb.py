@@ -141,6 +141,15 @@ def test_a_bench_that_fails_or_stops_midway_is_never_half_a_result(
         measure_over_adb(artifact, PHONE, build(script), ignore)
 
 
+def test_a_device_that_stops_answering_is_an_explained_error(  # A13
+    device: Path, build: Callable[..., Path], artifact: NamedArtifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("edgecomp.remote.adb_measure.BENCH_SECONDS", 0.5)
+    with pytest.raises(ConnectionFailed, match=r"no answer to `adb shell` .*Wake the device"):
+        measure_over_adb(artifact, PHONE, build("#!/bin/sh\nexec sleep 60\n"), ignore)
+
+
 def test_loads_that_llama_bench_cannot_serve_are_refused(tiny_gguf: Path) -> None:
     with pytest.raises(RemoteFailed, match="one sequence"):
         measure_on(
