@@ -194,7 +194,7 @@ def profile_paths() -> dict[str, Path]:
 def load_profile(path: Path) -> DeviceProfile:
     """Read one profile. Raises ProfileInvalid, naming the field."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         profile = DeviceProfile.model_validate(raw)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileInvalid(path, f"it is no TOML ({error}).") from error

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import PARTIAL_CONTENT
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edgecomp.errors import HubFailed
+from edgecomp.atomic import write_error
+from edgecomp.errors import EdgecompError, HubFailed
 from edgecomp.folders import HUB_HEADERS, cache_folder
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoSibling
+from edgecomp.json_text import parsed_json
+from edgecomp.safe_text import one_line
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-SMALL_FILES = ("*.json", "*.jinja", "tokenizer.model", "README.md")
-WEIGHTS = "*.safetensors"
+SMALL_FILES = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "README.md")
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+IN_FOLDERS = "*/*"
+COPIES = ("consolidated", "adapter")
+"""How files of weights begin that hold the model in another layout, or something else."""
+
 SECONDS = 30
+LONGEST_HEADER_BYTES = 100_000_000
+PIECE_BYTES = 1 << 16
 
 
 def is_hub_id(model: str) -> bool:
@@ -34,69 +42,170 @@ def holds_headers_alone(file: Path) -> bool:
 
 
 def download_model(hub_id: str) -> Path:
-    """The folder of the whole model, downloaded where it is not there yet. Raises HubFailed."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=[*SMALL_FILES, WEIGHTS]))
-    except Exception as error:
-        raise _failed(hub_id, error) from error
+    """The folder of the whole model, downloaded where it is not there yet: the small files of the
+    repository's root, and the weights that transformers would read. Raises HubFailed."""
+    with _explained(hub_id):
+        folder = _snapshot(hub_id, None, SMALL_FILES)
+        revision = folder.name
+        _snapshot(hub_id, revision, (SINGLE,))
+        if not (folder / SINGLE).is_file():
+            _snapshot(hub_id, revision, _indexed(folder) or ("*.safetensors",))
+    return folder
 
 
 def download_headers(hub_id: str) -> Path:
     """A folder with the model's small files and the headers of its weights. Raises HubFailed."""
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi
 
-    try:
+    with _explained(hub_id):
         info = HfApi().model_info(hub_id, files_metadata=True)
-        small = Path(snapshot_download(hub_id, revision=info.sha, allow_patterns=[*SMALL_FILES]))
+        small = _snapshot(hub_id, info.sha, SMALL_FILES)
         folder = cache_folder() / HUB_HEADERS / hub_id / str(info.sha)
         folder.mkdir(parents=True, exist_ok=True)
         for file in small.iterdir():
             link = folder / file.name
-            if file.is_file() and not link.exists():
+            if file.is_file() and not link.exists() and not file.name.endswith(".safetensors"):
                 link.symlink_to(file.resolve())
-        for sibling in info.siblings or []:
-            if sibling.rfilename.endswith(".safetensors") and "/" not in sibling.rfilename:
-                _fetch_header(hub_id, str(info.sha), sibling, folder / sibling.rfilename)
-    except Exception as error:
-        raise _failed(hub_id, error) from error
+        sizes = {row.rfilename: row.size for row in info.siblings or [] if "/" not in row.rfilename}
+        for name in _weights(sizes, folder):
+            _fetch_header(hub_id, str(info.sha), name, sizes[name], folder / name)
     return folder
 
 
-def _fetch_header(hub_id: str, revision: str, sibling: RepoSibling, path: Path) -> None:
+def _snapshot(hub_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """Files of the repository's root whose names fit a pattern, in the hub's own cache."""
+    from huggingface_hub import snapshot_download
+
+    copies = [f"{name}*.safetensors" for name in COPIES]
+    return Path(
+        snapshot_download(
+            hub_id,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=[IN_FOLDERS, *copies],
+        )
+    )
+
+
+def _indexed(folder: Path) -> tuple[str, ...]:
+    """The files that the index of a folder names, none where there is no index that can be read."""
+    try:
+        shard_of = parsed_json((folder / INDEX).read_text(encoding="utf-8-sig"))["weight_map"]
+        return tuple(sorted({name for name in shard_of.values() if isinstance(name, str)}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def _weights(names: Iterable[str], folder: Path) -> list[str]:
+    """Which of a repository's files are the weights that transformers would read."""
+    found = [name for name in names if name.endswith(".safetensors")]
+    if SINGLE in found:
+        return [SINGLE]
+    indexed = [name for name in _indexed(folder) if name in found]
+    return indexed or [name for name in found if not name.startswith(COPIES)]
+
+
+def _fetch_header(hub_id: str, revision: str, name: str, size: int | None, path: Path) -> None:
+    """huggingface_hub's `parse_safetensors_file_metadata` reads the whole answer into memory, which
+    is the whole file where a mirror ignores Range; here reading ends with the header."""
     from huggingface_hub import hf_hub_url
 
     if path.exists():
         return
-    url = hf_hub_url(hub_id, sibling.rfilename, revision=revision)
+    url = hf_hub_url(hub_id, name, revision=revision)
     (length,) = struct.unpack("<Q", _range(url, 0, 8))
+    if length > LONGEST_HEADER_BYTES:
+        raise HubFailed(
+            f"{name} of {hub_id} is no safetensors file: its header claims {length:,} bytes. Tell "
+            "its publisher, or take another model."
+        )
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         file.write(struct.pack("<Q", length) + _range(url, 8, length))
-        file.truncate(sibling.size or 8 + length)
+        file.truncate(max(size or 0, 8 + length))
     partial.replace(path)
 
 
 def _range(url: str, start: int, count: int) -> bytes:
+    """`count` bytes from `start` on; of a longer answer the rest is not read."""
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
         build_hf_headers,
         get_session,
+        hf_raise_for_status,
     )
 
     headers = {**build_hf_headers(), "Range": f"bytes={start}-{start + count - 1}"}
-    answer = get_session().get(url, headers=headers, timeout=SECONDS, follow_redirects=True)
-    answer.raise_for_status()
-    content: bytes = answer.content
-    return content[:count]
+    content = bytearray()
+    with get_session().stream(
+        "GET", url, headers=headers, timeout=SECONDS, follow_redirects=True
+    ) as answer:
+        hf_raise_for_status(answer)
+        skipped = 0 if answer.status_code == PARTIAL_CONTENT else start
+        for piece in answer.iter_bytes(PIECE_BYTES):
+            content += piece
+            if len(content) >= skipped + count:
+                break
+    if len(content) < skipped + count:
+        raise HubFailed(f"{url} ends before the header of its weights does. Try again later.")
+    return bytes(content[skipped : skipped + count])
 
 
-def _failed(hub_id: str, error: Exception) -> HubFailed:
-    # The hub's client raises many classes, its HTTP library's among them; to the user all of them
-    # mean that the model did not come.
-    kind = type(error).__name__
-    first = next(iter(str(error).splitlines()), kind)
-    return HubFailed(
-        f"The model {hub_id} could not be fetched from the hub ({kind}: {first}). Check the name "
-        "and the connection; a gated model needs `hf auth login`. A local folder needs no network."
-    )
+@contextmanager
+def _explained(hub_id: str) -> Iterator[None]:
+    """Turns what the hub's client raises into HubFailed, DiskFull or NotWritable, by its cause."""
+    import httpx2
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    known = (OSError, httpx2.HTTPError, HFValidationError)
+    try:
+        yield
+    except known as error:
+        cause: BaseException = error
+        while isinstance(cause, LocalEntryNotFoundError) and cause.__cause__:
+            cause = cause.__cause__
+        raise _failed(hub_id, cause) from error
+
+
+def _failed(hub_id: str, error: BaseException) -> EdgecompError:
+    import httpx2
+    from huggingface_hub import errors
+
+    told = f"The model {hub_id} could not be fetched from the hub"
+    page = "Look it up on the hub's page."
+    first = one_line(str(error)) or type(error).__name__
+    match error:
+        case errors.GatedRepoError():
+            text = f"{told}: it is gated. Accept its terms on its page, then run `hf auth login`."
+        case errors.RepositoryNotFoundError():
+            text = (
+                f"{told}: there is none of this name, or it is private. Check the name; a private "
+                "one needs `hf auth login`."
+            )
+        case errors.RevisionNotFoundError() | errors.EntryNotFoundError() if not isinstance(
+            error, errors.LocalEntryNotFoundError
+        ):
+            text = f"{told}: it lacks a revision or a file ({first}). {page}"
+        case errors.DisabledRepoError():
+            text = f"{told}: the hub has disabled it. {page}"
+        case errors.HFValidationError():
+            text = f"{told}: that is no name of a model there ({first})."
+        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError():
+            text = (
+                f"{told}: the client is offline (HF_HUB_OFFLINE) and its files are not all in the "
+                "cache. Go online once, or give a local folder."
+            )
+        case errors.HfHubHTTPError() if error.response.status_code in (401, 403):
+            text = f"{told}: it asks who you are ({first}). Run `hf auth login`."
+        case errors.HfHubHTTPError():
+            status = error.response.status_code
+            text = f"{told}: it answered with status {status} ({first}). Try again later."
+        case httpx2.HTTPError() | ConnectionError() | TimeoutError():
+            text = (
+                f"{told}: there is no connection to it ({type(error).__name__}: {first}). Check "
+                "the network; a local folder needs none."
+            )
+        case OSError():
+            return write_error(cache_folder(), error)
+        case _:
+            text = f"{told} ({type(error).__name__}: {first}). {page}"
+    return HubFailed(text)

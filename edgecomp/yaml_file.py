@@ -26,7 +26,7 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
     """Read a value of `kind`, which messages call `what`. Raises RecipeInvalid, naming the line
     and the field."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         return kind.model_validate(yaml.safe_load(text))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -28,7 +28,12 @@ DTYPES = {
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 INDEX = "model.safetensors.index.json"
-WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".index.json")
+WEIGHT_FILES = (
+    ".safetensors", ".bin", ".pt", ".pth", ".index.json", ".h5", ".msgpack", ".ckpt", ".gguf",
+    ".onnx", ".onnx_data", ".onnx.data", ".tflite", ".ot",
+)  # fmt: skip
+"""Ends of the names of files that hold weights, of any framework, or say where they lie."""
+
 OF_THE_WEIGHTS = ("compression.json", "distillation.json", "packed.json", "quantize_config.json")
 """Records that are true of the weights beside them only."""
 
