@@ -12,6 +12,7 @@ from edgecomp.errors import DataMalformed, DataMissing
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import READERS, available, read_benchmark
 from edgecomp.evaluate.items import ChoiceItem, CodeCheck, GenerationItem, NumberCheck, RefusalCheck
+from edgecomp.jsonl_rows import read_text
 
 ROWS: dict[str, dict[str, Any]] = {
     "mmlu": {"subject": "music", "question": "Lowest?", "choices": ["bass", "alto"], "answer": 0},
@@ -200,3 +201,11 @@ def test_all_real_data_is_read(data_folder: Path) -> None:
     for row in found:
         items = read_benchmark(row, data_folder)
         assert len({item.fingerprint for item in items}) == len(items) > 80
+
+
+def test_a_byte_order_mark_before_the_first_row_is_no_part_of_it(tmp_path: Path) -> None:  # P25
+    path = write(tmp_path, "gsm8k", [ROWS["gsm8k"]])
+    path.write_text(path.read_text("utf-8"), encoding="utf-8-sig")
+    (item,) = read_benchmark(BENCHMARKS["gsm8k"], tmp_path)
+    assert item.benchmark == "gsm8k"
+    assert read_text(path)[0] == "{"
