@@ -7,6 +7,7 @@ from a cautious bandwidth, and the plan says so.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -19,7 +20,14 @@ from pydantic import ValidationError
 
 from edgecomp.atomic import write_text
 from edgecomp.calibrated import Calibration
-from edgecomp.device import DeviceProfile, MemoryPool, Processor, RuntimeSupport
+from edgecomp.device import (
+    DeviceProfile,
+    MemoryPool,
+    Processor,
+    RuntimeSupport,
+    load_profile,
+    profile_paths,
+)
 from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted, ignore
 from edgecomp.folders import config_folder
 from edgecomp.machine_limits import memory_limit_bytes, physical_cores, processor_quota
@@ -30,6 +38,13 @@ ASSUMED_BANDWIDTH = 20 * 10**9
 
 ASSUMED_FLOPS_PER_CORE = 30 * 10**9
 """AVX2 at a low clock."""
+
+ASSUMED_CARD_BANDWIDTH = 200 * 10**9
+"""Half of a mid-range card's: promises stay on the safe side."""
+
+ASSUMED_CARD_FLOPS = 10 * 10**12
+CARD_VARIANTS = {"laptop", "mobile", "max", "ti", "super", "d", "xt", "xtx", "gre"}
+"""Words that make another card of the same number."""
 
 SYSTEM_RESERVE = 1 * 2**30
 GPU_RESERVE = 512 * 2**20
@@ -192,47 +207,91 @@ def _ask(*command: str) -> str:
 
 
 def _nvidia_cards() -> list[tuple[MemoryPool, Processor]]:
-    fields = "name,memory.total,memory.reserved,clocks.max.memory"
-    cards = []
+    """The cards that CUDA will see, in its order: what others hold of their memory is reserved."""
+    fields = "index,uuid,name,memory.total,memory.free"
     answer = _ask("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
-    for index, line in enumerate(answer.splitlines()):
-        parts = [part.strip() for part in line.split(",")]
-        if len(parts) != 4 or not parts[1].isdigit():
-            continue
-        reserved = int(parts[2]) if parts[2].isdigit() else 0
-        cards.append(_card(f"gpu{index}", int(parts[1]) * 2**20, reserved * 2**20, "cuda"))
+    rows = [[part.strip() for part in line.split(",")] for line in answer.splitlines()]
+    rows = [row for row in rows if len(row) == 5 and row[3].isdigit()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = []
+    for index, (_, _, name, total, free) in enumerate(_visible(rows, visible)):
+        held = int(total) - int(free) if free.isdigit() else 0
+        cards.append(_card(f"gpu{index}", name, int(total) * 2**20, held * 2**20, "cuda"))
     return cards
 
 
+def _visible(rows: list[list[str]], wanted: str | None) -> list[list[str]]:
+    """The rows (index, UUID, ...) that CUDA_VISIBLE_DEVICES names, in its order: by index or by the
+    beginning of a UUID; the first name that fits none ends the list, as in CUDA."""
+    if wanted is None:
+        return rows
+    found: list[list[str]] = []
+    for name in (part.strip() for part in wanted.split(",")):
+        row = next((r for r in rows if name and (r[0] == name or r[1].startswith(name))), None)
+        if row is None:
+            break
+        found.append(row)
+    return found
+
+
 def _amd_cards() -> list[tuple[MemoryPool, Processor]]:
-    answer = _ask("rocm-smi", "--showmeminfo", "vram", "--json")
+    answer = _ask("rocm-smi", "--showproductname", "--showmeminfo", "vram", "--json")
     try:
         rows = json.loads(answer) if answer else {}
         sizes = [
-            int(row["VRAM Total Memory (B)"]) for row in rows.values() if isinstance(row, dict)
+            (
+                str(row.get("Card Series", row.get("Card series", ""))),
+                int(row["VRAM Total Memory (B)"]),
+                int(row.get("VRAM Total Used Memory (B)", 0)),
+            )
+            for row in rows.values()
+            if isinstance(row, dict)
         ]
     except (ValueError, KeyError, AttributeError):
         return []
-    return [_card(f"gpu{index}", size, 0, "rocm") for index, size in enumerate(sizes)]
+    return [
+        _card(f"gpu{index}", title, size, held, "rocm")
+        for index, (title, size, held) in enumerate(sizes)
+    ]
 
 
-def _card(name: str, size: int, reserved: int, backend: str) -> tuple[MemoryPool, Processor]:
-    # The drivers' tools tell no bandwidth; half of a mid-range card's keeps promises on the safe
-    # side until `devices calibrate` or a profile by name says better.
+def _card(
+    name: str, title: str, size: int, held: int, backend: str
+) -> tuple[MemoryPool, Processor]:
+    """A card of `size` bytes, of which others hold `held`. The drivers' tools tell no bandwidth: it
+    is that of the profile of a card of this title, or a cautious guess."""
+    known = _profile_of_card(title)
     pool = MemoryPool(
         name=f"{name}-vram",
         kind="vram",
         size=size,
-        reserved=max(reserved, GPU_RESERVE),
-        bandwidth=200 * 10**9,
+        reserved=min(size, max(held, GPU_RESERVE)),
+        bandwidth=known[0].bandwidth if known else ASSUMED_CARD_BANDWIDTH,
     )
+    peak = known[1].peak if known else {"fp16": ASSUMED_CARD_FLOPS}
     processor = Processor.model_validate(
         {
-            "name": name, "kind": "gpu", "pool": pool.name, "backend": backend, "cores": 1,
-            "peak": {"fp16": 10 * 10**12},
+            "name": name, "kind": "gpu", "pool": pool.name, "backend": backend,
+            "cores": known[1].cores if known else 1, "peak": peak,
         }
     )  # fmt: skip
     return pool, processor
+
+
+def _profile_of_card(title: str) -> tuple[MemoryPool, Processor] | None:
+    """The card of the profile whose name says most of `title`: `rtx-4090` of "NVIDIA GeForce RTX
+    4090". A laptop's card is slower than the one it is called after."""
+    words = set(re.findall(r"[a-z0-9]+", title.lower()))
+    best: tuple[int, str] = (0, "")
+    for name in profile_paths():
+        parts = [part for part in name.split("-") if not part.endswith("gb")]
+        if set(parts) <= words and len(parts) > best[0]:
+            best = (len(parts), name)
+    if not best[0] or words & CARD_VARIANTS - set(best[1].split("-")):
+        return None
+    profile = load_profile(profile_paths()[best[1]])
+    card = next(iter(profile.gpus), None)
+    return (profile.pool(card.pool), card) if card else None
 
 
 def _apple_gpu() -> Processor:

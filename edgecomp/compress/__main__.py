@@ -23,12 +23,6 @@ def _loaded(tokens: str, threads: int) -> Tensor:
     return torch.from_numpy(np.load(tokens))
 
 
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def importance(
     checkpoint: str,
     tokens: str,
@@ -38,16 +32,16 @@ def importance(
     progress: Progress,
 ) -> None:
     """Write the importance matrix of `checkpoint`; `tokens` is an .npy file [rows, length]."""
+    from edgecomp.compress.device import on_best_device
     from edgecomp.compress.importance import compute_importance
 
-    compute_importance(
-        Path(checkpoint),
-        _loaded(tokens, threads),
-        Path(destination),
-        datasets=datasets,
-        device=_device(),
-        progress=progress,
-    )
+    ids = _loaded(tokens, threads)
+    on_best_device(
+        lambda device: compute_importance(
+            Path(checkpoint), ids, Path(destination), datasets=datasets, device=device,
+            progress=progress,
+        )
+    )  # fmt: skip
 
 
 def round_weights(
@@ -65,6 +59,7 @@ def round_weights(
 
     from edgecomp.compress.awq import awq_method
     from edgecomp.compress.blocks import walk
+    from edgecomp.compress.device import on_best_device
     from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types
     from edgecomp.compress.gptq import gptq_method
     from edgecomp.compress.head import round_head
@@ -83,16 +78,14 @@ def round_weights(
         "awq": lambda: awq_method(grid_of),
         "awq+gptq": lambda: awq_method(grid_of, solver="gptq"),
     }[rounding]()
-    walk(
-        Path(checkpoint),
-        _loaded(tokens, threads),
-        method,
-        destination=Path(destination),
-        job=f"{rounding} {sorted(solved.items())}",
-        dtype=torch.float32,
-        device=_device(),
-        progress=progress,
-    )
+    ids = _loaded(tokens, threads)
+    on_best_device(
+        lambda device: walk(
+            Path(checkpoint), ids, method, destination=Path(destination),
+            job=f"{rounding} {sorted(solved.items())}", dtype=torch.float32, device=device,
+            progress=progress,
+        )
+    )  # fmt: skip
     for name in (EMBEDDING, OUTPUT):
         if types.get(name) in ONNX_GRIDS:
             round_head(Path(checkpoint), Path(destination), name, types[name])
@@ -109,6 +102,7 @@ def prune(
 ) -> None:
     """Set a share of the weights inside the blocks to zero."""
     from edgecomp.compress.blocks import walk
+    from edgecomp.compress.device import on_best_device
     from edgecomp.compress.magnitude import magnitude_method
     from edgecomp.compress.sparsegpt import sparsegpt_method
     from edgecomp.compress.wanda import wanda_method
@@ -118,15 +112,14 @@ def prune(
         "wanda": wanda_method,
         "magnitude": magnitude_method,
     }
-    walk(
-        Path(checkpoint),
-        _loaded(tokens, threads),
-        methods[method](parse_sparsity(sparsity)),
-        destination=Path(destination),
-        job=f"{method} {sparsity}",
-        device=_device(),
-        progress=progress,
-    )
+    ids = _loaded(tokens, threads)
+    on_best_device(
+        lambda device: walk(
+            Path(checkpoint), ids, methods[method](parse_sparsity(sparsity)),
+            destination=Path(destination), job=f"{method} {sparsity}", device=device,
+            progress=progress,
+        )
+    )  # fmt: skip
 
 
 def make_smaller(
@@ -140,11 +133,14 @@ def make_smaller(
     """Write the smaller model that keeps the most important parts of `checkpoint`."""
     import shutil
 
+    from edgecomp.compress.device import on_best_device
     from edgecomp.compress.structured import measure_importance, prune
     from edgecomp.smaller_model import Sizes
 
     ids = _loaded(tokens, threads)
-    found = measure_importance(Path(checkpoint), ids, device=_device(), progress=progress)
+    found = on_best_device(
+        lambda device: measure_importance(Path(checkpoint), ids, device=device, progress=progress)
+    )
     # What a stopped attempt left there is quicker written again than judged.
     shutil.rmtree(destination, ignore_errors=True)
     prune(Path(checkpoint), Path(destination), found, Sizes.model_validate(sizes))
@@ -160,17 +156,16 @@ def write_targets(
     progress: Progress,
 ) -> None:
     """Write down the teacher's logits and states on the tokens, for a student to learn from."""
+    from edgecomp.compress.device import on_best_device
     from edgecomp.compress.distill_targets import cache_targets
 
-    cache_targets(
-        Path(teacher),
-        _loaded(tokens, threads),
-        Path(destination),
-        top_k=top_k,
-        temperature=temperature,
-        device=_device(),
-        progress=progress,
-    )
+    ids = _loaded(tokens, threads)
+    on_best_device(
+        lambda device: cache_targets(
+            Path(teacher), ids, Path(destination), top_k=top_k, temperature=temperature,
+            device=device, progress=progress,
+        )
+    )  # fmt: skip
 
 
 def train_student(
@@ -186,20 +181,18 @@ def train_student(
     History of its divergence."""
     import torch
 
+    from edgecomp.compress.device import on_best_device
     from edgecomp.compress.distill import distill
     from edgecomp.compress.distill_targets import Targets
     from edgecomp.stages import DistillStage
 
-    history = distill(
-        Path(student),
-        _loaded(tokens, threads),
-        Targets(Path(targets)),
-        Path(destination),
-        DistillStage.model_validate(stage),
-        device=_device(),
-        devices=torch.cuda.device_count(),
-        progress=progress,
-    )
+    ids, wanted = _loaded(tokens, threads), DistillStage.model_validate(stage)
+    history = on_best_device(
+        lambda device: distill(
+            Path(student), ids, Targets(Path(targets)), Path(destination), wanted, device=device,
+            devices=torch.cuda.device_count() if device != "cpu" else 1, progress=progress,
+        )
+    )  # fmt: skip
     return history.model_dump(mode="json")
 
 
@@ -214,16 +207,16 @@ def sensitivities(
 ) -> dict[str, Any]:
     """The Sensitivities of `checkpoint` to `types`, measured on the first `rows` rows of tokens; on
     `carried_rows` of them at the head."""
+    from edgecomp.compress.device import on_best_device
     from edgecomp.compress.sensitivity import measure_sensitivities
 
-    found = measure_sensitivities(
-        Path(checkpoint),
-        _loaded(tokens, threads)[:rows],
-        types,
-        carried_rows=carried_rows,
-        device=_device(),
-        progress=progress,
-    )
+    ids = _loaded(tokens, threads)[:rows]
+    found = on_best_device(
+        lambda device: measure_sensitivities(
+            Path(checkpoint), ids, types, carried_rows=carried_rows, device=device,
+            progress=progress,
+        )
+    )  # fmt: skip
     return found.model_dump(mode="json")
 
 

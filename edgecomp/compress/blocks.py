@@ -14,7 +14,7 @@ is always what was written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,9 +50,8 @@ class Block:
     weight_name: Callable[[str], str]
     """The checkpoint's name of a linear's weight."""
 
-    forward: Callable[[Tensor], Tensor]
-    """Outputs for some of the inputs, float32 [samples, length, width], in whatever arithmetic
-    torch is told to use; see `run`."""
+    run: Callable[[Tensor], Tensor]
+    """Outputs for some of the inputs, float32 [samples, length, width]."""
 
     final: Callable[[Tensor], Tensor]
     """What enters the output head, for what the last block put out."""
@@ -101,17 +100,6 @@ class Block:
     def batches(self) -> Iterator[Tensor]:
         """The block's inputs, a few samples at a time, where the block is."""
         return (batch.to(self.device) for batch in batches(self.hidden))
-
-    def arithmetic(self) -> AbstractContextManager[object]:
-        """Weights stay float32, so that what is written is what runs; a GPU multiplies in
-        bfloat16."""
-        kind = self.device.type
-        return nullcontext() if kind == "cpu" else torch.autocast(kind, torch.bfloat16)
-
-    def run(self, batch: Tensor) -> Tensor:
-        """Outputs for some of the inputs, float32 [samples, length, width]."""
-        with self.arithmetic():
-            return self.forward(batch)
 
     def replace(self, batch: Tensor, output: Tensor) -> None:
         """Put what came out in the place of `batch`, a part of `hidden`.
@@ -273,11 +261,11 @@ def _visit(
     def weight_name(linear: str) -> str:
         return decoder.stored_name(f"{name}.{linear}.weight")
 
-    def forward(batch: Tensor) -> Tensor:
+    def run(batch: Tensor) -> Tensor:
         return decoder.run(index, module, batch).float()
 
     block = Block(
-        index, name, module, linears, decoder.config, weight_name, forward, decoder.final, hidden,
+        index, name, module, linears, decoder.config, weight_name, run, decoder.final, hidden,
         report,
     )  # fmt: skip
     shard = destination / output.shard_name(index + 1, decoder.layers) if destination else None

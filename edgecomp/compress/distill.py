@@ -144,7 +144,9 @@ class _Run:
     def _accelerate(self, device: str) -> None:
         """Put the student on this process's device, its gradients averaged with the others'."""
         cpu, settings = device == "cpu", self.settings
-        precision = "no" if cpu else "bf16"
+        # Cards that only emulate bfloat16 are slower with it.
+        exact = cpu or not torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "no" if exact else "bf16"
         self.accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
         self.share = (
             settings.batch_samples * settings.accumulation // self.accelerator.num_processes
@@ -172,6 +174,8 @@ class _Run:
             for _ in range(2):  # the first one warms up
                 begun = time.monotonic()
                 self.accelerator.backward(self._loss(samples))
+                if self.accelerator.device.type != "cpu":
+                    torch.accelerator.synchronize()  # a card has only been told what to do
                 batch_seconds = time.monotonic() - begun
             self.optimizer.zero_grad()
             # A forward pass is a third of a training step.

@@ -53,7 +53,13 @@ Pack = Callable[[Tensor, Scales], Tensor]
 
 
 @lru_cache
-def _nearest_code(levels: tuple[float, ...]) -> Tensor:
+def _level_table(levels: tuple[float, ...], device: torch.device) -> Tensor:
+    """float32 [levels], made once: to make it anew for every column would have a card wait."""
+    return torch.tensor(levels, device=device)
+
+
+@lru_cache
+def _nearest_code(levels: tuple[float, ...], device: torch.device) -> Tensor:
     """The code of the nearest of whole-numbered levels within ±127, for each half from -128 to
     127.5: int16 [512].
 
@@ -62,19 +68,19 @@ def _nearest_code(levels: tuple[float, ...]) -> Tensor:
     """
     inside = torch.arange(512) / 2 - 128 + 0.25
     table = torch.tensor(levels)
-    return torch.bucketize(inside, (table[1:] + table[:-1]) / 2).to(torch.int16)
+    return torch.bucketize(inside, (table[1:] + table[:-1]) / 2).to(device, torch.int16)
 
 
 @lru_cache
-def _nearest_level(levels: tuple[float, ...]) -> Tensor:
+def _nearest_level(levels: tuple[float, ...], device: torch.device) -> Tensor:
     """The level that `_nearest_code` names, for each half: float32 [512]."""
-    return torch.tensor(levels)[_nearest_code(levels).long()]
+    return _level_table(levels, device)[_nearest_code(levels, device).long()]
 
 
 def _look_up(table: Tensor, scaled: Tensor) -> Tensor:
     """The entry for the half at or below each element of `scaled`, which is overwritten."""
     halves = scaled.mul_(2).floor_().add_(256).clamp_(0, 511).int()
-    return table.to(scaled.device).index_select(0, halves.flatten()).view(scaled.shape)
+    return table.index_select(0, halves.flatten()).view(scaled.shape)
 
 
 def _divisor(step: Tensor) -> Tensor:
@@ -109,7 +115,7 @@ class Codes:
         scaled = (x - offset) / _divisor(step)
         if self.levels is None:
             return scaled.round_().clamp_(self.low, self.high).to(torch.int16)
-        return _look_up(_nearest_code(self.levels), scaled)
+        return _look_up(_nearest_code(self.levels, x.device), scaled)
 
     def put(self, x: Tensor, scale: Scale, codes: Tensor, values: Tensor) -> None:
         """The same for one column, with nothing made anew: x, overwritten, goes to the nearest of
@@ -119,21 +125,21 @@ class Codes:
             level = scaled.round_().clamp_(self.low, self.high)
             codes.copy_(level)
         else:
-            codes.copy_(_look_up(_nearest_code(self.levels), scaled))
-            level = torch.tensor(self.levels, device=x.device)[codes.long()]
+            codes.copy_(_look_up(_nearest_code(self.levels, x.device), scaled))
+            level = _level_table(self.levels, x.device)[codes.long()]
         torch.mul(scale.step, level, out=values).add_(scale.offset)
 
     def level_of(self, scaled: Tensor) -> Tensor:
         """The levels nearest to `scaled`, which is overwritten."""
         if self.levels is None:
             return scaled.round_().clamp_(self.low, self.high)
-        return _look_up(_nearest_level(self.levels), scaled)
+        return _look_up(_nearest_level(self.levels, scaled.device), scaled)
 
     def values(self, codes: Tensor, step: Tensor, offset: Tensor) -> Tensor:
         """What codes stand for, float32, by the very operations of the runtimes' dequantizers."""
         if self.levels is None:
             return step * codes.float() + offset
-        return step * torch.tensor(self.levels, device=codes.device)[codes.long()] + offset
+        return step * _level_table(self.levels, codes.device)[codes.long()] + offset
 
 
 @dataclass(frozen=True)

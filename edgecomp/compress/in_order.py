@@ -47,22 +47,19 @@ def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Triangle]]:
     groups = block.shared_inputs()
     sums = {group[0]: HessianSum(block.tokens) for group in groups}
     hooks = (block.linears[n].register_forward_pre_hook(_gather(sums[n])) for n in sums)
-    passes = [(greenlet(block.forward), batch) for batch in batches(block.hidden)]
+    passes = [(greenlet(block.run), batch) for batch in batches(block.hidden)]
     with attached(hooks):
         for group in groups:
             if block.linears[group[0]].in_features >= WIDE_COLUMNS:
                 return_freed_memory()
-            # Types of arithmetic are the thread's, not a greenlet's, and no matter of the solver's.
-            with block.arithmetic():
-                for forward, batch in passes:
-                    forward.switch(*() if forward else (batch.to(block.device),))
-                    tokens = batch.shape[0] * batch.shape[1]
-                    block.count_work(read_tokens=tokens / len(groups))
+            for forward, batch in passes:
+                forward.switch(*() if forward else (batch.to(block.device),))
+                tokens = batch.shape[0] * batch.shape[1]
+                block.count_work(read_tokens=tokens / len(groups))
             yield group, sums.pop(group[0]).mean()
         if not block.rounded_when_written:
-            with block.arithmetic():
-                for forward, batch in passes:
-                    block.replace(batch, forward.switch())
+            for forward, batch in passes:
+                block.replace(batch, forward.switch())
             block.advanced = True
 
 

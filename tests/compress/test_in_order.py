@@ -93,26 +93,6 @@ def test_what_runs_on_is_what_was_written_though_the_file_rounds_it(
     assert folder_bytes(resumed) == folder_bytes(whole)
 
 
-def test_the_solver_is_not_in_the_arithmetic_of_the_model(
-    save_model: Save, tokens: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on a GPU, whose products are taken in bfloat16."""
-    folder, _ = save_model("llama")
-    monkeypatch.setattr(blocks, "TOKENS_PER_BATCH", 24)
-    monkeypatch.setattr(Block, "arithmetic", lambda block: torch.autocast("cpu", torch.bfloat16))
-
-    def method(block: Block) -> None:
-        inputs = block.hidden.clone()
-        for names, _ in hessians_in_order(block):
-            assert not torch.is_autocast_enabled("cpu")
-            coarsen(block, names)
-        expected = torch.cat([block.run(batch) for batch in blocks.batches(inputs)])
-        assert torch.equal(block.hidden, expected)
-        assert not torch.equal(expected, torch.cat([*map(block.forward, blocks.batches(inputs))]))
-
-    walk(folder, tokens, method)
-
-
 def test_a_solver_that_fails_midway_leaves_the_block_free_of_hooks(
     save_model: Save, tokens: Tensor
 ) -> None:
@@ -128,4 +108,4 @@ def test_a_solver_that_fails_midway_leaves_the_block_free_of_hooks(
     with pytest.raises(HessianSingular, match=r"layers\.0\.mlp\.down_proj"):
         walk(folder, tokens, method)
     assert not any(linear._forward_pre_hooks for linear in seen[0].linears.values())
-    seen[0].forward(seen[0].hidden)
+    seen[0].run(seen[0].hidden)
