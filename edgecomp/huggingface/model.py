@@ -99,11 +99,12 @@ def read_huggingface(folder: Path) -> ModelSpec:
     config = language_config(whole)
     class_name = str(config["architectures"][0])
     architecture = BY_HF_CLASS.get(class_name)
+    # First: advice on a config is of no use where the weights cannot be read.
+    stored = weight_tensors(folder, whole)
     if architecture:
         check_entries(config, config_path)
     else:
         config = usual_entries(config, config_path)
-    stored = weight_tensors(folder, whole)
 
     def count(*keys: str) -> int:
         return _count(config, keys)
