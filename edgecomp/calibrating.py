@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecomp.calibration import CalibrationRecord, make_calibration
+from edgecomp.calibration import CalibrationMix, CalibrationRecord, make_calibration
 from edgecomp.events import Progress, Warned
 from edgecomp.pipeline import Run, StoredFile, data_digests
 from edgecomp.stage_cache import file_digest
@@ -23,7 +23,7 @@ class StoredCalibration(Value):
 
 def calibrated_tokens(run: Run, base: StoredFile) -> StoredCalibration:
     """The calibration's token rows, by the model's own tokenizer."""
-    mix, task = run.recipe.calibration, run.recipe.constraints.task
+    mix, task = _fitting_mix(run), run.recipe.constraints.task
 
     def work(folder: Path, progress: Progress) -> StoredCalibration:
         rows, record = make_calibration(
@@ -50,9 +50,24 @@ def calibrated_tokens(run: Run, base: StoredFile) -> StoredCalibration:
     }
     title = "Gathering calibration text"
     made = run.stage("calibration", title, StoredCalibration, inputs, work)
+    if mix != run.recipe.calibration:
+        text = (
+            f"The calibration's rows are cut to the {mix.row_tokens} tokens of the model's "
+            f"context; the recipe says {run.recipe.calibration.row_tokens}."
+        )
+        run.listen(Warned(text=text))
     for warning in made.record.warnings:
         run.listen(Warned(text=warning))
     return made
+
+
+def _fitting_mix(run: Run) -> CalibrationMix:
+    """The recipe's mix, its rows no longer than the model's context: learned positions end there,
+    and others were not trained beyond it."""
+    mix, context = run.recipe.calibration, run.model.context_length
+    if not 0 < context < mix.row_tokens:
+        return mix
+    return mix.model_copy(update={"row_tokens": context})
 
 
 class TrainingRows(Value):
@@ -64,7 +79,7 @@ class TrainingRows(Value):
 
 def training_rows(run: Run, base: StoredFile, tokens: int) -> TrainingRows:
     """At most `tokens` tokens of text for a distillation, from the calibration's sources."""
-    mix = run.recipe.calibration
+    mix = _fitting_mix(run)
 
     def work(folder: Path, progress: Progress) -> TrainingRows:
         rows = make_training_rows(mix, tokens, base.path, run.template, run.runtime, run.data)

@@ -163,7 +163,21 @@ def available_texts(name: SourceName, template: ChatTemplate, data: Path | None)
 
 
 def _file_of(name: SourceName, data: Path | None) -> Path | None:
-    return data / FILES[name] if data and name in FILES else None
+    """The data folder's file of a source; None where it has none and what ships serves."""
+    path = data / FILES[name] if data and name in FILES else None
+    return path if path and path.is_file() else None
+
+
+def _missing_files(mix: CalibrationMix, data: Path | None) -> tuple[str, ...]:
+    """What to say of sources that the data folder could hold and does not."""
+    missing = [
+        f"{name} ({FILES[name]})"
+        for name, count in sorted(mix.samples.items())
+        if data and count and name in FILES and _file_of(name, data) is None
+    ]
+    if not missing:
+        return ()
+    return (f"{data} lacks calibration text for {', '.join(missing)}: what ships is used.",)
 
 
 def pack(rows_of_tokens: Sequence[Sequence[int]], row_tokens: int) -> NDArray[np.int64]:
@@ -192,7 +206,7 @@ def make_calibration(
 
     BOS stands where the deployed model sees it: before each sample, once (R106).
     """
-    warnings = check_mix(mix, task, any_calibration)
+    warnings = check_mix(mix, task, any_calibration) + _missing_files(mix, data)
     texts, origins = calibration_texts(mix, template, data)
     tokens = runtime.tokenize(model_file, texts, add_special=True, parse_special=True)
     rows = pack(tokens, mix.row_tokens)[: mix.total]
@@ -215,8 +229,6 @@ def _chat(template: ChatTemplate, question: str, answer: str) -> str:
 
 
 def _from_file(name: SourceName, path: Path, template: ChatTemplate) -> Iterator[str]:
-    if not path.is_file():
-        raise DataMissing(f"The calibration source {name} needs {path}, which is not there.")
     if path.suffix == ".txt":
         yield from _passages(read_text(path))
         return

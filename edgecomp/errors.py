@@ -90,6 +90,17 @@ class TokensRepeated(EdgecompError):
         )
 
 
+class WeightsNotFinite(EdgecompError):
+    """A source's weights hold a NaN or an infinity."""
+
+    def __init__(self, tensor: str, place: int) -> None:
+        super().__init__(
+            f"{one_line(tensor)} holds NaN or infinity (its value {place:,} is the first): the "
+            "model's weights are damaged, and nothing made of them would be right. Download it "
+            "again, or take an earlier checkpoint."
+        )
+
+
 class QuantizationUnsupported(EdgecompError):
     """A checkpoint's weights are quantized in a layout that is not read here."""
 

@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.errors import ExportRefused
+from edgecomp.errors import ExportRefused, WeightsNotFinite
 from edgecomp.gguf.header import GgufHeader, TensorEntry
 from edgecomp.safetensors_header import StoredTensor
 
@@ -27,8 +27,15 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
 PIECE_ELEMENTS = 1 << 22
 """Elements converted at a time: 16 MiB as float32."""
 
+F16_ADVICE = (
+    "Save the checkpoint in bfloat16 (transformers: save_pretrained after .to(torch.bfloat16)) and "
+    "make a GGUF of it, whose floats are then BF16: --format Q8_0, for instance."
+)
 PIECE_BYTES = 4 * PIECE_ELEMENTS
 LARGEST_F16 = 65_504.0
+BF16_EXPONENT = 0x7F80
+"""The bits that are all set in NaN and infinity alone."""
+
 F16_OVERFLOW = 65_520.0
 """From here on rounding to F16 gives infinity."""
 
@@ -77,13 +84,14 @@ def float32_pieces(header: GgufHeader, tensor: TensorEntry) -> Iterator[NDArray[
 def converted(array: NDArray[Any], dtype: str, target: str, name: str) -> Iterator[NDArray[Any]]:
     """The values of `array` (stored as `dtype`) as `target`, in pieces of some rows, in order.
 
-    Rounds to nearest, ties to even. Raises ExportRefused where a value of tensor `name` is too
-    large for F16.
+    Rounds to nearest, ties to even. Raises WeightsNotFinite for NaN or infinity in tensor `name`,
+    ExportRefused where a value is too large for F16.
     """
     rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
     step = max(1, PIECE_ELEMENTS // rows.shape[-1])
     for begin in range(0, len(rows), step):
         piece = np.ascontiguousarray(rows[begin : begin + step])
+        require_finite(piece, dtype, name, begin * rows.shape[-1])
         yield piece if dtype == target else rounded(to_float32(piece, dtype), target, name)
 
 
@@ -95,18 +103,34 @@ def to_float32(array: NDArray[Any], dtype: str) -> NDArray[np.float32]:
 
 
 def rounded(values: NDArray[np.float32], target: str, name: str) -> NDArray[Any]:
-    """float32 values as `target` (F32, F16 or BF16: 16-bit integers)."""
+    """float32 values as `target` (F32, F16 or BF16: 16-bit integers).
+
+    Raises WeightsNotFinite for NaN or infinity, ExportRefused for what is too large for F16.
+    """
+    require_finite(values, "F32", name)
     if target == "F32":
         return values
     if target == "BF16":
         quantized: NDArray[np.uint8] = gguf.quantize(values, gguf.GGMLQuantizationType.BF16)
         return quantized.view(np.uint16)
     largest = float(np.abs(values).max(initial=0.0))
-    if F16_OVERFLOW <= largest < np.inf:
+    if largest >= F16_OVERFLOW:
         raise ExportRefused(
-            f"{name} holds {largest:g}, and F16 ends at {LARGEST_F16:g}. Export as BF16 or F32."
+            f"{name} holds {largest:g}, and F16 ends at {LARGEST_F16:g}. {F16_ADVICE}"
         )
     return values.astype(np.float16)
+
+
+def require_finite(array: NDArray[Any], dtype: str, name: str, begin: int = 0) -> None:
+    """Raise WeightsNotFinite where an array stored as `dtype` holds NaN or infinity; `begin` is the
+    place of its first value in the tensor `name`."""
+    if dtype == "BF16":
+        exponent = array & np.uint16(BF16_EXPONENT)
+        wrong = exponent == BF16_EXPONENT
+    else:
+        wrong = ~np.isfinite(array)
+    if wrong.any():
+        raise WeightsNotFinite(name, begin + int(wrong.argmax()))
 
 
 def _mapped(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -30,6 +30,10 @@ UNROUNDED = ("source", "F32", "F16", "BF16")
 """Formats in which there is nothing to round."""
 
 
+UNWEIGHED = ("Q8_0",)
+"""Types that llama.cpp's quantizer rounds alike with and without importance, beside the floats."""
+
+
 class Artifact(Value):
     """The finished file and what was found out while it was made."""
 
@@ -216,8 +220,9 @@ def _solves(run: Run) -> bool:
 
 def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
     recipe, spec, source = run.recipe, read_model(base.path), base
-    if not (recipe.importance or recipe.stages or recipe.mix or _solves(run)):
-        types = tensor_types_of(spec, recipe.format, False, recipe.tensor_types)
+    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
+    weighed = recipe.importance and (spec.experts or _left_to_llama_cpp(spec, types, None))
+    if not (weighed or recipe.stages or recipe.mix or _solves(run)):
         return _Made(quantized(run, base, types, None, None), spec, run)
     calibration = calibrated_tokens(run, base)
     shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
@@ -263,6 +268,7 @@ def _left_to_llama_cpp(
         for name in _matrices(spec)
         if (name.startswith("blk.") or name == OUTPUT)
         and not TENSOR_TYPES[types[name]].is_float
+        and types[name] not in UNWEIGHED
         and name not in solved
     ]
 

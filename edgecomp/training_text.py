@@ -23,7 +23,8 @@ def make_training_rows(
 ) -> NDArray[np.int64]:
     """Token ids int64 [rows, row_tokens], at most `tokens` of them, in a seeded order.
 
-    Each source gives as many tokens as its share of the mix, or all it has. A text is there once:
+    Each source gives as many tokens as its share of the mix, or all it has, without the texts that
+    are longer than what is left of it. A text is there once:
     what is held out must not have been learnt. Raises DataMissing, DataMalformed, and
     CalibrationRefused where there is less than one row.
     """
@@ -36,7 +37,7 @@ def make_training_rows(
         room = tokens * count // mix.total
         for row in runtime.tokenize(model_file, texts, add_special=True, parse_special=True):
             if len(row) > room:
-                break
+                continue
             chosen.append(list(row))
             room -= len(row)
     random.Random(mix.seed).shuffle(chosen)

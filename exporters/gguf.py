@@ -20,7 +20,13 @@ from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, default_float_type
-from edgecomp.float_conversion import float32_pieces, raw_pieces, rounded
+from edgecomp.float_conversion import (
+    NUMPY_TYPES,
+    float32_pieces,
+    raw_pieces,
+    require_finite,
+    rounded,
+)
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.header import DEFAULT_ALIGNMENT, read_gguf_header
 from edgecomp.gguf.mix import quantizable
@@ -214,10 +220,14 @@ def _from_gguf(model: ModelSpec, float_type: FloatType) -> _Export:
     def pieces(tensor: OutputTensor) -> Pieces:
         row = rows[tensor.name]
         if tensor.type == row.type.name:
-            yield from raw_pieces(header, row)
+            for piece in raw_pieces(header, row):
+                if row.type.name in NUMPY_TYPES:
+                    values = piece.view(NUMPY_TYPES[row.type.name])
+                    require_finite(values, row.type.name, tensor.name)
+                yield piece
             return
-        for values in float32_pieces(header, row):
-            yield rounded(values, tensor.type, tensor.name)
+        for floats in float32_pieces(header, row):
+            yield rounded(floats, tensor.type, tensor.name)
 
     return _Export(float_type, fields, tensors, header.alignment, lambda: pieces, ())
 

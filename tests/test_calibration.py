@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from edgecomp.chat_template import ChatTemplate, read_chat_template
 from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing, RecipeInvalid
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.tasks import TASKS, Task
+from edgecomp.training_text import make_training_rows
 
 PLAIN = ChatTemplate(source=None)
 GENERIC = CalibrationMix(samples={"text": 128})
@@ -121,9 +123,35 @@ def test_fewer_samples_than_none_are_refused_by_line(tmp_path: Path) -> None:
         read_mix(path)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "calib_gsm8k.jsonl").touch()
     with pytest.raises(DataMissing, match=r"calib_gsm8k\.jsonl"):
         calibration_texts(CalibrationMix(samples={"math": 2}), PLAIN, tmp_path)
+
+
+def test_what_ships_serves_where_the_data_folder_lacks_a_source_with_a_word(  # A31
+    demo_gguf: Path, tmp_path: Path
+) -> None:
+    row = '{"question": "1+1?", "answer": "2"}\n'
+    (tmp_path / "calib_gsm8k.jsonl").write_text(row)
+    mix = CalibrationMix(samples={"math": 64, "text": 64}, row_tokens=16)
+    _, record = make_calibration(mix, "reasoning", demo_gguf, PLAIN, runtime, tmp_path)
+    assert record.origins == {"math": "calib_gsm8k.jsonl", "text": "ships with edgecomp"}
+    (warning,) = record.warnings
+    assert "lacks calibration text for text (calib_wikitext.txt)" in warning
+
+
+def test_a_text_too_long_for_what_is_left_does_not_end_its_source(  # A18
+    demo_gguf: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"question": f"Number {n}", "answer": "so " * (2000 if n % 2 else 20)} for n in range(60)
+    ]
+    path = tmp_path / "calib_gsm8k.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mix = CalibrationMix(samples={"math": 1}, row_tokens=16)
+    found = make_training_rows(mix, 480, demo_gguf, PLAIN, runtime, tmp_path)
+    assert 420 <= found.size <= 480
 
 
 @given(

@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from quantized_checkpoints import gptq_parts, write_quantized
+from safetensors.torch import load_file, save_file
 
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.calibration import CalibrationMix
 from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.errors import CalibrationRefused, CompressionSettingsInvalid, NotWritable
+from edgecomp.errors import (
+    CalibrationRefused,
+    CompressionSettingsInvalid,
+    NotWritable,
+    WeightsNotFinite,
+)
 from edgecomp.events import Event, StageFinished, StageStarted, Warned, ignore
 from edgecomp.exporting import find_exporter
 from edgecomp.fit import method_of, sparsity_percent
@@ -183,9 +189,12 @@ def test_an_unknown_method_or_format_is_named(method: str, format_name: str, sai
         compression_recipe("demo", method, format_name, "50%", "general", MIX, False)
 
 
-def listened(source: Path, folder: Path, format_name: str) -> tuple[Compressed, set[str]]:
-    """What GPTQ made of a model, and the stages that it took."""
+def listened(
+    source: Path, folder: Path, format_name: str, types: dict[str, str] | None = None
+) -> tuple[Compressed, set[str]]:
+    """What GPTQ made of a model, and the stages that it took; `types`: some tensors' own."""
     recipe = compression_recipe(str(source), "gptq", format_name, "50%", "general", MIX, False)
+    recipe = recipe.model_copy(update={"tensor_types": types or {}})
     stages: set[str] = set()
 
     def listen(event: Event) -> None:
@@ -206,8 +215,13 @@ def test_importance_is_not_measured_where_a_solver_chose_all_it_would_weigh(
     assert result.types == planned
 
 
-def test_importance_is_measured_for_an_output_head_of_its_own(source: Path, tmp_path: Path) -> None:
-    assert "importance" in listened(source, tmp_path / "out", "Q4_0")[1]
+@pytest.mark.parametrize(("kind", "measured"), [("Q4_0", True), ("Q8_0", False)])
+def test_importance_is_measured_for_an_output_head_that_it_weighs(
+    source: Path, tmp_path: Path, kind: str, measured: bool
+) -> None:
+    """llama.cpp rounds to Q8_0 alike with and without it (A31)."""
+    _, stages = listened(source, tmp_path / "out", "Q4_0", {"output.weight": kind})
+    assert ("importance" in stages) == measured
 
 
 def test_a_quantized_checkpoint_is_made_float_first_and_its_user_told(
@@ -256,3 +270,68 @@ def test_a_quantized_checkpoint_of_experts_is_refused_by_name_and_a_format_named
 ) -> None:
     with pytest.raises(CompressionSettingsInvalid, match=r"mixture of experts.*GGUF"):
         made(tiny_model("qwen3moe"), tmp_path / "out", "gptq", "gptq-int4-g32")
+
+
+def test_nothing_is_calibrated_where_nothing_depends_on_it(  # A31
+    source: Path, tmp_path: Path
+) -> None:
+    heard: list[Event] = []
+    recipe = compression_recipe(
+        str(source),
+        "llama.cpp",
+        "Q8_0",
+        "50%",
+        "general",
+        CalibrationMix(samples={"text": 8}),
+        False,
+    )
+    (tmp_path / "data").mkdir()
+    result = compress(recipe, tmp_path / "out", tmp_path / "data", heard.append)
+    assert result.calibration is None
+    assert not [e for e in heard if isinstance(e, StageStarted) and "alibration" in e.title]
+
+
+def test_rows_of_calibration_end_with_the_models_positions(  # P16
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """GPT-2's positions are learned: there is no 257th."""
+    heard: list[Event] = []
+    mix = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=300)
+    recipe = compression_recipe(
+        str(tiny_model("gpt2")), "gptq", "Q4_0", "50%", "general", mix, False
+    )
+    result = compress(recipe, tmp_path / "out", None, heard.append)
+    assert result.calibration and result.calibration.mix.row_tokens == 256
+    said = [event.text for event in heard if isinstance(event, Warned)]
+    assert sum("cut to the 256 tokens of the model's context" in text for text in said) == 1
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_source_with_a_weight_that_is_no_number_is_refused_by_its_name(  # P20
+    tiny_model: Callable[..., Path], tmp_path: Path, wrong: float
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model("llama", "bfloat16"), folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][3, 5] = wrong
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsNotFinite, match=r"layers\.1\.mlp\.down_proj\.weight holds NaN"):
+        made(folder, tmp_path / "out", "llama.cpp", "Q4_0")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["rtn", "gptq", "awq+gptq"])
+def test_rows_and_norms_that_are_all_zero_stay_zero(  # P25
+    tiny_model: Callable[..., Path], tmp_path: Path, method: str
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model("llama"), folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"][7] = 0
+    weights["model.layers.0.input_layernorm.weight"][5] = 0
+    weights["model.layers.1.mlp.gate_proj.weight"][:, 3] = 0
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    result = made(folder, tmp_path / "out", method)
+    found = values(result.folder / result.file)
+    assert all(np.isfinite(matrix).all() for matrix in found.values())
+    assert not found["blk.0.ffn_up.weight"].reshape(96, 64)[7].any()

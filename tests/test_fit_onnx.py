@@ -73,6 +73,12 @@ def test_the_onnx_bundle_is_whole_and_starts(both: tuple[Path, BundleComparison]
     )
     assert started.returncode == 0, started.stderr
     assert started.stdout.strip()
+    limited = json.loads((artifact / "tokenizer.json").read_text())
+    limits = {"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0}
+    (artifact / "tokenizer.json").write_text(json.dumps(limited | {"truncation": limits}))
+    again = subprocess.run(started.args, capture_output=True, timeout=PROCESS_SECONDS)
+    (artifact / "tokenizer.json").write_text(json.dumps(limited))
+    assert again.stdout == started.stdout  # P18
 
 
 def test_an_onnx_bundle_is_evaluated_beside_its_float_base(

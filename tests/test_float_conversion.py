@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.torch import save_file
 
-from edgecomp.errors import ExportRefused
+from edgecomp.errors import ExportRefused, WeightsNotFinite
 from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 
@@ -46,8 +46,28 @@ def test_pieces_joined_are_the_whole(values: np.ndarray) -> None:
 
 
 def test_a_value_past_the_end_of_float16_is_refused_by_name() -> None:
-    with pytest.raises(ExportRefused, match=r"blk\.0 holds 70000, and F16 ends at 65504"):
+    with pytest.raises(ExportRefused, match=r"blk\.0 holds 70000, and F16 ends at 65504") as told:
         rounded(np.asarray([1.0, -70_000.0], dtype=np.float32), "F16", "blk.0")
+    assert "bfloat16" in str(told.value) and "--format" in str(told.value)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("stored", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("target", ["F32", "F16", "BF16"])
+def test_a_weight_that_is_no_number_is_refused_by_name_and_place(  # P20
+    wrong: float, stored: str, target: str
+) -> None:
+    right = np.asarray([[1.0, -2.0, 3.0], [0.0, 5.0, -6.0]], dtype=np.float32)
+    damaged = right.copy()
+    damaged[1, 1] = wrong
+    narrow = {
+        "F32": lambda values: values,
+        "F16": lambda values: values.astype(np.float16),
+        "BF16": lambda values: (values.view(np.uint32) >> 16).astype(np.uint16),
+    }[stored]
+    assert len(list(converted(narrow(right), stored, target, "blk.0"))) == 1
+    with pytest.raises(WeightsNotFinite, match=r"blk\.0 holds NaN or infinity \(its value 4 is"):
+        list(converted(narrow(damaged), stored, target, "blk.0"))
 
 
 def test_stored_tensors_are_read_as_they_were_saved(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ and the router, take one scale, searched under the sum of the experts' H.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from math import ceil
@@ -74,11 +74,12 @@ class Fold:
 
 
 def search_scale(
-    weight: Tensor, hessian: Triangle, grid: Grid, tie: Callable[[Tensor], Tensor]
+    weights: Mapping[Grid, Tensor], hessian: Triangle, tie: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """The best scale s float32 [columns] for weight [rows, columns] on `grid`; `tie` is applied to
-    every candidate."""
-    sample = weight[:: ceil(len(weight) / ROWS_SCALED)]
+    """The best scale s float32 [columns] for weights [rows, columns] that read one tensor, by the
+    grid that each goes on; `tie` is applied to every candidate."""
+    stride = ceil(sum(len(weight) for weight in weights.values()) / ROWS_SCALED)
+    samples = {grid: weight[::stride] for grid, weight in weights.items()}
     means = hessian.diagonal()
     rms = means.clamp_min(0).sqrt()
     rms = rms.clamp_min(1e-4 * rms.max()).clamp_min(1e-12)
@@ -89,9 +90,11 @@ def search_scale(
 
     def loss_of(alpha: float) -> float:
         scale = scale_of(alpha)
-        rounded = round_to_nearest(sample * scale, grid, means / scale.square())
-        change = rounded.values / scale - sample
-        return hessian.quadratic(change)
+        loss = 0.0
+        for grid, sample in samples.items():
+            rounded = round_to_nearest(sample * scale, grid, means / scale.square())
+            loss += hessian.quadratic(rounded.values / scale - sample)
+        return loss
 
     losses = {alpha: loss_of(alpha) for alpha in ALPHAS}
     best = min(losses, key=lambda alpha: losses[alpha])
@@ -110,12 +113,14 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
         # layers that may already have had their turn.
         for groups, fold in find_folds(block):
             names = [name for group in groups for name in group]
-            grid = grid_of(block.weight_name(names[0]))
-            if grid is None:
+            stacked = {
+                grid: torch.cat([block.linears[name].weight for name in members])
+                for grid, members in by_grid(block, names, grid_of).items()
+            }
+            if not stacked:
                 continue
-            stacked = torch.cat([block.linears[name].weight for name in names])
             shared = reduce(Triangle.plus, [hessians[group] for group in groups])
-            scale = search_scale(stacked, shared, grid, fold.tie)
+            scale = search_scale(stacked, shared, fold.tie)
             fold.apply(scale)
             for name in names:
                 block.linears[name].weight.mul_(scale)

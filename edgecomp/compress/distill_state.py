@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgecomp.atomic import write_text
-from edgecomp.compress.checkpoint import copy_companions, write_shard
+from edgecomp.compress.checkpoint import copy_companions, find_stored, write_shard
 from edgecomp.distillation import Distillation, History
 from edgecomp.huggingface.model import read_json, stored_tensors
 
+BEST = "best."
 STATE, HISTORY = "distillation.safetensors", "distillation.json"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps of each parameter."""
@@ -43,9 +44,9 @@ def save_state(
             tensors[f"{key}.{name}"] = value
     if best is None:
         old = load_file(folder / STATE)
-        tensors |= {name: tensor for name, tensor in old.items() if name.startswith("best.")}
+        tensors |= {name: tensor for name, tensor in old.items() if name.startswith(BEST)}
     else:
-        tensors |= {f"best.{name}": weight.detach().clone() for name, weight in best}
+        tensors |= {f"{BEST}{name}": weight.detach().clone() for name, weight in best}
     write_shard(folder / STATE, tensors)
 
 
@@ -82,12 +83,15 @@ def take_up(
 
 
 def write_best(folder: Path, student: Path) -> None:
-    """Make `folder` a checkpoint with the best weights and the names of `student`'s."""
-    tensors = load_file(folder / STATE)
+    """Make `folder` a checkpoint with the best weights and the names of `student`'s.
+
+    Raises ArchitectureUnsupported where the student stores no weight of a trained parameter.
+    """
+    stored = stored_tensors(student)
     weights = {
-        name: tensors[f"best.{name}"]
-        for name in stored_tensors(student)
-        if f"best.{name}" in tensors
+        find_stored(stored, name.removeprefix(BEST)).name: tensor
+        for name, tensor in load_file(folder / STATE).items()
+        if name.startswith(BEST)
     }
     write_shard(folder / "model.safetensors", weights)
     copy_companions(student, folder, torch.float32)

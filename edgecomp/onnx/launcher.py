@@ -24,6 +24,9 @@ THREADS = {threads}
 def main() -> None:
     prompt = " ".join(sys.argv[1:]) or input("prompt: ")
     tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+    # A limit that was set in training stays in the file; it is not the model's.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     config = onnxruntime_genai.Config(str(FOLDER))
     options = {{"session_options": {{"intra_op_num_threads": THREADS}}}}
     config.overlay(json.dumps({{"model": {{"decoder": options}}}}))

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from edgecomp.compress.awq import find_folds, search_scale
+from edgecomp.compress.awq import awq_method, find_folds, search_scale
 from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.compress.grids import integer_grid
 from edgecomp.compress.rtn import round_to_nearest
+from edgecomp.huggingface.model import stored_tensors
 
 from .conftest import FAMILIES, Save
 from .test_gptq import hessian_of, loss, weights
@@ -62,6 +64,41 @@ def test_the_scale_search_is_as_good_as_upstreams_which_tries_all(kind: str) -> 
     for alpha in [0.05 * i for i in range(20)]:
         scale = hessian.diagonal().sqrt() ** alpha
         candidates.append(loss_of(scale / (scale.max() * scale.min()).sqrt()))
-    found = loss_of(search_scale(weight, triangle_of(hessian), grid, lambda scale: scale))
+    found = loss_of(search_scale({grid: weight}, triangle_of(hessian), lambda scale: scale))
     assert found <= 1.001 * min(candidates)
     assert found <= candidates[0]  # alpha = 0 is plain rounding
+
+
+def test_linears_of_one_input_are_weighed_each_on_its_own_grid() -> None:  # A18
+    """As when the first of them gets 8 bits and the others 2."""
+    hessian = hessian_of("correlated")
+    parts = {
+        integer_grid(8, 64, symmetric=True): weights(),
+        integer_grid(2, 64, symmetric=True): weights().flip(0),
+    }
+
+    def loss_of(scale: Tensor) -> float:
+        means = hessian.diagonal() / scale.square()
+        return sum(
+            loss(part, round_to_nearest(part * scale, grid, means).values / scale, hessian)
+            for grid, part in parts.items()
+        )
+
+    found = loss_of(search_scale(parts, triangle_of(hessian), lambda scale: scale))
+    scales = [hessian.diagonal().sqrt() ** (0.05 * i) for i in range(20)]
+    best = min(loss_of(scale / (scale.max() * scale.min()).sqrt()) for scale in scales)
+    assert found <= 1.001 * best
+
+
+def test_a_linear_that_stays_float_does_not_keep_the_others_from_being_scaled(  # A18
+    save_model: Save, tokens: Tensor, tmp_path: Path
+) -> None:
+    folder, _ = save_model("llama")
+    grid = integer_grid(3, 32, symmetric=True)
+    method = awq_method(lambda name: None if "q_proj" in name else grid)
+    walk(folder, tokens, method, destination=tmp_path / "out")
+    name = "model.layers.0.input_layernorm.weight"
+    before, after = (
+        read_tensor(stored_tensors(place)[name]).float() for place in (folder, tmp_path / "out")
+    )
+    assert not torch.allclose(before, after, rtol=1e-3)

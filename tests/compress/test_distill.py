@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -99,6 +99,25 @@ def test_r42_held_out_divergence_falls_by_more_than_half(
     with torch.no_grad():
         apart = divergence(model(text[held_out]).logits, wanted["ids"], wanted["log_probabilities"])
     assert float(apart.mean()) == pytest.approx(best.divergence, rel=1e-4)
+
+
+def test_a_checkpoint_of_the_bare_decoder_is_written_with_its_own_names(  # A6
+    save_model: Save, text: Tensor, tmp_path: Path
+) -> None:
+    """GPT-2 as the hub has it: `h.0…`, without the model's prefix."""
+    folder, _ = save_model("gpt2")
+    prefix = "transformer."
+    bare = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    save_file(bare, folder / "model.safetensors", metadata={"format": "pt"})
+    targets = cache_targets(folder, text, tmp_path / "cache", top_k=8)
+    settings = SETTINGS.model_copy(update={"steps": 2, "evaluate_every": 1})
+    distill(folder, text, targets, tmp_path / "out", settings)
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    assert written.keys() == bare.keys() and "h.0.attn.c_attn.weight" in written
+    assert {name: t.shape for name, t in written.items()} == {n: t.shape for n, t in bare.items()}
 
 
 def test_a_killed_distillation_goes_on_and_ends_with_the_same_bytes(
