@@ -29,6 +29,7 @@ from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.gguf.size import gguf_file_bytes, header_size_bytes
 from edgecomp.gguf.writer import copied_fields, packed_field, write_gguf
+from edgecomp.greedy_check import PROMPTS, check_greedy
 from edgecomp.model import read_model
 from edgecomp.output_tensor import OutputTensor
 from edgecomp.planner import make_plan
@@ -71,6 +72,35 @@ def test_llama_cpp_computes_the_logits_of_transformers(
     wanted, found = transformers_logits(folder), llama_cpp_logits(record.path)
     assert wanted.std() > 0.5
     np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCES.get(family, 1e-3))
+
+
+def test_a_stored_head_wins_over_a_config_that_says_it_is_tied(  # P1
+    tiny_model: MakeModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model("llama-tied-llama3-rope"), folder)
+    weights = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(1)
+    weights["lm_head.weight"] = torch.randn(600, 64, generator=generator) * 0.15
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    file = export(read_model(folder), tmp_path / "model.gguf", "F32").path
+    wanted = transformers_logits(folder)
+    np.testing.assert_allclose(llama_cpp_logits(file), wanted, rtol=0, atol=1e-3)
+
+
+def test_without_a_stored_head_the_embedding_gives_the_logits(  # P15
+    tiny_model: MakeModel, tmp_path: Path
+) -> None:
+    folder, tied = tmp_path / "m", tiny_model("llama-tied-llama3-rope")
+    shutil.copytree(tied, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (folder / "config.json").write_text(json.dumps(config))
+    file = export(read_model(folder), tmp_path / "model.gguf", "F32").path
+    wanted = transformers_logits(tied)
+    np.testing.assert_allclose(llama_cpp_logits(file), wanted, rtol=0, atol=1e-3)
+    runtime = find_runtime("llama.cpp")
+    result = check_greedy(folder, file, "F32", runtime, threads=1, prompts=PROMPTS[:2], tokens=4)
+    assert result.passed, result.detail
 
 
 LAYER_KINDS = ("fssssss", "sffsffs", "sssssss", "ssfssfs", "fffffff", "ffffffs")

@@ -257,3 +257,37 @@ def test_codes_of_another_block_size_are_refused(rounded: Export, tmp_path: Path
     exporter.export_format(read_model(checkpoint), folder, "onnx-int4-64")
     with pytest.raises(ExportRefused, match="has the shape"):
         exporter.insert_codes(folder, checkpoint)
+
+
+def without_ends(model: Path, folder: Path, **generation: object) -> Path:
+    """A copy none of whose files names a token that ends an answer, but for `generation`."""
+    shutil.copytree(model, folder)
+    for name in ("config", "generation_config", "tokenizer_config"):
+        path = folder / f"{name}.json"
+        held = json.loads(path.read_text()) if path.is_file() else {}
+        kept = {key: value for key, value in held.items() if not key.startswith("eos_token")}
+        path.write_text(json.dumps(kept | (generation if name == "generation_config" else {})))
+    return folder
+
+
+def test_a_model_that_names_no_end_token_is_refused_before_it_is_built(  # P17
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = without_ends(tiny_model("llama"), tmp_path / "m")
+    with pytest.raises(ExportRefused, match="names no token that ends an answer"):
+        find_onnx_exporter().export_format(read_model(folder), tmp_path / "out", "onnx-int4-32")
+    assert not (tmp_path / "out").exists()
+
+
+def test_end_tokens_that_generation_config_alone_names_reach_the_artifact(  # P8, P17
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = without_ends(tiny_model("llama"), tmp_path / "m", eos_token_id=[2, 3])
+    out = tmp_path / "out"
+    find_onnx_exporter().export_format(read_model(folder), out, "onnx-int4-32")
+    assert read_onnx_folder(out).end_tokens == (2, 3)
+    # An artifact of another maker may have none: it ends by length.
+    config = json.loads((out / "genai_config.json").read_text())
+    config["model"]["eos_token_id"] = None
+    (out / "genai_config.json").write_text(json.dumps(config))
+    assert read_onnx_folder(out).end_tokens == ()

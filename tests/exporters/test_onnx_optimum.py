@@ -15,7 +15,7 @@ from edgecomp.calibration import CalibrationMix
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.errors import CompressionSettingsInvalid, ExportRefused, RuntimeMissing
 from edgecomp.events import ignore
-from edgecomp.exporters.onnx_optimum import _write_older_checkpoint
+from edgecomp.exporters.onnx_optimum import _generation_config, _write_older_checkpoint
 from edgecomp.exporters.optimum_environment import VARIABLE, optimum_python
 from edgecomp.exporting import find_optimum_exporter
 from edgecomp.model import read_model
@@ -198,3 +198,13 @@ def test_a_graph_by_optimum_runs_in_onnxruntime_genai(
     while not generator.is_done():
         generator.generate_next_token()
     assert list(generator.get_sequence(0))[len(prompt) :] == list(wanted.tokens)
+
+
+def test_generation_configs_end_tokens_reach_the_generators(  # P8
+    tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model("llama"), folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, 2]}))
+    said = _generation_config(read_model(folder))["model"]
+    assert said["eos_token_id"] == [2, 3] and said["pad_token_id"] == 2
