@@ -94,25 +94,24 @@ def card_bytes(
 ) -> list[int]:
     """All that each card holds, where `counts` of the last `gpu_layers` layers lie on each."""
     at, used = wanted.places - gpu_layers, []
-    extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu)
-    several = sum(count > 0 for count in counts) > 1
+    several = len(counts) > 1
+    extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu, several)
     for count in counts:
         held = wanted.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu)
-        used.append(held + wanted.shared_bytes + extra(several) if count else 0)
+        used.append(held + wanted.shared_bytes + extra if count else 0)
         at += count
     return used
 
 
 def _extra_bytes(
-    wanted: Demand, gpu_layers: int, cpu_expert_layers: int, kv_on_gpu: bool
-) -> Callable[[bool], int]:
-    """Of a card, by whether there are several: where something that is computed lies with the CPU,
-    room for a copy of one of its matrices, which the card borrows for prompts; else, of several,
-    the pipeline's copies."""
+    wanted: Demand, gpu_layers: int, cpu_expert_layers: int, kv_on_gpu: bool, several: bool
+) -> int:
+    """Of a card: where something that is computed lies with the CPU, room for a copy of one of its
+    matrices, which the card borrows for prompts; else, where the runtime sees several, whether or
+    not all of them hold layers, the pipeline's copies."""
     if gpu_layers < wanted.places or cpu_expert_layers:
-        return lambda several: wanted.weights.largest_bytes
-    pipeline = wanted.frame.pipeline_bytes if kv_on_gpu else 0
-    return lambda several: pipeline if several else 0
+        return wanted.weights.largest_bytes
+    return wanted.frame.pipeline_bytes if several and kv_on_gpu else 0
 
 
 def filled(
@@ -125,11 +124,12 @@ def filled(
     """Layers of each card, each filled before the next; None where they do not hold them all."""
     places = wanted.places
     at, counts = places - gpu_layers, []
-    extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu)
+    several = len(capacities) > 1
+    extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu, several)
 
     def fits(first: int, capacity: int, count: int) -> bool:
         held = wanted.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu)
-        return held + wanted.shared_bytes + extra(count < gpu_layers) <= capacity
+        return held + wanted.shared_bytes + extra <= capacity
 
     for index, capacity in enumerate(capacities):
         left = places - at

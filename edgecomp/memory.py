@@ -93,9 +93,7 @@ def compute_bytes(model: ModelSpec, settings: RunSettings) -> int:
     cells = sorted({kv_cells(model, layer, settings) for layer in range(model.layers)})
     caches = 2 if model.sliding_layers else 1
     masks = sum(cells) * (caches // len(cells)) * (2 if settings.flash_attention else 4)
-    values = model.kv_heads * model.value_length
-    # Without flash attention values are stored transposed, each at an index of its own.
-    inputs = caches * (20 if settings.flash_attention else 8 * values + 12)
+    inputs = caches * _places_bytes(model, settings)
     live = 4 * _feed_forward_floats(model, settings)
     if not settings.flash_attention:
         query = model.heads * model.key_length
@@ -106,6 +104,13 @@ def compute_bytes(model: ModelSpec, settings: RunSettings) -> int:
     output = 4 * outputs * (model.vocabulary + model.embedding_length)
     output += 4 * tokens * model.embedding_length
     return max(layer, output)
+
+
+def _places_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """Of one token: its position, and where its keys and values go in a cache. Without flash
+    attention values are stored transposed, each at an index of its own."""
+    values = model.kv_heads * model.value_length
+    return 20 if settings.flash_attention else 8 * values + 12
 
 
 def _feed_forward_floats(model: ModelSpec, settings: RunSettings) -> int:
@@ -148,12 +153,13 @@ def pipeline_bytes(model: ModelSpec, settings: RunSettings) -> int:
     """What several cards that work on micro batches in turn hold beside their compute buffers.
 
     Where all layers lie on cards, llama.cpp keeps GGML_SCHED_MAX_COPIES copies of what enters a
-    card, the mask and the activations, of which the compute buffer counts one (llama-context.cpp,
-    ggml-backend.cpp).
+    card, the mask, the places and the activations, of which the compute buffer counts one
+    (llama-context.cpp, ggml-backend.cpp).
     """
     tokens = min(settings.micro_batch, padded(settings.context))
     mask = padded(settings.context) * (2 if settings.flash_attention else 4)
-    return (SCHEDULER_COPIES - 1) * tokens * (mask + 4 * model.embedding_length)
+    entering = mask + _places_bytes(model, settings) + 4 * model.embedding_length
+    return (SCHEDULER_COPIES - 1) * tokens * entering
 
 
 def output_bytes(model: ModelSpec, settings: RunSettings) -> int:

@@ -175,7 +175,8 @@ def _pool_bytes(wanted: Demand, device: DeviceProfile, placement: Placement) -> 
     if not pools or system in pools:
         return {system: total}
     where = (placement.cpu_expert_layers, placement.kv_on_gpu)
-    used = card_bytes(wanted, placement.gpu_layers, placement.layers_of_gpus, *where)
+    counts = placement.tensor_split or (placement.gpu_layers,)
+    used = [held for held in card_bytes(wanted, placement.gpu_layers, counts, *where) if held]
     # The host keeps the process, and a compute buffer of its own.
     begin = wanted.places - placement.gpu_layers
     left = total - wanted.layer_bytes(begin, wanted.places, *where)

@@ -12,7 +12,7 @@ from edgecomp.events import Progress
 from edgecomp.measure.process_memory import process_memory
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import told
-from edgecomp.runtimes.child import serve
+from edgecomp.runtimes.child import Handler, serve
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
@@ -135,18 +135,18 @@ def _prompt_tokens(session: Session, prompt: str) -> list[int]:
     return session.tokenize(prompt, add_special=not begins, parse_special=True)
 
 
+HANDLERS: dict[str, Handler] = {
+    "tokenize": tokenize,
+    "complete": complete,
+    "score": score,
+    "compare": compare,
+    "measure": measure,
+    "serve": serve_load,
+    "pace": pace_model,
+    "idle_memory": idle_memory,
+    "quantize": quantize_file,
+    "buffer_sizes": buffer_sizes,
+}
+
 if __name__ == "__main__":
-    serve(
-        {
-            "tokenize": tokenize,
-            "complete": complete,
-            "score": score,
-            "compare": compare,
-            "measure": measure,
-            "serve": serve_load,
-            "pace": pace_model,
-            "idle_memory": idle_memory,
-            "quantize": quantize_file,
-            "buffer_sizes": buffer_sizes,
-        }
-    )
+    serve(HANDLERS)

@@ -108,9 +108,11 @@ def reported_devices(log: str) -> dict[str, int]:
     numbers, and in the system's memory."""
     totals: dict[str, int] = {}
     for buffer, _, mebibytes in BUFFER.findall(log):
-        # CUDA0, MTL0_Mapped and RPC0[address] are cards; CPU_REPACK and CUDA_Host are not.
-        device = re.split(r"[_\[]", buffer)[0]
-        name = HOST if device == "CPU" or buffer.endswith("_Host") else device
+        # CUDA0, MTL0_Mapped and RPC0[address] are cards; CPU_REPACK and CUDA_Host are not. Each
+        # address counts its devices anew.
+        device = re.match(r"[^_\[]*(?:\[[^]]*\])?", buffer)
+        name = device[0] if device else buffer
+        name = HOST if name == "CPU" or buffer.endswith("_Host") else name
         totals[name] = totals.get(name, 0) + round(float(mebibytes) * 2**20)
     cards = sorted((name for name in totals if name != HOST), key=lambda name: (len(name), name))
     return {name: totals[name] for name in (*cards, HOST) if name in totals}
