@@ -19,6 +19,7 @@ from edgecomp.device import find_device
 from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.gguf.model import read_gguf
+from edgecomp.inside_folder import path_inside
 from edgecomp.launchers import (
     llama_server_script,
     lm_studio_config,
@@ -171,16 +172,20 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a bundle. Raises BundleBroken."""
+    """The manifest of a bundle. Raises BundleBroken, and PathOutside where it lists a file that
+    lies elsewhere."""
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleBroken(f"{folder} is no bundle: it has no {MANIFEST}. Give a folder fit wrote.")
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise BundleBroken(
             f"{path} is damaged and lists nothing reliable. Make the bundle again."
         ) from error
+    for name in (manifest.artifact, *manifest.files):
+        path_inside(folder, name, path)
+    return manifest
 
 
 def verify_bundle(folder: Path, progress: Progress = ignore_progress) -> Verification:

@@ -19,6 +19,7 @@ from edgecomp.calibrated import Calibration
 from edgecomp.errors import DeviceUnknown, ProfileInvalid, UnitUnknown
 from edgecomp.folders import config_folder
 from edgecomp.quantity import OPERATIONS, RATES, SIZES, parse_quantity
+from edgecomp.safe_text import one_line
 from edgecomp.validation_fault import worded
 from edgecomp.value import Value
 
@@ -196,12 +197,12 @@ def load_profile(path: Path) -> DeviceProfile:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         profile = DeviceProfile.model_validate(raw)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileInvalid(path, f"it is no TOML ({error}).") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the profile"
         raise ProfileInvalid(path, f"{place}: {worded(first)}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ProfileInvalid(path, f"it is no TOML ({one_line(str(error))}).") from error
     if profile.name != path.stem:
         raise ProfileInvalid(path, f"it is named {profile.name!r}, its file {path.stem!r}.")
     return profile

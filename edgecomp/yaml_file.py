@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from edgecomp.atomic import write_text
 from edgecomp.errors import RecipeInvalid
+from edgecomp.safe_text import one_line
 from edgecomp.validation_fault import worded
 from edgecomp.value import Value
 
@@ -27,13 +29,17 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
     and the field."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return kind.model_validate(yaml.safe_load(text))
+        value = kind.model_validate(yaml.safe_load(text))
+        value.model_dump_json()
+        return value
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise RecipeInvalid(
             f"The {what} {path} cannot be read: {reason}. Give the path of a YAML file with one."
         ) from error
-    except yaml.YAMLError as error:
+    except PydanticSerializationError as error:
+        raise RecipeInvalid(f"The {what} {path} holds half of a character.") from error
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
@@ -47,6 +53,10 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
         field = ".".join(place) or "the whole"
         fault = worded(first, kind.model_fields if len(place) == 1 else ())
         raise RecipeInvalid(f"The {what} {path}{where}: {field} is refused: {fault}.") from error
+    except ValueError as error:
+        # A number or a date that YAML's own types cannot hold.
+        fault = one_line(str(error)).rstrip(".")
+        raise RecipeInvalid(f"The {what} {path} holds a value that is none: {fault}.") from error
 
 
 def _line_of(text: str, place: list[str]) -> int | None:

@@ -44,6 +44,9 @@ def test_r87_the_reasoning_preset_is_the_256_128_128_mix() -> None:
         ("context: 2048", "context: -1", r"line \d+: settings.context"),
         ("importance: true", "importanse: true", "importanse"),
         ("format: Q4_0", "format: [", "not valid YAML"),
+        ("format: Q4_0", "format: " + "[" * 10_000, "not valid YAML"),
+        ("model: demo", 'model: "\\ud800"', "half of a character"),
+        ("model: demo", "model: 2020-99-99", "a value that is none"),
     ],
 )
 def test_a_broken_recipe_is_refused_where_it_breaks(

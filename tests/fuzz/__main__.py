@@ -17,12 +17,14 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from fuzz.kinds import KINDS, write_input
 
 INPUTS_OF_A_WORKER = 400
+TESTS = Path(__file__).parents[1]
 START_SECONDS = 300
 
 
@@ -67,9 +69,10 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
         )
         if self.line(START_SECONDS) is None:
-            raise SystemExit("A worker does not start: run `python -m fuzz.worker FOLDER`.")
+            raise RuntimeError("A worker does not start: run `python -m fuzz.worker FOLDER`.")
 
     def line(self, seconds: float) -> str | None:
         assert self.process and self.process.stdout
@@ -109,14 +112,15 @@ def carry_out(
             verdict, text = worker.answer(kind, seed, seconds)
             with lock:
                 counts.setdefault(kind, Counter())[verdict] += 1
+                done = sum(row.total() for row in counts.values())
+                if done % 1000 == 0:
+                    print(f"{done:,} inputs, {len(failures)} failed", file=sys.stderr, flush=True)
                 if verdict == "failed":
                     failures.append(Failure(kind, seed, text))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(workers) as pool:
+        for ended in [pool.submit(work, number) for number in range(workers)]:
+            ended.result()
     return counts, failures
 
 
