@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgecomp.atomic import write_text
 from edgecomp.errors import EdgecompError, RunBusy
 from edgecomp.events import Event, StageProgress
-from edgecomp.folders import cache_folder
+from edgecomp.folders import RUNS, cache_folder
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.child import Child, serve
 from edgecomp.value import Value
@@ -71,7 +71,7 @@ class Outcome(Value):
 def run_folder(request: FitRequest) -> Path:
     """Where everything about this request is kept."""
     digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:16]
-    return cache_folder() / "runs" / digest
+    return cache_folder() / RUNS / digest
 
 
 def is_running(folder: Path) -> bool:

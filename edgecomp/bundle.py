@@ -16,6 +16,7 @@ from edgecomp.android_launcher import android_script, is_android
 from edgecomp.atomic import require_writable, sync, write_error
 from edgecomp.chat_template import read_chat_template
 from edgecomp.device import find_device
+from edgecomp.digests import file_digest
 from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.gguf.model import read_gguf
@@ -32,7 +33,6 @@ from edgecomp.report import Report
 from edgecomp.report_text import html_report, markdown_report
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.safe_text import file_name
-from edgecomp.stage_cache import file_digest
 from edgecomp.value import Value
 
 MANIFEST = "manifest.json"

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from edgecomp.calibration import CalibrationMix, CalibrationRecord, make_calibration
+from edgecomp.digests import file_digest
 from edgecomp.events import Progress, Warned
-from edgecomp.pipeline import Run, StoredFile, data_digests
-from edgecomp.stage_cache import file_digest
+from edgecomp.pipeline import Run, data_digests
+from edgecomp.stage_cache import StoredFile
 from edgecomp.training_text import make_training_rows
 from edgecomp.value import Value
 

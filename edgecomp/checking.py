@@ -14,7 +14,8 @@ from edgecomp.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats import PRESETS
 from edgecomp.gguf.mix import fallbacks
 from edgecomp.model import ModelSpec
-from edgecomp.pipeline import Run, StoredFile
+from edgecomp.pipeline import Run
+from edgecomp.stage_cache import StoredFile
 from edgecomp.token_id_check import check_token_ids
 from edgecomp.value import Value
 

@@ -575,6 +575,7 @@ SCHEMAS = {
     "recipe": "edgecomp.recipe:Recipe",
     "manifest": "edgecomp.bundle:Manifest",
     "diagnosis": "edgecomp.doctor:Diagnosis",
+    "cache": "edgecomp.cache_contents:CacheContents",
 }
 """What each --json prints, and the files of a bundle."""
 
@@ -610,6 +611,22 @@ def doctor(
     _show(found, json, diagnosis_table)
     if not found.healthy:
         raise typer.Exit(UNHEALTHY)
+
+
+@app.command()
+def cache(
+    model: Annotated[str | None, typer.Argument(help="Only what is kept for this model.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Free it, but for what is in use.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what finished stages take, by model; with --prune, free it."""
+    from edgecomp.cache_contents import prune_cache, read_contents
+    from edgecomp.tables import cache_table
+
+    found = prune_cache(model) if prune else read_contents(model)
+    _show(found, json, cache_table)
 
 
 @devices.command("list")

@@ -16,6 +16,7 @@ from edgecomp import proving
 from edgecomp.artifact_argument import NamedArtifact, find_artifact
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.chat_template import read_chat_template
+from edgecomp.digests import path_digest
 from edgecomp.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.evaluate.benchmarks import Coverage, Suite, coverage
 from edgecomp.evaluate.bias_score import BiasScores, bias_scores
@@ -29,7 +30,7 @@ from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select
 from edgecomp.events import Listener, Progress, Warned
 from edgecomp.fit import evaluation_text, method_of, sparsity_percent, versions
 from edgecomp.machine_limits import physical_cores
-from edgecomp.pipeline import path_bytes, path_digest
+from edgecomp.pipeline import path_bytes
 from edgecomp.proving import Answers, Subject
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.runtimes.protocol import find_runtime
@@ -129,6 +130,7 @@ class _Examination:
             template=read_chat_template(named.path),
             threads=physical_cores(),
             listen=self.listen,
+            model=named.path.name,
             kv_type=named.recipe.settings.kv_type if named.recipe and who == "artifact" else "F16",
         )
 

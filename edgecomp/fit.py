@@ -35,13 +35,14 @@ from edgecomp.model_name import result_folder
 from edgecomp.offload import placement_of
 from edgecomp.onnx.making import make_onnx_artifact
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
-from edgecomp.pipeline import Run, StoredFile, path_bytes
+from edgecomp.pipeline import Run, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as, with_types
 from edgecomp.proving import Subject
 from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for, settled_constraints
 from edgecomp.report import ModelFacts, Report
 from edgecomp.sparsity import parse_sparsity
+from edgecomp.stage_cache import StoredFile
 from edgecomp.stages import DistillStage, PruneStage, staged_model
 from edgecomp.tasks import MixChoice, Rounding
 from edgecomp.value import Value
@@ -289,8 +290,9 @@ def on_trial(run: Run, artifact: Artifact) -> tuple[Subject, Subject]:
 
     def subject(who: Literal["base", "artifact"], file: StoredFile, kv_type: str) -> Subject:
         return Subject(
-            who, file.path, file.sha256, run.runtime, run.template, run.threads, run.listen, kv_type
-        )
+            who, file.path, file.sha256, run.runtime, run.template, run.threads, run.listen,
+            run.model.name, kv_type,
+        )  # fmt: skip
 
     kv_type = run.recipe.settings.kv_type
     return subject("base", artifact.base, "F16"), subject("artifact", artifact.file, kv_type)

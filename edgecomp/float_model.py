@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecomp.digests import file_digest
 from edgecomp.events import Progress, Warned
 from edgecomp.exporting import default_float_type, find_exporter
 from edgecomp.model import ModelSpec, read_model
-from edgecomp.pipeline import Run, StoredFile
-from edgecomp.stage_cache import file_digest
+from edgecomp.pipeline import Run
+from edgecomp.stage_cache import StoredFile
 
 
 def float_source(run: Run) -> ModelSpec:

@@ -11,6 +11,8 @@ from pathlib import Path
 import platformdirs
 
 HUB_HEADERS = "hub-headers"
+RUNS = "runs"
+SCRATCH = "scratch"
 """In the cache: models of the hub whose headers alone were fetched."""
 
 
@@ -24,17 +26,15 @@ def config_folder() -> Path:
     return Path(os.environ.get("EDGECOMP_CONFIG") or platformdirs.user_config_dir("edgecomp"))
 
 
-SCRATCH = "scratch"
-
-
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for large temporary files, which goes with the block. It lies beside the finished
-    stages, for which there is room: a system's own folder for such files is often memory.
+    stages, for which there is room: a system's own folder for such files is often memory. It is
+    called after this process, so that what a killed one leaves behind is known.
 
     Raises OSError.
     """
     parent = cache_folder() / SCRATCH
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="edgecomp-", dir=parent) as name:
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=parent) as name:
         yield Path(name)

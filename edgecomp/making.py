@@ -9,6 +9,7 @@ from edgecomp.artifact_checks import CheckResult, tensor_types
 from edgecomp.calibrating import StoredCalibration, calibrated_tokens
 from edgecomp.calibration import CalibrationRecord
 from edgecomp.checking import check_artifact, check_base, require
+from edgecomp.digests import file_digest
 from edgecomp.distillation import History
 from edgecomp.events import Progress, Warned
 from edgecomp.expert_use import ExpertUse, expert_use
@@ -19,11 +20,11 @@ from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.mix import fallbacks
 from edgecomp.mixing import Mixture, mixture
 from edgecomp.model import OUTPUT, ModelSpec, read_model
-from edgecomp.pipeline import Run, StoredFile
+from edgecomp.pipeline import Run
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.shrinking import shrunk_checkpoint, shrunk_export
-from edgecomp.stage_cache import file_digest
+from edgecomp.stage_cache import StoredFile
 from edgecomp.value import Value
 
 UNROUNDED = ("source", "F32", "F16", "BF16")

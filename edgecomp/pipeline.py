@@ -14,23 +14,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgecomp.chat_template import ChatTemplate, read_chat_template
+from edgecomp.digests import file_digest, tree_digest
 from edgecomp.events import Listener, Progress
 from edgecomp.machine_limits import physical_cores
 from edgecomp.model import ModelSpec
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.stage_cache import file_digest, run_stage
+from edgecomp.stage_cache import StoredFile, run_stage
 from edgecomp.torch_worker import TorchWorker
 from edgecomp.value import Value
 
 Result = TypeVar("Result", bound=Value)
-
-
-class StoredFile(Value):
-    """A file that a stage made, and the hash of its bytes."""
-
-    path: Path
-    sha256: str
 
 
 class Run:
@@ -60,7 +54,7 @@ class Run:
     ) -> Result:
         """`run_stage` with the run's own listener; every key holds the source and the runtime."""
         inputs = {"source": self.source_digest, "runtime": self.runtime.version(), **inputs}
-        return run_stage(name, title, kind, inputs, work, self.listen)
+        return run_stage(name, title, kind, inputs, work, self.listen, model=self.model.name)
 
     def in_torch(self, request: str, progress: Progress, **settings: Any) -> Any:
         """What the worker that holds torch answers to a request (compress/__main__.py)."""
@@ -90,28 +84,11 @@ def source_digest(model: ModelSpec) -> str:
     return sha256(listed.encode()).hexdigest()
 
 
-def tree_digest(folder: Path) -> str:
-    """A hash of every file below a folder that a stage made."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    listed = "\n".join(f"{file.relative_to(folder)} {file_digest(file)}" for file in files)
-    return sha256(listed.encode()).hexdigest()
-
-
-def path_digest(path: Path) -> str:
-    """A hash of a file, or of every file below a folder."""
-    return file_digest(path) if path.is_file() else tree_digest(path)
-
-
 def path_bytes(path: Path) -> int:
     """The size of a file, or of all files of a folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def text_digest(text: str) -> str:
-    """SHA-256 of a text."""
-    return sha256(text.encode("utf-8")).hexdigest()
 
 
 def data_digests(data: Path | None) -> dict[str, str] | None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from edgecomp.chat_template import ChatTemplate
 from edgecomp.detect import cpu_model
+from edgecomp.digests import text_digest
 from edgecomp.evaluate.coherence import Coherence, answer_fixed_prompts, check_coherence
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.evaluate import evaluate
@@ -21,7 +22,6 @@ from edgecomp.evaluate.task_text import task_texts
 from edgecomp.events import Listener, Progress, Warned, ignore_progress
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
-from edgecomp.pipeline import text_digest
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
@@ -49,6 +49,9 @@ class Subject:
     template: ChatTemplate
     threads: int
     listen: Listener
+    model: str
+    """The name of the model that the file is, or was made from."""
+
     kv_type: str = "F16"
     """The artifact's KV cache is the one it ships with; the base's is exact."""
 
@@ -79,7 +82,7 @@ class Subject:
             "kv_type": self.kv_type,
             **inputs,
         }
-        return run_stage(name, title, kind, inputs, work, self.listen)
+        return run_stage(name, title, kind, inputs, work, self.listen, model=self.model)
 
 
 class Answers(Value):

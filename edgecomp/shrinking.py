@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgecomp.calibrating import StoredCalibration, training_rows
+from edgecomp.digests import file_digest, tree_digest
 from edgecomp.distillation import History
 from edgecomp.errors import CompressionSettingsInvalid, ModelIncomplete
 from edgecomp.events import Progress
 from edgecomp.exporting import default_float_type, find_gguf_exporter
 from edgecomp.model import read_model
-from edgecomp.pipeline import Run, StoredFile, source_digest, tree_digest
-from edgecomp.stage_cache import file_digest
+from edgecomp.pipeline import Run, source_digest
+from edgecomp.stage_cache import StoredFile
 from edgecomp.stages import DistillStage, PruneStage, StructuredStage
 from edgecomp.token_id_check import check_token_ids
 from edgecomp.value import Value

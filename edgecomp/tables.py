@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -18,6 +19,7 @@ from edgecomp.plan import Candidate, JobCost, Plan
 from edgecomp.quantity import format_duration, format_size
 
 if TYPE_CHECKING:
+    from edgecomp.cache_contents import CacheContents
     from edgecomp.doctor import Diagnosis
 
 REJECTED_SHOWN = 12
@@ -267,3 +269,21 @@ def diagnosis_table(diagnosis: Diagnosis) -> RenderableType:
             said.append(f"\n{check.cure}", style="italic")
         table.add_row(check.name, Text(check.state, style=STATE_STYLES[check.state]), said)
     return table
+
+
+def cache_table(contents: CacheContents) -> RenderableType:
+    """What is kept, by model, and what was freed."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "stages", "size", "of older code", "last used"):
+        table.add_column(name, justify="left" if name in ("model", "last used") else "right")
+    for row in contents.models:
+        used = datetime.fromtimestamp(row.last_used).isoformat(" ", "minutes")
+        sizes = (format_size(row.size_bytes), format_size(row.outdated_bytes))
+        table.add_row(escape(row.model), str(row.stages), *sizes, used)
+    parts: list[RenderableType] = [table] if contents.models else []
+    parts.append(f"{format_size(contents.size_bytes)} in {escape(str(contents.folder))}")
+    if contents.freed_bytes:
+        parts.append(f"{format_size(contents.freed_bytes)} were freed.")
+    if contents.in_use:
+        parts.append(f"In use and kept: {escape(', '.join(contents.in_use))}.")
+    return Group(*parts)

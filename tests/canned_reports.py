@@ -21,11 +21,11 @@ from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_pla
 from edgecomp.measure.machine import MachineState
 from edgecomp.measure.statistics import Interval, Spread
 from edgecomp.model import ModelSpec
-from edgecomp.pipeline import StoredFile
 from edgecomp.planner import make_plan
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings, recipe_for
 from edgecomp.report import ModelFacts, Report
 from edgecomp.runtimes.protocol import DivergenceSamples
+from edgecomp.stage_cache import StoredFile
 from edgecomp.verdict import REQUIRED, Efficiency, Evidence, judge
 
 BASE_PERCENT = 60.0

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import edgecomp
 from edgecomp import stage_cache
+from edgecomp.digests import file_digest
 from edgecomp.errors import RunBusy
 from edgecomp.events import Event, Progress, StageFinished, StageProgress
-from edgecomp.stage_cache import file_digest, run_stage, stage_key
+from edgecomp.stage_cache import StoredFile, run_stage, stage_key
 from edgecomp.value import Value
 
 
@@ -32,7 +38,7 @@ def make(inputs: dict[str, object], events: list[Event], number: int = 1) -> Mad
         progress(1, 2)
         return Made(number=number)
 
-    return run_stage("stage", "A stage", Made, inputs, work, events.append)
+    return run_stage("stage", "A stage", Made, inputs, work, events.append, model="m")
 
 
 def test_a_second_identical_run_takes_the_result_and_says_so() -> None:
@@ -53,12 +59,98 @@ def test_the_key_does_not_depend_on_the_order_of_inputs() -> None:
     assert stage_key("s", {"a": 1, "b": 2}) == stage_key("s", {"b": 2, "a": 1})
 
 
-def test_another_version_of_edgecomp_makes_every_stage_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_other_code_makes_every_stage_again(monkeypatch: pytest.MonkeyPatch) -> None:  # A10
     assert make({"a": 1}, []).number == 1
-    monkeypatch.setattr(stage_cache, "__version__", "0.0.0")
+    monkeypatch.setattr(stage_cache, "code_digest", lambda: "of another code")
     assert make({"a": 1}, [], number=2).number == 2
+
+
+def test_the_code_s_hash_is_that_of_every_file_that_makes_something(  # A10
+    tmp_path: Path,
+) -> None:
+    package = Path(edgecomp.__file__).parent
+    copy = tmp_path / "edgecomp"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("exporters", "tui", "device_profiles"):
+        if not (copy / folder).exists():
+            source = Path(importlib.import_module(f"edgecomp.{folder}").__file__ or "").parent
+            shutil.copytree(source, copy / folder)
+    program = "from edgecomp.stage_cache import code_digest; print(code_digest())"
+
+    def digest() -> str:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path,
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        return done.stdout
+
+    def changed(name: str) -> bool:
+        before, file = digest(), copy / name
+        kept = file.read_bytes()
+        file.write_bytes(kept + b"\n# another line\n")
+        after = digest()
+        file.write_bytes(kept)
+        return before != after
+
+    assert digest() == digest()
+    assert changed("compress/gptq.py") and changed("exporters/gguf.py")
+    assert not changed("cli.py") and not changed("tui/app.py")
+
+
+def stored(folder: Path, text: str) -> StoredFile:
+    path = folder / "made.bin"
+    path.write_text(text)
+    return StoredFile(path=path, sha256=file_digest(path))
+
+
+class Nested(Value):
+    inner: dict[str, tuple[StoredFile, ...]]
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "changed within its time of writing"])
+def test_a_stage_whose_file_is_no_longer_what_it_was_is_made_again(  # A10
+    own_cache: Path, harm: str
+) -> None:
+    runs: list[int] = []
+
+    def work(folder: Path, progress: Progress) -> Nested:
+        runs.append(1)
+        return Nested(inner={"a": (stored(folder, "0123456789"),)})
+
+    def run() -> Nested:
+        return run_stage("s", "S", Nested, {}, work, lambda event: None, model="m")
+
+    (file,) = run().inner["a"]
+    assert run().inner["a"] == (file,) and len(runs) == 1
+    state = file.path.stat()
+    if harm == "gone":
+        file.path.unlink()
+    elif harm == "cut":
+        file.path.write_text("01234")
+    else:
+        file.path.write_text("012345678x")
+        os.utime(file.path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert run().inner["a"] == (file,) and len(runs) == 2
+    assert file.path.read_text() == "0123456789"
+
+
+def test_a_failed_stage_leaves_its_lock_to_the_next_try() -> None:  # A10
+    """The traceback of the failure, which a caller may keep, holds nothing."""
+
+    def fail(folder: Path, progress: Progress) -> Made:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as kept:
+        run_stage("stage", "A stage", Made, {}, fail, [].append, model="m")
+    done = subprocess.run([sys.executable, "-c", HOLD.format(folder=_only_stage())])
+    assert done.returncode == 0 and kept.value
+
+
+HOLD = "from filelock import FileLock\nFileLock({folder!r} + '/.lock', timeout=0).acquire()"
+
+
+def _only_stage() -> str:
+    (folder,) = stage_cache.stages_folder().iterdir()
+    return str(folder)
 
 
 def test_a_failed_stage_keeps_nothing() -> None:
@@ -66,7 +158,7 @@ def test_a_failed_stage_keeps_nothing() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run_stage("stage", "A stage", Made, {}, fail, [].append)
+        run_stage("stage", "A stage", Made, {}, fail, [].append, model="m")
     assert make({}, [], number=3).number == 3
 
 
@@ -83,7 +175,7 @@ def _sleep_in_stage(started: Path) -> None:
         time.sleep(60)
         return Made(number=1)
 
-    run_stage("stage", "A stage", Made, {}, work, lambda event: None)
+    run_stage("stage", "A stage", Made, {}, work, lambda event: None, model="m")
 
 
 @pytest.fixture

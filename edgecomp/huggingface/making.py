@@ -7,14 +7,16 @@ from pathlib import Path
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.calibrating import calibrated_tokens
 from edgecomp.checking import Checks, check_base, require
+from edgecomp.digests import tree_digest
 from edgecomp.events import Progress
 from edgecomp.exporting import find_huggingface_exporter
 from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.huggingface.formats import huggingface_types
 from edgecomp.making import Artifact, chosen_codes
 from edgecomp.model import read_model
-from edgecomp.pipeline import Run, StoredFile, tree_digest
+from edgecomp.pipeline import Run
 from edgecomp.shrinking import shrunk_checkpoint
+from edgecomp.stage_cache import StoredFile
 from edgecomp.token_id_check import check_token_ids
 
 

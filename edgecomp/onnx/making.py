@@ -8,6 +8,7 @@ from pathlib import Path
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.calibrating import calibrated_tokens
 from edgecomp.checking import Checks, require
+from edgecomp.digests import tree_digest
 from edgecomp.events import Progress
 from edgecomp.exporting import find_onnx_exporter
 from edgecomp.float_model import float_checkpoint
@@ -16,7 +17,8 @@ from edgecomp.making import Artifact, chosen_codes
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx.folder import DATA, read_onnx_folder
 from edgecomp.onnx.formats import onnx_data_bytes, onnx_format, onnx_types
-from edgecomp.pipeline import Run, StoredFile, tree_digest
+from edgecomp.pipeline import Run
+from edgecomp.stage_cache import StoredFile
 from edgecomp.token_id_check import check_token_ids
 
 BASE_FORMAT = "onnx-fp32"

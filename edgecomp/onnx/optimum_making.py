@@ -9,6 +9,7 @@ import numpy as np
 
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.checking import Checks, require
+from edgecomp.digests import tree_digest
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Progress
 from edgecomp.exporting import find_optimum_exporter
@@ -18,8 +19,9 @@ from edgecomp.model import read_model
 from edgecomp.onnx.folder import load_graph, opset_versions
 from edgecomp.onnx.making import check_float, graph_check
 from edgecomp.onnx.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
-from edgecomp.pipeline import Run, StoredFile, tree_digest
+from edgecomp.pipeline import Run
 from edgecomp.runtimes.settings import RunSettings
+from edgecomp.stage_cache import StoredFile
 from edgecomp.token_id_check import check_token_ids
 
 DIVERGENCE_WINDOWS, WINDOW_TOKENS = 4, 128

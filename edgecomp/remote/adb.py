@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from edgecomp.digests import file_digest
 from edgecomp.errors import ConnectionFailed, RemoteFailed
 from edgecomp.events import Progress
 from edgecomp.remote.address import AdbAddress
-from edgecomp.stage_cache import file_digest
 
 FOLDER = PurePosixPath("/data/local/tmp/edgecomp")
 """Where a program that is no app may be run from on Android; what is pushed stays."""

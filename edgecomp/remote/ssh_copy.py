@@ -14,11 +14,11 @@ from typing import BinaryIO, NamedTuple
 
 import asyncssh
 
+from edgecomp.digests import file_digest
 from edgecomp.errors import ConnectionFailed, RemoteFailed
 from edgecomp.events import Progress
 from edgecomp.remote.address import SshAddress
 from edgecomp.remote.ssh import CONNECTION_LOST, connected, run
-from edgecomp.stage_cache import file_digest
 
 CHUNK_BYTES = 4 * 2**20
 ATTEMPTS, PAUSE_SECONDS = 4, 1.0

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from edgecomp import __version__
+from edgecomp.digests import file_digest
 from edgecomp.errors import ConnectionFailed, RemoteFailed
 from edgecomp.events import Listener, Noted, StageFinished, StageProgress, StageStarted
 from edgecomp.measure.request import MeasureRequest
@@ -17,7 +18,6 @@ from edgecomp.measure.serving import Serving
 from edgecomp.remote.address import SshAddress
 from edgecomp.remote.ssh import CONNECTION_LOST, Ran, connected, run
 from edgecomp.remote.ssh_copy import copy_files
-from edgecomp.stage_cache import file_digest
 
 RECEIVED = PurePosixPath(".cache/edgecomp/received")
 """Below the home folder over there; an artifact's folder is named by the hash of what it holds."""
