@@ -1,20 +1,25 @@
 """A fit in a process of its own: anyone may watch it, and only who started it may stop it.
 
-Each request has a folder in the cache: `request.json`, `events.jsonl` (an Event a line), `log.txt`
-(what native code printed), `outcome.json` once it ended, and a lock that the worker holds while it
-lives. A watcher only reads these files, so a second app sees the same run. The worker ends when its
-starter does; the stage cache lets the next start of the same request go on from there.
+Each request has a folder in the cache: `request.json`, `events.jsonl` (which start it was, then an
+Event a line), `log.txt` (what native code printed), `outcome.json` once it ended, and a lock. Who
+starts a run takes the lock before it touches anything there, and hands it to the worker, which
+holds it while it lives. A watcher only reads these files, so a second app sees the same run. The
+worker ends when its starter does; the stage cache lets the next start of the same request go on
+from there.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
@@ -92,19 +97,32 @@ def owner(folder: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """The events after `offset` bytes of the run's file, and the offset to go on from."""
-    path = folder / EVENTS
-    if not path.is_file():
-        return [], 0
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        if file.tell() < offset:
-            offset = 0  # The run was started again.
-        file.seek(offset)
-        data = file.read()
+class EventsPosition(NamedTuple):
+    """How far a watcher has read: of which start, and up to which byte of its file."""
+
+    start: bytes
+    offset: int
+
+
+UNREAD = EventsPosition(b"", 0)
+
+
+def read_events(
+    folder: Path, position: EventsPosition = UNREAD
+) -> tuple[list[Event], EventsPosition]:
+    """The events after `position` of the run's file, and the position to go on from. Where the run
+    was started again, all events of that start."""
+    try:
+        with (folder / EVENTS).open("rb") as file:
+            start = file.readline()
+            offset = position.offset if start == position.start else file.tell()
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], UNREAD
     whole = data[: data.rfind(b"\n") + 1]
-    return [EVENT.validate_json(line) for line in whole.splitlines()], offset + len(whole)
+    events = [EVENT.validate_json(line) for line in whole.splitlines()]
+    return events, EventsPosition(start, offset + len(whole))
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -123,15 +141,17 @@ class BackgroundFit:
         """Start the worker. Raises RunBusy where another process works on the same request."""
         self.request = request
         self.folder = run_folder(request)
-        if is_running(self.folder):
-            raise _busy(self.folder)
         self.stopped = False
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in (EVENTS, OUTCOME):
-            (self.folder / name).unlink(missing_ok=True)
-        write_text(self.folder / REQUEST, request.model_dump_json(indent=1))
-        # Its own workers choose how their threads wait; what is set here they would inherit.
-        self._child = Child(MODULE, log=self.folder / LOG, spin=True)
+        lock = _take_lock(self.folder)
+        try:
+            (self.folder / OUTCOME).unlink(missing_ok=True)
+            write_text(self.folder / EVENTS, json.dumps({"start": uuid4().hex}) + "\n")
+            write_text(self.folder / REQUEST, request.model_dump_json(indent=1))
+            # Its own workers choose how their threads wait; what is set here they would inherit.
+            self._child = Child(MODULE, log=self.folder / LOG, spin=True, inherit=(lock,))
+            (self.folder / OWNER).write_text(str(self._child.process_id))
+        finally:
+            os.close(lock)  # The worker has it now.
 
     @property
     def process_id(self) -> int:
@@ -171,6 +191,29 @@ class BackgroundFit:
                 return
 
 
+def _take_lock(folder: Path) -> int:
+    """A descriptor of the run's lock, held. Raises RunBusy where another process holds it on.
+
+    What is held is the open file, so that a child that inherits the descriptor holds it as well.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # A watcher that looks whether the run goes on holds it for a moment.
+            os.close(descriptor)
+            if time.monotonic() > deadline:
+                raise _busy(folder) from None
+            time.sleep(LOCK_SECONDS / 40)
+            continue
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # The folder was freed meanwhile, and its lock with it.
+
+
 def _busy(folder: Path) -> RunBusy:
     who = owner(folder)
     named = f"Process {who}" if who else "Another process"
@@ -200,16 +243,11 @@ def _fit(request: dict[str, Any], progress: object) -> dict[str, Any]:
     from edgecomp.fit import fit_recipe
 
     wanted = FitRequest.model_validate(request)
-    folder = run_folder(wanted)
     try:
-        with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
-            os.nice(NICENESS)
-            (folder / OWNER).write_text(str(os.getpid()))
-            listen = _writer(folder / EVENTS)
-            fitted = fit_recipe(wanted.recipe, wanted.output, wanted.data, listen)
-            outcome = Outcome(folder=fitted.folder.absolute())
-    except Timeout:
-        raise _busy(folder) from None
+        os.nice(NICENESS)
+        listen = _writer(run_folder(wanted) / EVENTS)
+        fitted = fit_recipe(wanted.recipe, wanted.output, wanted.data, listen)
+        outcome = Outcome(folder=fitted.folder.absolute())
     except EdgecompError as error:
         outcome = Outcome(folder=None, error=type(error).__name__, text=str(error))
     return outcome.model_dump(mode="json")

@@ -101,13 +101,71 @@ def test_an_explained_error_keeps_its_class_and_its_words(request_made: FitReque
 def test_events_are_read_whole_lines_at_a_time(request_made: FitRequest) -> None:
     folder = run_folder(request_made)
     folder.mkdir(parents=True)
-    line = StageStarted(stage="intake", title="Écrire").model_dump_json() + "\n"
-    (folder / "events.jsonl").write_bytes(line.encode() + line.encode()[:9])
-    events, offset = read_events(folder)
+    line = (StageStarted(stage="intake", title="Écrire").model_dump_json() + "\n").encode()
+    file, start = folder / "events.jsonl", b'{"start": "one"}\n'
+    file.write_bytes(start + line + line[:9])
+    events, position = read_events(folder)
     assert [event.kind for event in events] == ["stage-started"]
-    assert read_events(folder, offset) == ([], offset)
-    (folder / "events.jsonl").write_bytes(2 * line.encode())
-    assert len(read_events(folder, offset)[0]) == 1
+    assert read_events(folder, position) == ([], position)
+    file.write_bytes(start + 2 * line)
+    assert len(read_events(folder, position)[0]) == 1
+
+
+def test_a_run_that_was_started_again_is_read_from_its_beginning(  # A12
+    request_made: FitRequest,
+) -> None:
+    """However much longer its file is by now."""
+    folder = run_folder(request_made)
+    folder.mkdir(parents=True)
+    lines = [StageStarted(stage=f"s{n}", title="x" * 3 * n).model_dump_json() for n in range(9)]
+    file = folder / "events.jsonl"
+    file.write_text('{"start": "one"}\n' + "\n".join(lines[:2]) + "\n")
+    _, position = read_events(folder)
+    file.write_text('{"start": "two"}\n' + "\n".join(lines[2:]) + "\n")
+    events, after = read_events(folder, position)
+    assert [event.model_dump_json() for event in events] == lines[2:]
+    assert read_events(folder, after) == ([], after)
+
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from edgecomp.background import BackgroundFit, FitRequest
+from edgecomp.errors import RunBusy
+request = FitRequest.model_validate_json(Path(sys.argv[1]).read_text())
+Path(sys.argv[2] + sys.argv[3]).touch()
+while len(list(Path(sys.argv[2]).parent.glob("ready*"))) < 4:
+    time.sleep(0.001)
+try:
+    run = BackgroundFit(request)
+except RunBusy:
+    print("busy")
+else:
+    print("started", flush=True)
+    outcome = run.wait()
+    print(outcome.folder or outcome.text)
+"""
+
+
+def test_of_many_starters_one_starts_and_the_others_harm_nothing(  # A12
+    request_made: FitRequest, tmp_path: Path
+) -> None:
+    wanted = tmp_path / "request.json"
+    wanted.write_text(request_made.model_dump_json())
+    starters = [
+        subprocess.Popen(
+            [sys.executable, "-c", STARTER, str(wanted), str(tmp_path / "ready"), str(n)],
+            stdout=subprocess.PIPE, text=True,
+        )
+        for n in range(4)
+    ]  # fmt: skip
+    said = sorted(starter.communicate()[0].split() for starter in starters)
+    assert said == [["busy"]] * 3 + [["started", str(request_made.output)]]
+    folder = run_folder(request_made)
+    outcome = read_outcome(folder)
+    assert outcome and outcome.folder == request_made.output
+    names = [event.stage for event in stages(folder)]
+    assert names and len(names) == len(set(names))
 
 
 def test_a_held_lock_means_that_the_run_is_worked_on(request_made: FitRequest) -> None:

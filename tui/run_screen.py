@@ -18,7 +18,7 @@ from .page import Page
 from .stage_list import StageList
 
 if TYPE_CHECKING:
-    from edgecomp.background import Outcome
+    from edgecomp.background import EventsPosition, Outcome
 
     from .run_meter import RunMeter, Sample
 
@@ -43,7 +43,7 @@ class RunScreen(Page):
     def __init__(self) -> None:
         super().__init__()
         self.stages = StageList()
-        self._offset = 0
+        self._position: EventsPosition | None = None
         self._showing: object = None
         self._meter: RunMeter | None = None
         self._began = time.monotonic()
@@ -87,7 +87,7 @@ class RunScreen(Page):
     def _begin(self, request: object) -> None:
         """Start over with another run's files."""
         self._showing = request
-        self.stages, self._offset, self._meter = StageList(), 0, None
+        self.stages, self._position, self._meter = StageList(), None, None
         self._began = time.monotonic()
         self.query_one("#run-log", RichLog).clear()
         for gauge in self.query(Gauge):
@@ -96,17 +96,18 @@ class RunScreen(Page):
 
     def look(self) -> None:
         """Take in the events that came since the last look."""
-        from edgecomp.background import read_events, run_folder
+        from edgecomp.background import UNREAD, read_events, run_folder
 
         request = self.session.request
         if request is None:
             return
         if request is not self._showing:
             self._begin(request)
-        events, offset = read_events(run_folder(request), self._offset)
-        if offset < self._offset:
+        before = self._position or UNREAD
+        events, now = read_events(run_folder(request), before)
+        if self._position and now.start != before.start:
             self._begin(request)
-        self._offset = offset
+        self._position = now
         log = self.query_one("#run-log", RichLog)
         for event in events:
             line = self.stages.take(event)

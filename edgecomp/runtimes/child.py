@@ -55,7 +55,16 @@ class Child:
     the default: where speed is what is measured.
     """
 
-    def __init__(self, module: str, log: Path | None = None, *, spin: bool = False) -> None:
+    def __init__(
+        self,
+        module: str,
+        log: Path | None = None,
+        *,
+        spin: bool = False,
+        inherit: tuple[int, ...] = (),
+    ) -> None:
+        """Start it. `log`: the file for what it prints (None: a temporary one); `inherit`: open
+        descriptors that the worker has as well."""
         self.module = module
         self._log = (
             tempfile.NamedTemporaryFile(  # noqa: SIM115 - lives as long as the worker
@@ -70,6 +79,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ if spin else {**BRIEF_WAITS, **os.environ},
+            pass_fds=inherit,
             start_new_session=True,  # Ctrl-C reaches the caller alone, which ends the worker.
             text=True,
             encoding="utf-8",
