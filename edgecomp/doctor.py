@@ -112,13 +112,14 @@ def _llama_cpp() -> Check:
         f"{row['name']} ({row['title']}, {format_size(row['free_bytes'])} free)"
         for row in answer["devices"]
     )
-    offload = "with offload" if answer["offload"] else "the processor alone"
+    cards = [row for row in answer["devices"] if row["is_card"]]
+    where = "and another with all layers on a card" if cards else "on the processor"
+    decoded = f"llama-cpp-python {answer['version']} decoded a token {where}"
     return Check(
         name="llama.cpp",
         state="works",
-        found=f"llama-cpp-python {answer['version']}, {offload}; decoded a token. "
-        f"Devices: {devices or 'not told by this build'}.",
-        cure="" if answer["offload"] or not _card_seen() else BUILD_FOR_CARD,
+        found=f"{decoded}. Devices: {devices or 'not told by this build'}.",
+        cure="" if cards or not _card_seen() else BUILD_FOR_CARD,
     )
 
 

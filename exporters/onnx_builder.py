@@ -7,13 +7,22 @@ that stays in this process. It is kept from the network, and no code of a model 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from edgecomp.errors import ExportRefused
 from edgecomp.events import Progress
+from edgecomp.huggingface.model import language_config
+from edgecomp.huggingface.weight_files import read_json
 from edgecomp.runtimes.child import serve
+from edgecomp.runtimes.heard import Heard, counted_steps
+
+LAYER_BEGUN = re.compile(r"^Reading layer (\d+)", re.MULTILINE)
+"""What the builder prints before it takes a layer in (models/builders/base.py)."""
 
 RUNTIME_OPERATORS = ("SimplifiedLayerNormalization",)
 """Operators that ONNX Runtime keeps in ONNX's own domain, where the checker does not know them."""
@@ -29,7 +38,8 @@ def build(
 ) -> None:
     """Write the Hugging Face folder `checkpoint` as ONNX into `destination`.
 
-    `options` are the builder's extra options. Raises ExportRefused with the builder's reason.
+    `options` are the builder's extra options. `progress` counts layers. Raises ExportRefused with
+    the builder's reason.
     """
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     from onnxruntime_genai.models import builder
@@ -37,7 +47,10 @@ def build(
     # Typed values: the builder reads text only from its own command line.
     chosen = {"hf_token": "false", **{key: str(value) for key, value in options.items()}}
     given = [f"{key}={value}" for key, value in chosen.items()]
-    with tempfile.TemporaryDirectory(prefix="edgecomp-") as cache:
+    config = language_config(read_json(Path(checkpoint) / "config.json"))
+    layers = int(config.get("num_hidden_layers") or 0)
+    heard = Heard(sys.stdout, counted_steps(LAYER_BEGUN, progress, layers) if layers else None)
+    with tempfile.TemporaryDirectory(prefix="edgecomp-") as cache, redirect_stdout(heard):
         try:
             parsed = builder.parse_extra_options(
                 None, checkpoint, destination, precision, provider, cache, given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from edgecomp.compress import blocks
+from edgecomp.compress import blocks, in_order
 from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.gptq import gptq_method
+from edgecomp.compress.grids import integer_grid
 from edgecomp.errors import (
     ActivationsNotFinite,
     ArchitectureUnsupported,
     CalibrationUnusable,
+    DiskFull,
     NotWritable,
 )
 
@@ -156,6 +160,36 @@ def test_hidden_states_too_large_for_memory_live_in_a_file_and_give_the_same_byt
     assert folder_bytes(tmp_path / "file") == folder_bytes(tmp_path / "memory")
 
 
+def test_scratch_that_would_take_memory_is_not_written(  # A9
+    save_model: Save, tokens: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = save_model("llama")
+    monkeypatch.setattr(blocks, "available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(blocks, "in_memory", lambda folder: True)
+    monkeypatch.setattr(blocks, "_mapped", lambda file, elements: pytest.fail("written"))
+    walk(folder, tokens, leave)
+
+
+def test_scratch_on_a_full_disk_is_an_explained_error(tmp_path: Path) -> None:  # A9
+    """And no bus error at the page that finds no room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    try:
+        made = subprocess.run(mounted, capture_output=True).returncode == 0
+    except OSError:
+        made = False
+    if not made:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        with pytest.raises(DiskFull):
+            blocks._mapped(disk / "states", 2**20)
+        assert not list(disk.iterdir())
+        blocks._mapped(disk / "states", 2**10).fill_(1.0)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 def test_linears_that_read_one_tensor_are_grouped_in_the_order_they_run(
     save_model: Save, tokens: torch.Tensor
 ) -> None:
@@ -232,3 +266,21 @@ def test_tokenizer_and_template_travel_unchanged_but_records_of_old_weights_do_n
     assert (tmp_path / "out/tokenizer.json").read_bytes() == b"\x00 any bytes \xff"
     assert (tmp_path / "out/chat_template.jinja").read_text() == "{{ messages }}"
     assert not (tmp_path / "out/packed.json").exists()
+
+
+@pytest.mark.parametrize("waiting_bytes", [0, 2**40])
+def test_a_wide_block_reports_while_it_is_read_and_solved(  # A2
+    save_model: Save, tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch, waiting_bytes: int
+) -> None:
+    """In one pass through the block, and in one pass before."""
+    folder, _ = save_model("llama")
+    monkeypatch.setattr(blocks, "TOKENS_PER_BATCH", tokens.shape[1])
+    monkeypatch.setattr(in_order, "WAITING_BYTES", waiting_bytes)
+    reported: list[float] = []
+    walk(
+        folder, tokens, gptq_method(lambda name: integer_grid(4, 32, False)),
+        progress=lambda done, total: reported.append(done),
+    )  # fmt: skip
+    inside = [done for done in reported if 0 < done < 1]
+    assert len(set(inside)) > len(tokens) and reported == sorted(reported)
+    assert max(inside) > 0.8 and reported[-1] == 2

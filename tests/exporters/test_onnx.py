@@ -80,10 +80,13 @@ def test_opset_and_ir_version_are_recorded_and_the_tokenizer_is_the_sources(
 def test_models_for_other_providers_are_written_and_said_not_to_have_run(
     tiny_model: Callable[..., Path], tmp_path: Path, provider: str, format_name: str
 ) -> None:
+    reported: list[tuple[float, float]] = []
     record = find_onnx_exporter().export_format(
-        read_model(tiny_model("llama")), tmp_path / "out", format_name, provider
-    )
+        read_model(tiny_model("llama")), tmp_path / "out", format_name, provider,
+        progress=lambda done, total: reported.append((done, total)),
+    )  # fmt: skip
     assert record.provider == provider
+    assert {(0, 2), (1, 2)} <= set(reported)  # A2: each of the model's layers
     assert any("not run" in note for note in record.notes)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgecomp.errors import RuntimeRefused
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 
 
@@ -22,3 +23,13 @@ def test_the_reason_is_llama_cpps_own(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(RuntimeRefused, match=r"'from-the-future'\. Download.*llama-cpp-python"):
         LlamaCpp().tokenize(path, ["a"], add_special=False, parse_special=False)
+
+
+def test_the_quantizer_counts_its_tensors(tiny_gguf: Path, tmp_path: Path) -> None:  # A2
+    reported: list[tuple[float, float]] = []
+    LlamaCpp().quantize(
+        tiny_gguf, tmp_path / "q.gguf", "Q8_0", threads=1, overrides={}, importance=None,
+        progress=lambda done, total: reported.append((done, total)),
+    )  # fmt: skip
+    tensors = len(read_gguf_header(tiny_gguf).tensors)
+    assert reported == [(number, tensors) for number in range(1, tensors + 1)]

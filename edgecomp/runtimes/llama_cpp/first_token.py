@@ -22,6 +22,8 @@ import numpy as np
 WIDTH, FEED_FORWARD, HEADS, VOCABULARY = 256, 512, 4, 256
 CONTEXT, READ_TOKENS = 64, 32
 ALL_LAYERS = 99
+CARD_TYPES = (1, 2)
+"""`GGML_BACKEND_DEVICE_TYPE_GPU` and `_IGPU`."""
 
 QUANTIZED = ("Q8_0", "Q4_0", "Q4_1", "Q5_0")
 """Types that gguf's own code can write."""
@@ -120,25 +122,33 @@ def _run(context: Any, batch: Any, tokens: Any, start: int) -> None:
 
 
 def devices() -> list[dict[str, Any]]:
-    """The devices that ggml lists, in its order: name, description, free and total bytes."""
+    """The devices that ggml lists, in its order: name, description, whether it is a graphics card,
+    free and total bytes."""
     library = llama_cpp.llama_cpp._lib
     try:
         count, get = library.ggml_backend_dev_count, library.ggml_backend_dev_get
         name, description = library.ggml_backend_dev_name, library.ggml_backend_dev_description
-        memory = library.ggml_backend_dev_memory
+        memory, kind = library.ggml_backend_dev_memory, library.ggml_backend_dev_type
     except AttributeError:
         return []  # a build that hides ggml within it
     count.restype, get.restype, get.argtypes = ctypes.c_size_t, ctypes.c_void_p, [ctypes.c_size_t]
     name.restype = description.restype = ctypes.c_char_p
-    name.argtypes = description.argtypes = [ctypes.c_void_p]
+    name.argtypes = description.argtypes = kind.argtypes = [ctypes.c_void_p]
     memory.argtypes = [ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2]
     rows = []
     for index in range(count()):
         device = get(index)
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         memory(device, ctypes.byref(free), ctypes.byref(total))
-        rows.append({"name": name(device).decode(), "title": description(device).decode(),
-                     "free_bytes": free.value, "total_bytes": total.value})  # fmt: skip
+        rows.append(
+            {
+                "name": name(device).decode(),
+                "title": description(device).decode(),
+                "is_card": kind(device) in CARD_TYPES,
+                "free_bytes": free.value,
+                "total_bytes": total.value,
+            }
+        )
     return rows
 
 
@@ -148,14 +158,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgecomp-") as folder:
         path = Path(folder) / "first-token.gguf"
         write_model(path)
+        found = devices()
         said: dict[str, Any] = {
             "version": llama_cpp.__version__,
             "system": llama_cpp.llama_print_system_info().decode(),
-            "devices": devices(),
-            "offload": bool(llama_cpp.llama_supports_gpu_offload()),
+            "devices": found,
             "token": decode(path, 0),
         }
-        if said["offload"]:
+        if any(row["is_card"] for row in found):
             said["offloaded_token"] = decode(path, ALL_LAYERS)
     print(json.dumps(said), flush=True)
 
