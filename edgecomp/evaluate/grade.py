@@ -88,7 +88,13 @@ def _judge(item: GenerationItem, text: str, allow_code: bool) -> bool | None:
     if isinstance(check, CodeCheck):
         if not allow_code:
             raise code_not_allowed(item)
-        return run_tests(program(check, text), check.test, check.entry_point) == "passed"
+        outcome = run_tests(
+            program(check, text),
+            prompt=check.prompt,
+            test=check.test,
+            entry_point=check.entry_point,
+        )
+        return outcome == "passed"
     return refuses(text) == check.refuse
 
 
