@@ -283,4 +283,4 @@ def test_a_wide_block_reports_while_it_is_read_and_solved(  # A2
     )  # fmt: skip
     inside = [done for done in reported if 0 < done < 1]
     assert len(set(inside)) > len(tokens) and reported == sorted(reported)
-    assert max(inside) > 0.8 and reported[-1] == 2
+    assert max(inside) > 0.8 and reported[-1] == 3
