@@ -8,7 +8,13 @@ from functools import cached_property, partial
 from itertools import accumulate
 
 from edgecomp.layered_weights import LayeredWeights
-from edgecomp.memory import MemoryEstimate, estimate_memory, kv_layer_bytes, pipeline_bytes
+from edgecomp.memory import (
+    MemoryEstimate,
+    card_compute_bytes,
+    estimate_memory,
+    kv_layer_bytes,
+    pipeline_bytes,
+)
 from edgecomp.model import ModelSpec
 from edgecomp.runtimes.settings import RunSettings
 
@@ -30,6 +36,9 @@ class Frame:
     kv_before: tuple[int, ...]
     """Bytes of the KV cache of the first n layers, for every n."""
 
+    card_compute_bytes: int
+    """The compute buffer of a card that holds a part of the layers."""
+
     pipeline_bytes: int
     """Of one card where several hold everything between them."""
 
@@ -43,6 +52,7 @@ def frame(model: ModelSpec, settings: RunSettings, worker_bytes: int | None = No
         settings=settings,
         memory=estimate_memory(model, 0, settings, worker_bytes),
         kv_before=(0, *accumulate(kv_layer_bytes(model, settings))),
+        card_compute_bytes=card_compute_bytes(model, settings),
         pipeline_bytes=pipeline_bytes(model, settings),
         tied=model.tied_embeddings,
     )
@@ -70,11 +80,6 @@ class Demand:
         before = self.weights.stored_before
         return before[-1] - before[-2]
 
-    @cached_property
-    def shared_bytes(self) -> int:
-        """What a card holds beside weights and cache, however many layers are on it."""
-        return self.frame.memory.compute_bytes + self.frame.memory.output_bytes + DRIVER_BYTES
-
     def layer_bytes(self, first: int, last: int, cpu_expert_layers: int, kv_on_gpu: bool) -> int:
         """Weights and cache that a card holds with the layers first..last-1, the head being the
         layer `places - 1`."""
@@ -94,24 +99,32 @@ def card_bytes(
 ) -> list[int]:
     """All that each card holds, where `counts` of the last `gpu_layers` layers lie on each."""
     at, used = wanted.places - gpu_layers, []
-    several = len(counts) > 1
-    extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu, several)
+    beside = beside_layers_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu, len(counts) > 1)
     for count in counts:
         held = wanted.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu)
-        used.append(held + wanted.shared_bytes + extra if count else 0)
+        used.append(held + beside if count else 0)
         at += count
     return used
 
 
-def _extra_bytes(
+def beside_layers_bytes(
     wanted: Demand, gpu_layers: int, cpu_expert_layers: int, kv_on_gpu: bool, several: bool
 ) -> int:
-    """Of a card: where something that is computed lies with the CPU, room for a copy of one of its
-    matrices, which the card borrows for prompts; else, where the runtime sees several, whether or
-    not all of them hold layers, the pipeline's copies."""
-    if gpu_layers < wanted.places or cpu_expert_layers:
-        return wanted.weights.largest_bytes
-    return wanted.frame.pipeline_bytes if several and kv_on_gpu else 0
+    """What a card holds beside weights and cache, however many layers are on it.
+
+    Where something that is computed lies with the CPU, that is room for a copy of one of its
+    matrices, which the card borrows for prompts; else, where the runtime sees several cards,
+    whether or not all of them hold layers, the copies by which they take turns.
+    """
+    frame, whole = wanted.frame, gpu_layers >= wanted.places and not cpu_expert_layers
+    if whole:
+        compute = frame.memory.compute_bytes
+        compute += frame.pipeline_bytes if several and kv_on_gpu else 0
+    else:
+        part = kv_on_gpu and not cpu_expert_layers
+        compute = frame.card_compute_bytes if part else frame.memory.compute_bytes
+        compute += wanted.weights.largest_bytes
+    return compute + frame.memory.output_bytes + DRIVER_BYTES
 
 
 def filled(
@@ -124,12 +137,13 @@ def filled(
     """Layers of each card, each filled before the next; None where they do not hold them all."""
     places = wanted.places
     at, counts = places - gpu_layers, []
-    several = len(capacities) > 1
-    extra = _extra_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu, several)
+    beside = beside_layers_bytes(
+        wanted, gpu_layers, cpu_expert_layers, kv_on_gpu, len(capacities) > 1
+    )
 
     def fits(first: int, capacity: int, count: int) -> bool:
         held = wanted.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu)
-        return held + wanted.shared_bytes + extra <= capacity
+        return held + beside <= capacity
 
     for index, capacity in enumerate(capacities):
         left = places - at

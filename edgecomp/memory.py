@@ -89,16 +89,36 @@ def compute_bytes(model: ModelSpec, settings: RunSettings) -> int:
     are picked and multiplied. A hidden width below twice the width, which no dense family has,
     fragments the allocator's memory: there the figure is up to a fifth too high.
     """
+    return _compute_bytes(model, settings, 3, _feed_forward_floats(model, settings))
+
+
+def card_compute_bytes(model: ModelSpec, settings: RunSettings) -> int:
+    """The same of a card that holds some of the layers, two or more, and their cache.
+
+    What enters is a copy with a place of its own, so less is lost between blocks: of the width, the
+    residual and the normed rows are live beside the hidden rows. Read off llama.cpp's reports for
+    shapes of Llama, over two devices (tests/offload).
+    """
+    width, hidden = model.embedding_length, model.feed_forward_length * max(model.experts_used, 1)
+    rows = (3 if _again(model, settings) else 2) * width
+    return _compute_bytes(model, settings, 2, rows + 3 * hidden)
+
+
+def _compute_bytes(
+    model: ModelSpec, settings: RunSettings, widths: int, feed_forward_floats: int
+) -> int:
+    """The peak where `widths` rows of the width are live beside the scores of attention, and so
+    many floats a token in a feed-forward block."""
     tokens = min(settings.micro_batch, padded(settings.context))
     cells = sorted({kv_cells(model, layer, settings) for layer in range(model.layers)})
     caches = 2 if model.sliding_layers else 1
     masks = sum(cells) * (caches // len(cells)) * (2 if settings.flash_attention else 4)
     inputs = caches * _places_bytes(model, settings)
-    live = 4 * _feed_forward_floats(model, settings)
+    live = 4 * feed_forward_floats
     if not settings.flash_attention:
         query = model.heads * model.key_length
         scores = cells[-1] * model.heads
-        live = max(live, 4 * (3 * model.embedding_length + 2 * query + scores))
+        live = max(live, 4 * (widths * model.embedding_length + 2 * query + scores))
     layer = tokens * (masks + inputs + live) + caches * _rotation_bytes(model, settings)
     outputs = min(settings.outputs, tokens)
     output = 4 * outputs * (model.vocabulary + model.embedding_length)
@@ -125,25 +145,36 @@ def _feed_forward_floats(model: ModelSpec, settings: RunSettings) -> int:
     """
     width, query = model.embedding_length, model.heads * model.key_length
     hidden = model.feed_forward_length * max(model.experts_used, 1)
-    quantized = not TENSOR_TYPES[settings.kv_type].is_float
     if hidden <= 2 * width:
         return 4 * width + 2 * hidden
     if query >= 2 * width:
         return query + 3 * hidden
     if query >= width and not settings.flash_attention:
         return 3 * width + 3 * hidden
-    if quantized and query == width:
+    if _rotates(model, settings) and query == width:
         return 3 * width + 3 * hidden
-    # The rotated queries, or a head's scores where no hidden row is free to hold them.
+    return 3 * width + (2 if _again(model, settings) else 1) * query + 3 * hidden
+
+
+def _again(model: ModelSpec, settings: RunSettings) -> bool:
+    """Whether narrow queries leave a block more behind: when they are rotated, or for a head's
+    scores where no hidden row is free to hold them."""
     scores = 0 if settings.flash_attention else padded(settings.context) * model.heads
-    again = query < width and (quantized or scores > hidden)
-    return 3 * width + (2 if again else 1) * query + 3 * hidden
+    hidden = model.feed_forward_length * max(model.experts_used, 1)
+    narrow = model.heads * model.key_length < model.embedding_length
+    return narrow and (_rotates(model, settings) or scores > hidden)
+
+
+def _rotates(model: ModelSpec, settings: RunSettings) -> bool:
+    """Whether llama.cpp rotates what it keeps in the cache: in a quantized one, where heads are
+    long enough."""
+    return not TENSOR_TYPES[settings.kv_type].is_float and model.key_length % ROTATED_VALUES == 0
 
 
 def _rotation_bytes(model: ModelSpec, settings: RunSettings) -> int:
     """Two Hadamard matrices, by which llama.cpp rotates what it keeps in a quantized cache: the
     keys' as wide as the largest power of two that divides a head, the values' ROTATED_VALUES."""
-    if TENSOR_TYPES[settings.kv_type].is_float or model.key_length % ROTATED_VALUES:
+    if not _rotates(model, settings):
         return 0
     keys = model.key_length & -model.key_length
     return 4 * (keys**2 + ROTATED_VALUES**2)
