@@ -55,10 +55,11 @@ def _difference(
     before, after = _answers(base, context), _answers(artifact, context)
     if not len(before):
         return None
-    drawn = resample_indices(len(before), seed=0)
-    return percentile_interval(
+    growths = [
         np.abs(_from_answers(after[drawn], context)) - np.abs(_from_answers(before[drawn], context))
-    )
+        for drawn in resample_indices(len(before), seed=0)
+    ]
+    return percentile_interval(np.concatenate(growths))
 
 
 def _score(results: Sequence[ItemResult], context: Context) -> float | None:

@@ -8,8 +8,9 @@ back does without.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,8 @@ from edgecomp.value import Value
 CONFIDENCE = 0.95
 POWER = 0.8
 RESAMPLES = 4000
+MOST_DRAWN = 1 << 21
+"""Indices of bootstrap samples that are held at a time (16 MiB)."""
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +33,8 @@ class Interval(Value):
     high: float
 
     def excludes(self, value: float) -> bool:
-        return not self.low <= value <= self.high
+        """Whether `value` lies outside; bounds that are not numbers exclude nothing."""
+        return value < self.low or value > self.high
 
 
 class Spread(Value):
@@ -58,21 +62,42 @@ def bootstrap_mean_interval(
     """
     sample = np.asarray(values, dtype=np.float64)
     weight = np.ones_like(sample) if weights is None else np.asarray(weights, dtype=np.float64)
-    drawn = resample_indices(len(sample), seed)
-    means = (sample * weight)[drawn].sum(axis=1) / weight[drawn].sum(axis=1)
-    return percentile_interval(means)
+    weighted = sample * weight
+    means = [
+        weighted[drawn].sum(axis=1) / weight[drawn].sum(axis=1)
+        for drawn in resample_indices(len(sample), seed)
+    ]
+    return percentile_interval(np.concatenate(means))
 
 
-def resample_indices(count: int, seed: int) -> NDArray[np.int64]:
-    """Indices [RESAMPLES, count] drawn with replacement: one row a bootstrap sample."""
-    return np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, count))
+def resample_indices(count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Indices drawn with replacement: RESAMPLES bootstrap samples, one a row [count], in pieces of
+    at most MOST_DRAWN indices or one row. The samples do not depend on the pieces."""
+    generator = np.random.default_rng(seed)
+    rows = max(MOST_DRAWN // count, 1)
+    for done in range(0, RESAMPLES, rows):
+        yield generator.integers(0, count, size=(min(rows, RESAMPLES - done), count))
 
 
 def percentile_interval(estimates: Floats) -> Interval:
-    """The middle 95 % of bootstrap estimates; estimates that are not numbers are left out."""
+    """The middle 95 % of bootstrap estimates; estimates that are not numbers are left out, and
+    where none is a number the bounds are none either."""
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.nanpercentile(estimates, [tail, 100 - tail])
-    return Interval(low=float(low), high=float(high))
+    numbers = estimates[~np.isnan(estimates)]
+    if not len(numbers):
+        return Interval(low=math.nan, high=math.nan)
+    low, high = percentiles(numbers, [tail, 100 - tail])
+    return Interval(low=low, high=high)
+
+
+def percentiles(values: ArrayLike, points: Sequence[float]) -> list[float]:
+    """Percentiles of `values`, at least one; NaN where one of them is.
+
+    Between infinite values nothing can be interpolated: there the value above is taken.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    method: Literal["linear", "higher"] = "linear" if np.isfinite(sample).all() else "higher"
+    return [float(found) for found in np.percentile(sample, points, method=method)]
 
 
 def paired_difference_interval(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Literal
 
 import pytest
@@ -57,3 +58,18 @@ def test_r75_an_amplification_of_every_answer_is_outside_its_interval() -> None:
     ambiguous, disambiguated = bias_differences(base, artifact)
     assert ambiguous is not None and ambiguous.low > 0.5
     assert disambiguated is None
+
+
+def test_the_interval_over_all_of_bbq_takes_little_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # A18
+    monkeypatch.setattr("edgecomp.measure.statistics.RESAMPLES", 500)
+    chosen = [BIASED, OTHER, UNKNOWN] * 10_000
+    base = [result("ambiguous", choice, UNKNOWN) for choice in chosen]
+    artifact = [result("ambiguous", choice, UNKNOWN) for choice in reversed(chosen)]
+    tracemalloc.start()
+    interval, _ = bias_differences(base, artifact)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert interval is not None and interval.low <= 0 <= interval.high
+    assert peak_bytes < 60e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecomp.measure.statistics import (
+    RESAMPLES,
     bootstrap_mean_interval,
     discordant,
     items_to_resolve,
     mcnemar_p,
     paired_difference_interval,
+    resample_indices,
     spread,
     wilson_interval,
 )
@@ -84,6 +87,34 @@ def test_a_small_bootstrap_agrees_with_all_possible_resamples() -> None:
     interval = bootstrap_mean_interval(values)
     # Means move in steps of 0.2; 4000 draws find the step.
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.201)
+
+
+def test_bootstrap_samples_are_those_of_one_draw_in_pieces_that_bound_the_memory() -> None:  # A18
+    whole = np.random.default_rng(3).integers(0, 1500, size=(RESAMPLES, 1500))
+    pieces = list(resample_indices(1500, seed=3))
+    assert len(pieces) > 1
+    assert np.array_equal(np.concatenate(pieces), whole)
+
+
+def test_a_bootstrap_of_all_of_bbq_takes_little_memory() -> None:  # A18
+    values = np.random.default_rng(0).random(60_000)
+    tracemalloc.start()
+    interval = bootstrap_mean_interval(values)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 100e6
+    error = 1.96 * values.std() / 60_000**0.5
+    assert (interval.low, interval.high) == pytest.approx(
+        (values.mean() - error, values.mean() + error), abs=0.1 * error
+    )
+
+
+def test_estimates_that_are_not_finite_give_bounds_and_no_false_resolution() -> None:  # A5
+    nan, inf = float("nan"), float("inf")
+    assert bootstrap_mean_interval([1.0, 2.0, inf]).high == inf
+    nothing = bootstrap_mean_interval([nan, nan])
+    assert repr(nothing) == "Interval(low=nan, high=nan)"
+    assert not nothing.excludes(0.0)
 
 
 def test_a_weight_counts_a_window_as_often_as_it_has_tokens() -> None:
