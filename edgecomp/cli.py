@@ -588,11 +588,13 @@ def schema(
     import importlib
     import json
 
+    from edgecomp.json_schema import json_schema
+
     if kind not in SCHEMAS:
         raise typer.BadParameter(f"choose one of {', '.join(SCHEMAS)}")
     module, name = SCHEMAS[kind].split(":")
     value = getattr(importlib.import_module(module), name)
-    print(json.dumps(value.model_json_schema(mode="serialization"), indent=2))
+    print(json.dumps(json_schema(value), indent=2))
 
 
 @app.command()

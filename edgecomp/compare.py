@@ -116,7 +116,7 @@ def _dominates(other: Variant, variant: Variant) -> bool:
         (
             row.artifact_bytes,
             -row.decode_tokens_per_second.median,
-            row.divergence.kl_mean,
+            row.divergence.kl_or_infinity,
         )
         for row in (other, variant)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -214,6 +215,8 @@ def _draw_speed(axes: Axes, variants: Sequence[Variant]) -> None:
 def _scatter(axes: Axes, variants: Sequence[Variant], places: Sequence[float]) -> None:
     for row, place in zip(variants, places, strict=True):
         height = row.divergence.kl_mean
+        if not math.isfinite(height):
+            continue
         interval = row.divergence.kl_mean_interval
         low, high = (interval.low, interval.high) if interval else (height, height)
         axes.errorbar(

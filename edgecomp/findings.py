@@ -6,6 +6,7 @@ REQUIREMENTS. A loss is a loss only outside its noise; what lies inside is not r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -202,6 +203,8 @@ def _judge_garbage(evidence: Evidence) -> Iterator[Finding]:
     if evidence.coherence and not evidence.coherence.coherent:
         marks = ", ".join(sorted({row.mark for row in evidence.coherence.findings}))
         yield _note("R102", f"the artifact writes garbage: {marks}", "lost")
+    if evidence.divergence:
+        yield from _judge_divergence(evidence.divergence)
     for row in evidence.comparison.categories:
         if row.artifact_unparsed:
             yield _note(
@@ -209,6 +212,22 @@ def _judge_garbage(evidence: Evidence) -> Iterator[Finding]:
                 f"{row.category}: {row.artifact_unparsed} of {row.items} answers of the artifact "
                 f"and {row.base_unparsed} of the base could not be understood; they count as wrong",
             )
+
+
+def _judge_divergence(divergence: DivergenceSummary) -> Iterator[Finding]:
+    """What no comparison of sizes can say: predictions that are not finite."""
+    if divergence.ruined:
+        text = (
+            f"the artifact does not predict: perplexity {divergence.artifact_perplexity:.1f}, "
+            f"the base's {divergence.base_perplexity:.1f}"
+        )
+        yield _note("R102", text, "lost")
+    elif math.isinf(divergence.kl_mean):
+        yield _note("R102", "the artifact rules out tokens that its base gives a chance")
+    elif math.isnan(divergence.kl_mean):
+        yield _note(
+            "R102", "the base's own predictions are not numbers: nothing can diverge from it"
+        )
 
 
 def _judge_efficiency(evidence: Evidence) -> Iterator[Finding]:

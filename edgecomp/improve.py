@@ -165,7 +165,7 @@ def _rank(report: Report) -> tuple[float, ...]:
     # To recalibrate is a diagnosis of the same loss that forbids shipping, and no better.
     levels = (*GOOD, "incomplete")
     place = levels.index(verdict.level) if verdict.level in levels else len(levels)
-    return place, lost, report.divergence.kl_mean
+    return place, lost, report.divergence.kl_or_infinity
 
 
 def _nothing_left(report: Report) -> str:

@@ -15,7 +15,9 @@ OneLine = Annotated[str, AfterValidator(one_line)]
 class Value(BaseModel):
     """A frozen, closed record: an unknown field is an error, never silently dropped."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no number that is NaN or infinite: such a one is written as the string "NaN",
+    # "Infinity" or "-Infinity", which every JSON parser reads and a float field takes back.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     def __copy__(self) -> Self:
         """A copy may be given other fields (`model_copy`): cached properties are derived anew."""

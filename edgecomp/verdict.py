@@ -126,7 +126,7 @@ def _level(
     evidence: Evidence, findings: tuple[Finding, ...], missing: tuple[str, ...], bias: KnowledgeBias
 ) -> Level:
     """A shown loss stops whatever else is missing; a positive verdict needs all the evidence."""
-    if evidence.coherence and not evidence.coherence.coherent:
+    if _is_ruined(evidence):
         return "do not ship"
     decisive = [
         row for row in findings if row.status == "lost" and _matters(row.category, evidence.task)
@@ -141,6 +141,11 @@ def _level(
     harmless = {"kept", "at chance", "note", *open_statuses}
     clean = bias != "flagged" and all(row.status in harmless for row in findings)
     return "ship" if clean else "ship with accepted losses"
+
+
+def _is_ruined(evidence: Evidence) -> bool:
+    incoherent = evidence.coherence is not None and not evidence.coherence.coherent
+    return incoherent or (evidence.divergence is not None and evidence.divergence.ruined)
 
 
 def _near_identical(evidence: Evidence) -> bool:
@@ -165,7 +170,7 @@ def _summary(
     level: Level, evidence: Evidence, findings: tuple[Finding, ...], missing: tuple[str, ...]
 ) -> str:
     lost = sorted({str(row.category) for row in findings if row.status == "lost" and row.category})
-    if evidence.coherence and not evidence.coherence.coherent:
+    if _is_ruined(evidence):
         return "The artifact does not write coherent text."
     if level in ("do not ship", "recalibrate"):
         unsafe = [name for name in lost if name in RELIABILITY]

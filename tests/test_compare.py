@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from canned_reports import canned_report, scores, write_canned_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.compare import BundleComparison, Variant, compare_bundles, on_front
+from edgecomp.compare import BundleComparison, Variant, compare_bundles, on_front, read_report
 from edgecomp.compare_report import comparison_sections, html_comparison, write_comparison
 from edgecomp.errors import BundleBroken, EvidenceTooNarrow
 from edgecomp.evaluate.bias_score import BiasScores
 from edgecomp.evaluate.comparison import BiasComparison, Comparison
 from edgecomp.model import ModelSpec, read_model
+from edgecomp.report_text import html_report, markdown_report
 
 MakeBundle = Callable[..., Path]
 
@@ -204,3 +206,22 @@ def test_the_command_prints_tables_and_json(bundle: MakeBundle, tmp_path: Path) 
     assert "Efficiency" in done.stdout and page.is_file()
     done = subprocess.run([*command, "--json"], capture_output=True, text=True)
     assert len(BundleComparison.model_validate_json(done.stdout).variants) == 2
+
+
+@pytest.mark.parametrize("kl", [math.nan, math.inf])
+def test_a_ruined_variant_is_compared_drawn_and_never_on_the_front(
+    bundle: MakeBundle, kl: float
+) -> None:  # A5
+    ruined = bundle("ruined", "Q8_0", decode=50.0, kl=kl)
+    found = compare_bundles([bundle("sound", "Q8_0", decode=50.0), ruined])
+    assert [(row.level, row.on_front) for row in found.variants] == [
+        ("ship", True),
+        ("do not ship", False),
+    ]
+    assert repr(BundleComparison.model_validate_json(found.model_dump_json())) == repr(found)
+    page = html_comparison(found)
+    assert f"{kl:.4f}" in page and "do not ship" in page
+    report = read_report(ruined)
+    assert report.verdict.level == "do not ship"
+    for written in (markdown_report(report), html_report(report)):
+        assert f"{kl:.4f}" in written and "do not ship" in written

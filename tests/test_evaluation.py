@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gguf import GGUFReader
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -65,12 +67,20 @@ def files(
         "base": source, "ruined": ruined, "other": tiny_model("qwen2"), "taught": taught,
         "pruned": pruned,
     }  # fmt: skip
-    made = {name: folder / f"{name}.gguf" for name in (*sources, "eight")}
+    made = {name: folder / f"{name}.gguf" for name in (*sources, "eight", "nan", "infinite")}
     for name, model in sources.items():
         find_exporter("gguf").export(read_model(model), made[name], "F16", lambda done, total: None)
     LlamaCpp().quantize(
         made["base"], made["eight"], "Q8_0", threads=1, overrides={}, importance=None
     )
+    # Half precision's NaN and infinity.
+    for name, bits in (("nan", 0x7E00), ("infinite", 0x7C00)):
+        shutil.copy(made["base"], made[name])
+        reader = GGUFReader(made[name], "r+")
+        for tensor in reader.tensors:
+            if tensor.name.endswith("ffn_down.weight"):
+                tensor.data.view(np.uint16)[:] = bits
+        reader.data.flush()
     return made
 
 
@@ -150,6 +160,27 @@ def test_r102_r103_garbage_ends_the_evaluation_early_with_its_remedy(
     assert found.verdict.remedies[0].kind == "compress less"
     assert not any(getattr(event, "stage", "").startswith("answers") for event in events)
     assert any("garbage" in notice for notice in found.notices)
+
+
+@pytest.mark.parametrize("name", ["nan", "infinite"])
+def test_an_artifact_whose_weights_are_ruined_gets_a_verdict(
+    files: dict[str, Path], name: str
+) -> None:  # A5
+    first = beside_base(files, name, ignore)
+    assert first.verdict is not None and first.verdict.level == "do not ship"
+    assert first.divergence is not None and first.divergence.ruined
+    assert Evaluation.model_validate_json(first.model_dump_json()).verdict == first.verdict
+    done: list[Event] = []
+    again = beside_base(files, name, done.append)
+    assert repr(again) == repr(first)
+    command = [
+        sys.executable, "-m", "edgecomp.cli", "evaluate", str(files[name]), "--base",
+        str(files["base"]), "--limit", "1",
+    ]  # fmt: skip
+    shown_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Verdict: do not ship" in shown_text
+    strict = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    json.loads(strict.stdout, parse_constant=pytest.fail)
 
 
 def test_r70_r79_eight_bits_are_shipped_and_nine_tenths_pruned_are_not(

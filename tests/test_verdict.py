@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgecomp.calibration import CalibrationMix
 from edgecomp.evaluate.bias_score import BiasScores
-from edgecomp.evaluate.coherence import Coherence, Garbage
+from edgecomp.evaluate.coherence import Coherence, Garbage, check_coherence
 from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreComparison, published
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.items import CAPABILITIES, Category
@@ -62,6 +62,18 @@ def divergence(kl: float) -> DivergenceSummary:
             agree=((1.0,) * 4,) * 3,
             base_nll=((2.0,) * 4,) * 3,
             artifact_nll=((2.0,) * 4,) * 3,
+        )
+    )
+
+
+def ruined(nll: float) -> DivergenceSummary:
+    """An artifact whose log-likelihoods are `nll`, not finite, beside a sound base."""
+    return summarise(
+        DivergenceSamples(
+            kl=((nll,) * 4,) * 3,
+            agree=((0.0,) * 4,) * 3,
+            base_nll=((2.0,) * 4,) * 3,
+            artifact_nll=((nll,) * 4,) * 3,
         )
     )
 
@@ -392,3 +404,19 @@ def test_an_artifact_with_a_resolved_loss_over_tolerance_never_ships(
         assert found.level == "ship"
     else:
         assert found.level in ("ship with accepted losses", "incomplete")
+
+
+@pytest.mark.parametrize("nll", [float("nan"), float("inf"), 800.0])
+def test_predictions_that_are_not_finite_are_never_shipped(nll: float) -> None:  # A5
+    found = verdict(divergence=ruined(nll))
+    assert found.level == "do not ship"
+    assert any(row.status == "lost" and "does not predict" in row.text for row in found.findings)
+    read = Verdict.model_validate_json(found.model_dump_json())
+    assert read == found
+    assert not check_coherence([], divergence=ruined(nll)).coherent
+
+
+def test_a_divergence_that_is_infinite_alone_is_noted_and_is_not_near_identical() -> None:  # A5
+    found = verdict(row("knowledge", 3.0, -9.0, 15.0), divergence=divergence(float("inf")))
+    assert any("rules out tokens" in finding.text for finding in found.findings)
+    assert found.level == "ship with accepted losses"

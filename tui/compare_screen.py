@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -149,7 +150,11 @@ class CompareScreen(Page):
         plot = view.plt
         plot.clear_data()
         plot.title("size (MB) against KL divergence (nats); the line joins the best trade-offs")
-        taken = [row for index, row in enumerate(self.variants) if index not in self.left_out]
+        taken = [
+            row
+            for index, row in enumerate(self.variants)
+            if index not in self.left_out and isfinite(row.divergence.kl_mean)
+        ]
         if taken:
             front = sorted(_points([row for row in taken if on_front(row, taken)]))
             plot.plot([x for x, _ in front], [y for _, y in front])

@@ -94,7 +94,7 @@ def check_coherence(
     findings = _look(completions)
     excess = len(findings) - len(_look(base))
     ruined = excess > ALLOWED_SHARE * len(completions)
-    if divergence and divergence.perplexity_ratio > PERPLEXITY_BLOW_UP_RATIO:
+    if divergence and (divergence.ruined or divergence.perplexity_ratio > PERPLEXITY_BLOW_UP_RATIO):
         ruined = True
         evidence = (
             f"perplexity {divergence.artifact_perplexity:.1f}, "

@@ -7,11 +7,12 @@ reports it. Tokens of a window are correlated, so intervals resample whole windo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from edgecomp.measure.statistics import Interval, bootstrap_mean_interval
+from edgecomp.measure.statistics import Floats, Interval, bootstrap_mean_interval, percentiles
 from edgecomp.runtimes.protocol import DivergenceSamples
 from edgecomp.value import Value
 
@@ -38,18 +39,36 @@ class DivergenceSummary(Value):
 
     perplexity_ratio_interval: Interval | None
 
+    @property
+    def kl_or_infinity(self) -> float:
+        """`kl_mean` to be put in order: what is not a number comes last."""
+        return math.inf if math.isnan(self.kl_mean) else self.kl_mean
+
+    @property
+    def ruined(self) -> bool:
+        """Whether the artifact's predictions are not numbers, or give no chance to what follows
+        where the base gives it one."""
+        finite = math.isfinite(self.base_perplexity)
+        return math.isnan(self.artifact_perplexity) or (
+            finite and math.isinf(self.artifact_perplexity)
+        )
+
 
 def summarise(samples: DivergenceSamples) -> DivergenceSummary:
-    """Summarise per-token figures [windows][scored tokens]; at least one token."""
+    """Summarise per-token figures [windows][scored tokens]; at least one token.
+
+    A perplexity beyond what a float holds is infinite; figures of predictions that are not numbers
+    are NaN.
+    """
     kl = np.concatenate([np.asarray(window) for window in samples.kl])
     base = np.concatenate([np.asarray(window) for window in samples.base_nll])
     artifact = np.concatenate([np.asarray(window) for window in samples.artifact_nll])
     agree = np.concatenate([np.asarray(window) for window in samples.agree])
     growth = [
-        tuple(np.subtract(after, before))
-        for after, before in zip(samples.artifact_nll, samples.base_nll, strict=True)
+        _growth(np.asarray(before), np.asarray(after))
+        for before, after in zip(samples.base_nll, samples.artifact_nll, strict=True)
     ]
-    growth_interval = _window_interval(tuple(growth))
+    growth_interval = _window_interval(growth)
     agreement_interval = _window_interval(samples.agree)
     return DivergenceSummary(
         windows=len(samples.kl),
@@ -57,21 +76,34 @@ def summarise(samples: DivergenceSamples) -> DivergenceSummary:
         kl_mean=float(kl.mean()),
         kl_mean_interval=_window_interval(samples.kl),
         kl_median=float(np.median(kl)),
-        kl_p99=float(np.percentile(kl, 99)),
+        kl_p99=percentiles(kl, [99])[0],
         kl_max=float(kl.max()),
         agreement_percent=100 * float(agree.mean()),
         agreement_interval=agreement_interval
         and Interval(low=100 * agreement_interval.low, high=100 * agreement_interval.high),
-        base_perplexity=math.exp(base.mean()),
-        artifact_perplexity=math.exp(artifact.mean()),
-        perplexity_ratio=math.exp((artifact - base).mean()),
+        base_perplexity=_exp(base.mean()),
+        artifact_perplexity=_exp(artifact.mean()),
+        perplexity_ratio=_exp(np.concatenate(growth).mean()),
         perplexity_ratio_interval=growth_interval
-        and Interval(low=math.exp(growth_interval.low), high=math.exp(growth_interval.high)),
+        and Interval(low=_exp(growth_interval.low), high=_exp(growth_interval.high)),
     )
 
 
-def _window_interval(windows: tuple[tuple[float, ...], ...]) -> Interval | None:
+def _growth(before: Floats, after: Floats) -> Floats:
+    """after - before; none where both give no chance to what follows."""
+    growth = np.zeros_like(before)
+    return np.subtract(after, before, out=growth, where=(after != before))
+
+
+def _exp(nats: float) -> float:
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
+
+
+def _window_interval(windows: Sequence[Sequence[float] | Floats]) -> Interval | None:
     if len(windows) < 2:
         return None
     means = [float(np.mean(window)) for window in windows]
-    return bootstrap_mean_interval(means, weights=[len(window) for window in windows])
+    return bootstrap_mean_interval(means, weights=[np.size(window) for window in windows])

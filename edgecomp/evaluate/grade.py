@@ -38,7 +38,8 @@ def grade(item: Item, answer: Answer, *, allow_code: bool = False) -> ItemResult
 
 def _grade_choice(item: ChoiceItem, loglikelihoods: tuple[float, ...]) -> ItemResult:
     values = np.asarray(loglikelihoods, dtype=np.float64)
-    usable = len(values) == len(item.choices) and not np.isnan(values).any()
+    # At least one choice is possible, or there is nothing to choose by.
+    usable = len(values) == len(item.choices) and bool(np.isfinite(values.max()))
     right = [item.answer, *item.also_right]
     score, chosen = 0.0, None
     if usable:

@@ -76,10 +76,18 @@ def compare(
 def _add_figures(
     figures: Figures, base: Logits, artifact: Logits, following: Sequence[int]
 ) -> None:
-    """Add the figures of log-probabilities [tokens, vocabulary] to the last window."""
+    """Add the figures of log-probabilities [tokens, vocabulary] to the last window.
+
+    A token that the base rules out adds nothing to the divergence; one that only the artifact
+    rules out makes it infinite. Predictions that are not numbers give NaN and agree with none.
+    """
     rows, wanted = np.arange(len(following)), np.asarray(following)
-    divergence = (np.exp(base) * (base - artifact)).sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        terms = np.exp(base)
+        np.multiply(terms, base - artifact, out=terms, where=(terms != 0))
+    divergence = terms.sum(axis=-1)
     same = base.argmax(axis=-1) == artifact.argmax(axis=-1)
+    same &= ~np.isnan(artifact).any(axis=-1)
     figures["kl"][-1] += np.maximum(divergence, 0.0).tolist()
     figures["agree"][-1] += same.astype(float).tolist()
     figures["base_nll"][-1] += (-base[rows, wanted]).tolist()

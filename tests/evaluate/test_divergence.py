@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgecomp.evaluate.divergence import summarise
+from edgecomp.runtimes.divergence import _add_figures, log_probabilities
 from edgecomp.runtimes.protocol import DivergenceSamples
 
 Windows = tuple[tuple[float, ...], ...]
@@ -63,3 +64,50 @@ def test_one_window_gives_no_interval() -> None:
 def test_windows_of_unequal_length_count_by_their_tokens() -> None:
     summary = summarise(samples(((1.0,), (0.0,) * 9)))
     assert summary.kl_mean == pytest.approx(0.1)
+
+
+def test_a_perplexity_beyond_what_a_float_holds_is_infinite() -> None:  # A5
+    summary = summarise(samples(((0.1, 0.2), (0.1, 0.2)), growth=800.0))
+    assert (summary.artifact_perplexity, summary.perplexity_ratio) == (math.inf, math.inf)
+    assert summary.base_perplexity == pytest.approx(math.exp(2.05))
+    assert summary.perplexity_ratio_interval is not None
+    assert summary.perplexity_ratio_interval.low == math.inf
+    assert summary.ruined
+
+
+def test_infinite_divergences_are_summarised_without_nan() -> None:  # A5
+    summary = summarise(samples(((0.1, math.inf, math.inf), (0.1, 0.2, 0.3))))
+    assert (summary.kl_mean, summary.kl_max, summary.kl_p99) == (math.inf,) * 3
+    assert summary.kl_median == 0.25
+    assert summary.kl_mean_interval is not None
+    assert summary.kl_mean_interval.high == math.inf
+    assert not summary.ruined
+
+
+def figures(base: list[float], artifact: list[float], following: int = 0) -> dict[str, float]:
+    """The figures of one token, of unnormalised logits."""
+    found: dict[str, list[list[float]]] = {
+        name: [[]] for name in ("kl", "agree", "base_nll", "artifact_nll")
+    }
+    p, q = (log_probabilities(np.asarray([row], np.float32)) for row in (base, artifact))
+    _add_figures(found, p, q, [following])
+    return {name: values[0][0] for name, values in found.items()}
+
+
+def test_a_token_that_the_base_rules_out_adds_nothing() -> None:  # A5
+    whole = figures([1.0, 2.0], [2.0, 1.0])
+    for third in (-math.inf, 0.0):
+        masked = figures([1.0, 2.0, -math.inf], [2.0, 1.0, third])
+        assert math.isfinite(masked["kl"]) and masked["kl"] >= whole["kl"] - 1e-6
+    assert figures([1.0, 2.0, -math.inf], [2.0, 1.0, -math.inf]) == pytest.approx(whole)
+
+
+def test_a_token_that_only_the_artifact_rules_out_makes_the_divergence_infinite() -> None:  # A5
+    found = figures([1.0, 2.0], [-math.inf, 1.0])
+    assert (found["kl"], found["artifact_nll"]) == (math.inf, math.inf)
+
+
+def test_predictions_that_are_not_numbers_agree_with_none() -> None:  # A5
+    found = figures([2.0, 1.0], [math.nan, math.nan])
+    assert math.isnan(found["kl"]) and math.isnan(found["artifact_nll"])
+    assert found["agree"] == 0.0

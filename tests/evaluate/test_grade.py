@@ -163,3 +163,12 @@ def test_canonical_solutions_of_humaneval_pass(data_folder: Any) -> None:
         row = json.loads(line)
         check = CodeCheck(prompt=row["prompt"], test=row["test"], entry_point=row["entry_point"])
         assert judged(check, row["canonical_solution"]) == (1.0, True), row["task_id"]
+
+
+def test_choices_that_are_all_impossible_are_not_understood() -> None:  # A5
+    for scoring in ("sum", "per-byte", "mass"):
+        item = choice(scoring=scoring)
+        answer = Answer(item=item.fingerprint, loglikelihoods=(-math.inf,) * len(item.choices))
+        result = grade(item, answer)
+        assert (result.score, result.parsed) == (0.0, False)
+        assert grade(item, Answer.model_validate_json(answer.model_dump_json())) == result
