@@ -80,6 +80,7 @@ lint: $(INSTALLED) ## Formatter, linter and types
 	ln -s $(CURDIR)/edgecomp/* $(CURDIR)/exporters $(CURDIR)/tui $(TYPED)/edgecomp
 	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
 		--cache-dir $(CURDIR)/.mypy_cache
+	$(BIN)/mypy --config-file pyproject.toml tools/install_llama_cpp.py
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ LEAST_WORK_SHARE = 0.01
 """Of one processor, over a time of silence, below which nothing was done: threads that only wake to
 look at a clock stay far below."""
 
+MOVED = ("read_bytes", "write_bytes", "read_chars", "write_chars")
 BYTES_PER_SECOND = 10**6
 """Of reading and writing that count as a second of work each: a slow network drive's pace."""
 
@@ -54,7 +55,8 @@ def work_done(process_id: int) -> WorkDone:
             # Some systems do not count what a process moves.
             if hasattr(member, "io_counters"):
                 counters = member.io_counters()
-                moved[member.pid] = counters.read_bytes + counters.write_bytes
+                # What went to or from a disk, and on Linux what was asked of any file.
+                moved[member.pid] = sum(getattr(counters, name, 0) for name in MOVED)
         except psutil.Error:
             continue
     return WorkDone(seconds, moved)
