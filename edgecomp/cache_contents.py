@@ -22,6 +22,7 @@ from edgecomp.stage_cache import (
     RECORD,
     USED_BY,
     StageRecord,
+    clear_stage,
     code_digest,
     stages_folder,
     user_lives,
@@ -124,9 +125,7 @@ def _remove(folder: Path) -> bool:
     try:
         with FileLock(folder / LOCK, timeout=0):
             # The lock's own file goes last: until then nobody else begins here.
-            for part in folder.iterdir():
-                if part.name != LOCK:
-                    shutil.rmtree(part) if part.is_dir() else part.unlink()
+            clear_stage(folder)
             (folder / LOCK).unlink()
             folder.rmdir()
     except Timeout:

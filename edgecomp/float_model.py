@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.digests import file_digest
+from edgecomp.digests import file_digest, tree_digest
 from edgecomp.events import Progress, Warned
 from edgecomp.exporting import default_float_type, find_exporter
 from edgecomp.model import ModelSpec, read_model
@@ -52,7 +52,7 @@ def float_checkpoint(run: Run) -> Path:
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / "checkpoint"
         find_exporter("huggingface").export(run.model, path, None, progress)
-        return StoredFile(path=path, sha256=run.source_digest)
+        return StoredFile(path=path, sha256=tree_digest(path))
 
     made: StoredFile = run.stage("checkpoint", "Writing a float checkpoint", StoredFile, {}, work)
     return made.path

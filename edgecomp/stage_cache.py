@@ -15,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,11 +147,21 @@ def _work(
         # Whoever held the lock before may have finished the stage meanwhile.
         result = _kept(folder / RESULT, result_type)
         if result is None:
-            (folder / RESULT).unlink(missing_ok=True)
+            if (folder / RESULT).exists():
+                # Finished once, and no longer what it was: nothing of it is gone on from.
+                clear_stage(folder)
             write_text(folder / RECORD, record.model_dump_json(indent=1))
             result = work(folder, progress)
             write_text(folder / RESULT, result.model_dump_json(indent=1))
     return result
+
+
+def clear_stage(folder: Path) -> None:
+    """Take away all that lies in a stage's folder but its lock, which must be held. Raises
+    OSError."""
+    for part in folder.iterdir():
+        if part.name != LOCK:
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 @contextmanager

@@ -133,6 +133,26 @@ def test_what_llama_cpp_dequantizes_is_what_the_solver_chose(
         assert np.array_equal(in_file[name], expected), name
 
 
+@pytest.mark.parametrize("kind", ["folder", "gguf"])
+def test_the_same_recipe_again_takes_every_stage_from_the_cache(  # A10
+    source: Path, tmp_path: Path, kind: str
+) -> None:
+    model = source
+    if kind == "gguf":
+        model = tmp_path / "source.gguf"
+        find_exporter("gguf").export(read_model(source), model, "F16")
+    recipe = compression_recipe(str(model), "gptq", "Q4_0", "50%", "general", MIX, False)
+    events: list[list[Event]] = [[], []]
+    files = []
+    for number in (0, 1):
+        result = compress(recipe, tmp_path / str(number), None, events[number].append)
+        files.append((result.folder / result.file).read_bytes())
+    first, again = ([e for e in rows if isinstance(e, StageFinished)] for rows in events)
+    assert files[0] == files[1]
+    assert [e.stage for e in first] == [e.stage for e in again] and len(again) > 3
+    assert all(event.cached for event in again)
+
+
 def test_folded_scales_reach_the_norms_of_the_file(source: Path, tmp_path: Path) -> None:
     """AWQ divides a norm by what it multiplies into the next matrices."""
     plain, folded = (

@@ -16,7 +16,8 @@ import pytest
 
 import edgecomp
 from edgecomp import stage_cache
-from edgecomp.digests import file_digest
+from edgecomp.atomic import new_folder
+from edgecomp.digests import file_digest, tree_digest
 from edgecomp.errors import RunBusy
 from edgecomp.events import Event, Progress, StageFinished, StageProgress
 from edgecomp.stage_cache import StoredFile, run_stage, stage_key
@@ -131,6 +132,22 @@ def test_a_stage_whose_file_is_no_longer_what_it_was_is_made_again(  # A10
         os.utime(file.path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert run().inner["a"] == (file,) and len(runs) == 2
     assert file.path.read_text() == "0123456789"
+
+
+def test_what_is_left_of_a_stage_that_was_finished_is_not_in_the_way(own_cache: Path) -> None:
+    """Exporters refuse a folder that holds anything."""
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        with new_folder(folder / "made") as made:
+            (made / "file").write_text("whole")
+        return StoredFile(path=folder / "made", sha256=tree_digest(folder / "made"))
+
+    def run() -> StoredFile:
+        return run_stage("s", "S", StoredFile, {}, work, lambda event: None, model="m")
+
+    first = run()
+    (first.path / "file").write_text("harmed")
+    assert run() == first and (first.path / "file").read_text() == "whole"
 
 
 def test_a_failed_stage_leaves_its_lock_to_the_next_try() -> None:  # A10
