@@ -19,9 +19,9 @@ from rich.table import Table
 
 from edgecomp.calibration import make_calibration, preset_mix
 from edgecomp.chat_template import read_chat_template
+from edgecomp.early_checks import evaluation_text
 from edgecomp.evaluate.divergence import summarise
 from edgecomp.exporting import find_exporter, find_onnx_exporter
-from edgecomp.fit import evaluation_text
 from edgecomp.machine_limits import physical_cores
 from edgecomp.model import read_model
 from edgecomp.onnx.folder import DATA

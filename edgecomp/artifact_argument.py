@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecomp.atomic import restore_folder
 from edgecomp.bundle import MANIFEST, read_manifest
 from edgecomp.errors import ModelNotFound
 from edgecomp.gguf.model import read_gguf, refuse_repeated_tokens
@@ -35,6 +36,7 @@ def find_artifact(name: str) -> NamedArtifact:
     """
     path = demo_model_path() if name == "demo" else Path(name).expanduser()
     recipe = None
+    restore_folder(path)
     if path.is_dir() and (path / MANIFEST).is_file():
         manifest = read_manifest(path)
         path, recipe = path / manifest.artifact, manifest.recipe

@@ -6,14 +6,19 @@ The folder appears whole or not at all. Every file but the manifest is listed in
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
 from edgecomp.android_launcher import android_script, is_android
-from edgecomp.atomic import require_writable, sync, write_error
+from edgecomp.atomic import (
+    copy_file,
+    copy_folder,
+    replacing_folder,
+    require_writable,
+    restore_folder,
+)
 from edgecomp.chat_template import read_chat_template
 from edgecomp.device import find_device
 from edgecomp.digests import file_digest
@@ -73,36 +78,28 @@ class Verification(Value):
     """Each names its file; empty: the bundle is whole and its artifact runs."""
 
 
-def check_destination(folder: Path) -> None:
-    """Raise NotWritable where a bundle may not be written: a file, or a folder of other things."""
-    require_writable(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+def bundle_place(folder: Path) -> Path:
+    """The absolute path of a bundle that may be written to `folder`. Raises NotWritable or DiskFull
+    where it may not: a file, a folder of other things, or one that cannot be replaced."""
+    place = folder.expanduser().resolve()
+    require_writable(place)
+    restore_folder(place)
+    if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST).is_file():
         raise NotWritable(folder, "it holds other files, which a bundle would replace")
+    if Path.cwd().is_relative_to(place):
+        raise NotWritable(folder, "you are in it, and a bundle replaces its whole folder")
+    if place.is_mount():
+        raise NotWritable(folder, "a disk is mounted there. Name a folder on it")
+    require_writable(place.parent)
+    return place
 
 
 def write_bundle(report: Report, folder: Path) -> Manifest:
     """Write the bundle of a report to `folder`, in place of an earlier bundle there."""
-    check_destination(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    place = bundle_place(folder)
+    with replacing_folder(place) as partial:
         manifest = _fill(report, partial)
         (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-        for path in partial.rglob("*"):
-            sync(path)
-        sync(partial)
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-        sync(folder.parent)
-    except OSError as error:
-        raise write_error(folder, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return manifest
 
 
@@ -112,14 +109,14 @@ def _fill(report: Report, folder: Path) -> Manifest:
     name = f"{file_name(report.model.name)}-{report.chosen.format}"
     # A copy, not a link: whatever happens to the bundle must not reach the cache.
     if artifact.is_dir():
-        shutil.copytree(artifact, folder / name)
+        copy_folder(artifact, folder / name)
         launchers = {"chat.py": genai_script(name, settings)}
     else:
         name += ".gguf"
-        shutil.copyfile(artifact, folder / name)
+        copy_file(artifact, folder / name)
         launchers = _gguf_launchers(report, name)
     if report.artifact.importance:
-        shutil.copyfile(report.artifact.importance.path, folder / "importance.gguf")
+        copy_file(report.artifact.importance.path, folder / "importance.gguf")
     texts = {
         "report.json": report.model_dump_json(indent=2),
         "report.md": markdown_report(report),
@@ -174,6 +171,7 @@ def _files(folder: Path) -> dict[str, Path]:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a bundle. Raises BundleBroken, and PathOutside where it lists a file that
     lies elsewhere."""
+    restore_folder(folder)
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleBroken(f"{folder} is no bundle: it has no {MANIFEST}. Give a folder fit wrote.")

@@ -162,6 +162,14 @@ def available_texts(name: SourceName, template: ChatTemplate, data: Path | None)
     return texts
 
 
+def check_sources(mix: CalibrationMix, data: Path | None) -> None:
+    """Read the texts that a mix takes from the data folder. Raises DataMissing, DataMalformed or
+    FileUnreadable."""
+    for name, count in mix.samples.items():
+        if count and _file_of(name, data):
+            available_texts(name, ChatTemplate(source=None), data)
+
+
 def _file_of(name: SourceName, data: Path | None) -> Path | None:
     """The data folder's file of a source; None where it has none and what ships serves."""
     path = data / FILES[name] if data and name in FILES else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,11 +10,19 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from edgecomp.artifact_checks import CheckResult
-from edgecomp.atomic import new_folder, replacing, require_writable, write_text
+from edgecomp.atomic import (
+    copy_file,
+    copy_folder,
+    replacing,
+    replacing_folder,
+    require_writable,
+    write_text,
+)
 from edgecomp.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.distillation import History
+from edgecomp.early_checks import check_cache, check_calibration, check_disk, check_template
 from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
 from edgecomp.events import Estimated, Listener, Warned
 from edgecomp.exporting import find_gguf_exporter
@@ -25,7 +32,13 @@ from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.huggingface.making import make_huggingface_artifact
 from edgecomp.job_cost import estimate_compression
 from edgecomp.machine_limits import physical_cores
-from edgecomp.making import UNROUNDED, Artifact, followed, make_artifact
+from edgecomp.making import (
+    UNROUNDED,
+    Artifact,
+    followed,
+    make_artifact,
+    needs_calibration,
+)
 from edgecomp.mixing import Mixture, file_bytes, memory_bytes, require_room
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
@@ -152,26 +165,31 @@ def _usual_context(model: str) -> int:
 def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) -> Compressed:
     """Carry out a recipe up to the checked artifact, and put it into the folder `output`.
 
-    Raises NotWritable, JobTooLarge, ConstraintsImpossible or CompressionSettingsInvalid before any
-    work, and what the stages raise.
+    Raises NotWritable, DiskFull, JobTooLarge, ConstraintsImpossible, CompressionSettingsInvalid,
+    CalibrationRefused, DataMissing or DataMalformed before any work, and what the stages raise.
     """
+    output = output.expanduser()
     require_writable(output)
-    model = read_model(recipe.model, weights=True)
-    job = _job(model, recipe)
+    check_cache()
+    model = read_model(recipe.model)
+    if needs_calibration(recipe, model):
+        task = recipe.constraints.task
+        check_calibration(recipe.calibration, task, data, recipe.any_calibration)
+    job = _job(model, recipe, output)
     texts = list(model.notes)
     if recipe.format not in OPTIMUM_FORMATS:
         texts += find_gguf_exporter().reservations(model)
+        check_template(model.path)
     for text in texts:
         listen(Warned(text=text))
     listen(Estimated(text=job.sentence, seconds=job.seconds))
-    run = Run(model, recipe, data, listen)
+    run = Run(read_model(recipe.model, weights=True), recipe, data, listen)
     with run.torch.kept():
         artifact = _maker(recipe.format)(run)
     file = output / artifact.file.path.name
     if artifact.file.path.is_dir():
-        shutil.rmtree(file, ignore_errors=True)
-        with new_folder(file) as temporary:
-            shutil.copytree(artifact.file.path, temporary, dirs_exist_ok=True)
+        with replacing_folder(file) as temporary:
+            copy_folder(artifact.file.path, temporary)
         if recipe.format in HUGGINGFACE_FORMATS:
             places = device_map(
                 read_model(file), artifact.types, find_device(recipe.device), recipe.settings
@@ -179,7 +197,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
             write_text(output / "device_map.json", json.dumps(places, indent=2) + "\n")
     else:
         with replacing(file) as temporary:
-            shutil.copyfile(artifact.file.path, temporary)
+            copy_file(artifact.file.path, temporary)
     write_recipe(output / "recipe.yaml", followed(recipe, artifact))
     return Compressed(
         folder=output,
@@ -200,7 +218,7 @@ def _maker(format_name: str) -> Callable[[Run], Artifact]:
     return make_huggingface_artifact if format_name in HUGGINGFACE_FORMATS else make_artifact
 
 
-def _job(model: ModelSpec, recipe: Recipe) -> JobCost:
+def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     """What the recipe costs here; refused where it is too much or cannot come out."""
     made = staged_model(model, recipe.stages)
     require_room(made, recipe)
@@ -220,6 +238,7 @@ def _job(model: ModelSpec, recipe: Recipe) -> JobCost:
             f"This machine cannot carry out the recipe. {' '.join(job.refusals)} Free some, or "
             "make it on a larger machine."
         )
+    check_disk(output, planned)
     return job
 
 

@@ -180,8 +180,20 @@ class DiskFull(EdgecompError):
 class NotWritable(EdgecompError):
     """The place a result should go cannot be written."""
 
+    def __init__(
+        self, path: Path, fault: str, advice: str = "Choose another place with -o."
+    ) -> None:
+        super().__init__(f"{path} cannot be written: {fault}. {advice}")
+
+
+class FileUnreadable(EdgecompError):
+    """A file that is needed cannot be read, or is gone."""
+
     def __init__(self, path: Path, fault: str) -> None:
-        super().__init__(f"{path} cannot be written: {fault}. Choose another place with -o.")
+        super().__init__(
+            f"{path} cannot be read: {fault}. See that it is there, that you may read it and that "
+            "its disk works, and run the same command again."
+        )
 
 
 class ChildDied(EdgecompError):

@@ -17,6 +17,7 @@ from edgecomp.artifact_argument import NamedArtifact, find_artifact
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.chat_template import read_chat_template
 from edgecomp.digests import path_digest
+from edgecomp.early_checks import check_cache, check_template, evaluation_text
 from edgecomp.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.evaluate.benchmarks import Coverage, Suite, coverage
 from edgecomp.evaluate.bias_score import BiasScores, bias_scores
@@ -28,7 +29,7 @@ from edgecomp.evaluate.items import Bucket, Category, ItemResult
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.events import Listener, Progress, Warned
-from edgecomp.fit import evaluation_text, method_of, sparsity_percent, versions
+from edgecomp.fit import method_of, sparsity_percent, versions
 from edgecomp.machine_limits import physical_cores
 from edgecomp.pipeline import path_bytes
 from edgecomp.proving import Answers, Subject
@@ -91,6 +92,7 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
     DataMalformed, TaskUnavailable, CodeNotAllowed. An artifact that writes garbage is not an error:
     its evaluation ends early and says so.
     """
+    check_cache()
     artifact = find_artifact(request.artifact)
     base = find_artifact(request.base) if request.base else None
     selection = (
@@ -98,7 +100,14 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
         if request.tasks
         else select_suite(request.suite, request.data, request.limit, request.allow_code)
     )
-    found = _Examination(request, selection, listen)
+    if not selection.items and not selection.harness:
+        reasons = " ".join(f"{row.name}: {row.reason}." for row in selection.skipped[:3])
+        raise EvidenceTooNarrow(f"None of the benchmarks asked for can be run. {reasons}")
+    text = evaluation_text(request.data)
+    for named in (artifact, base):
+        if named:
+            check_template(named.path)
+    found = _Examination(request, selection, text, listen)
     for text in selection.notices:
         found.say(text)
     subject = found.subject(artifact, "artifact")
@@ -110,9 +119,12 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
 class _Examination:
     """One evaluation on its way: the subjects, the questions, what is to be told."""
 
-    def __init__(self, request: EvaluationRequest, selection: Selection, listen: Listener) -> None:
+    def __init__(
+        self, request: EvaluationRequest, selection: Selection, text: str, listen: Listener
+    ) -> None:
         self.request = request
         self.selection = selection
+        self.text = text
         self.listen = listen
         self.skipped = list(selection.skipped)
         self.notices: list[str] = []
@@ -142,10 +154,10 @@ class _Examination:
 
     def beside_base(self, base: Subject, artifact: Subject, named: NamedArtifact) -> Evaluation:
         """The artifact against its base, and the verdict."""
-        text, wanted = evaluation_text(self.request.data), EvaluationSettings()
+        wanted = EvaluationSettings()
         recipe = named.recipe
         comparable = self.comparable(base, artifact)
-        divergence = proving.divergence(base, artifact, text, wanted) if comparable else None
+        divergence = proving.divergence(base, artifact, self.text, wanted) if comparable else None
         coherence = proving.coherence(base, artifact, divergence)
         results: tuple[ItemResult, ...] = ()
         comparison, efficiency = Comparison(categories=()), None

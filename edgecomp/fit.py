@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from edgecomp import __version__, proving
-from edgecomp.bundle import check_destination, write_bundle
+from edgecomp.atomic import require_writable
+from edgecomp.bundle import bundle_place, write_bundle
+from edgecomp.calibration import preset_mix
 from edgecomp.constraints import Constraints
 from edgecomp.detect import calibrate_here
 from edgecomp.device import DeviceProfile, find_device
+from edgecomp.early_checks import (
+    Questions,
+    check_cache,
+    check_calibration,
+    check_disk,
+    check_model,
+    read_questions,
+)
 from edgecomp.errors import (
     ArtifactRejected,
     CompressionSettingsInvalid,
     ConstraintsImpossible,
-    DataMissing,
     JobTooLarge,
     RecipeInvalid,
 )
 from edgecomp.evaluate.comparison import compare_results
-from edgecomp.evaluate.datasets import available, read_benchmark
-from edgecomp.evaluate.items import Item
-from edgecomp.evaluate.own_set import own_items
-from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Estimated, Listener, Warned
+from edgecomp.folders import config_folder
 from edgecomp.format_facts import format_facts
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
-from edgecomp.making import Artifact, followed, make_artifact
+from edgecomp.making import Artifact, followed, make_artifact, needs_calibration
 from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.mixing import require_room
 from edgecomp.model import ModelSpec, read_model
@@ -35,6 +40,7 @@ from edgecomp.model_name import result_folder
 from edgecomp.offload import placement_of
 from edgecomp.onnx.making import make_onnx_artifact
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.package_versions import package_version
 from edgecomp.pipeline import Run, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as, with_types
@@ -94,12 +100,16 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
     """
     model, device, runtime = wanted.model, wanted.device, wanted.runtime
     constraints, mix = wanted.constraints, wanted.settled_mix
-    spec, profile, folder = _opened(model, device, runtime, output, listen)
-    plan = make_plan(spec, profile, constraints, mix=mix, runtime=runtime)
+    # The format is not chosen yet; nearly all of them are calibrated.
+    texts = preset_mix(constraints.task)
+    ready = _ready(model, runtime, output, wanted.data, wanted.evaluation)
+    check_calibration(texts, constraints.task, wanted.data, any_calibration=False)
+    profile = _profile(device, runtime, listen)
+    plan = make_plan(ready.spec, profile, constraints, mix=mix, runtime=runtime)
     chosen = _chosen(plan)
     how = (wanted.evaluation, wanted.rounding, mix, runtime)
     recipe = recipe_for(model, device, constraints, chosen, *how)
-    return _bundled(spec, profile, plan, chosen, recipe, folder, wanted.data, listen)
+    return _bundled(ready, profile, plan, chosen, recipe, wanted.data, listen)
 
 
 def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: Listener) -> Fitted:
@@ -113,17 +123,21 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
             f"{recipe.format} is made without being judged. Make it with: edgecomp compress "
             f"{recipe.model} --method {recipe.rounding} --format {recipe.format}"
         )
-    spec, profile, folder = _opened(recipe.model, recipe.device, recipe.runtime, output, listen)
+    ready = _ready(recipe.model, recipe.runtime, output, data, recipe.evaluation)
+    if needs_calibration(recipe, ready.spec):
+        task = recipe.constraints.task
+        check_calibration(recipe.calibration, task, data, recipe.any_calibration)
+    profile = _profile(recipe.device, recipe.runtime, listen)
     plan = make_plan(
-        spec,
+        ready.spec,
         profile,
         settled_constraints(recipe),
         stages=recipe.stages,
         mix=recipe.mix or "none",
         runtime=recipe.runtime,
     )
-    row = _candidate_of(spec, profile, plan, recipe)
-    return _bundled(spec, profile, plan, row, recipe, folder, data, listen)
+    row = _candidate_of(ready.spec, profile, plan, recipe)
+    return _bundled(ready, profile, plan, row, recipe, data, listen)
 
 
 def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Recipe) -> Candidate:
@@ -147,21 +161,40 @@ def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Re
     return placed_as(made, device, settled_constraints(recipe), facts, placement, recipe.settings)
 
 
-def _opened(
-    model: str, device: str, runtime: str, output: Path | None, listen: Listener
-) -> tuple[ModelSpec, DeviceProfile, Path]:
-    """The model's headers, the device, calibrated in `runtime` where it is this machine, and the
-    bundle's place; refused before any work where that cannot be written."""
+class _Ready(NamedTuple):
+    """What a run begins with, looked through."""
+
+    spec: ModelSpec
+    """From the model's headers alone."""
+
+    folder: Path
+    questions: Questions
+
+
+def _ready(
+    model: str, runtime: str, output: Path | None, data: Path | None, wanted: EvaluationSettings
+) -> _Ready:
+    """The model's headers, the bundle's place, and the questions; refused where one of them shows
+    that the run cannot end well."""
+    folder = output or result_folder(model)
+    bundle_place(folder)
+    check_cache()
     spec = read_model(model)
     refuse_experts(spec, runtime)
-    folder = output or result_folder(model)
-    check_destination(folder)
+    questions = read_questions(data, wanted)
+    check_model(spec)
+    return _Ready(spec, folder, questions)
+
+
+def _profile(device: str, runtime: str, listen: Listener) -> DeviceProfile:
+    """The device, calibrated in `runtime` where it is this machine."""
     profile = find_device(device)
     if device == "auto" and profile.calibration_in(runtime) is None:
+        require_writable(config_folder())
         # Half a minute once a machine, and every later plan predicts instead of guessing.
         calibrate_here(runtime, listen)
         profile = find_device(device)
-    return spec, profile, folder
+    return profile
 
 
 def refuse_experts(spec: ModelSpec, runtime: str) -> None:
@@ -174,12 +207,11 @@ def refuse_experts(spec: ModelSpec, runtime: str) -> None:
 
 
 def _bundled(
-    spec: ModelSpec,
+    ready: _Ready,
     device: DeviceProfile,
     plan: Plan,
     chosen: Candidate,
     recipe: Recipe,
-    folder: Path,
     data: Path | None,
     listen: Listener,
 ) -> Fitted:
@@ -187,10 +219,11 @@ def _bundled(
         listen(Warned(text=text))
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
-    require_room(staged_model(spec, recipe.stages), recipe)
-    report = _carry_out(spec, device, plan, chosen, recipe, data, listen)
-    write_bundle(report, folder)
-    return Fitted(folder=folder, report=report)
+    require_room(staged_model(ready.spec, recipe.stages), recipe)
+    check_disk(ready.folder, chosen.file_bytes)
+    report = _carry_out(ready.questions, device, plan, chosen, recipe, data, listen)
+    write_bundle(report, ready.folder)
+    return Fitted(folder=ready.folder, report=report)
 
 
 def _chosen(plan: Plan) -> Candidate:
@@ -209,7 +242,7 @@ def _chosen(plan: Plan) -> Candidate:
 
 
 def _carry_out(
-    spec: ModelSpec,
+    questions: Questions,
     device: DeviceProfile,
     plan: Plan,
     chosen: Candidate,
@@ -217,15 +250,13 @@ def _carry_out(
     data: Path | None,
     listen: Listener,
 ) -> Report:
-    # Data that are missing or malformed are refused here, not after hours of work.
-    items = evaluation_items(data, recipe.evaluation.items)
+    items, text = questions
     spec = read_model(recipe.model, weights=True)
     run = Run(spec, recipe, data, listen)
     with run.torch.kept():
         artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
     recipe = followed(recipe, artifact)
     chosen = _as_made(spec, device, chosen, recipe)
-    text = evaluation_text(data)
     base, made = on_trial(run, artifact)
     divergence = proving.divergence(base, made, text, recipe.evaluation)
     coherence = proving.coherence(base, made, divergence)
@@ -371,34 +402,9 @@ def _facts(spec: ModelSpec, recipe: Recipe, run: Run) -> ModelFacts:
     )
 
 
-def evaluation_text(data: Path | None) -> str:
-    """The text whose predictions are compared: the data folder's, or the one that ships."""
-    if data and (data / "wikitext2_test.txt").is_file():
-        return (data / "wikitext2_test.txt").read_text(encoding="utf-8")
-    return divergence_text()
-
-
-def evaluation_items(data: Path | None, limit: int) -> tuple[Item, ...]:
-    """The questions: those of the data folder's benchmarks, or the set that ships.
-
-    Raises DataMissing where the folder holds none, and DataMalformed.
-    """
-    if data is None:
-        return own_items(limit=limit)
-    rows = [row for row in available(data) if row.metric != "pass@1"]
-    items = tuple(item for row in rows for item in read_benchmark(row, data, limit=limit))
-    if not items:
-        raise DataMissing(
-            f"--data {data} holds no questions: none of the files that a benchmark is read from, "
-            "such as mmlu.jsonl or gsm8k.jsonl, is there with a row in it. Without --data, the "
-            "small sets that ship with edgecomp are used."
-        )
-    return items
-
-
 def versions() -> dict[str, str]:
     """Versions of everything that decides the bytes or the figures."""
     return {
         "edgecomp": __version__,
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        **{name: package_version(name) for name in PACKAGES},
     }

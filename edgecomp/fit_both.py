@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecomp.bundle import bundle_place
 from edgecomp.compare import BundleComparison, compare_bundles
 from edgecomp.compare_report import write_comparison
-from edgecomp.errors import NotWritable
 from edgecomp.events import Listener
 from edgecomp.fit import FitRequest, fit, refuse_experts
 from edgecomp.model import read_model
@@ -22,8 +22,8 @@ def fit_both(wanted: FitRequest, output: Path | None, listen: Listener) -> Bundl
     Each artifact is judged against the float export of its own runtime. Raises what `fit` raises.
     """
     folder = output or result_folder(wanted.model)
-    if folder.is_file():
-        raise NotWritable(folder, "it is a file, and two bundles need a folder.")
+    for runtime in RUNTIMES:
+        bundle_place(folder / runtime)
     refuse_experts(read_model(wanted.model), "onnx")  # before the first of two runs, not after it
     folders = [
         fit(wanted.model_copy(update={"runtime": runtime}), folder / runtime, listen).folder

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.client import PARTIAL_CONTENT
 from pathlib import Path
 
-from edgecomp.atomic import write_error
+from edgecomp.atomic import replacing, write_error
 from edgecomp.errors import EdgecompError, HubFailed
 from edgecomp.folders import HUB_HEADERS, cache_folder
 from edgecomp.json_text import parsed_json
@@ -119,11 +119,10 @@ def _fetch_header(hub_id: str, revision: str, name: str, size: int | None, path:
             f"{name} of {hub_id} is no safetensors file: its header claims {length:,} bytes. Tell "
             "its publisher, or take another model."
         )
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(struct.pack("<Q", length) + _range(url, 8, length))
+    header = struct.pack("<Q", length) + _range(url, 8, length)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(header)
         file.truncate(max(size or 0, 8 + length))
-    partial.replace(path)
 
 
 def _range(url: str, start: int, count: int) -> bytes:
@@ -205,7 +204,8 @@ def _failed(hub_id: str, error: BaseException) -> EdgecompError:
                 "the network; a local folder needs none."
             )
         case OSError():
-            return write_error(cache_folder(), error)
+            named = error.filename if isinstance(error.filename, str) else None
+            return write_error(Path(named) if named else cache_folder(), error)
         case _:
             text = f"{told} ({type(error).__name__}: {first}). {page}"
     return HubFailed(text)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.atomic import write_text
+from edgecomp.atomic import require_writable, write_text
+from edgecomp.bundle import bundle_place
 from edgecomp.compare import read_report
 from edgecomp.errors import ArtifactRejected, CompressionSettingsInvalid
 from edgecomp.evaluate.comparison import Comparison
@@ -67,9 +68,16 @@ def improve(folder: Path, rounds: int, data: Path | None, listen: Listener) -> I
     """Improve the bundle in `folder`, in at most `rounds` new runs beside it.
 
     `data` must be the folder the bundle was evaluated with, so that its questions are the same.
-    Raises BundleBroken, and what a fit raises; a rejected artifact ends its round only.
+    Raises BundleBroken, NotWritable where a round's bundle may not be written, before the first of
+    them, and what a fit raises; a rejected artifact ends its round only.
     """
+    # Beside it, whatever way it is named: `.` has no name to add to.
+    folder = folder.expanduser().resolve()
     report = start = read_report(folder)
+    require_writable(folder.parent)
+    targets = [folder.with_name(f"{folder.name}-round{count}") for count in range(1, rounds + 1)]
+    for target in targets:
+        bundle_place(target)
     best, tried = folder, [report.recipe]
     done: list[Round] = []
     ended = f"{rounds} rounds were made."
@@ -79,7 +87,7 @@ def improve(folder: Path, rounds: int, data: Path | None, listen: Listener) -> I
             ended = _nothing_left(report)
             break
         tried.append(step.recipe)
-        target = folder.with_name(f"{folder.name}-round{number}")
+        target = targets[number - 1]
         outcome, made = _carry_out(number, step, report, best, target, data, listen)
         done.append(outcome)
         if made and _rank(made) < _rank(report):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgecomp.atomic import reading
 from edgecomp.errors import DataMalformed, shown
 from edgecomp.json_text import parsed_json
 
@@ -53,9 +54,10 @@ class Row:
 
 def read_text(path: Path) -> str:
     """The text of a file, without the byte order mark that some editors put first. Raises
-    DataMalformed where it is not UTF-8."""
+    DataMalformed where it is not UTF-8, and FileUnreadable."""
     try:
-        return path.read_text("utf-8-sig")
+        with reading(path):
+            return path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataMalformed(path, line, "it is not UTF-8 text") from error

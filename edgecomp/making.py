@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgecomp.artifact_checks import CheckResult, tensor_types
+from edgecomp.atomic import replacing
 from edgecomp.calibrating import StoredCalibration, calibrated_tokens
 from edgecomp.calibration import CalibrationRecord
 from edgecomp.checking import check_artifact, check_base, require
@@ -18,8 +19,10 @@ from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.format_facts import SOURCE, planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.mix import fallbacks
+from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.mixing import Mixture, mixture
 from edgecomp.model import OUTPUT, ModelSpec, read_model
+from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.pipeline import Run
 from edgecomp.recipe import Recipe
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
@@ -135,20 +138,19 @@ def quantized(
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / f"model-{recipe.format}.gguf"
-        partial = path.with_suffix(".partial")
         run.torch.end()  # The quantizer takes its memory: what needs torch is done.
-        LlamaCpp().quantize(
-            source.path,
-            partial,
-            recipe.format,
-            threads=run.threads,
-            overrides=overrides,
-            importance=importance.path if importance else None,
-            progress=progress,
-        )
-        if codes:
-            find_gguf_exporter().insert_codes(partial, codes.path)
-        partial.replace(path)
+        with replacing(path) as temporary:
+            LlamaCpp().quantize(
+                source.path,
+                temporary,
+                recipe.format,
+                threads=run.threads,
+                overrides=overrides,
+                importance=importance.path if importance else None,
+                progress=progress,
+            )
+            if codes:
+                find_gguf_exporter().insert_codes(temporary, codes.path)
         return StoredFile(path=path, sha256=file_digest(path))
 
     inputs = {
@@ -215,15 +217,29 @@ def make_artifact(run: Run) -> Artifact:
     )
 
 
-def _solves(run: Run) -> bool:
-    return run.recipe.rounding != "llama.cpp" and run.recipe.format not in UNROUNDED
+def needs_calibration(recipe: Recipe, spec: ModelSpec) -> bool:
+    """Whether text is shown to the model `spec` on the way to a recipe's artifact."""
+    name = recipe.format
+    if name in ONNX_FORMATS:
+        return recipe.rounding != "llama.cpp" and ONNX_FORMATS[name].precision == "int4"
+    if name not in PRESETS:
+        return name in HUGGINGFACE_FORMATS
+    if recipe.stages or recipe.mix or _solves(recipe):
+        return True
+    if not recipe.importance:
+        return False
+    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
+    return bool(spec.experts or _left_to_llama_cpp(spec, types, None))
+
+
+def _solves(recipe: Recipe) -> bool:
+    return recipe.rounding != "llama.cpp" and recipe.format not in UNROUNDED
 
 
 def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
     recipe, spec, source = run.recipe, read_model(base.path), base
     types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
-    weighed = recipe.importance and (spec.experts or _left_to_llama_cpp(spec, types, None))
-    if not (weighed or recipe.stages or recipe.mix or _solves(run)):
+    if not needs_calibration(recipe, spec):
         return _Made(quantized(run, base, types, None, None), spec, run)
     calibration = calibrated_tokens(run, base)
     shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
@@ -236,7 +252,7 @@ def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
     if mix:
         run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
     types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
-    if _solves(run):
+    if _solves(recipe):
         codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
     # Of a mixture it is measured in any case: it says how often each expert was asked.
     if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, types, codes)):

@@ -11,7 +11,6 @@ lists and frees by model.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -33,6 +32,7 @@ from edgecomp.digests import path_digest
 from edgecomp.errors import RunBusy
 from edgecomp.events import Listener, Progress, StageFinished, StageProgress, StageStarted
 from edgecomp.folders import cache_folder
+from edgecomp.package_versions import package_version
 from edgecomp.value import Value
 
 RESULT, RECORD, LOCK, USED_BY = "result.json", "stage.json", ".lock", ".used-by-"
@@ -81,7 +81,7 @@ def code_digest() -> str:
             if name.split("/")[0] not in SHOWING:
                 made.update(name.encode() + b"\0" + file.read_bytes())
     for name in COMPUTING:
-        made.update(f"{name} {importlib.metadata.version(name)}".encode())
+        made.update(f"{name} {package_version(name)}".encode())
     return made.hexdigest()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.architectures import BY_GGUF_NAME, Architecture
-from edgecomp.atomic import write_error, write_text
+from edgecomp.atomic import new_folder, write_text
 from edgecomp.errors import (
     ArchitectureUnsupported,
     ChildDied,
-    NotWritable,
     RuntimeMissing,
     RuntimeRefused,
 )
@@ -67,25 +65,15 @@ def export(
     config = config_of(model, header, chosen)
     sources = _sources(model, architecture)
     shards = sharded(_weights(sources, chosen))
-    if destination.exists() and any(destination.iterdir()):
-        raise NotWritable(destination, "it is not empty")
-    partial = destination.with_name(f".{destination.name}.partial")
 
     def pieces(weight: OutputTensor) -> Iterator[NDArray[Any]]:
         for values in _values(model, header, architecture, sources[weight.name]):
             yield rounded(np.ascontiguousarray(values), weight.type, weight.name)
 
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with new_folder(destination) as partial:
         write_text(partial / "config.json", json.dumps(config, indent=2) + "\n")
         write_shards(partial, shards, pieces, progress)
         notes = _add_tokenizer(model, header, partial)
-        partial.replace(destination)
-    except OSError as error:
-        raise write_error(destination, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return ExportRecord(
         path=destination,
         size_bytes=sum(file.stat().st_size for file in destination.iterdir()),

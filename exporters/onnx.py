@@ -9,12 +9,11 @@ not run.
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.atomic import new_folder
+from edgecomp.atomic import copy_file, new_folder
 from edgecomp.errors import ArtifactRejected, ExportRefused, RuntimeMissing
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
@@ -90,7 +89,7 @@ def export_format(
                     options=options,
                 )
                 # The builder writes the tokenizer anew; ids must not change.
-                shutil.copyfile(checkpoint / TOKENIZER, folder / TOKENIZER)
+                copy_file(checkpoint / TOKENIZER, folder / TOKENIZER)
                 fault = child.call("check", progress, folder=str(folder))
         if fault:
             raise ArtifactRejected(

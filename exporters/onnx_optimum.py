@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edgecomp.atomic import new_folder
+from edgecomp.atomic import copy_file, new_folder
 from edgecomp.errors import ArtifactRejected, ChildHung, ChildKilledByMemory, ExportRefused
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord
@@ -94,7 +94,7 @@ def export_format(
                 shutil.move(file, folder / file.name)
         for name in ("config.json", *TOKENIZER_FILES):
             if (model.path / name).is_file():
-                shutil.copyfile(model.path / name, folder / name)
+                copy_file(model.path / name, folder / name)
         if task == DECODER:
             (folder / CONFIG).write_text(json.dumps(_generation_config(model), indent=1))
         with Child(CHECKER) as child:

@@ -7,18 +7,20 @@ memory, and the peak of a walk over the blocks would seem to grow with the depth
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from edgecomp.atomic import replacing, write_error, write_text
-from edgecomp.errors import ArchitectureUnsupported, FileCorrupt
+from edgecomp.atomic import copy_file, reading, replacing, write_text
+from edgecomp.errors import ArchitectureUnsupported, FileCorrupt, FileTruncated
 from edgecomp.huggingface.model import read_json
 from edgecomp.safetensors_header import StoredTensor
 
@@ -37,6 +39,7 @@ WEIGHT_FILES = (
 OF_THE_WEIGHTS = ("compression.json", "distillation.json", "packed.json", "quantize_config.json")
 """Records that are true of the weights beside them only."""
 
+OS_ERROR = re.compile(r"os error (\d+)")
 ROWS_PER_READ = 8192
 COPY_BYTES = 1 << 24
 
@@ -96,7 +99,14 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, whole or not at all. Raises DiskFull or NotWritable."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, metadata={"format": "pt"})
+        try:
+            save_file(contiguous, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:
+            # It tells a full disk, or one that fails, by the system's number in its text.
+            number = OS_ERROR.search(str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def copy_tensors(path: Path, tensors: Sequence[StoredTensor]) -> None:
@@ -114,10 +124,24 @@ def copy_tensors(path: Path, tensors: Sequence[StoredTensor]) -> None:
     with replacing(path) as temporary, temporary.open("wb") as output:
         output.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors:
-            with tensor.file.open("rb") as file:
-                file.seek(tensor.start)
-                for first in range(0, tensor.size_bytes, COPY_BYTES):
-                    output.write(file.read(min(COPY_BYTES, tensor.size_bytes - first)))
+            for piece in _pieces(tensor):
+                output.write(piece)
+
+
+def _pieces(tensor: StoredTensor) -> Iterator[bytes]:
+    """A stored tensor's bytes, a few at a time. Raises FileUnreadable or FileTruncated."""
+    with reading(tensor.file):
+        file = tensor.file.open("rb")
+    with file:
+        for first in range(0, tensor.size_bytes, COPY_BYTES):
+            count = min(COPY_BYTES, tensor.size_bytes - first)
+            with reading(tensor.file):
+                file.seek(tensor.start + first)
+                piece = file.read(count)
+            if len(piece) < count:
+                there = tensor.start + first + len(piece)
+                raise FileTruncated(tensor.file, tensor.start + tensor.size_bytes, there)
+            yield piece
 
 
 def write_index(folder: Path, shards: Mapping[str, Iterable[str]], size_bytes: int) -> None:
@@ -135,10 +159,8 @@ def copy_companions(source: Path, destination: Path, dtype: torch.dtype | None) 
         if file.name in OF_THE_WEIGHTS:
             continue
         if file.name != "config.json":
-            try:
-                shutil.copyfile(file, destination / file.name)
-            except OSError as error:
-                raise write_error(destination / file.name, error) from error
+            with replacing(destination / file.name) as temporary:
+                copy_file(file, temporary)
     config = read_json(source / "config.json")
     if dtype is not None:
         config.pop("torch_dtype", None)

@@ -3,13 +3,13 @@ answers as values."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.measure.process_memory import ProcessMemory
+from edgecomp.package_versions import package_version
 from edgecomp.runtimes.child import Child
 from edgecomp.runtimes.protocol import (
     ChoiceScore,
@@ -30,7 +30,7 @@ class WorkerRuntime:
     """The distribution whose version is the runtime's."""
 
     def version(self) -> str:
-        return f"{self.package} {importlib.metadata.version(self.package)}"
+        return f"{self.package} {package_version(self.package)}"
 
     def tokenize(
         self, artifact: Path, texts: Sequence[str], *, add_special: bool, parse_special: bool

@@ -1,0 +1,114 @@
+"""What can be known to hinder a run before it starts: told in the first seconds, not after hours.
+
+Nothing here works on weights, calibrates the machine, or begins a stage.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from edgecomp.atomic import require_writable
+from edgecomp.calibration import CalibrationMix, check_mix, check_sources
+from edgecomp.chat_template import read_chat_template
+from edgecomp.errors import DataMissing, DiskFull
+from edgecomp.evaluate.datasets import available, read_benchmark
+from edgecomp.evaluate.items import Item
+from edgecomp.evaluate.own_set import own_items
+from edgecomp.evaluate.own_text import divergence_text
+from edgecomp.exporting import find_gguf_exporter
+from edgecomp.folders import cache_folder
+from edgecomp.jsonl_rows import read_text
+from edgecomp.model import ModelSpec
+from edgecomp.recipe import EvaluationSettings
+from edgecomp.tasks import Task
+
+TEXT_FILE = "wikitext2_test.txt"
+CHARACTERS_PER_TOKEN = 16
+"""Of a text: more than any tokenizer takes together on the average."""
+
+
+class Questions(NamedTuple):
+    """What an artifact is judged by: questions, and a text whose predictions are compared."""
+
+    items: tuple[Item, ...]
+    text: str
+
+
+def read_questions(data: Path | None, wanted: EvaluationSettings) -> Questions:
+    """The questions and the text of the data folder, or those that ship. Raises DataMissing,
+    DataMalformed or FileUnreadable."""
+    return Questions(evaluation_items(data, wanted.items), evaluation_text(data, wanted))
+
+
+def evaluation_text(data: Path | None, wanted: EvaluationSettings | None = None) -> str:
+    """The text whose predictions are compared: the data folder's, or the one that ships.
+
+    Raises DataMissing where it cannot fill one of the wanted windows, DataMalformed where it is no
+    UTF-8.
+    """
+    path = data / TEXT_FILE if data else None
+    if path is None or not path.is_file():
+        return divergence_text()
+    text = read_text(path)
+    needed = CHARACTERS_PER_TOKEN * (wanted or EvaluationSettings()).window_tokens
+    if len(text.strip()) < needed:
+        raise DataMissing(
+            f"{path} holds {len(text.strip()):,} characters, and predictions are compared on "
+            f"{needed:,} or more. Give the whole text, or remove the file: what ships is used then."
+        )
+    return text
+
+
+def evaluation_items(data: Path | None, limit: int) -> tuple[Item, ...]:
+    """The questions: those of the data folder's benchmarks, or the set that ships.
+
+    Raises DataMissing where the folder holds none, and DataMalformed.
+    """
+    if data is None:
+        return own_items(limit=limit)
+    rows = [row for row in available(data) if row.metric != "pass@1"]
+    items = tuple(item for row in rows for item in read_benchmark(row, data, limit=limit))
+    if not items:
+        raise DataMissing(
+            f"--data {data} holds no questions: none of the files that a benchmark is read from, "
+            "such as mmlu.jsonl or gsm8k.jsonl, is there with a row in it. Without --data, the "
+            "small sets that ship with edgecomp are used."
+        )
+    return items
+
+
+def check_cache() -> None:
+    """Raises NotWritable or DiskFull where no stage can be kept."""
+    require_writable(cache_folder())
+
+
+def check_model(spec: ModelSpec) -> None:
+    """Raises what the model's config, tokenizer or chat template allow no artifact for: among them
+    ModelIncomplete, ExportRefused and ChatTemplateBroken."""
+    find_gguf_exporter().reservations(spec)
+    check_template(spec.path)
+
+
+def check_template(model: Path) -> None:
+    """Raises ChatTemplateBroken where a plain conversation cannot be rendered."""
+    template = read_chat_template(model)
+    if template.source is not None:
+        template.render([{"role": "user", "content": "Hello"}])
+
+
+def check_calibration(
+    mix: CalibrationMix, task: Task, data: Path | None, any_calibration: bool
+) -> None:
+    """Raises CalibrationRefused where the mix does not match the task, and DataMissing or
+    DataMalformed for the data folder's texts."""
+    check_mix(mix, task, any_calibration)
+    check_sources(mix, data)
+
+
+def check_disk(place: Path, size_bytes: int) -> None:
+    """Raises DiskFull where a result of that size does not fit where it is to go."""
+    folder = next(path for path in (place, *place.absolute().parents) if path.is_dir())
+    if shutil.disk_usage(folder).free < size_bytes:
+        raise DiskFull(place, size_bytes)
