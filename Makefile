@@ -23,7 +23,7 @@ INSTALL_LLAMA = $(BIN)/python tools/install_llama_cpp.py '$(LLAMA)' '$(WHEELS)' 
 OPTIMUM := .venv-optimum
 OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
 
-.PHONY: help install optimum demo test test-long test-optimum test-offload fuzz lint format bench bench-predict readme
+.PHONY: help install optimum demo test test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict readme
 .PHONY: tui-demo screenshots lock clean
 
 help: ## List the targets
@@ -69,6 +69,9 @@ test-optimum: $(INSTALLED) optimum ## Exports by optimum, of decoders and encode
 
 fuzz: $(INSTALLED) ## 20,000 damaged files, each refused in a paragraph or read (half an hour)
 	PYTHONPATH=tests $(BIN)/python -m fuzz
+
+kill-test: $(INSTALLED) ## 200 kills of a fit at random moments, each followed by the same bytes (an hour)
+	PYTHONPATH=tests $(BIN)/python -m kill
 
 test-offload: $(INSTALLED) ## Plans with cards, carried out on devices offered over the loopback
 	$(BIN)/pytest -m offload
