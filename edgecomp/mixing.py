@@ -78,14 +78,43 @@ def mixture(
     title = "Measuring what each type costs each tensor"
     found = run.stage("sensitivities", title, Sensitivities, inputs, work)
     runnable = _with_kernels(found, recipe)
-    if recipe.mix != "same-size":
-        return Mixture(types=filled(model, recipe, runnable), sensitivities=found)
-    types = filled(model, recipe, against_speed(model, recipe, runnable))
+    same_size = recipe.mix == "same-size"
+    weighed = against_speed(model, recipe, runnable) if same_size else runnable
+    types = _allocated(run, model, weighed, done)
+    if not same_size:
+        return Mixture(types=types, sensitivities=found)
     refused = placed(model, recipe, types).rejections
     if refused:
         run.listen(Noted(text=f"{recipe.format} keeps its own types, unmixed: {refused[0].text}"))
         return None
     return Mixture(types=types, sensitivities=found)
+
+
+class Allocation(Value):
+    """The types that fill the limits best."""
+
+    types: dict[str, str]
+
+
+def _allocated(
+    run: Run, model: ModelSpec, weighed: Sensitivities, done: list[Any]
+) -> dict[str, str]:
+    """What `filled` gives, kept as a stage."""
+    calibration = find_device(run.recipe.device).calibration
+
+    def work(folder: Path, progress: Progress) -> Allocation:
+        return Allocation(types=filled(model, run.recipe, weighed))
+
+    inputs = {
+        "losses": weighed.model_dump(mode="json"),
+        "recipe": run.recipe.model_dump(
+            mode="json", include={"format", "importance", "mix", "constraints", "settings"}
+        ),
+        "worker": calibration.worker_bytes if calibration else None,
+        "stages": done,
+    }
+    title = "Choosing each tensor's type"
+    return run.stage("allocation", title, Allocation, inputs, work).types
 
 
 def _with_kernels(sensitivities: Sensitivities, recipe: Recipe) -> Sensitivities:

@@ -20,6 +20,16 @@ from edgecomp.model import ModelSpec
 from edgecomp.tasks import Mix
 from edgecomp.value import Value
 
+SMALLEST_GAP, LARGEST_GAP = 1e-6, 1e-2
+"""Between the loss of an allocation and a bound below all: at the first the solver stops, above the
+second nothing is taken that it stopped at."""
+
+MOST_NODES = 2000
+"""Of the solver's tree: real models take below a hundred."""
+
+SOLVED, STOPPED = 0, 1
+"""scipy's status: within the gap, or at a limit."""
+
 
 class TensorSensitivity(Value):
     """What each type would cost one tensor: expected divergence from the model as it is, nats a
@@ -44,7 +54,8 @@ def allocate(sensitivities: Sensitivities, budget_bytes: int) -> dict[str, str]:
     """The type of each tensor that minimises the expected loss within `budget_bytes` for all.
 
     Raises ConstraintsImpossible where even the smallest types are too large, naming the nearest
-    budget that works.
+    budget that works, and CompressionSettingsInvalid where the solver stops far from the best. The
+    same input gives the same types on any machine.
     """
     # Half a second to import, which reading back what was allocated can do without.
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -71,10 +82,14 @@ def allocate(sensitivities: Sensitivities, budget_bytes: int) -> dict[str, str]:
             LinearConstraint(one_each.tocsr(), 1, 1),
             LinearConstraint(sizes[None] / budget_bytes, -np.inf, 1),
         ],
-        options={"mip_rel_gap": 1e-6, "time_limit": 60},
+        # Nodes are counted and not seconds: what a busy machine finds is what an idle one finds.
+        options={"mip_rel_gap": SMALLEST_GAP, "node_limit": MOST_NODES},
     )
-    if result.x is None:
-        raise ConstraintsImpossible(f"No allocation was found: {result.message}")
+    if result.status not in (SOLVED, STOPPED) or result.x is None or result.mip_gap > LARGEST_GAP:
+        raise CompressionSettingsInvalid(
+            f"The solver found no good allocation of types within {MOST_NODES:,} nodes "
+            f"({result.message.rstrip('.')}). Go on with --mix none, or another size limit."
+        )
     chosen = {
         tensors[i].name: kind for x, (i, kind) in zip(result.x, options, strict=True) if x > 0.5
     }

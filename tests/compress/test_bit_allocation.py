@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
+import scipy.optimize
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from edgecomp.compress import bit_allocation
 from edgecomp.compress.bit_allocation import (
     Sensitivities,
     TensorSensitivity,
@@ -81,6 +84,37 @@ def test_an_impossible_budget_names_the_least_that_works() -> None:
     with pytest.raises(ConstraintsImpossible, match="need 180"):
         allocate(problem([[1, 1, 1]], [10]), 179)
     assert allocate(problem([[1, 1, 1]], [10]), 180) == {"t0": "Q4_0"}
+
+
+def stopping(monkeypatch: pytest.MonkeyPatch, gap: float) -> list[dict[str, float]]:
+    """Let the solver stop at its limit with that gap; what it was told each time."""
+    told: list[dict[str, float]] = []
+    solve = scipy.optimize.milp
+
+    def stopped(*problem: Any, options: dict[str, float], **named: Any) -> Any:
+        told.append(dict(options))
+        result = solve(*problem, options=options, **named)
+        result.status, result.mip_gap = bit_allocation.STOPPED, gap
+        return result
+
+    monkeypatch.setattr(scipy.optimize, "milp", stopped)
+    return told
+
+
+def test_an_allocation_does_not_depend_on_the_speed_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # A11
+    told = stopping(monkeypatch, gap=1e-4)
+    assert allocate(problem([[1, 1, 1]], [10]), 180) == {"t0": "Q4_0"}
+    assert "time_limit" not in told[0] and told[0]["node_limit"] == bit_allocation.MOST_NODES
+
+
+def test_what_the_solver_stops_at_far_from_the_best_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # A11
+    stopping(monkeypatch, gap=0.2)
+    with pytest.raises(CompressionSettingsInvalid, match="--mix none"):
+        allocate(problem([[1, 1, 1]], [10]), 180)
 
 
 def test_more_bits_cost_less_and_a_louder_layer_is_dearer(save_model: Save, tokens: Tensor) -> None:
