@@ -7,7 +7,6 @@ nothing is run here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from edgecomp.calibration import (
@@ -27,7 +26,8 @@ from edgecomp.quantity import format_size
 from edgecomp.recipe import Recipe, is_solved, recipe_for
 from edgecomp.remedies import DENSER_PERCENT, Kind, Remedy
 from edgecomp.report import Report
-from edgecomp.stages import PruneStage, Stage
+from edgecomp.sparsity import denser, parse_sparsity
+from edgecomp.stages import PruneStage, Stage, staged_model
 from edgecomp.tasks import Rounding
 from edgecomp.value import Value
 from edgecomp.verdict import Verdict
@@ -93,11 +93,12 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
             }
             yield change, recipe.model_copy(update=update)
     if remedy.kind == "mixed precision" and recipe.format in PRESETS:
-        types = attention_at_eight_bits(source, recipe)
+        made = staged_model(source, recipe.stages)
+        types = attention_at_eight_bits(made, recipe)
         size = planned_file_bytes(
-            source,
+            made,
             recipe.format,
-            tensor_types_of(source, recipe.format, recipe.importance, types),
+            tensor_types_of(made, recipe.format, recipe.importance, types),
         )
         limit = recipe.constraints.max_size_bytes
         if types and (limit is None or size <= limit):
@@ -116,12 +117,11 @@ def _denser(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     changes = []
     for stage in recipe.stages:
         if isinstance(stage, PruneStage):
-            share = re.fullmatch(r"(\d+) ?%", stage.sparsity)
-            lower = int(share[1]) - round(DENSER_PERCENT) if share else 0
-            if lower <= 0:
+            lower = denser(parse_sparsity(stage.sparsity), DENSER_PERCENT)
+            if lower is None:
                 return
-            changes.append(f"sparsity {stage.sparsity} -> {lower}%")
-            stage = stage.model_copy(update={"sparsity": f"{lower}%"})
+            changes.append(f"sparsity {stage.sparsity} -> {lower}")
+            stage = stage.model_copy(update={"sparsity": str(lower)})
         stages.append(stage)
     if changes:
         yield ", ".join(changes), recipe.model_copy(update={"stages": tuple(stages)})
@@ -183,12 +183,13 @@ def larger_formats(report: Report) -> list[Candidate]:
     )
 
 
-def attention_at_eight_bits(source: ModelSpec, recipe: Recipe) -> dict[str, str]:
-    """Types of single tensors: attention at 8 bits, feed-forward at 4 where the format gives it
-    less (R71). Empty where the format already keeps attention at 8 or more."""
-    now = tensor_types_of(source, recipe.format, recipe.importance, recipe.tensor_types)
+def attention_at_eight_bits(made: ModelSpec, recipe: Recipe) -> dict[str, str]:
+    """Types of single tensors of the model that the recipe's stages make: attention at 8 bits,
+    feed-forward at 4 where the format gives it less (R71). Empty where the format already keeps
+    attention at 8 or more."""
+    now = tensor_types_of(made, recipe.format, recipe.importance, recipe.tensor_types)
     types = {}
-    for tensor in source.tensors:
+    for tensor in made.tensors:
         bits = TENSOR_TYPES[now[tensor.name]].bits_per_weight
         if not quantizable(tensor):
             continue

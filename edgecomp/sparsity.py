@@ -19,7 +19,19 @@ class Sparsity(Value):
     of: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.kept}:{self.of}" if self.of else f"{self.ratio:.0%}"
+        return f"{self.kept}:{self.of}" if self.of else f"{100 * self.ratio:.6g}%"
+
+
+def denser(sparsity: Sparsity, percent: float) -> Sparsity | None:
+    """The sparsity with `percent` points less set to zero, or None where that is nothing. Of a
+    pattern one weight more is kept of each so many, as finely as it can be changed."""
+    if sparsity.kept and sparsity.of:
+        kept = sparsity.kept + 1
+        if kept >= sparsity.of:
+            return None
+        return Sparsity(ratio=1 - kept / sparsity.of, kept=kept, of=sparsity.of)
+    ratio = round(sparsity.ratio - percent / 100, 9)
+    return Sparsity(ratio=ratio) if ratio > 0 else None
 
 
 def parse_sparsity(text: str) -> Sparsity:

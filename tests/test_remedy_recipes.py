@@ -26,7 +26,7 @@ from edgecomp.remedy_recipes import (
     recalibrated_mix,
 )
 from edgecomp.report import Report
-from edgecomp.stages import PruneStage
+from edgecomp.stages import PruneStage, StructuredStage, staged_model
 
 WEAK: tuple[Category, ...] = (
     "knowledge", "reasoning", "multilingual", "instruction", "code", "truthfulness", "refusal",
@@ -149,6 +149,43 @@ def test_r40_r50_what_was_pruned_is_pruned_less_before_its_format_grows(
     assert less[0].recipe.stages[0].sparsity == "40%"
     assert less[0].recipe.calibration == recipe.calibration
     assert less[0].recipe.format == recipe.format != less[1].recipe.format
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("0.5", "40%"), ("0.155", "5.5%"), ("2:4", "3:4"), ("4:8", "5:8")],
+)
+def test_every_way_to_write_a_sparsity_is_made_denser(
+    lossy: Report, spec: ModelSpec, before: str, after: str
+) -> None:  # A18
+    stage = PruneStage(method="wanda", sparsity=before)
+    recipe = lossy.recipe.model_copy(update={"stages": (stage,)})
+    pruned = lossy.model_copy(update={"recipe": recipe})
+    less = next(step for step in steps(pruned, spec) if step.kind == "compress less")
+    assert less.change == f"sparsity {before} -> {after}"
+    assert PruneStage.model_validate(less.recipe.stages[0].model_dump()).sparsity == after
+
+
+@pytest.mark.parametrize("least", ["10%", "0.05", "3:4"])
+def test_what_can_be_no_denser_is_left_to_the_format(
+    lossy: Report, spec: ModelSpec, least: str
+) -> None:  # A18
+    stage = PruneStage(method="wanda", sparsity=least)
+    recipe = lossy.recipe.model_copy(update={"stages": (stage,)})
+    pruned = lossy.model_copy(update={"recipe": recipe})
+    less = next(step for step in steps(pruned, spec) if step.kind == "compress less")
+    assert less.change.startswith("format ")
+
+
+def test_mixed_precision_names_the_tensors_of_what_the_stages_make(
+    lossy: Report, spec: ModelSpec
+) -> None:  # A18
+    stages = (StructuredStage(blocks="1"),)
+    recipe = lossy.recipe.model_copy(update={"stages": stages})
+    cut = lossy.model_copy(update={"recipe": recipe})
+    mixed = next(step for step in steps(cut, spec) if step.kind == "mixed precision")
+    made = {tensor.name for tensor in staged_model(spec, stages).tensors}
+    assert mixed.recipe.tensor_types.keys() <= made < {tensor.name for tensor in spec.tensors}
 
 
 def test_a_format_without_importance_is_not_recalibrated(spec: ModelSpec) -> None:
