@@ -25,7 +25,7 @@ from edgecomp.digests import file_digest
 from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
 from edgecomp.events import Progress, ignore_progress
 from edgecomp.gguf.model import read_gguf
-from edgecomp.inside_folder import path_inside
+from edgecomp.inside_folder import files_inside, path_inside
 from edgecomp.launchers import (
     llama_server_script,
     lm_studio_config,
@@ -134,7 +134,7 @@ def _fill(report: Report, folder: Path) -> Manifest:
         artifact=name,
         files={
             name: BundledFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
-            for name, path in sorted(_files(folder).items())
+            for name, path in files_inside(folder).items()
         },
         recipe=report.recipe,
         device=report.device_title,
@@ -161,13 +161,6 @@ def _gguf_launchers(report: Report, name: str) -> dict[str, str]:
     return launchers
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Every file below a folder, by its path there."""
-    return {
-        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
-    }
-
-
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a bundle. Raises BundleBroken, and PathOutside where it lists a file that
     lies elsewhere."""
@@ -187,7 +180,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify_bundle(folder: Path, progress: Progress = ignore_progress) -> Verification:
-    """Hash every file again, and load the artifact and have it write a few tokens."""
+    """Hash every file again, and load the artifact and have it write a few tokens.
+
+    Raises BundleBroken, and PathOutside where the bundle holds a link that leads out of it.
+    """
     manifest = read_manifest(folder)
     faults = []
     steps = len(manifest.files) + 1
@@ -196,7 +192,7 @@ def verify_bundle(folder: Path, progress: Progress = ignore_progress) -> Verific
         if fault:
             faults.append(fault)
         progress(index, steps)
-    extra = _files(folder).keys() - set(manifest.files) - {MANIFEST}
+    extra = files_inside(folder).keys() - set(manifest.files) - {MANIFEST}
     faults += [f"{name} is not in the manifest." for name in sorted(extra)]
     if not faults:
         faults += _load_fault(folder / manifest.artifact, manifest)

@@ -3,6 +3,9 @@
 Such a file may come from anywhere, so a name in it must not lead out of the folder: neither `..`
 nor an absolute path nor a link may. One kind of link leads out rightly: the hub's cache keeps the
 files of `models--OWNER--NAME/snapshots/REVISION` as links into that model's own `blobs`.
+
+The model and the student that a recipe names are no such names: they are the inputs of a job, may
+lie anywhere, are opened only when someone starts that job, and are read as models and nothing else.
 """
 
 from __future__ import annotations
@@ -35,6 +38,16 @@ def path_inside(folder: Path, name: str, listing: Path) -> Path:
     ):
         raise PathOutside(listing, name, folder)
     return path
+
+
+def files_inside(folder: Path) -> dict[str, Path]:
+    """Every file below `folder`, by its path there. Raises PathOutside where a link leads out of
+    it."""
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    for name, path in found.items():
+        if path.is_symlink():
+            path_inside(folder, name, folder)
+    return {name: path for name, path in found.items() if path.is_file()}
 
 
 def _blobs(root: Path) -> Path | None:

@@ -1,16 +1,20 @@
-"""What a bundle's manifest may list (A8)."""
+"""What a bundle's manifest, and the files of an ONNX artifact, may name (A8)."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 
+import onnx
 import pytest
 from fuzz.kinds import KINDS
 
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.bundle import MANIFEST, Manifest, read_manifest, verify_bundle
 from edgecomp.errors import PathOutside
+from edgecomp.onnx.folder import CONFIG, DATA, GRAPH, TOKENIZER, read_onnx_folder
+from edgecomp.remote.ssh_measure import files_of
 
 
 @pytest.fixture
@@ -49,3 +53,53 @@ def test_an_artifact_that_is_a_link_to_elsewhere_is_refused(bundle: Path) -> Non
     (bundle / "model.gguf").symlink_to(bundle.parent / "outside.gguf")
     with pytest.raises(PathOutside):
         find_artifact(str(bundle))
+
+
+def test_a_bundle_with_an_unlisted_link_that_leaves_it_is_refused(bundle: Path) -> None:  # A8
+    link = bundle / "docs"
+    for target in (bundle.parent, bundle.parent / "outside.gguf", bundle.parent / "nowhere"):
+        link.symlink_to(target)
+        with pytest.raises(PathOutside, match="docs"):
+            verify_bundle(bundle)
+        with pytest.raises(PathOutside, match="docs"):
+            files_of(bundle)  # nothing else of this machine is copied to a device
+        link.unlink()
+    link.symlink_to(bundle / "model.gguf")
+    assert files_of(bundle)["bundle/docs"] == link
+
+
+def onnx_folder(folder: Path, location: str, filename: str) -> Path:
+    """A graph with one weight in `location`, whose configuration loads `filename`."""
+    folder.mkdir(exist_ok=True)
+    weight = onnx.TensorProto(name="weight", data_type=onnx.TensorProto.FLOAT, dims=[2])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", "8")):
+        weight.external_data.add(key=key, value=value)
+    node = onnx.helper.make_node("Identity", ["weight"], ["out"])
+    graph = onnx.helper.make_graph([node], "graph", [], [], [weight])
+    onnx.save(onnx.helper.make_model(graph), folder / GRAPH)
+    (folder / DATA).write_bytes(bytes(8))
+    (folder / TOKENIZER).write_text("{}")
+    decoder = {
+        "filename": filename, "num_hidden_layers": 1, "num_key_value_heads": 1, "head_size": 2,
+    }  # fmt: skip
+    config = {
+        "model": {"decoder": decoder, "context_length": 8, "eos_token_id": 0},
+        "search": {"past_present_share_buffer": False},
+    }
+    (folder / CONFIG).write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["..", "../outside.gguf", "/etc/hostname", "link"])
+def test_an_onnx_folder_that_names_a_file_elsewhere_is_refused(  # A8
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "outside.gguf").write_bytes(bytes(8))
+    folder = onnx_folder(tmp_path / "onnx", DATA, GRAPH)
+    assert read_onnx_folder(folder).layers == 1
+    (folder / "link").symlink_to(tmp_path / "outside.gguf")
+    with pytest.raises(PathOutside, match=r"model\.onnx is not followed"):
+        read_onnx_folder(onnx_folder(folder, name, GRAPH))
+    with pytest.raises(PathOutside, match=r"genai_config\.json is not followed"):
+        read_onnx_folder(onnx_folder(folder, DATA, name))

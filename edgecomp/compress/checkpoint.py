@@ -22,6 +22,7 @@ from torch import Tensor
 from edgecomp.atomic import copy_file, reading, replacing, write_text
 from edgecomp.errors import ArchitectureUnsupported, FileCorrupt, FileTruncated
 from edgecomp.huggingface.model import read_json
+from edgecomp.inside_folder import path_inside
 from edgecomp.safetensors_header import StoredTensor
 
 DTYPES = {
@@ -152,12 +153,16 @@ def write_index(folder: Path, shards: Mapping[str, Iterable[str]], size_bytes: i
 
 
 def copy_companions(source: Path, destination: Path, dtype: torch.dtype | None) -> None:
-    """Copy tokenizer, template, licence and the like unchanged; config.json gets the dtype."""
+    """Copy tokenizer, template, licence and the like unchanged; config.json gets the dtype.
+
+    Raises PathOutside where one of them is a link that leads out of the checkpoint.
+    """
     for file in sorted(source.iterdir()):
         if not file.is_file() or file.name.startswith(".") or file.name.endswith(WEIGHT_FILES):
             continue
         if file.name in OF_THE_WEIGHTS:
             continue
+        path_inside(source, file.name, source)
         if file.name != "config.json":
             with replacing(destination / file.name) as temporary:
                 copy_file(file, temporary)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgecomp.errors import FileCorrupt, FileTruncated, ModelIncomplete
+from edgecomp.inside_folder import path_inside
 from edgecomp.value import Value
 
 GRAPH, DATA, CONFIG, TOKENIZER = (
@@ -58,7 +60,8 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
     """Read and check the folder at `path`; no weight is read.
 
     Raises ModelIncomplete for a missing file, FileTruncated for external data that ends too early,
-    FileCorrupt for a graph or a configuration that cannot be read.
+    FileCorrupt for a graph or a configuration that cannot be read, PathOutside where one of them
+    names a file outside the folder.
     """
     for name in (GRAPH, CONFIG, TOKENIZER):
         if not (path / name).is_file():
@@ -74,6 +77,8 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
         if file.stat().st_size < end:
             raise FileTruncated(file, end, file.stat().st_size)
     config = _config(path / CONFIG)
+    for name in _file_names(config):
+        path_inside(path, name, path / CONFIG)
     try:
         model = config["model"]
         decoder, given = model["decoder"], model.get("eos_token_id")
@@ -123,7 +128,7 @@ def external_tensors(path: Path, graph: Any) -> dict[str, OnnxTensor]:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         where = {row.key: row.value for row in tensor.external_data}
-        file = path / where.get("location", "")
+        file = path_inside(path, where.get("location", ""), path / GRAPH)
         if file.parent != path:
             raise FileCorrupt(path / GRAPH, f"{tensor.name} lies outside its folder.")
         found[tensor.name] = OnnxTensor(
@@ -134,6 +139,16 @@ def external_tensors(path: Path, graph: Any) -> dict[str, OnnxTensor]:
             tensor.data_type,
         )
     return found
+
+
+def _file_names(config: Any) -> Iterator[str]:
+    """Every file that a configuration has onnxruntime-genai load, in whichever part."""
+    parts = config.values() if isinstance(config, dict) else config
+    if isinstance(config, dict) and isinstance(config.get("filename"), str):
+        yield config["filename"]
+    for part in parts:
+        if isinstance(part, dict | list):
+            yield from _file_names(part)
 
 
 def onnx_bits_per_weight(path: Path) -> float:

@@ -13,6 +13,7 @@ from edgecomp import __version__
 from edgecomp.digests import file_digest
 from edgecomp.errors import ConnectionFailed, RemoteFailed
 from edgecomp.events import Listener, Noted, StageFinished, StageProgress, StageStarted
+from edgecomp.inside_folder import files_inside
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import Serving
 from edgecomp.remote.address import SshAddress
@@ -89,9 +90,13 @@ async def _copy(
 
 
 def files_of(artifact: Path) -> dict[str, Path]:
-    """A file, or every file below a folder, by its path from the parent of `artifact`."""
-    found = sorted(artifact.rglob("*")) if artifact.is_dir() else [artifact]
-    return {path.relative_to(artifact.parent).as_posix(): path for path in found if path.is_file()}
+    """A file, or every file below a folder, by its path from the parent of `artifact`.
+
+    Raises PathOutside where a link leads out of the folder: no other file here is copied.
+    """
+    if not artifact.is_dir():
+        return {artifact.name: artifact}
+    return {f"{artifact.name}/{name}": path for name, path in files_inside(artifact).items()}
 
 
 def _answer(ran: Ran, address: SshAddress, python: str) -> Serving:

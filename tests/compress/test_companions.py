@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from edgecomp.compress.checkpoint import copy_companions
+from edgecomp.errors import PathOutside
 
 COMPANIONS = ("config.json", "tokenizer.json", "merges.txt", "tokenizer.model", "LICENSE")
 WEIGHTS = (
@@ -21,3 +24,15 @@ def test_weights_of_other_frameworks_are_no_companions(tmp_path: Path) -> None: 
         (source / name).write_text("{}")
     copy_companions(source, made, None)
     assert {file.name for file in made.iterdir()} == set(COMPANIONS)
+
+
+def test_a_companion_that_is_a_link_to_elsewhere_is_refused(tmp_path: Path) -> None:  # A8
+    source, made = tmp_path / "source", tmp_path / "made"
+    source.mkdir()
+    made.mkdir()
+    (source / "config.json").write_text("{}")
+    (tmp_path / "secret").write_text("secret")
+    (source / "notes.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(PathOutside, match=r"notes\.txt"):
+        copy_companions(source, made, None)
+    assert not list(made.iterdir())
