@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecomp.artifact_name import is_stem_of
 from edgecomp.atomic import restore_folder
 from edgecomp.bundle import MANIFEST, read_manifest
 from edgecomp.errors import ModelNotFound
@@ -61,4 +62,4 @@ def _recipe_beside(path: Path) -> Recipe | None:
     if not beside.is_file():
         return None
     recipe = read_recipe(beside)
-    return recipe if path.name == f"model-{recipe.format}{path.suffix}" else None
+    return recipe if is_stem_of(path.stem, recipe) else None

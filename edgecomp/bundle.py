@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from edgecomp.android_launcher import android_script, is_android
+from edgecomp.artifact_name import PREFIX
 from edgecomp.atomic import (
     copy_file,
     copy_folder,
@@ -106,7 +107,9 @@ def write_bundle(report: Report, folder: Path) -> Manifest:
 def _fill(report: Report, folder: Path) -> Manifest:
     artifact = report.artifact.file.path
     settings = report.recipe.settings
-    name = f"{file_name(report.model.name)}-{report.chosen.format}"
+    mixed = report.recipe.tensor_types and artifact.is_file()
+    label = artifact.stem.removeprefix(PREFIX) if mixed else report.chosen.format
+    name = f"{file_name(report.model.name)}-{label}"
     # A copy, not a link: whatever happens to the bundle must not reach the cache.
     if artifact.is_dir():
         copy_folder(artifact, folder / name)

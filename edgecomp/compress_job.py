@@ -232,7 +232,8 @@ def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     if not recipe.mix:
         _require_limits(made, recipe, size)
     planned = min(size, limit) if limit else size
-    job = estimate_compression(model, recipe.format, planned, recipe.stages, recipe.mix)
+    mix = None if recipe.tensor_types else recipe.mix
+    job = estimate_compression(model, recipe.format, planned, recipe.stages, mix, recipe.rounding)
     if job.refusals:
         raise JobTooLarge(
             f"This machine cannot carry out the recipe. {' '.join(job.refusals)} Free some, or "

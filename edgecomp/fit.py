@@ -105,7 +105,9 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
     ready = _ready(model, runtime, output, wanted.data, wanted.evaluation)
     check_calibration(texts, constraints.task, wanted.data, any_calibration=False)
     profile = _profile(device, runtime, listen)
-    plan = make_plan(ready.spec, profile, constraints, mix=mix, runtime=runtime)
+    plan = make_plan(
+        ready.spec, profile, constraints, mix=mix, runtime=runtime, rounding=wanted.rounding
+    )
     chosen = _chosen(plan)
     how = (wanted.evaluation, wanted.rounding, mix, runtime)
     recipe = recipe_for(model, device, constraints, chosen, *how)
@@ -133,8 +135,10 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
         profile,
         settled_constraints(recipe),
         stages=recipe.stages,
-        mix=recipe.mix or "none",
+        # Types that are listed are not chosen again.
+        mix="none" if recipe.tensor_types else recipe.mix or "none",
         runtime=recipe.runtime,
+        rounding=recipe.rounding,
     )
     row = _candidate_of(ready.spec, profile, plan, recipe)
     return _bundled(ready, profile, plan, row, recipe, data, listen)

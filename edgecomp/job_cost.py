@@ -15,6 +15,7 @@ from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.compress.limits import ROWS_SCALED
 from edgecomp.detect import stored_calibration
 from edgecomp.folders import cache_folder
+from edgecomp.format_facts import UNWEIGHTED
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.machine_limits import available_memory_bytes
@@ -38,7 +39,7 @@ from edgecomp.stage_cost import (
     waiting_bytes,
 )
 from edgecomp.stages import Stage, staged_model
-from edgecomp.tasks import MEASURED_MIXES, Mix
+from edgecomp.tasks import MEASURED_MIXES, Mix, Rounding
 
 DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
@@ -59,6 +60,7 @@ INPUT_ROLES = (
 )  # fmt: skip
 """One matrix for each input that matrices share."""
 
+FLOATS = ("F32", "F16", "BF16")
 DISK_BYTES_PER_SECOND = 300 * 10**6
 QUANTIZE_WEIGHTS_PER_SECOND = 15 * 10**6
 FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
@@ -71,21 +73,28 @@ def estimate_job(
     questions: int | None = None,
     stages: Sequence[Stage] = (),
     mix: Mix | None = None,
+    rounding: Rounding | None = None,
 ) -> JobCost:
-    """The cost of making and proving `chosen` of `model` after `stages` here."""
+    """The cost of making and proving `chosen` of `model` after `stages` here, rounded by what loses
+    least unless another `rounding` is named."""
     costs = []
     if chosen.format != "source":
-        costs = _making(model, chosen.format, chosen.file_bytes, stages, mix)
+        costs = _making(model, chosen.format, chosen.file_bytes, stages, mix, rounding)
     made = staged_model(model, stages)
     costs.append(_evaluation(model, made, chosen, questions or DEFAULT_QUESTIONS))
     return _together(costs)
 
 
 def estimate_compression(
-    model: ModelSpec, format_name: str, file_bytes: int, stages: Sequence[Stage], mix: Mix | None
+    model: ModelSpec,
+    format_name: str,
+    file_bytes: int,
+    stages: Sequence[Stage],
+    mix: Mix | None,
+    rounding: Rounding,
 ) -> JobCost:
     """The cost of making a file of a format here, without proving it."""
-    return _together(_making(model, format_name, file_bytes, stages, mix))
+    return _together(_making(model, format_name, file_bytes, stages, mix, rounding))
 
 
 def _together(stages: list[StageCost]) -> JobCost:
@@ -119,6 +128,7 @@ def _making(
     file_bytes: int,
     stages: Sequence[Stage],
     mix: Mix | None,
+    rounding: Rounding | None,
 ) -> list[StageCost]:
     """Intake, its check, the stages, calibration and compression: torch sees one block at a time,
     except in distillation."""
@@ -187,11 +197,35 @@ def _making(
             basis="calibrated" if rate else "formula",
         ),
     ]
-    # Optimum rounds to nearest while it exports: nothing is calibrated. Where a solver chooses all
-    # codes, no importance is measured.
-    every_code = is_solved(format_name) and made.tied_embeddings and not made.experts
-    left_out = {"calibration", "rounding"} if optimum else {"calibration"} if every_code else set()
+    left_out = set()
+    if not _rounds(format_name, rounding):
+        left_out.add("rounding")
+    if not _weighs(made, format_name, rounding):
+        left_out.add("calibration")
     return [row for row in costs if row.stage not in left_out]
+
+
+def _rounds(format_name: str, rounding: Rounding | None) -> bool:
+    """Whether solvers of ours choose codes: llama.cpp's quantizer rounds in the compression, ONNX's
+    and optimum's while they export."""
+    if format_name in OPTIMUM_FORMATS:
+        return False
+    if format_name in ONNX_FORMATS:
+        return rounding != "llama.cpp" and ONNX_FORMATS[format_name].precision == "int4"
+    if format_name in HUGGINGFACE_FORMATS:
+        return True
+    if rounding is None:
+        return is_solved(format_name)
+    return rounding != "llama.cpp" and PRESETS[format_name].base not in FLOATS
+
+
+def _weighs(made: ModelSpec, format_name: str, rounding: Rounding | None) -> bool:
+    """Whether importance is measured: not where a solver chooses all codes, nor where none of them
+    could be better for it."""
+    if format_name not in PRESETS or format_name in UNWEIGHTED:
+        return False
+    every_code = _rounds(format_name, rounding) and is_solved(format_name)
+    return not (every_code and made.tied_embeddings and not made.experts)
 
 
 def _hessian_bytes(model: ModelSpec) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgecomp.artifact_checks import CheckResult, tensor_types
+from edgecomp.artifact_name import artifact_stem
 from edgecomp.atomic import replacing
 from edgecomp.calibrating import StoredCalibration, calibrated_tokens
 from edgecomp.calibration import CalibrationRecord
@@ -18,6 +19,7 @@ from edgecomp.exporting import find_gguf_exporter
 from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.format_facts import SOURCE, planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
+from edgecomp.gguf.file_type import set_file_type
 from edgecomp.gguf.mix import fallbacks
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.mixing import Mixture, mixture
@@ -133,11 +135,13 @@ def quantized(
     """
     recipe = run.recipe
     overrides = recipe.tensor_types
+    spec = read_model(source.path)
     if recipe.importance and not importance:
-        overrides = {name: types[name] for name in _matrices(read_model(source.path))}
+        overrides = {name: types[name] for name in _matrices(spec)}
+    name = f"{artifact_stem(recipe, spec, types)}.gguf"
 
     def work(folder: Path, progress: Progress) -> StoredFile:
-        path = folder / f"model-{recipe.format}.gguf"
+        path = folder / name
         run.torch.end()  # The quantizer takes its memory: what needs torch is done.
         with replacing(path) as temporary:
             LlamaCpp().quantize(
@@ -151,10 +155,13 @@ def quantized(
             )
             if codes:
                 find_gguf_exporter().insert_codes(temporary, codes.path)
+            if recipe.tensor_types:
+                set_file_type(temporary)
         return StoredFile(path=path, sha256=file_digest(path))
 
     inputs = {
         "base": source.sha256,
+        "name": name,
         "format": recipe.format,
         "overrides": overrides,
         "importance": importance.sha256 if importance else None,

@@ -34,7 +34,7 @@ from edgecomp.recipe import chosen_mix
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import SpeedEstimate, estimate_speed
 from edgecomp.stages import Stage, staged_model
-from edgecomp.tasks import MixChoice
+from edgecomp.tasks import MixChoice, Rounding
 
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
 PROMPT_TOKENS = 512
@@ -53,12 +53,14 @@ def make_plan(
     stages: Sequence[Stage] = (),
     mix: MixChoice | None = None,
     runtime: str = RUNTIME,
+    rounding: Rounding | None = None,
 ) -> Plan:
     """Plan `model` for `device`, to be run by `runtime`.
 
     `facts`: those of the model's formats, where many plans of one model are made. `stages` and
-    `mix`: what the recipe does beside rounding; the candidates are those of the model that the
-    stages leave. Raises TokensRepeated, and what `staged_model` raises.
+    `mix`: what the recipe does beside its `rounding` (None: by what loses least); the candidates
+    are those of the model that the stages leave. Raises TokensRepeated, and what `staged_model`
+    raises.
     """
     if runtime == RUNTIME:
         refuse_repeated_tokens(model)
@@ -77,7 +79,8 @@ def make_plan(
     if chosen:
         if runtime == RUNTIME and device.gpus:
             placed, more = _weighed(made, device, constraints, facts, chosen)
-        job = estimate_job(model, chosen, stages=stages, mix=chosen_mix(mix, chosen.format))
+        mixed = chosen_mix(mix, chosen.format)
+        job = estimate_job(model, chosen, stages=stages, mix=mixed, rounding=rounding)
     return Plan(
         model=model.name,
         architecture=model.architecture,

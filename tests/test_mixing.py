@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edgecomp.artifact_argument import find_artifact
 from edgecomp.calibration import CalibrationMix
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress_job import Compressed, compress, compression_recipe
@@ -17,6 +20,9 @@ from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.events import Event, Noted, ignore
 from edgecomp.expected_loss import TOLERATED_NATS
 from edgecomp.fit import on_trial
+from edgecomp.formats import PRESETS
+from edgecomp.gguf.file_type import FILE_TYPE
+from edgecomp.gguf.header import read_gguf_header
 from edgecomp.layered_weights import layered_weights
 from edgecomp.making import make_artifact
 from edgecomp.memory import estimate_memory
@@ -80,6 +86,28 @@ def test_the_best_mix_fills_the_size_and_makes_the_same_file_again(
     assert again.mixture is None
     first, second = (r.folder / r.file for r in (result, again))
     assert first.read_bytes() == second.read_bytes()
+    assert first.name == second.name
+
+
+def test_a_mixture_is_called_by_what_it_is_and_not_by_a_preset(  # A28
+    source: Path, tmp_path: Path
+) -> None:
+    """Two of them lie in one folder, each known by its own recipe alone."""
+    files = {limit: made(source, tmp_path, limit, "optimal") for limit in (210_000, 230_000)}
+    names = [result.file for result in files.values()]
+    for result in files.values():
+        held: Counter[str] = Counter()
+        header = read_gguf_header(tmp_path / result.file)
+        for tensor in header.tensors:
+            held[tensor.type.name] += tensor.size_bytes
+        bits = 8 * sum(held.values()) / sum(math.prod(t.shape) for t in header.tensors)
+        assert re.fullmatch(rf"model-mix-{bits:.1f}bpw-[0-9a-f]{{8}}\.gguf", result.file)
+        (most, _), *_ = held.most_common(1)
+        said = [row.base for row in PRESETS.values() if row.ftype == header.get(FILE_TYPE)]
+        assert said == [most]
+    assert len({*names}) == 2 and {*names} <= {path.name for path in tmp_path.iterdir()}
+    assert find_artifact(str(tmp_path / names[0])).recipe is None
+    assert find_artifact(str(tmp_path / names[1])).recipe == read_recipe(tmp_path / "recipe.yaml")
 
 
 def test_without_a_limit_a_mix_is_as_large_as_its_format(source: Path, tmp_path: Path) -> None:

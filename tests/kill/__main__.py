@@ -21,7 +21,7 @@ from tokenizers import pre_tokenizers
 
 from kill.series import BUNDLING, Job, Series, Timeline, carry_out_series, reference
 
-KILLS_OF_A_SERIES = 10
+KILLS_OF_A_SERIES = 20
 SENTENCE = "The ferry leaves the small harbour at noon, and {} people are on board. "
 
 

@@ -1,0 +1,50 @@
+"""The job's estimate counts the stages that a recipe runs, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgecomp.constraints import Constraints
+from edgecomp.device import find_device
+from edgecomp.job_cost import estimate_compression
+from edgecomp.model import ModelSpec, read_model
+from edgecomp.planner import make_plan
+from edgecomp.tasks import Mix, Rounding
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Callable[..., Path]) -> ModelSpec:
+    return read_model(tiny_model("llama"))
+
+
+@pytest.mark.parametrize(
+    ("format_name", "rounding", "mix", "stages"),
+    [
+        ("IQ2_XXS", "llama.cpp", None, {"calibration"}),
+        ("Q4_K_M", "llama.cpp", None, {"calibration"}),
+        ("Q8_0", "llama.cpp", None, set()),
+        ("F16", "gptq", None, set()),
+        ("Q4_K_M", "gptq", "optimal", {"sensitivities", "rounding", "calibration"}),
+        ("gptq-int4-g32", "gptq", None, {"rounding"}),
+        ("onnx-optimum-int8", "rtn", None, set()),
+    ],
+)
+def test_what_rounds_nothing_of_ours_counts_no_rounding(  # A27
+    model: ModelSpec, format_name: str, rounding: Rounding, mix: Mix | None, stages: set[str]
+) -> None:
+    job = estimate_compression(model, format_name, 10**6, (), mix, rounding)
+    assert {row.stage for row in job.stages} == {"intake", "check", "compression"} | stages
+
+
+def test_a_plan_counts_the_rounding_that_is_asked_for(model: ModelSpec) -> None:  # A27
+    device, constraints = find_device("office-laptop-ddr4"), Constraints(max_size_bytes=140_000)
+    rounded = {
+        rounding: {row.stage for row in plan.job.stages} if plan.job else set()
+        for rounding in (None, "gptq", "llama.cpp")
+        if (plan := make_plan(model, device, constraints, mix="none", rounding=rounding))
+    }
+    assert "rounding" in rounded[None] and "rounding" in rounded["gptq"]
+    assert rounded["llama.cpp"] == rounded[None] - {"rounding"} | {"calibration"}
