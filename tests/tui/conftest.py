@@ -145,7 +145,8 @@ def stopped_run(request_made: FitRequest) -> FitRequest:
         StageStarted(stage="answers-base", title="Asking the base 420 questions"),
         StageProgress(stage="answers-base", done=105, total=420),
     ]
-    lines = [event.model_dump_json() + "\n" for event in events]
+    # The first line says which start of the run the events are of.
+    lines = ['{"start": "0"}\n', *(event.model_dump_json() + "\n" for event in events)]
     (folder / "events.jsonl").write_text("".join(lines))
     return request_made
 
