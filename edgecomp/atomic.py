@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgecomp.errors import DiskFull, EdgecompError, FileUnreadable, NotWritable
-from edgecomp.folders import cache_folder, config_folder
+from edgecomp.folders import cache_folder, config_folder, nearest_existing
 
 PARTIAL = ".partial"
 COPY_BYTES = 1 << 23
@@ -121,7 +121,7 @@ def require_writable(folder: Path) -> None:
     """Raise NotWritable or DiskFull where nothing can be written into `folder`, made or to be."""
     if folder.is_file():
         raise _not_writable(folder, "it is a file, and the result is a folder")
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    parent = nearest_existing(folder)
     try:
         with tempfile.TemporaryFile(dir=parent):
             pass

@@ -16,11 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from edgecomp.atomic import require_writable
+from edgecomp.cache_contents import read_contents
 from edgecomp.detect import calibration_path, cpu_model, read_calibration, why_stale
 from edgecomp.errors import EdgecompError
 from edgecomp.exporting import find_optimum_exporter
-from edgecomp.folders import cache_folder
+from edgecomp.folders import cache_folder, nearest_existing
 from edgecomp.machine_limits import (
     available_memory_bytes,
     in_memory,
@@ -170,8 +173,7 @@ def _optimum() -> Check:
 
 def _cache() -> Check:
     folder = cache_folder()
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-    found = f"{folder}, {format_size(size)}"
+    found = f"{folder}, {format_size(read_contents().size_bytes)}"
     try:
         require_writable(folder)
     except EdgecompError as error:
@@ -184,7 +186,7 @@ def _cache() -> Check:
 
 
 def _disk() -> Check:
-    place = next(path for path in (cache_folder(), *cache_folder().parents) if path.exists())
+    place = nearest_existing(cache_folder())
     free = shutil.disk_usage(place).free
     found = f"{format_size(free)} free at {place}."
     if free < LITTLE_DISK_BYTES:
@@ -195,7 +197,7 @@ def _disk() -> Check:
 
 def _memory() -> Check:
     limit, free = memory_limit_bytes(), available_memory_bytes()
-    machine = _machine_memory_bytes()
+    machine = int(psutil.virtual_memory().total)
     found = f"{format_size(free)} free of {format_size(limit)}"
     if limit < machine:
         found += f", which a control group allows of the machine's {format_size(machine)}"
@@ -203,12 +205,6 @@ def _memory() -> Check:
         cure = "Close other programs, or raise the container's memory limit."
         return Check(name="memory", state="warning", found=f"{found}.", cure=cure)
     return Check(name="memory", state="works", found=f"{found}.")
-
-
-def _machine_memory_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().total)
 
 
 def _processors() -> Check:

@@ -26,6 +26,11 @@ def config_folder() -> Path:
     return Path(os.environ.get("EDGECOMP_CONFIG") or platformdirs.user_config_dir("edgecomp"))
 
 
+def nearest_existing(path: Path) -> Path:
+    """`path`, or the nearest above it that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for large temporary files, which goes with the block. It lies beside the finished

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.compress.limits import ROWS_SCALED
 from edgecomp.detect import stored_calibration
-from edgecomp.folders import cache_folder
+from edgecomp.folders import cache_folder, nearest_existing
 from edgecomp.format_facts import UNWEIGHTED
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
@@ -99,7 +98,7 @@ def estimate_compression(
 
 def _together(stages: list[StageCost]) -> JobCost:
     free_memory = available_memory_bytes()
-    folder = _existing(cache_folder())
+    folder = nearest_existing(cache_folder())
     free_disk = shutil.disk_usage(folder).free
     disk = sum(stage.disk_bytes for stage in stages)
     refusals = [
@@ -279,7 +278,3 @@ def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate, questions:
 
 def _largest_tensor_bytes(model: ModelSpec) -> int:
     return 4 * max(tensor.elements for tensor in model.tensors)
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
