@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -186,11 +187,16 @@ def test_an_unknown_architecture_is_planned_and_refused_only_where_weights_are_r
 
 
 def test_a_job_that_this_machine_cannot_do_is_refused_before_it_starts(
-    header_only: Callable[[str], Path], tmp_path: Path
+    header_only: Callable[[str], Path], tiny_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     """R19, R101: a 70B model's float copy has no room here."""
+    headers = header_only("Llama-3.3-70B")
+    folder = shutil.copytree(headers, tmp_path / "whole", copy_function=os.symlink)
+    # A model without a tokenizer would be refused for that, before it is planned.
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_model("llama") / name, folder / name)
     done = edgecomp(
-        "fit", str(header_only("Llama-3.3-70B")), "--device", "rtx-5090", "--context", "2048",
+        "fit", str(folder), "--device", "rtx-5090", "--context", "2048",
         "--max-size", "30GB", "-o", str(tmp_path / "out"), code=2,
     )  # fmt: skip
     assert "This machine cannot make" in done.stderr and "are free" in done.stderr
