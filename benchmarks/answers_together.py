@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecomp.chat_template import read_chat_template
+from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
 from edgecomp.evaluate.evaluate import render
 from edgecomp.evaluate.items import GenerationItem, Item, NumberCheck
 from edgecomp.exporting import find_exporter, find_onnx_exporter
-from edgecomp.machine_limits import physical_cores
 from edgecomp.model import demo_model_path, read_model
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx

@@ -39,8 +39,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from edgecomp.common.events import ignore_progress
 from edgecomp.compress.blocks import walk
-from edgecomp.events import ignore_progress
 from edgecomp.exporters.huggingface_dequantized import export_dequantized
 from edgecomp.model import read_model
 

@@ -18,16 +18,16 @@ import sys
 from pathlib import Path
 
 from edgecomp.calibration import preset_mix
+from edgecomp.common.events import ignore
+from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.compress_job import compression_recipe
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.events import ignore
 from edgecomp.fit import on_trial
 from edgecomp.making import Artifact, make_artifact
 from edgecomp.model import read_model
 from edgecomp.pipeline import Run
 from edgecomp.proving import divergence
-from edgecomp.tasks import Mix, Rounding
 
 OURS: Rounding = "awq+gptq"
 

@@ -27,6 +27,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 
 from edgecomp.chat_template import ChatTemplate, read_chat_template
+from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
 from edgecomp.evaluate.evaluate import render
@@ -34,7 +35,6 @@ from edgecomp.evaluate.grade import grade
 from edgecomp.evaluate.harness import RuntimeModel
 from edgecomp.evaluate.items import Answer, ChoiceItem, GenerationItem
 from edgecomp.exporting import find_exporter, find_gguf_exporter
-from edgecomp.machine_limits import physical_cores
 from edgecomp.model import demo_model_path, read_model
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.settings import RunSettings

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 
-from edgecomp.machine_limits import physical_cores
+from edgecomp.common.machine_limits import physical_cores
 from edgecomp.model import demo_model_path
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.settings import RunSettings

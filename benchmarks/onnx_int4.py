@@ -19,14 +19,14 @@ from rich.table import Table
 
 from edgecomp.calibration import make_calibration, preset_mix
 from edgecomp.chat_template import read_chat_template
+from edgecomp.common.machine_limits import physical_cores
 from edgecomp.early_checks import evaluation_text
 from edgecomp.evaluate.divergence import summarise
 from edgecomp.exporting import find_exporter, find_onnx_exporter
-from edgecomp.machine_limits import physical_cores
 from edgecomp.model import read_model
 from edgecomp.onnx.folder import DATA
 from edgecomp.onnx.formats import onnx_types
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
 

@@ -21,12 +21,12 @@ from random_models import MODELS, write_random
 from rich.console import Console
 from rich.table import Table
 
-from edgecomp.errors import ExportRefused
+from edgecomp.common.errors import ExportRefused
+from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.exporting import find_exporter, find_onnx_exporter
 from edgecomp.format_facts import tensor_types_of
 from edgecomp.layered_weights import layered_weights
-from edgecomp.machine_limits import physical_cores
 from edgecomp.memory import MemoryEstimate, estimate_memory
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx.memory import estimate_onnx_memory

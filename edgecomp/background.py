@@ -24,13 +24,13 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from edgecomp.atomic import write_text
-from edgecomp.errors import EdgecompError, RunBusy
-from edgecomp.events import Event, StageProgress
-from edgecomp.folders import RUNS, cache_folder
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import EdgecompError, RunBusy
+from edgecomp.common.events import Event, StageProgress
+from edgecomp.common.folders import RUNS, cache_folder
+from edgecomp.common.value import Value
+from edgecomp.processes.child import Child, serve
 from edgecomp.recipe import Recipe
-from edgecomp.runtimes.child import Child, serve
-from edgecomp.value import Value
 
 MODULE = "edgecomp.background"
 REQUEST, EVENTS, LOG, OUTCOME, OWNER, LOCK = (

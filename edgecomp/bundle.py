@@ -13,20 +13,22 @@ from pydantic import ValidationError
 
 from edgecomp.android_launcher import android_script, is_android
 from edgecomp.artifact_name import PREFIX
-from edgecomp.atomic import (
+from edgecomp.chat_template import read_chat_template
+from edgecomp.common.atomic import (
     copy_file,
     copy_folder,
     replacing_folder,
     require_writable,
     restore_folder,
 )
-from edgecomp.chat_template import read_chat_template
+from edgecomp.common.digests import file_digest
+from edgecomp.common.errors import BundleBroken, EdgecompError, NotWritable
+from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.inside_folder import files_inside, path_inside
+from edgecomp.common.safe_text import file_name
+from edgecomp.common.value import Value
 from edgecomp.device import find_device
-from edgecomp.digests import file_digest
-from edgecomp.errors import BundleBroken, EdgecompError, NotWritable
-from edgecomp.events import Progress, ignore_progress
 from edgecomp.gguf.model import read_gguf
-from edgecomp.inside_folder import files_inside, path_inside
 from edgecomp.launchers import (
     llama_server_script,
     lm_studio_config,
@@ -38,8 +40,6 @@ from edgecomp.recipe import Recipe, write_recipe
 from edgecomp.report import Report
 from edgecomp.report_text import html_report, markdown_report
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.safe_text import file_name
-from edgecomp.value import Value
 
 MANIFEST = "manifest.json"
 EXECUTABLE = 0o755

@@ -16,7 +16,8 @@ import psutil
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from edgecomp.folders import RUNS, SCRATCH, cache_folder
+from edgecomp.common.folders import RUNS, SCRATCH, cache_folder
+from edgecomp.common.value import Value
 from edgecomp.stage_cache import (
     LOCK,
     RECORD,
@@ -27,7 +28,6 @@ from edgecomp.stage_cache import (
     stages_folder,
     user_lives,
 )
-from edgecomp.value import Value
 
 UNKNOWN = "unknown"
 """Whose folder says nothing of a model: begun by an older edgecomp, or damaged."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 
 class KernelRate(Value):

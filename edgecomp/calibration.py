@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
 from edgecomp.chat_template import ChatTemplate
-from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing
-from edgecomp.jsonl_rows import read_rows, read_text
+from edgecomp.common.errors import CalibrationRefused, DataMalformed, DataMissing
+from edgecomp.common.jsonl_rows import read_rows, read_text
+from edgecomp.common.tasks import Task
+from edgecomp.common.value import Value
+from edgecomp.common.yaml_file import read_yaml
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.tasks import Task
-from edgecomp.value import Value
-from edgecomp.yaml_file import read_yaml
 
 SourceName = Literal[
     "math", "general_reasoning", "text", "instructions", "multilingual", "code", "knowledge",

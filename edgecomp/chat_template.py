@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgecomp.errors import ChatTemplateBroken, ChildDied, FileCorrupt
+from edgecomp.common.errors import ChatTemplateBroken, ChildDied, FileCorrupt
+from edgecomp.common.value import Value
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.huggingface.weight_files import read_json
-from edgecomp.runtimes.child import Child
-from edgecomp.value import Value
+from edgecomp.processes.child import Child
 
 WORKER = "edgecomp.template_worker"
 TEMPLATE_FILE, OLDER_TEMPLATE_FILE = "chat_template.jinja", "chat_template.json"

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgecomp.artifact_checks import CheckResult, check_finite, check_size, check_types
-from edgecomp.errors import ArtifactRejected
-from edgecomp.events import Progress, Warned
+from edgecomp.common.errors import ArtifactRejected
+from edgecomp.common.events import Progress, Warned
+from edgecomp.common.value import Value
 from edgecomp.exporting import FloatType, default_float_type, find_exporter
 from edgecomp.float_model import float_source
 from edgecomp.format_facts import SOURCE, tensor_types_of
@@ -17,7 +18,6 @@ from edgecomp.model import ModelSpec
 from edgecomp.pipeline import Run
 from edgecomp.stage_cache import StoredFile
 from edgecomp.token_id_check import check_token_ids
-from edgecomp.value import Value
 
 
 class Checks(Value):

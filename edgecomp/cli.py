@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from edgecomp import __version__
-from edgecomp.errors import EdgecompError
-from edgecomp.safe_text import printable_lines
-from edgecomp.tasks import KvType, Mix, MixChoice, Rounding, Task
+from edgecomp.common.errors import EdgecompError
+from edgecomp.common.safe_text import printable_lines
+from edgecomp.common.tasks import KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
+    from edgecomp.common.value import Value
     from edgecomp.constraints import Constraints
-    from edgecomp.runtimes.limits import Limits
-    from edgecomp.value import Value
+    from edgecomp.processes.limits import Limits
 
 USER_ERROR = 2
 UNHEALTHY = 1
@@ -168,8 +168,8 @@ def _constraints(
     min_speed: float | None,
     kv_type: KvType,
 ) -> Constraints:
+    from edgecomp.common.quantity import parse_size
     from edgecomp.constraints import Constraints
-    from edgecomp.quantity import parse_size
 
     limits = {
         "--max-memory": parse_size(max_memory) if max_memory else None,
@@ -192,8 +192,8 @@ def _constraints(
 
 
 def _limits(memory_limit: str | None, cpus: int | None) -> Limits | None:
-    from edgecomp.quantity import parse_size
-    from edgecomp.runtimes.limits import Limits
+    from edgecomp.common.quantity import parse_size
+    from edgecomp.processes.limits import Limits
 
     if memory_limit is None and cpus is None:
         return None
@@ -353,10 +353,10 @@ def compress(
     In this order: blocks and neurons taken out, weights pruned, distilled, rounded.
     """
     from edgecomp.calibration import preset_mix, read_mix
+    from edgecomp.common.quantity import parse_size
     from edgecomp.compress_job import compress as carry_out
     from edgecomp.compress_job import compression_recipe
     from edgecomp.progress import progress_bars
-    from edgecomp.quantity import parse_size
     from edgecomp.report_tables import compressed
     from edgecomp.stages import shrinking_stages
 
@@ -400,8 +400,8 @@ def verify(
 ) -> None:
     """Hash a bundle's files again and load its artifact."""
     from edgecomp.bundle import verify_bundle
+    from edgecomp.processes.limits import limited
     from edgecomp.report_tables import verification
-    from edgecomp.runtimes.limits import limited
 
     with limited(_limits(memory_limit, cpus)):
         found = verify_bundle(folder)
@@ -588,7 +588,7 @@ def schema(
     import importlib
     import json
 
-    from edgecomp.json_schema import json_schema
+    from edgecomp.common.json_schema import json_schema
 
     if kind not in SCHEMAS:
         raise typer.BadParameter(f"choose one of {', '.join(SCHEMAS)}")

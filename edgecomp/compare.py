@@ -14,13 +14,13 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from edgecomp.bundle import read_manifest
-from edgecomp.errors import BundleBroken, EvidenceTooNarrow
+from edgecomp.common.errors import BundleBroken, EvidenceTooNarrow
+from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import Comparison, require_breadth
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.measure.statistics import Spread
 from edgecomp.report import Report
-from edgecomp.value import Value
 from edgecomp.verdict import REQUIRED, Level
 
 Only = Literal["perplexity"]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from edgecomp.atomic import write_text
+from edgecomp.common.atomic import write_text
+from edgecomp.common.quantity import format_size
 from edgecomp.compare import BundleComparison, Variant
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category
-from edgecomp.quantity import format_size
 from edgecomp.report import Section, capability_divergence_sections
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from edgecomp.artifact_checks import CheckResult
-from edgecomp.atomic import (
+from edgecomp.calibration import CalibrationMix, CalibrationRecord
+from edgecomp.common.atomic import (
     copy_file,
     copy_folder,
     replacing,
@@ -18,20 +19,23 @@ from edgecomp.atomic import (
     require_writable,
     write_text,
 )
-from edgecomp.calibration import CalibrationMix, CalibrationRecord
+from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
+from edgecomp.common.events import Estimated, Listener, Warned
+from edgecomp.common.machine_limits import physical_cores
+from edgecomp.common.quantity import format_size
+from edgecomp.common.tasks import Mix, Rounding, Task
+from edgecomp.common.validation_fault import worded
+from edgecomp.common.value import Value
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.distillation import History
 from edgecomp.early_checks import check_cache, check_calibration, check_disk, check_template
-from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
-from edgecomp.events import Estimated, Listener, Warned
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.device_map import device_map
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.huggingface.making import make_huggingface_artifact
 from edgecomp.job_cost import estimate_compression
-from edgecomp.machine_limits import physical_cores
 from edgecomp.making import (
     UNROUNDED,
     Artifact,
@@ -45,7 +49,6 @@ from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
 from edgecomp.onnx.optimum_making import make_optimum_artifact
 from edgecomp.pipeline import Run
 from edgecomp.plan import JobCost
-from edgecomp.quantity import format_size
 from edgecomp.recipe import Recipe, write_recipe
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.sparsity import parse_sparsity
@@ -55,9 +58,6 @@ from edgecomp.stages import (
     Stage,
     staged_model,
 )
-from edgecomp.tasks import Mix, Rounding, Task
-from edgecomp.validation_fault import worded
-from edgecomp.value import Value
 
 PRUNERS: tuple[str, ...] = get_args(PruneStage.model_fields["method"].annotation)
 ROUNDINGS: tuple[str, ...] = get_args(Rounding)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from edgecomp.tasks import KvType, Task
-from edgecomp.value import Value
+from edgecomp.common.tasks import KvType, Task
+from edgecomp.common.value import Value
 
 
 class Constraints(Value):

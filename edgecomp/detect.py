@@ -18,8 +18,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgecomp.atomic import write_text
 from edgecomp.calibrated import Calibration
+from edgecomp.common.atomic import write_text
+from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted, ignore
+from edgecomp.common.folders import config_folder
+from edgecomp.common.machine_limits import memory_limit_bytes, physical_cores, processor_quota
 from edgecomp.device import (
     DeviceProfile,
     MemoryPool,
@@ -28,9 +31,6 @@ from edgecomp.device import (
     load_profile,
     profile_paths,
 )
-from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted, ignore
-from edgecomp.folders import config_folder
-from edgecomp.machine_limits import memory_limit_bytes, physical_cores, processor_quota
 from edgecomp.runtimes.protocol import find_runtime
 
 ASSUMED_BANDWIDTH = 20 * 10**9

@@ -16,12 +16,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from edgecomp.calibrated import Calibration
-from edgecomp.errors import DeviceUnknown, ProfileInvalid, UnitUnknown
-from edgecomp.folders import config_folder
-from edgecomp.quantity import OPERATIONS, RATES, SIZES, parse_quantity
-from edgecomp.safe_text import one_line
-from edgecomp.validation_fault import worded
-from edgecomp.value import Value
+from edgecomp.common.errors import DeviceUnknown, ProfileInvalid, UnitUnknown
+from edgecomp.common.folders import config_folder
+from edgecomp.common.quantity import OPERATIONS, RATES, SIZES, parse_quantity
+from edgecomp.common.safe_text import one_line
+from edgecomp.common.validation_fault import worded
+from edgecomp.common.value import Value
 
 
 def _in(units: dict[str, int]) -> BeforeValidator:

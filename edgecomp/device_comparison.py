@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from edgecomp.common.value import Value
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile, find_device, profile_paths
 from edgecomp.format_facts import FormatFacts, format_facts
@@ -12,7 +13,6 @@ from edgecomp.model import ModelSpec
 from edgecomp.nearest_limit import nearest_limit
 from edgecomp.plan import Candidate
 from edgecomp.planner import ranked_candidates
-from edgecomp.value import Value
 
 
 class PlannedThere(Value):

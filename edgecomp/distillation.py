@@ -9,9 +9,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.common.value import Value
 from edgecomp.model import ModelSpec
-from edgecomp.value import Value
 
 LEAST_SHARE, MOST_SHARE = 0.4, 0.6
 """Of the teacher's parameters that a student has (R41)."""

@@ -18,21 +18,21 @@ from typing import Any, Literal
 
 import psutil
 
-from edgecomp.atomic import require_writable
 from edgecomp.cache_contents import read_contents
-from edgecomp.detect import calibration_path, cpu_model, read_calibration, why_stale
-from edgecomp.errors import EdgecompError
-from edgecomp.exporting import find_optimum_exporter
-from edgecomp.folders import cache_folder, nearest_existing
-from edgecomp.machine_limits import (
+from edgecomp.common.atomic import require_writable
+from edgecomp.common.errors import EdgecompError
+from edgecomp.common.folders import cache_folder, nearest_existing
+from edgecomp.common.machine_limits import (
     available_memory_bytes,
     in_memory,
     memory_limit_bytes,
     physical_cores,
     processor_quota,
 )
-from edgecomp.quantity import format_size
-from edgecomp.value import Value
+from edgecomp.common.quantity import format_size
+from edgecomp.common.value import Value
+from edgecomp.detect import calibration_path, cpu_model, read_calibration, why_stale
+from edgecomp.exporting import find_optimum_exporter
 
 LONGEST_SECONDS = 300
 DATA_VARIABLE = "EDGECOMP_DATA"

@@ -9,20 +9,20 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from edgecomp.atomic import require_writable
 from edgecomp.calibration import CalibrationMix, check_mix, check_sources
 from edgecomp.chat_template import read_chat_template
-from edgecomp.errors import DataMissing, DiskFull
+from edgecomp.common.atomic import require_writable
+from edgecomp.common.errors import DataMissing, DiskFull
+from edgecomp.common.folders import cache_folder
+from edgecomp.common.jsonl_rows import read_text
+from edgecomp.common.tasks import Task
 from edgecomp.evaluate.datasets import available, read_benchmark
 from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.exporting import find_gguf_exporter
-from edgecomp.folders import cache_folder
-from edgecomp.jsonl_rows import read_text
 from edgecomp.model import ModelSpec
 from edgecomp.recipe import EvaluationSettings
-from edgecomp.tasks import Task
 
 TEXT_FILE = "wikitext2_test.txt"
 CHARACTERS_PER_TOKEN = 16

@@ -16,9 +16,13 @@ from edgecomp import proving
 from edgecomp.artifact_argument import NamedArtifact, find_artifact
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.chat_template import read_chat_template
-from edgecomp.digests import path_digest
+from edgecomp.common.digests import path_digest
+from edgecomp.common.errors import EvidenceTooNarrow, TaskUnavailable
+from edgecomp.common.events import Listener, Progress, Warned
+from edgecomp.common.machine_limits import physical_cores
+from edgecomp.common.tasks import Task
+from edgecomp.common.value import Value
 from edgecomp.early_checks import check_cache, check_template, evaluation_text
-from edgecomp.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.evaluate.benchmarks import Coverage, Suite, coverage
 from edgecomp.evaluate.bias_score import BiasScores, bias_scores
 from edgecomp.evaluate.coherence import Coherence
@@ -28,17 +32,13 @@ from edgecomp.evaluate.harness_tasks import HarnessTask, run_task
 from edgecomp.evaluate.items import Bucket, Category, ItemResult
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
-from edgecomp.events import Listener, Progress, Warned
 from edgecomp.fit import method_of, sparsity_percent, versions
-from edgecomp.machine_limits import physical_cores
 from edgecomp.pipeline import path_bytes
 from edgecomp.proving import Answers, Subject
 from edgecomp.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.tasks import Task
 from edgecomp.token_id_check import same_token_ids
-from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, Verdict, judge
 
 

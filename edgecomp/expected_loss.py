@@ -13,9 +13,9 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from edgecomp.common.tasks import Task
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec
-from edgecomp.tasks import Task
 
 Risk = Literal["LOW", "MEDIUM", "HIGH"]
 

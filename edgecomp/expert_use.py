@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecomp.common.value import Value
 from edgecomp.compress.routed import PRIOR_TOKENS
-from edgecomp.value import Value
 
 
 class ExpertUse(Value):

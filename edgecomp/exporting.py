@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
-from edgecomp.errors import ExportRefused
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.errors import ExportRefused
+from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.value import Value
 from edgecomp.model import ModelSpec, dominant_type
-from edgecomp.value import Value
 
 FloatType = Literal["F32", "F16", "BF16"]
 

@@ -13,15 +13,15 @@ from typing import Literal
 from pydantic import Field
 
 from edgecomp.calibration import CalibrationMix
+from edgecomp.common.quantity import format_size
+from edgecomp.common.tasks import Task
+from edgecomp.common.value import Value
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import RELIABILITY, Category
 from edgecomp.expert_use import ExpertUse
 from edgecomp.measure.statistics import Interval
-from edgecomp.quantity import format_size
-from edgecomp.tasks import Task
-from edgecomp.value import Value
 
 Status = Literal["kept", "small loss", "lost", "not resolved", "at chance", "note"]
 KnowledgeBias = Literal["flagged", "not flagged", "not resolved", "not evaluated"]

@@ -6,9 +6,21 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edgecomp import __version__, proving
-from edgecomp.atomic import require_writable
 from edgecomp.bundle import bundle_place, write_bundle
 from edgecomp.calibration import preset_mix
+from edgecomp.common.atomic import require_writable
+from edgecomp.common.errors import (
+    ArtifactRejected,
+    CompressionSettingsInvalid,
+    ConstraintsImpossible,
+    JobTooLarge,
+    RecipeInvalid,
+)
+from edgecomp.common.events import Estimated, Listener, Warned
+from edgecomp.common.folders import config_folder
+from edgecomp.common.package_versions import package_version
+from edgecomp.common.tasks import MixChoice, Rounding
+from edgecomp.common.value import Value
 from edgecomp.constraints import Constraints
 from edgecomp.detect import calibrate_here
 from edgecomp.device import DeviceProfile, find_device
@@ -20,16 +32,7 @@ from edgecomp.early_checks import (
     check_model,
     read_questions,
 )
-from edgecomp.errors import (
-    ArtifactRejected,
-    CompressionSettingsInvalid,
-    ConstraintsImpossible,
-    JobTooLarge,
-    RecipeInvalid,
-)
 from edgecomp.evaluate.comparison import compare_results
-from edgecomp.events import Estimated, Listener, Warned
-from edgecomp.folders import config_folder
 from edgecomp.format_facts import format_facts
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
 from edgecomp.making import Artifact, followed, make_artifact, needs_calibration
@@ -40,7 +43,6 @@ from edgecomp.model_name import result_folder
 from edgecomp.offload import placement_of
 from edgecomp.onnx.making import make_onnx_artifact
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
-from edgecomp.package_versions import package_version
 from edgecomp.pipeline import Run, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as, with_types
@@ -50,8 +52,6 @@ from edgecomp.report import ModelFacts, Report
 from edgecomp.sparsity import parse_sparsity
 from edgecomp.stage_cache import StoredFile
 from edgecomp.stages import DistillStage, PruneStage, staged_model
-from edgecomp.tasks import MixChoice, Rounding
-from edgecomp.value import Value
 from edgecomp.verdict import Efficiency, Evidence, judge
 
 PACKAGES = (

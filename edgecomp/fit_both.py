@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecomp.bundle import bundle_place
+from edgecomp.common.events import Listener
 from edgecomp.compare import BundleComparison, compare_bundles
 from edgecomp.compare_report import write_comparison
-from edgecomp.events import Listener
 from edgecomp.fit import FitRequest, fit, refuse_experts
 from edgecomp.model import read_model
 from edgecomp.model_name import result_folder

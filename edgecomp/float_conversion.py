@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.errors import ExportRefused, WeightsNotFinite
+from edgecomp.common.errors import ExportRefused, WeightsNotFinite
 from edgecomp.gguf.header import GgufHeader, TensorEntry
 from edgecomp.safetensors_header import StoredTensor
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.digests import file_digest, tree_digest
-from edgecomp.events import Progress, Warned
+from edgecomp.common.digests import file_digest, tree_digest
+from edgecomp.common.events import Progress, Warned
 from edgecomp.exporting import default_float_type, find_exporter
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.pipeline import Run

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
+from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
 from edgecomp.expected_loss import expected_divergence
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.formats import PRESETS, TENSOR_TYPES, Preset

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.artifact_checks import CONTROL, CheckResult
-from edgecomp.errors import ModelIncomplete
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.errors import ModelIncomplete
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.exporting import FloatType
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.huggingface.model import stored_tensors

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from http.client import PARTIAL_CONTENT
 from pathlib import Path
 
-from edgecomp.atomic import replacing, write_error
-from edgecomp.errors import EdgecompError, HubFailed
-from edgecomp.folders import HUB_HEADERS, cache_folder
-from edgecomp.json_text import parsed_json
-from edgecomp.safe_text import one_line
+from edgecomp.common.atomic import replacing, write_error
+from edgecomp.common.errors import EdgecompError, HubFailed
+from edgecomp.common.folders import HUB_HEADERS, cache_folder
+from edgecomp.common.json_text import parsed_json
+from edgecomp.common.safe_text import one_line
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "README.md")

@@ -10,20 +10,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.atomic import require_writable, write_text
 from edgecomp.bundle import bundle_place
+from edgecomp.common.atomic import require_writable, write_text
+from edgecomp.common.errors import ArtifactRejected, CompressionSettingsInvalid
+from edgecomp.common.events import Listener
+from edgecomp.common.value import Value
 from edgecomp.compare import read_report
-from edgecomp.errors import ArtifactRejected, CompressionSettingsInvalid
 from edgecomp.evaluate.comparison import Comparison
 from edgecomp.evaluate.items import Category
-from edgecomp.events import Listener
 from edgecomp.fit import fit_recipe
 from edgecomp.model import read_model
 from edgecomp.recipe import Recipe
 from edgecomp.remedies import Kind, Recovery, recovery
 from edgecomp.remedy_recipes import Step, next_step, weak_categories
 from edgecomp.report import Report
-from edgecomp.value import Value
 from edgecomp.verdict import Level
 
 GOOD: tuple[Level, ...] = ("ship", "ship with accepted losses")

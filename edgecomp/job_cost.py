@@ -11,18 +11,19 @@ import shutil
 from collections.abc import Sequence
 
 from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
+from edgecomp.common.folders import cache_folder, nearest_existing
+from edgecomp.common.machine_limits import available_memory_bytes
+from edgecomp.common.quantity import format_size
+from edgecomp.common.tasks import MEASURED_MIXES, Mix, Rounding
 from edgecomp.compress.limits import ROWS_SCALED
 from edgecomp.detect import stored_calibration
-from edgecomp.folders import cache_folder, nearest_existing
 from edgecomp.format_facts import UNWEIGHTED
 from edgecomp.formats import PRESETS
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
-from edgecomp.machine_limits import available_memory_bytes
 from edgecomp.model import ModelSpec, TensorSpec
 from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.plan import Candidate, JobCost, StageCost
-from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES, is_solved
 from edgecomp.stage_cost import (
     CALIBRATION_TOKENS,
@@ -38,7 +39,6 @@ from edgecomp.stage_cost import (
     waiting_bytes,
 )
 from edgecomp.stages import Stage, staged_model
-from edgecomp.tasks import MEASURED_MIXES, Mix, Rounding
 
 DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30

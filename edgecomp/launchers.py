@@ -6,8 +6,8 @@ import json
 import shlex
 
 from edgecomp.chat_template import ChatTemplate
+from edgecomp.common.safe_text import one_line
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.safe_text import one_line
 
 LLAMA_CACHE_TYPES = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0", "Q5_1": "q5_1", "Q5_0": "q5_0",
                      "Q4_1": "q4_1", "Q4_0": "q4_0", "IQ4_NL": "iq4_nl"}  # fmt: skip

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 from edgecomp.artifact_checks import CheckResult, tensor_types
 from edgecomp.artifact_name import artifact_stem
-from edgecomp.atomic import replacing
 from edgecomp.calibrating import StoredCalibration, calibrated_tokens
 from edgecomp.calibration import CalibrationRecord
 from edgecomp.checking import check_artifact, check_base, require
-from edgecomp.digests import file_digest
+from edgecomp.common.atomic import replacing
+from edgecomp.common.digests import file_digest
+from edgecomp.common.events import Progress, Warned
+from edgecomp.common.value import Value
 from edgecomp.distillation import History
-from edgecomp.events import Progress, Warned
 from edgecomp.expert_use import ExpertUse, expert_use
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.float_model import float_checkpoint, float_export
@@ -30,7 +31,6 @@ from edgecomp.recipe import Recipe
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.stage_cache import StoredFile
-from edgecomp.value import Value
 
 UNROUNDED = ("source", "F32", "F16", "BF16")
 """Formats in which there is nothing to round."""

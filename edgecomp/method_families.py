@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from edgecomp.common.quantity import format_duration, format_size
+from edgecomp.common.tasks import Task
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate, Family
-from edgecomp.quantity import format_duration, format_size
 from edgecomp.stages import DistillStage, Stage
-from edgecomp.tasks import Task
 
 REQUIRED_BENCHMARKS: dict[Task, tuple[str, ...]] = {
     "general": ("mmlu", "gsm8k", "ifeval"),

@@ -8,11 +8,14 @@ from typing import Any
 
 from edgecomp.calibrating import StoredCalibration
 from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
+from edgecomp.common.errors import ConstraintsImpossible
+from edgecomp.common.events import Noted, Progress, ignore_progress
+from edgecomp.common.quantity import format_size
+from edgecomp.common.tasks import MEASURED_MIXES
+from edgecomp.common.value import Value
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
-from edgecomp.errors import ConstraintsImpossible
-from edgecomp.events import Noted, Progress, ignore_progress
 from edgecomp.expected_loss import TOLERATED_NATS
 from edgecomp.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
 from edgecomp.formats import TENSOR_TYPES, usable_types
@@ -25,12 +28,9 @@ from edgecomp.offload import placement_of
 from edgecomp.pipeline import Run
 from edgecomp.plan import Candidate
 from edgecomp.planner import placed_as
-from edgecomp.quantity import format_size
 from edgecomp.recipe import SOLVED_TYPES, Recipe, settled_constraints
 from edgecomp.speed import cpu_seconds
-from edgecomp.tasks import MEASURED_MIXES
 from edgecomp.torch_worker import TorchWorker
-from edgecomp.value import Value
 
 ENDS = (EMBEDDING, OUTPUT)
 """What a mix chooses types for outside the blocks."""

@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.errors import ModelIncomplete, ModelNotFound
+from edgecomp.common.errors import ModelIncomplete, ModelNotFound
+from edgecomp.common.value import OneLine, Value
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.hub import download_headers, download_model, is_hub_id
-from edgecomp.value import OneLine, Value
 
 TensorGroup = Literal["embedding", "attention", "ffn", "experts", "norm", "output", "other"]
 GROUPS: tuple[TensorGroup, ...] = (

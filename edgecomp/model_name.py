@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.folders import HUB_HEADERS
+from edgecomp.common.folders import HUB_HEADERS
 
 GGUF = ".gguf"
 

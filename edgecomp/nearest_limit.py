@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgecomp.common.quantity import format_size
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
 from edgecomp.plan import Candidate
-from edgecomp.quantity import format_size
 
 
 def nearest_limit(

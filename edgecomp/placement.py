@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from edgecomp.common.value import Value
 from edgecomp.layered_weights import LayeredWeights, Shares, added
-from edgecomp.value import Value
 
 
 class Placement(Value):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Literal
 
+from edgecomp.common.quantity import format_duration, format_size
+from edgecomp.common.value import Value
 from edgecomp.constraints import Constraints
 from edgecomp.expected_loss import Risk
 from edgecomp.memory import MemoryEstimate
 from edgecomp.placement import Placement
 from edgecomp.placement_speed import LayerGain, PlacedSpeed
-from edgecomp.quantity import format_duration, format_size
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import SpeedEstimate
-from edgecomp.value import Value
 
 Verdict = Literal["fits", "tight", "no"]
 

@@ -10,9 +10,11 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgecomp.card_fill import Demand, Frame, frame
+from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, ModelIncomplete
+from edgecomp.common.quantity import format_size
+from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile
-from edgecomp.errors import CompressionSettingsInvalid, ExportRefused, ModelIncomplete
 from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
 from edgecomp.exporting import find_gguf_exporter
 from edgecomp.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
@@ -29,12 +31,10 @@ from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.placement import Placement
 from edgecomp.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
-from edgecomp.quantity import format_size
 from edgecomp.recipe import chosen_mix
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import SpeedEstimate, estimate_speed
 from edgecomp.stages import Stage, staged_model
-from edgecomp.tasks import MixChoice, Rounding
 
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
 PROMPT_TOKENS = 512

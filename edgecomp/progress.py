@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edgecomp.events import (
+from edgecomp.common.events import (
     Estimated,
     Event,
     Listener,
@@ -27,7 +27,7 @@ from edgecomp.events import (
     StageStarted,
     Warned,
 )
-from edgecomp.quantity import format_duration
+from edgecomp.common.quantity import format_duration
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgecomp.calibration import CalibrationMix, preset_mix
+from edgecomp.common.tasks import Mix, MixChoice, Rounding
+from edgecomp.common.value import Value
+from edgecomp.common.yaml_file import read_yaml, write_yaml
 from edgecomp.constraints import Constraints
 from edgecomp.format_facts import SOURCE, UNWEIGHTED
 from edgecomp.formats import PRESETS, TENSOR_TYPES
@@ -16,9 +19,6 @@ from edgecomp.onnx.formats import ONNX_FORMATS
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.stages import Stage
-from edgecomp.tasks import Mix, MixChoice, Rounding
-from edgecomp.value import Value
-from edgecomp.yaml_file import read_yaml, write_yaml
 
 SETTLED = {"context", "kv_type"}
 """Constraints that a recipe's settings repeat, and may change."""

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from edgecomp.calibration import TASK_SOURCES, CalibrationMix
+from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import RELIABILITY, Category, bucket
 from edgecomp.findings import Evidence
-from edgecomp.value import Value
 
 Kind = Literal["recalibrate", "compress less", "mixed precision", "other method", "evaluate more"]
 

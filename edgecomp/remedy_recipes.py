@@ -16,20 +16,20 @@ from edgecomp.calibration import (
     CalibrationMix,
     SourceName,
 )
+from edgecomp.common.quantity import format_size
+from edgecomp.common.tasks import Rounding
+from edgecomp.common.value import Value
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate
-from edgecomp.quantity import format_size
 from edgecomp.recipe import Recipe, is_solved, recipe_for
 from edgecomp.remedies import DENSER_PERCENT, Kind, Remedy
 from edgecomp.report import Report
 from edgecomp.sparsity import denser, parse_sparsity
 from edgecomp.stages import PruneStage, Stage, staged_model
-from edgecomp.tasks import Rounding
-from edgecomp.value import Value
 from edgecomp.verdict import Verdict
 
 MORE_SAMPLES, LEAST_MORE_SAMPLES = 3, 2

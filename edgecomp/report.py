@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from edgecomp.common.quantity import format_duration, format_size
+from edgecomp.common.value import Value
 from edgecomp.distillation import History
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison
@@ -19,9 +21,7 @@ from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.measure.statistics import Interval, Spread
 from edgecomp.mixing import Mixture
 from edgecomp.plan import Candidate, JobCost
-from edgecomp.quantity import format_duration, format_size
 from edgecomp.recipe import Recipe
-from edgecomp.value import Value
 from edgecomp.verdict import Verdict
 
 

@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from edgecomp.bundle import Verification
+from edgecomp.common.quantity import format_size
 from edgecomp.compress_job import Compressed
 from edgecomp.fit import Fitted
 from edgecomp.fitting_table import FittingTable
 from edgecomp.measure.latency import Prediction
-from edgecomp.quantity import format_size
 from edgecomp.report import (
     Report,
     Section,

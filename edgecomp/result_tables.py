@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.compare import BundleComparison
 from edgecomp.compare_report import comparison_sections
 from edgecomp.evaluate.divergence import DivergenceSummary
@@ -15,10 +16,9 @@ from edgecomp.evaluation import Evaluation
 from edgecomp.improve import Improvement, record_path
 from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustained
-from edgecomp.quantity import format_duration, format_size
+from edgecomp.processes.limits import CPU_KEEPERS, KEEPERS, KeptLimits
 from edgecomp.report import Section, capability_divergence_sections, capability_section
 from edgecomp.report_tables import section_table
-from edgecomp.runtimes.limits import CPU_KEEPERS, KEEPERS, KeptLimits
 from edgecomp.verdict import Verdict
 
 

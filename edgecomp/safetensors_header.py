@@ -11,8 +11,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecomp.errors import FileCorrupt, FileTruncated, shown
-from edgecomp.json_text import parsed_json
+from edgecomp.common.errors import FileCorrupt, FileTruncated, shown
+from edgecomp.common.json_text import parsed_json
 
 LONGEST_HEADER_BYTES = 100_000_000
 ELEMENT_BYTES = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid
+from edgecomp.common.errors import ArchitectureUnsupported, CompressionSettingsInvalid
+from edgecomp.common.value import Value
 from edgecomp.model import ModelSpec, TensorSpec
-from edgecomp.value import Value
 
 NARROWED_FAMILIES = ("llama", "qwen2", "qwen3")
 """GGUF names of the families whose every tensor compress/structured.py can slice."""

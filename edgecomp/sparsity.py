@@ -6,8 +6,8 @@ import re
 
 from pydantic import Field
 
-from edgecomp.errors import CompressionSettingsInvalid
-from edgecomp.value import Value
+from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.common.value import Value
 
 
 class Sparsity(Value):

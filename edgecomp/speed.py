@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecomp.calibrated import Calibration
+from edgecomp.common.value import Value
 from edgecomp.device import DeviceProfile, Processor
 from edgecomp.layered_weights import LayeredWeights
 from edgecomp.model import ModelSpec
 from edgecomp.placement import Part, Placement, parts
-from edgecomp.value import Value
 
 GPU_DECODE_SHARE, CPU_DECODE_SHARE = 0.70, 0.60
 """Of a pool's bandwidth that decoding reaches: what published llama.cpp runs reach (GPU), and what

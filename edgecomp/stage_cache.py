@@ -27,13 +27,13 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 import edgecomp
-from edgecomp.atomic import write_error, write_text
-from edgecomp.digests import path_digest
-from edgecomp.errors import RunBusy
-from edgecomp.events import Listener, Progress, StageFinished, StageProgress, StageStarted
-from edgecomp.folders import cache_folder
-from edgecomp.package_versions import package_version
-from edgecomp.value import Value
+from edgecomp.common.atomic import write_error, write_text
+from edgecomp.common.digests import path_digest
+from edgecomp.common.errors import RunBusy
+from edgecomp.common.events import Listener, Progress, StageFinished, StageProgress, StageStarted
+from edgecomp.common.folders import cache_folder
+from edgecomp.common.package_versions import package_version
+from edgecomp.common.value import Value
 
 RESULT, RECORD, LOCK, USED_BY = "result.json", "stage.json", ".lock", ".used-by-"
 Result = TypeVar("Result", bound=Value)

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
+from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.common.value import Value
 from edgecomp.distillation import Distillation, check_share
-from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.smaller_model import Sizes, kept_of, smaller_model
 from edgecomp.sparsity import parse_sparsity
-from edgecomp.value import Value
 
 
 class PruneStage(Value):

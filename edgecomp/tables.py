@@ -11,12 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.device import DeviceProfile
 from edgecomp.device_comparison import DeviceComparison, PlannedThere
 from edgecomp.fitting_table import FittingTable
 from edgecomp.model import ModelSpec
 from edgecomp.plan import Candidate, JobCost, Plan
-from edgecomp.quantity import format_duration, format_size
 
 if TYPE_CHECKING:
     from edgecomp.cache_contents import CacheContents

@@ -19,9 +19,9 @@ from typing import Any
 import jinja2
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from edgecomp.errors import ChatTemplateBroken
-from edgecomp.events import Progress
-from edgecomp.runtimes.child import serve
+from edgecomp.common.errors import ChatTemplateBroken
+from edgecomp.common.events import Progress
+from edgecomp.processes.child import serve
 
 TODAY = datetime(2026, 1, 1)
 """The date a template sees; fixed, so that the same run makes the same prompts."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgecomp.artifact_checks import CONTROL, USER_DEFINED, CheckResult
 from edgecomp.chat_template import read_chat_template
-from edgecomp.errors import ChatTemplateBroken
+from edgecomp.common.errors import ChatTemplateBroken
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.runtimes.protocol import Runtime

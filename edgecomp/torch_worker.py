@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from edgecomp.events import Progress
-from edgecomp.runtimes.child import Child
+from edgecomp.common.events import Progress
+from edgecomp.processes.child import Child
 
 MODULE = "edgecomp.compress"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from edgecomp.common.tasks import Task
+from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, bucket
 from edgecomp.findings import (
@@ -21,8 +23,6 @@ from edgecomp.findings import (
     knowledge_bias,
 )
 from edgecomp.remedies import Remedy, evaluation_remedies, loss_remedies, matching_samples
-from edgecomp.tasks import Task
-from edgecomp.value import Value
 
 __all__ = ["Efficiency", "Evidence", "Finding", "Verdict", "judge", "knowledge_bias"]
 

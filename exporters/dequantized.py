@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.errors import FileCorrupt
+from edgecomp.common.errors import FileCorrupt
 from edgecomp.float_conversion import NUMPY_TYPES, to_float32
 from edgecomp.huggingface.quantized import WORD_BITS, Quantization, QuantizedLinear
 from edgecomp.safetensors_header import StoredTensor

@@ -17,8 +17,8 @@ import gguf
 from numpy.typing import NDArray
 
 from edgecomp.architectures import BY_GGUF_NAME, Architecture
-from edgecomp.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, default_float_type
 from edgecomp.float_conversion import (
     NUMPY_TYPES,

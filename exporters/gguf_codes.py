@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.architectures import BY_GGUF_NAME, Architecture
+from edgecomp.common.errors import ExportRefused
 from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
-from edgecomp.errors import ExportRefused
 from edgecomp.gguf.header import GgufHeader, TensorEntry, read_gguf_header
 from edgecomp.huggingface.model import language_config, read_json, stored_tensors
 from edgecomp.model import ModelSpec, read_model

@@ -10,7 +10,7 @@ from typing import Any
 import gguf
 
 from edgecomp.architectures import Architecture
-from edgecomp.errors import ExportRefused
+from edgecomp.common.errors import ExportRefused
 from edgecomp.exporting import FloatType
 from edgecomp.formats import PRESETS
 from edgecomp.model import ModelSpec

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.architectures import Architecture
-from edgecomp.errors import ExportRefused
+from edgecomp.common.errors import ExportRefused
 from edgecomp.exporting import FloatType
 from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
 from edgecomp.gguf.mix import quantizable

@@ -16,11 +16,11 @@ from typing import Any
 import gguf
 
 from edgecomp.chat_template import folder_template
-from edgecomp.errors import ExportRefused, FileCorrupt, ModelIncomplete
+from edgecomp.common.errors import ExportRefused, FileCorrupt, ModelIncomplete
+from edgecomp.common.safe_text import one_line
 from edgecomp.huggingface.end_tokens import end_token_ids
 from edgecomp.huggingface.model import read_json
 from edgecomp.huggingface.tokenizer_entries import check_tokenizer
-from edgecomp.safe_text import one_line
 
 from .pretokenizers import recognised
 from .sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, read_pieces

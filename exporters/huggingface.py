@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.architectures import BY_GGUF_NAME, Architecture
-from edgecomp.atomic import new_folder, write_text
-from edgecomp.errors import (
+from edgecomp.common.atomic import new_folder, write_text
+from edgecomp.common.errors import (
     ArchitectureUnsupported,
     ChildDied,
     RuntimeMissing,
     RuntimeRefused,
 )
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, default_float_type
 from edgecomp.float_conversion import float32_pieces, rounded
 from edgecomp.gguf.header import GgufHeader, read_gguf_header

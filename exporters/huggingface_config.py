@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgecomp.architectures import BY_GGUF_NAME, Architecture
-from edgecomp.errors import ExportRefused
+from edgecomp.common.errors import ExportRefused
 from edgecomp.exporting import FloatType
 from edgecomp.float_conversion import float32_pieces
 from edgecomp.gguf.header import GgufHeader

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.atomic import new_folder, write_text
-from edgecomp.errors import ExportRefused
-from edgecomp.events import Progress
+from edgecomp.common.atomic import new_folder, write_text
+from edgecomp.common.errors import ExportRefused
+from edgecomp.common.events import Progress
 from edgecomp.exporting import ExportRecord, FloatType
 from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
 from edgecomp.huggingface.model import read_json, stored_tensors

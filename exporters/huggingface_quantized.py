@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.atomic import new_folder, write_text
+from edgecomp.common.atomic import new_folder, write_text
+from edgecomp.common.errors import ExportRefused
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress.checkpoint import copy_companions
 from edgecomp.compress.onnx_grids import SCALE_BYTES
 from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
-from edgecomp.errors import ExportRefused
-from edgecomp.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord
 from edgecomp.float_conversion import converted, stored_array
 from edgecomp.formats import TENSOR_TYPES

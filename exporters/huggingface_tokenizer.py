@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgecomp.atomic import write_text
+from edgecomp.common.atomic import write_text
 from edgecomp.gguf.header import GgufHeader
 
 from .gguf_tokenizer import PHI3

@@ -13,15 +13,15 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.atomic import copy_file, new_folder
-from edgecomp.errors import ArtifactRejected, ExportRefused, RuntimeMissing
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.atomic import copy_file, new_folder
+from edgecomp.common.errors import ArtifactRejected, ExportRefused, RuntimeMissing
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
 from edgecomp.huggingface.end_tokens import required_end_token_ids
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.onnx.folder import TOKENIZER, external_tensors, load_graph, read_onnx_folder
 from edgecomp.onnx.formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 
 from .onnx_codes import insert_codes
 

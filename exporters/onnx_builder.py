@@ -14,11 +14,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from edgecomp.errors import ExportRefused
-from edgecomp.events import Progress
+from edgecomp.common.errors import ExportRefused
+from edgecomp.common.events import Progress
 from edgecomp.huggingface.model import language_config
 from edgecomp.huggingface.weight_files import read_json
-from edgecomp.runtimes.child import serve
+from edgecomp.processes.child import serve
 from edgecomp.runtimes.heard import Heard, counted_steps
 
 LAYER_BEGUN = re.compile(r"^Reading layer (\d+)", re.MULTILINE)

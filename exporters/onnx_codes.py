@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.common.errors import ExportRefused
 from edgecomp.compress.onnx_grids import SCALE_BYTES
 from edgecomp.compress.packed import read_packed, read_packed_index
-from edgecomp.errors import ExportRefused
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.onnx.folder import OnnxTensor, external_tensors, load_graph
 

@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edgecomp.atomic import copy_file, new_folder
-from edgecomp.errors import ArtifactRejected, ChildHung, ChildKilledByMemory, ExportRefused
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.atomic import copy_file, new_folder
+from edgecomp.common.errors import ArtifactRejected, ChildHung, ChildKilledByMemory, ExportRefused
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord
 from edgecomp.huggingface.end_tokens import required_end_token_ids
 from edgecomp.huggingface.model import language_config, read_json
@@ -31,9 +31,9 @@ from edgecomp.onnx.optimum_formats import (
     optimum_bytes,
     optimum_task,
 )
+from edgecomp.processes.child import LONGEST_SILENCE_SECONDS, Child
+from edgecomp.processes.work_done import wait_while_working
 from edgecomp.rope_scaling import rope_parameters, sliding_rope_theta
-from edgecomp.runtimes.child import LONGEST_SILENCE_SECONDS, Child
-from edgecomp.runtimes.work_done import wait_while_working
 
 from .optimum_environment import optimum_python
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgecomp.errors import RuntimeMissing
+from edgecomp.common.errors import RuntimeMissing
 
 VARIABLE = "EDGECOMP_OPTIMUM_PYTHON"
 FOLDER = ".venv-optimum"

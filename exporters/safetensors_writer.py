@@ -14,8 +14,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgecomp.atomic import write_text
-from edgecomp.events import Progress
+from edgecomp.common.atomic import write_text
+from edgecomp.common.events import Progress
 from edgecomp.output_tensor import OutputTensor
 
 LARGEST_SHARD_BYTES = 4_000_000_000

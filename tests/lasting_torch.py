@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgecomp import mixing, pipeline
-from edgecomp.events import Progress
+from edgecomp.common.events import Progress
 from edgecomp.torch_worker import TorchWorker
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.atomic import (
+from edgecomp.common.atomic import (
     copy_file,
     copy_folder,
     new_folder,
@@ -22,7 +22,7 @@ from edgecomp.atomic import (
     write_error,
     write_text,
 )
-from edgecomp.errors import DiskFull, FileUnreadable, NotWritable
+from edgecomp.common.errors import DiskFull, FileUnreadable, NotWritable
 
 
 def child(code: str, *arguments: Path) -> subprocess.Popen[str]:

@@ -23,10 +23,10 @@ from edgecomp.background import (
     read_outcome,
     run_folder,
 )
+from edgecomp.common.errors import RunBusy
+from edgecomp.common.events import StageFinished, StageStarted
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
-from edgecomp.errors import RunBusy
-from edgecomp.events import StageFinished, StageStarted
 from edgecomp.model import read_model
 from edgecomp.planner import make_plan
 from edgecomp.recipe import EvaluationSettings, recipe_for
@@ -131,7 +131,7 @@ STARTER = """
 import sys, time
 from pathlib import Path
 from edgecomp.background import BackgroundFit, FitRequest
-from edgecomp.errors import RunBusy
+from edgecomp.common.errors import RunBusy
 request = FitRequest.model_validate_json(Path(sys.argv[1]).read_text())
 Path(sys.argv[2] + sys.argv[3]).touch()
 while len(list(Path(sys.argv[2]).parent.glob("ready*"))) < 4:

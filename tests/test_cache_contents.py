@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from edgecomp.cache_contents import UNKNOWN, prune_cache, read_contents
-from edgecomp.events import Progress
-from edgecomp.folders import scratch_folder
+from edgecomp.common.events import Progress
+from edgecomp.common.folders import scratch_folder
+from edgecomp.common.value import Value
 from edgecomp.stage_cache import code_digest, run_stage, stages_folder
-from edgecomp.value import Value
 
 
 class Made(Value):
@@ -106,7 +106,7 @@ def test_what_a_running_process_goes_on_from_stays() -> None:
 
 
 def test_scratch_of_a_killed_process_goes_and_that_of_a_living_one_stays(own_cache: Path) -> None:
-    program = "import time\nfrom edgecomp.folders import scratch_folder\n"
+    program = "import time\nfrom edgecomp.common.folders import scratch_folder\n"
     program += "with scratch_folder() as f: (f / 'x').write_bytes(bytes(9)); print(f, flush=True);"
     program += " time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as p:

@@ -24,9 +24,9 @@ from edgecomp.calibration import (
     read_mix,
 )
 from edgecomp.chat_template import ChatTemplate, read_chat_template
-from edgecomp.errors import CalibrationRefused, DataMalformed, DataMissing, RecipeInvalid
+from edgecomp.common.errors import CalibrationRefused, DataMalformed, DataMissing, RecipeInvalid
+from edgecomp.common.tasks import TASKS, Task
 from edgecomp.runtimes.llama_cpp import runtime
-from edgecomp.tasks import TASKS, Task
 from edgecomp.training_text import make_training_rows
 
 PLAIN = ChatTemplate(source=None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.chat_template import ChatTemplate, read_chat_template
-from edgecomp.errors import ChatTemplateBroken, FileCorrupt
+from edgecomp.common.errors import ChatTemplateBroken, FileCorrupt
 from edgecomp.exporters.gguf import export
 from edgecomp.model import read_model
 

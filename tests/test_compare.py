@@ -15,9 +15,9 @@ from canned_reports import canned_report, scores, write_canned_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecomp.common.errors import BundleBroken, EvidenceTooNarrow
 from edgecomp.compare import BundleComparison, Variant, compare_bundles, on_front, read_report
 from edgecomp.compare_report import comparison_sections, html_comparison, write_comparison
-from edgecomp.errors import BundleBroken, EvidenceTooNarrow
 from edgecomp.evaluate.bias_score import BiasScores
 from edgecomp.evaluate.comparison import BiasComparison, Comparison
 from edgecomp.model import ModelSpec, read_model

@@ -14,18 +14,18 @@ from safetensors.torch import load_file, save_file
 
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.calibration import CalibrationMix
-from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.errors import (
+from edgecomp.common.errors import (
     CalibrationRefused,
     CompressionSettingsInvalid,
     NotWritable,
     WeightsNotFinite,
 )
-from edgecomp.events import Event, StageFinished, StageStarted, Warned, ignore
+from edgecomp.common.events import Event, StageFinished, StageStarted, Warned, ignore
+from edgecomp.common.folders import cache_folder
+from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.exporting import find_exporter
 from edgecomp.fit import method_of, sparsity_percent
 from edgecomp.float_conversion import float32_pieces
-from edgecomp.folders import cache_folder
 from edgecomp.format_facts import tensor_types_of
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.huggingface.model import stored_tensors

@@ -11,7 +11,7 @@ from checkpoints import CONFIG, OMITTED, llama_weights, written_config, written_
 from safetensors.numpy import save_file
 
 from edgecomp.architectures import BY_GGUF_NAME
-from edgecomp.errors import ArchitectureUnsupported, EdgecompError, FileCorrupt
+from edgecomp.common.errors import ArchitectureUnsupported, EdgecompError, FileCorrupt
 from edgecomp.huggingface.layer_kinds import FULL, SLIDING, period, sliding_layers
 from edgecomp.model import read_model
 

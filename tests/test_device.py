@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgecomp.common.errors import DeviceUnknown, ProfileInvalid
 from edgecomp.device import device_list, find_device, load_profile, profile_paths
-from edgecomp.errors import DeviceUnknown, ProfileInvalid
 
 PROFILE = """
 schema_version = 1

@@ -11,10 +11,10 @@ from shapes import SHAPES
 from typer.testing import CliRunner
 
 from edgecomp.cli import app
+from edgecomp.common.errors import DeviceUnknown
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device, profile_paths
 from edgecomp.device_comparison import compare_devices
-from edgecomp.errors import DeviceUnknown
 from edgecomp.model import read_model
 from edgecomp.planner import make_plan
 

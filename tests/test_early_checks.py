@@ -14,9 +14,7 @@ from canned_reports import canned_report, scores, write_canned_bundle
 
 from edgecomp.bundle import bundle_place
 from edgecomp.calibration import preset_mix
-from edgecomp.compress_job import compress, compression_recipe
-from edgecomp.constraints import Constraints
-from edgecomp.errors import (
+from edgecomp.common.errors import (
     ChatTemplateBroken,
     DataMalformed,
     DataMissing,
@@ -26,14 +24,16 @@ from edgecomp.errors import (
     ModelIncomplete,
     NotWritable,
 )
+from edgecomp.common.events import Estimated, Event, StageStarted
+from edgecomp.common.package_versions import package_version
+from edgecomp.compress_job import compress, compression_recipe
+from edgecomp.constraints import Constraints
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
-from edgecomp.events import Estimated, Event, StageStarted
 from edgecomp.exporting import find_exporter
 from edgecomp.fit import FitRequest, fit, fit_recipe, versions
 from edgecomp.fit_both import fit_both
 from edgecomp.improve import improve
 from edgecomp.model import read_model
-from edgecomp.package_versions import package_version
 from edgecomp.recipe import EvaluationSettings, Recipe
 from edgecomp.stage_cache import stages_folder
 

@@ -18,10 +18,10 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from edgecomp.errors import ModelNotFound
+from edgecomp.common.errors import ModelNotFound
+from edgecomp.common.events import Event, StageFinished, ignore
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.evaluation import Evaluation, EvaluationRequest, evaluate_artifact
-from edgecomp.events import Event, StageFinished, ignore
 from edgecomp.exporting import find_exporter
 from edgecomp.model import read_model
 from edgecomp.result_tables import evaluation_table

@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from edgecomp.bundle import verify_bundle
+from edgecomp.common.errors import CompressionSettingsInvalid, RuntimeRefused
+from edgecomp.common.events import ignore
+from edgecomp.common.tasks import Mix
 from edgecomp.compare import BundleComparison
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
-from edgecomp.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
-from edgecomp.events import ignore
 from edgecomp.fit import Fitted
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import measure_artifact
 from edgecomp.model import read_model
 from edgecomp.onnx.folder import read_onnx_folder
 from edgecomp.planner import make_plan
-from edgecomp.tasks import Mix
 
 PROCESS_SECONDS = 500
 

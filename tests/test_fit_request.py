@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.constraints import Constraints
 from edgecomp.fit import FitRequest
 from edgecomp.recipe import EvaluationSettings
-from edgecomp.tasks import MixChoice, Rounding
 
 
 @pytest.mark.parametrize(

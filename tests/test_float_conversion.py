@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.torch import save_file
 
-from edgecomp.errors import ExportRefused, WeightsNotFinite
+from edgecomp.common.errors import ExportRefused, WeightsNotFinite
 from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 

@@ -14,7 +14,7 @@ from edgecomp.formats import PRESETS
 from edgecomp.gguf.mix import mixed_types
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import read_model
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 
 SHAPES = {
     "every head its own keys": SyntheticShape(

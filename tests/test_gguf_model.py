@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edgecomp.artifact_argument import find_artifact
+from edgecomp.common.errors import FileCorrupt, FileTruncated, ModelIncomplete, TokensRepeated
 from edgecomp.constraints import Constraints
 from edgecomp.detect import detect_device
-from edgecomp.errors import FileCorrupt, FileTruncated, ModelIncomplete, TokensRepeated
 from edgecomp.model import read_model
 from edgecomp.planner import make_plan
 

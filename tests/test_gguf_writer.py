@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecomp.errors import NotWritable
+from edgecomp.common.errors import NotWritable
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.gguf.writer import (
     OutputTensor,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2MoeConfig
 
-from edgecomp.errors import FileCorrupt, ModelIncomplete
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete
 from edgecomp.huggingface.model import language_config, named_tensors
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.safetensors_header import read_safetensors_header

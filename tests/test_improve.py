@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from canned_reports import canned_report, scores, write_canned_bundle
 
-from edgecomp.errors import ArtifactRejected
+from edgecomp.common.errors import ArtifactRejected
+from edgecomp.common.events import ignore
 from edgecomp.evaluate.comparison import Comparison
-from edgecomp.events import ignore
 from edgecomp.fit import Fitted
 from edgecomp.improve import Improvement, improve, record_path, recovered, same_questions
 from edgecomp.model import ModelSpec, read_model

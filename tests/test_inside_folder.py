@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.errors import PathOutside
-from edgecomp.inside_folder import path_inside
+from edgecomp.common.errors import PathOutside
+from edgecomp.common.inside_folder import path_inside
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
 from edgecomp.job_cost import estimate_compression
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.planner import make_plan
-from edgecomp.tasks import Mix, Rounding
 
 
 @pytest.fixture(scope="module")

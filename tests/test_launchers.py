@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgecomp.chat_template import ChatTemplate
+from edgecomp.common.safe_text import one_line
 from edgecomp.launchers import (
     llama_server_arguments,
     llama_server_script,
@@ -22,7 +23,6 @@ from edgecomp.launchers import (
     systemd_script,
 )
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.safe_text import one_line
 
 SETTINGS = RunSettings(context=4096, threads=6, kv_type="Q8_0", gpu_layers=20, sequences=2)
 

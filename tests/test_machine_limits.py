@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgecomp.machine_limits import (
+from edgecomp.common.machine_limits import (
     available_memory_bytes,
     control_groups,
     in_memory,
@@ -156,7 +156,7 @@ def test_the_kernel_s_own_groups_are_read(real_groups: dict[str, Path]) -> None:
                 f"open({str(g / 'tasks')!r}, 'w').write(str(os.getpid()))"
                 for g in real_groups.values()
             ),
-            "from edgecomp.machine_limits import *",
+            "from edgecomp.common.machine_limits import *",
             "print(memory_limit_bytes(), available_memory_bytes(), processor_quota())",
             "print(physical_cores())",
         ]

@@ -12,12 +12,13 @@ import pytest
 
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.calibration import CalibrationMix
+from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.common.events import Event, Noted, ignore
+from edgecomp.common.tasks import Mix
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.device import RuntimeSupport, find_device
-from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.events import Event, Noted, ignore
 from edgecomp.expected_loss import TOLERATED_NATS
 from edgecomp.fit import on_trial
 from edgecomp.formats import PRESETS
@@ -31,7 +32,6 @@ from edgecomp.model import read_model
 from edgecomp.pipeline import Run
 from edgecomp.proving import divergence
 from edgecomp.recipe import EvaluationSettings, read_recipe
-from edgecomp.tasks import Mix
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")
 

@@ -14,7 +14,7 @@ import pytest
 
 import edgecomp.evaluate
 from edgecomp.calibration import MIXES, SourceName
-from edgecomp.errors import DataMissing
+from edgecomp.common.errors import DataMissing
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.own_calibration import SOURCES, own_pairs, own_passages
 from edgecomp.own_calibration.multilingual import by_language

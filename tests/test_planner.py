@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecomp.common.tasks import TASKS
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile, find_device
 from edgecomp.format_facts import SOURCE, format_facts
@@ -18,7 +19,6 @@ from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.stage_cost import CALIBRATION_TOKENS, TORCH_BYTES
-from edgecomp.tasks import TASKS
 
 
 @pytest.fixture(scope="module")

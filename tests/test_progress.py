@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecomp.events import StageFinished, StageStarted, Warned
+from edgecomp.common.events import StageFinished, StageStarted, Warned
 from edgecomp.progress import progress_bars
 
 

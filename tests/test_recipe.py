@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgecomp.calibration import preset_mix
+from edgecomp.common.errors import RecipeInvalid
+from edgecomp.common.tasks import Mix, MixChoice
 from edgecomp.constraints import Constraints
-from edgecomp.errors import RecipeInvalid
 from edgecomp.recipe import SOLVED_TYPES, Recipe, chosen_mix, read_recipe, write_recipe
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.tasks import Mix, MixChoice
 
 RECIPE = Recipe(
     model="demo",

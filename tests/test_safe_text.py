@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.errors import ChatTemplateBroken
-from edgecomp.safe_text import LONGEST_FILE_NAME, file_name, one_line, printable_lines
+from edgecomp.common.errors import ChatTemplateBroken
+from edgecomp.common.safe_text import LONGEST_FILE_NAME, file_name, one_line, printable_lines
 
 NASTY = st.text(st.sampled_from("\n\r\t\x00\x1b[31m\u202e\u2028$`'\"\\%/.-ab ü中"), max_size=300)
 

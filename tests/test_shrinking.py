@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from edgecomp.calibration import CalibrationMix
+from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.common.events import Estimated, Event, ignore
 from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.errors import CompressionSettingsInvalid
-from edgecomp.events import Estimated, Event, ignore
 from edgecomp.model import read_model
 from edgecomp.stages import DistillStage, Stage, StructuredStage, staged_model
 

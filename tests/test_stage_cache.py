@@ -16,12 +16,12 @@ import pytest
 
 import edgecomp
 from edgecomp import stage_cache
-from edgecomp.atomic import new_folder
-from edgecomp.digests import file_digest, tree_digest
-from edgecomp.errors import RunBusy
-from edgecomp.events import Event, Progress, StageFinished, StageProgress
+from edgecomp.common.atomic import new_folder
+from edgecomp.common.digests import file_digest, tree_digest
+from edgecomp.common.errors import RunBusy
+from edgecomp.common.events import Event, Progress, StageFinished, StageProgress
+from edgecomp.common.value import Value
 from edgecomp.stage_cache import StoredFile, run_stage, stage_key
-from edgecomp.value import Value
 
 
 class Made(Value):

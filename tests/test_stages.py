@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid, RecipeInvalid
+from edgecomp.common.errors import (
+    ArchitectureUnsupported,
+    CompressionSettingsInvalid,
+    RecipeInvalid,
+)
 from edgecomp.model import read_model
 from edgecomp.recipe import read_recipe, write_recipe
 from edgecomp.stages import (

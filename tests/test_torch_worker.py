@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from edgecomp.common.errors import ChildDied
+from edgecomp.common.events import ignore_progress
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
-from edgecomp.errors import ChildDied
-from edgecomp.events import ignore_progress
 from edgecomp.torch_worker import TorchWorker
 
 ONE_CHOICE = Sensitivities(

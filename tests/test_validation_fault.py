@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgecomp.calibration import read_mix
+from edgecomp.common.errors import ProfileInvalid, RecipeInvalid
 from edgecomp.device import load_profile, profile_paths
-from edgecomp.errors import ProfileInvalid, RecipeInvalid
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 import edgecomp
+from edgecomp.common.json_schema import json_schema
+from edgecomp.common.value import Value
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
-from edgecomp.json_schema import json_schema
 from edgecomp.model import TensorSpec
 from edgecomp.runtimes.protocol import DivergenceSamples
-from edgecomp.value import Value
 
 
 def test_a_changed_copy_derives_its_properties_anew() -> None:

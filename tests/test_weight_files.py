@@ -10,7 +10,7 @@ import pytest
 from checkpoints import llama_weights, written_llama, written_shards
 from safetensors.numpy import save_file
 
-from edgecomp.errors import FileCorrupt, ModelIncomplete, PathOutside, UnsafeFile
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete, PathOutside, UnsafeFile
 from edgecomp.model import read_model
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"

@@ -142,7 +142,7 @@ class EdgecompApp(App[None]):
     @work(thread=True, group="run")
     def carry_out(self, request: FitRequest) -> None:
         from edgecomp.background import BackgroundFit
-        from edgecomp.errors import EdgecompError
+        from edgecomp.common.errors import EdgecompError
 
         from .recent import remember_run
 

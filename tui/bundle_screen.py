@@ -69,7 +69,7 @@ class BundleScreen(Page):
     @work(thread=True, group="manifest", exclusive=True)
     def load(self, folder: Path | None) -> None:
         from edgecomp.bundle import read_manifest
-        from edgecomp.errors import EdgecompError
+        from edgecomp.common.errors import EdgecompError
 
         from .bundles import find_bundles
 
@@ -90,7 +90,7 @@ class BundleScreen(Page):
         self.query_one("#bundle-notice", Notice).say(state, text)  # type: ignore[arg-type]
 
     def _take(self, folder: Path, manifest: Manifest) -> None:
-        from edgecomp.quantity import format_size
+        from edgecomp.common.quantity import format_size
 
         self.session.folder = self._shown = folder
         self.manifest = manifest
@@ -134,7 +134,7 @@ class BundleScreen(Page):
     @work(thread=True, group="verify", exclusive=True)
     def verify(self, folder: Path) -> None:
         from edgecomp.bundle import verify_bundle
-        from edgecomp.errors import EdgecompError
+        from edgecomp.common.errors import EdgecompError
 
         def progress(done: float, total: float) -> None:
             bar = self.query_one("#bundle-progress", ProgressBar)

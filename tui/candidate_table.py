@@ -9,8 +9,8 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
+from edgecomp.common.quantity import format_size
 from edgecomp.plan import Candidate
-from edgecomp.quantity import format_size
 
 from .bars import stacked_bar
 from .cut import cut_middle

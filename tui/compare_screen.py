@@ -61,8 +61,8 @@ class CompareScreen(Page):
 
     @work(thread=True, group="bundles", exclusive=True)
     def load(self) -> None:
+        from edgecomp.common.errors import EdgecompError
         from edgecomp.compare import compare_bundles, read_report
-        from edgecomp.errors import EdgecompError
         from edgecomp.evaluate.comparison import require_breadth
 
         from .bundles import find_bundles
@@ -125,7 +125,7 @@ class CompareScreen(Page):
         )
 
     def _cells(self, index: int, variant: Variant, categories: list[str]) -> list[Text]:
-        from edgecomp.quantity import format_size
+        from edgecomp.common.quantity import format_size
 
         scores = {str(row.category): row for row in variant.comparison.categories}
         cells = [

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Label, Select
 
-from edgecomp.tasks import KV_TYPES, TASKS
+from edgecomp.common.tasks import KV_TYPES, TASKS
 
 from .notice import Notice
 
@@ -69,7 +69,7 @@ class ConstraintsForm(Vertical):
 
     def read(self) -> None:
         """Post what the fields say, or show what is wrong with them."""
-        from edgecomp.errors import EdgecompError
+        from edgecomp.common.errors import EdgecompError
 
         notice = self.query_one("#form-notice", Notice)
         try:
@@ -83,8 +83,8 @@ class ConstraintsForm(Vertical):
     def _constraints(self) -> Constraints:
         from pydantic import ValidationError
 
+        from edgecomp.common.quantity import parse_size
         from edgecomp.constraints import Constraints
-        from edgecomp.quantity import parse_size
 
         typed = {name: self.query_one(f"#{name}", Input).value.strip() for name in FIELDS}
         sizes = {

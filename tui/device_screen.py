@@ -75,8 +75,8 @@ class DeviceScreen(Page):
 
     @work(thread=True, group="device", exclusive=True)
     def load(self, name: str) -> None:
+        from edgecomp.common.errors import EdgecompError
         from edgecomp.device import find_device
-        from edgecomp.errors import EdgecompError
 
         try:
             device = find_device(name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from edgecomp.common.quantity import format_size
 from edgecomp.device import DeviceProfile, MemoryPool
-from edgecomp.quantity import format_size
 from edgecomp.tables import device_table
 
 from .bars import Part, stacked_bar

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from edgecomp.common.quantity import format_size
 from edgecomp.memory import MemoryEstimate
-from edgecomp.quantity import format_size
 
 from .bars import Part
 

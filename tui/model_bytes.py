@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edgecomp.common.quantity import format_size
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import ModelSpec
-from edgecomp.quantity import format_size
 
 from .bars import bar
 

@@ -114,7 +114,7 @@ class ModelScreen(Page):
 
     @work(thread=True, group="model", exclusive=True)
     def read(self, name: str) -> None:
-        from edgecomp.errors import EdgecompError
+        from edgecomp.common.errors import EdgecompError
         from edgecomp.model import read_model
 
         from .recent import remember_model

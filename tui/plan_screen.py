@@ -71,8 +71,8 @@ class PlanScreen(Page):
     def plan(self, constraints: Constraints) -> None:
         from textual.worker import get_current_worker
 
+        from edgecomp.common.errors import EdgecompError
         from edgecomp.device import find_device
-        from edgecomp.errors import EdgecompError
         from edgecomp.planner import make_plan
 
         model, device = self.session.model, self.session.device

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.device import DeviceProfile
 from edgecomp.plan import Candidate, Plan
-from edgecomp.quantity import format_duration, format_size
 
 from .bars import bar
 from .candidate_table import state

@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from edgecomp.atomic import write_text
 from edgecomp.background import FitRequest
-from edgecomp.errors import EdgecompError
-from edgecomp.folders import config_folder
-from edgecomp.value import Value
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import EdgecompError
+from edgecomp.common.folders import config_folder
+from edgecomp.common.value import Value
 
 MOST = 12
 

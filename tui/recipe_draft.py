@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgecomp.atomic import write_text
 from edgecomp.calibration import check_mix
-from edgecomp.errors import EdgecompError
-from edgecomp.folders import config_folder
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import EdgecompError
+from edgecomp.common.folders import config_folder
+from edgecomp.common.value import Value
 from edgecomp.recipe import Recipe, read_recipe, write_recipe
-from edgecomp.value import Value
 
 LINE = re.compile(r", line (\d+)")
 

@@ -156,8 +156,8 @@ class RecipeScreen(Page):
         self.app.push_screen(PathScreen("Save the recipe as", "recipe.yaml"), self._save)
 
     def _save(self, answer: str | None) -> None:
-        from edgecomp.atomic import write_text
-        from edgecomp.errors import EdgecompError
+        from edgecomp.common.atomic import write_text
+        from edgecomp.common.errors import EdgecompError
 
         if answer is None:
             return

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from edgecomp.common.tasks import MEASURED_MIXES, Mix
 from edgecomp.format_facts import SOURCE
 from edgecomp.recipe import Recipe
-from edgecomp.tasks import MEASURED_MIXES, Mix
 
 from .bars import bar
 

@@ -47,8 +47,8 @@ class ResultsScreen(Page):
 
     @work(thread=True, group="report", exclusive=True)
     def load(self, folder: Path | None) -> None:
+        from edgecomp.common.errors import EdgecompError
         from edgecomp.compare import read_report
-        from edgecomp.errors import EdgecompError
 
         from .bundles import find_bundles
 

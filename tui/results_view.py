@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edgecomp.common.quantity import format_size
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import RELIABILITY
-from edgecomp.quantity import format_size
 from edgecomp.report import Report, Section, capability_section, sections
 from edgecomp.report_tables import section_table
 from edgecomp.tables import facts

@@ -171,7 +171,7 @@ class RunScreen(Page):
         self.app.call_from_thread(self._show_sample, self._meter.sample())
 
     def _show_sample(self, sample: Sample) -> None:
-        from edgecomp.quantity import format_duration, format_size
+        from edgecomp.common.quantity import format_duration, format_size
 
         memory, processor = sample
         self.query_one("#gauge-memory", Gauge).push(memory, format_size(memory))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rich.table import Table
 from rich.text import Text
 
-from edgecomp.events import (
+from edgecomp.common.events import (
     Estimated,
     Event,
     Noted,
@@ -17,7 +17,7 @@ from edgecomp.events import (
     StageStarted,
     Warned,
 )
-from edgecomp.quantity import format_duration
+from edgecomp.common.quantity import format_duration
 
 from .bars import bar
 from .cut import cut_middle

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecomp.events import Progress
+from edgecomp.common.events import Progress
 from edgecomp.model import EMBEDDING, OUTPUT
-from edgecomp.runtimes.child import serve
+from edgecomp.processes.child import serve
 from edgecomp.sparsity import parse_sparsity
 
 if TYPE_CHECKING:

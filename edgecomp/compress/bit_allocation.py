@@ -13,12 +13,12 @@ from typing import Literal
 
 import numpy as np
 
-from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.common.tasks import Mix
+from edgecomp.common.value import Value
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
-from edgecomp.tasks import Mix
-from edgecomp.value import Value
 
 SMALLEST_GAP, LARGEST_GAP = 1e-6, 1e-2
 """Between the loss of an allocation and a bound below all: at the first the solver stops, above the

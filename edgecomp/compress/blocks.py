@@ -23,16 +23,16 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedConfig
 
-from edgecomp.atomic import take_space, write_error
+from edgecomp.common.atomic import take_space, write_error
+from edgecomp.common.errors import ActivationsNotFinite
+from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.folders import scratch_folder
+from edgecomp.common.machine_limits import available_memory_bytes, in_memory
 from edgecomp.compress import destination as output
 from edgecomp.compress.checkpoint import DTYPES, read_tensor, write_shard
 from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.experts import Expert
 from edgecomp.compress.packed import PackedTensor, write_packed
-from edgecomp.errors import ActivationsNotFinite
-from edgecomp.events import Progress, ignore_progress
-from edgecomp.folders import scratch_folder
-from edgecomp.machine_limits import available_memory_bytes, in_memory
 from edgecomp.safetensors_header import read_safetensors_header
 
 TOKENS_PER_BATCH = 1024

@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from edgecomp.atomic import copy_file, reading, replacing, write_text
-from edgecomp.errors import ArchitectureUnsupported, FileCorrupt, FileTruncated
+from edgecomp.common.atomic import copy_file, reading, replacing, write_text
+from edgecomp.common.errors import ArchitectureUnsupported, FileCorrupt, FileTruncated
+from edgecomp.common.inside_folder import path_inside
 from edgecomp.huggingface.model import read_json
-from edgecomp.inside_folder import path_inside
 from edgecomp.safetensors_header import StoredTensor
 
 DTYPES = {

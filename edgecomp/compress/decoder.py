@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from edgecomp.common.errors import ArchitectureUnsupported, CalibrationUnusable
 from edgecomp.compress.checkpoint import find_stored, read_rows, read_tensor
 from edgecomp.compress.experts import separate_experts
-from edgecomp.errors import ArchitectureUnsupported, CalibrationUnusable
 from edgecomp.huggingface.model import stored_tensors
 
 BLOCK_LISTS = ("model.layers", "transformer.h")

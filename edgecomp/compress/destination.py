@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgecomp.atomic import write_text
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import NotWritable
 from edgecomp.compress.checkpoint import INDEX, copy_companions, copy_tensors, write_index
 from edgecomp.compress.packed import clear_packed, write_packed_index
-from edgecomp.errors import NotWritable
 from edgecomp.huggingface.model import read_json
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 

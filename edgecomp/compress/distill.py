@@ -24,13 +24,13 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
+from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress.distill_loss import Outputs, Student, distillation_loss, divergence
 from edgecomp.compress.distill_state import save_record, save_state, take_up, write_best
 from edgecomp.compress.distill_targets import Targets
 from edgecomp.compress.ranks import joined
 from edgecomp.distillation import Distillation, DivergenceAt, History
-from edgecomp.errors import CompressionSettingsInvalid
-from edgecomp.events import Progress, ignore_progress
 
 
 def distill(

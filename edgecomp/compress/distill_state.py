@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from edgecomp.atomic import write_text
+from edgecomp.common.atomic import write_text
 from edgecomp.compress.checkpoint import copy_companions, find_stored, write_shard
 from edgecomp.distillation import Distillation, History
 from edgecomp.huggingface.model import read_json, stored_tensors

@@ -18,12 +18,12 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from transformers import AutoConfig
 
-from edgecomp.atomic import write_text
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import ArchitectureUnsupported, CompressionSettingsInvalid
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress import destination as output
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import find_stored, read_tensor
-from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid
-from edgecomp.events import Progress, ignore_progress
 from edgecomp.huggingface.model import read_json, stored_tensors
 from edgecomp.safetensors_header import StoredTensor
 

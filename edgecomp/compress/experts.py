@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from edgecomp.errors import ArchitectureUnsupported
+from edgecomp.common.errors import ArchitectureUnsupported
 
 ROLES = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
 """What the gate, up and down matrices of an expert are called: by Qwen and most, by Mixtral."""

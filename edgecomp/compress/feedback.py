@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from edgecomp.common.errors import HessianSingular
 from edgecomp.compress.triangle import Triangle
-from edgecomp.errors import HessianSingular
 
 DAMPING = 0.01
 LARGEST_DAMPING = 1.0

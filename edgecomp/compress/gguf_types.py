@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.grids import Grid
 from edgecomp.compress.onnx_grids import INT8_GRIDS, ONNX_GRIDS
 from edgecomp.compress.quantized import GridOf
-from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.huggingface.model import gguf_names
 
 GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS

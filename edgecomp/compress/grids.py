@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.common.errors import CompressionSettingsInvalid
 
 WIDEST, NARROWEST = 1.10, 0.575
 """Trial ranges as shares of the full range, for grids of up to 16 values: beyond 1 for a lopsided

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.importance_file import ColumnSums, write_importance
-from edgecomp.events import Progress, ignore_progress
 from edgecomp.huggingface.model import expert_number, gguf_names
 from edgecomp.model import OUTPUT, read_model
 

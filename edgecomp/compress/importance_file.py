@@ -15,8 +15,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.atomic import replacing
-from edgecomp.errors import FileCorrupt
+from edgecomp.common.atomic import replacing
+from edgecomp.common.errors import FileCorrupt
 from edgecomp.gguf.header import read_gguf_header
 
 SUMS, COUNTS = ".in_sum2", ".counts"

@@ -18,13 +18,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from edgecomp.atomic import write_text
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete
+from edgecomp.common.value import Value
 from edgecomp.compress.checkpoint import read_tensor, write_shard
-from edgecomp.errors import FileCorrupt, ModelIncomplete
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.huggingface.model import expert_number, gguf_names, shared_name
 from edgecomp.safetensors_header import read_safetensors_header
-from edgecomp.value import Value
 
 FOLDER, INDEX = "packed", "packed.json"
 

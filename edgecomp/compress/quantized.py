@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.blocks import Block
 from edgecomp.compress.grids import Grid, Scales
 from edgecomp.compress.limits import WEIGHTS_SOLVED
 from edgecomp.compress.packed import PackedTensor
-from edgecomp.errors import CompressionSettingsInvalid
 
 GridOf = Callable[[str], Grid | None]
 """The grid for the weight of this Hugging Face name; None: it stays as it is."""

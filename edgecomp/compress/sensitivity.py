@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.carried import Carried, head_of
@@ -36,7 +37,6 @@ from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.limits import ROWS_COMPARED
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.triangle import Triangle
-from edgecomp.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES, usable_types
 from edgecomp.huggingface.model import gguf_names
 from edgecomp.model import EMBEDDING, ModelSpec, read_model

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.sparsity import Sparsity
 
 

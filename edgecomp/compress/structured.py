@@ -22,16 +22,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from edgecomp.atomic import write_text
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import ArchitectureUnsupported, CompressionSettingsInvalid
+from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.value import Value
 from edgecomp.compress import destination as output
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import copy_companions, read_tensor, write_index, write_shard
 from edgecomp.compress.rtn import mean_squares
-from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid
-from edgecomp.events import Progress, ignore_progress
 from edgecomp.huggingface.model import read_json, stored_tensors
 from edgecomp.smaller_model import Sizes
-from edgecomp.value import Value
 
 Axis = Literal["heads", "kv", "ffn", "width"] | None
 

@@ -12,8 +12,8 @@ import importlib.resources
 from collections.abc import Iterable
 from typing import Literal
 
+from edgecomp.common.value import Value
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Bucket, Category
-from edgecomp.value import Value
 
 Metric = Literal[
     "accuracy", "byte-normalised accuracy", "exact match", "pass@1", "strict constraint accuracy",

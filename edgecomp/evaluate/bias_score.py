@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.common.value import Value
 from edgecomp.evaluate.items import ItemResult
 from edgecomp.measure.statistics import (
     Floats,
@@ -21,7 +22,6 @@ from edgecomp.measure.statistics import (
     percentile_interval,
     resample_indices,
 )
-from edgecomp.value import Value
 
 Context = Literal["ambiguous", "disambiguated"]
 

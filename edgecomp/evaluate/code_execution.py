@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.errors import CodeNotAllowed
+from edgecomp.common.errors import CodeNotAllowed
 from edgecomp.evaluate.system_calls import filters
 
 MEMORY_BYTES = 1 << 30

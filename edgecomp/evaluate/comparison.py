@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from edgecomp.errors import EvidenceTooNarrow
+from edgecomp.common.errors import EvidenceTooNarrow
+from edgecomp.common.value import Value
 from edgecomp.evaluate.bias_score import BiasScores, bias_differences, bias_scores
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.measure.statistics import (
@@ -22,7 +23,6 @@ from edgecomp.measure.statistics import (
     paired_difference_interval,
     wilson_interval,
 )
-from edgecomp.value import Value
 
 
 class ScoreComparison(Value):

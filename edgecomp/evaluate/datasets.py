@@ -13,7 +13,9 @@ from random import Random
 
 from pydantic import ValidationError
 
-from edgecomp.errors import DataMalformed, DataMissing, shown
+from edgecomp.common.errors import DataMalformed, DataMissing, shown
+from edgecomp.common.jsonl_rows import Fault, Row, read_rows
+from edgecomp.common.validation_fault import worded
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Benchmark
 from edgecomp.evaluate.instruction_checks import CHECKS, missing_arguments
 from edgecomp.evaluate.items import (
@@ -29,8 +31,6 @@ from edgecomp.evaluate.items import (
     ask,
 )
 from edgecomp.evaluate.number_answer import final_number
-from edgecomp.jsonl_rows import Fault, Row, read_rows
-from edgecomp.validation_fault import worded
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SOLUTION_TOKENS = 320

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from edgecomp.common.value import Value
 from edgecomp.measure.statistics import Floats, Interval, bootstrap_mean_interval, percentiles
 from edgecomp.runtimes.protocol import DivergenceSamples
-from edgecomp.value import Value
 
 
 class DivergenceSummary(Value):

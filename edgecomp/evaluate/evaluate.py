@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgecomp.atomic import write_text
 from edgecomp.chat_template import ChatTemplate
-from edgecomp.errors import ChatTemplateBroken, FileCorrupt
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import ChatTemplateBroken, FileCorrupt
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.evaluate.grade import code_not_allowed, grade
 from edgecomp.evaluate.items import (
     Answer,
@@ -26,7 +27,6 @@ from edgecomp.evaluate.items import (
     Message,
     Prompt,
 )
-from edgecomp.events import Progress, ignore_progress
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
 

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from edgecomp.errors import CodeNotAllowed
+from edgecomp.common.errors import CodeNotAllowed
 from edgecomp.evaluate.code_execution import run_tests
 from edgecomp.evaluate.instruction_checks import follows
 from edgecomp.evaluate.items import (

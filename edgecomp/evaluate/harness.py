@@ -15,7 +15,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from edgecomp.chat_template import ChatTemplate
-from edgecomp.errors import RuntimeRefused
+from edgecomp.common.errors import RuntimeRefused
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
 

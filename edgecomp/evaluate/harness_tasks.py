@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.chat_template import ChatTemplate
-from edgecomp.errors import EdgecompError, TaskUnavailable
+from edgecomp.common.errors import EdgecompError, TaskUnavailable
+from edgecomp.common.value import Value
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Benchmark, Metric
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, ItemResult
 from edgecomp.runtimes.protocol import Runtime
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.value import Value
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager

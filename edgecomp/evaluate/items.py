@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 Capability = Literal["knowledge", "reasoning", "multilingual", "instruction", "code", "commonsense"]
 Reliability = Literal[

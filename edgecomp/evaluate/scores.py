@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from edgecomp.common.value import Value
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.measure.statistics import Interval, bootstrap_mean_interval, wilson_interval
-from edgecomp.value import Value
 
 
 class Score(Value):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgecomp.common.value import Value
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Suite, suite
 from edgecomp.evaluate.datasets import READERS, read_benchmark
 from edgecomp.evaluate.grade import code_not_allowed
 from edgecomp.evaluate.harness_tasks import HarnessTask, harness_task, of_benchmark
 from edgecomp.evaluate.items import CodeCheck, GenerationItem, Item
 from edgecomp.evaluate.own_set import own_items
-from edgecomp.value import Value
 
 SUITE_ITEMS: dict[Suite, int | None] = {"quick": 60, "standard": 200, "full": None}
 """Items of each benchmark where no limit is given."""

@@ -11,7 +11,7 @@ import os
 import tempfile
 from functools import cache
 
-from edgecomp.errors import CodeNotAllowed
+from edgecomp.common.errors import CodeNotAllowed
 
 COMPUTING = """
     read readv write writev close lseek fstat

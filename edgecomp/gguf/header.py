@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from edgecomp.errors import FileCorrupt, FileTruncated, ModelNotFound, shown
+from edgecomp.common.errors import FileCorrupt, FileTruncated, ModelNotFound, shown
 from edgecomp.formats import TENSOR_TYPES_BY_ID, TensorType
 
 MAGIC = b"GGUF"

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from edgecomp.architectures import BY_GGUF_NAME
-from edgecomp.errors import FileCorrupt, ModelIncomplete, TokensRepeated, shown
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete, TokensRepeated, shown
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import GgufHeader, read_gguf_header
 from edgecomp.model import EMBEDDING, OUTPUT, ModelSpec, TensorSpec, dominant_type, tensor_group

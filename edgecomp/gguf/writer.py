@@ -16,8 +16,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgecomp.atomic import replacing
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.atomic import replacing
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import ARRAY, DEFAULT_ALIGNMENT, MAGIC, SCALARS, STRING, GgufHeader
 from edgecomp.gguf.size import padded_bytes

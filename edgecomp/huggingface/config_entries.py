@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from edgecomp.architectures import BY_GGUF_NAME
-from edgecomp.errors import ArchitectureUnsupported, FileCorrupt, shown
+from edgecomp.common.errors import ArchitectureUnsupported, FileCorrupt, shown
 from edgecomp.rope_scaling import rope_parameters
 
 ADVICE = "Restore it from the model's page."

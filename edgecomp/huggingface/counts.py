@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgecomp.errors import FileCorrupt, ModelIncomplete
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete
 from edgecomp.huggingface.config_entries import ADVICE
 from edgecomp.model import EMBEDDING, OUTPUT, TensorSpec
 from edgecomp.safetensors_header import StoredTensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgecomp.errors import ExportRefused
+from edgecomp.common.errors import ExportRefused
 from edgecomp.huggingface.model import read_json
 from edgecomp.model import ModelSpec
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecomp.architectures import Architecture
-from edgecomp.errors import ModelIncomplete
+from edgecomp.common.errors import ModelIncomplete
 from edgecomp.model import TensorSpec
 
 BLOCK = re.compile(r"blk\.\d+\.(.+)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.gguf.mix import quantizable
 from edgecomp.model import ModelSpec
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.architectures import Architecture
-from edgecomp.errors import FileCorrupt
+from edgecomp.common.errors import FileCorrupt
 from edgecomp.huggingface.config_entries import ADVICE
 
 FULL, SLIDING = "full_attention", "sliding_attention"

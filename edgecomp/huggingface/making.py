@@ -7,8 +7,8 @@ from pathlib import Path
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.calibrating import calibrated_tokens
 from edgecomp.checking import Checks, check_base, require
-from edgecomp.digests import tree_digest
-from edgecomp.events import Progress
+from edgecomp.common.digests import tree_digest
+from edgecomp.common.events import Progress
 from edgecomp.exporting import find_huggingface_exporter
 from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.huggingface.formats import huggingface_types

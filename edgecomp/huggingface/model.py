@@ -10,7 +10,7 @@ from typing import Any
 
 from edgecomp.architectures import BY_HF_CLASS, Architecture
 from edgecomp.chat_template import folder_template
-from edgecomp.errors import FileCorrupt, ModelIncomplete
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete
 from edgecomp.huggingface.config_entries import (
     ADVICE,
     UNKNOWN,

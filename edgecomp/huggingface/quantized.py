@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from edgecomp.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported, shown
-from edgecomp.safe_text import one_line
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported, shown
+from edgecomp.common.safe_text import one_line
 from edgecomp.safetensors_header import StoredTensor
 
 Layout = Literal["gptq", "awq", "pack-quantized", "int-quantized"]

@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from edgecomp.common.safe_text import one_line
 from edgecomp.hub import holds_headers_alone
-from edgecomp.safe_text import one_line
 from edgecomp.safetensors_header import StoredTensor
 
 PIECE_BYTES = 1 << 22

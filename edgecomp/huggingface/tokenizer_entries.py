@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from edgecomp.errors import FileCorrupt, shown
+from edgecomp.common.errors import FileCorrupt, shown
 
 Id = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 

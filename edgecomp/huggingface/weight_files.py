@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgecomp.errors import FileCorrupt, ModelIncomplete, UnsafeFile
-from edgecomp.inside_folder import path_inside
-from edgecomp.json_text import parsed_json
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete, UnsafeFile
+from edgecomp.common.inside_folder import path_inside
+from edgecomp.common.json_text import parsed_json
 from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from edgecomp.calibrated import Calibration, KernelRate
-from edgecomp.events import Progress, ignore_progress
-from edgecomp.folders import scratch_folder
+from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.folders import scratch_folder
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.measure.kernel_timing import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edgecomp.calibrated import Calibration
-from edgecomp.events import Progress
-from edgecomp.folders import scratch_folder
+from edgecomp.common.events import Progress
+from edgecomp.common.folders import scratch_folder
 from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
     DEEP,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 POWERCAP = Path("/sys/class/powercap")
 """Documented in the kernel's Documentation/power/powercap/powercap.rst."""

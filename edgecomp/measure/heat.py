@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 PROCESSOR_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal")
 """Names of the kernel's drivers for sensors of a processor."""

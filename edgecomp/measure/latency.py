@@ -8,12 +8,12 @@ from typing import Literal
 from pydantic import Field
 
 from edgecomp.card_fill import DRIVER_BYTES
+from edgecomp.common.value import Value
 from edgecomp.measure.machine import MachineState
 from edgecomp.measure.statistics import Spread, spread
 from edgecomp.plan import Candidate
 from edgecomp.runtimes.protocol import DepthRuns, RawMeasurement
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.value import Value
 
 
 class DepthLatency(Value):

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from edgecomp.errors import RemoteFailed
+from edgecomp.common.errors import RemoteFailed
+from edgecomp.common.value import Value
 from edgecomp.launchers import LLAMA_CACHE_TYPES
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.value import Value
 
 PROMPT_TOKENS, OUTPUT_TOKENS, REPEATS = 512, 128, 5
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 
+from edgecomp.common.machine_limits import memory_limit_bytes, physical_cores
+from edgecomp.common.value import Value
 from edgecomp.detect import cpu_model
-from edgecomp.machine_limits import memory_limit_bytes, physical_cores
-from edgecomp.value import Value
 
 BUSY_SHARE = 0.25
 """Of the processors, kept busy by other work, from which on timings cannot be trusted."""

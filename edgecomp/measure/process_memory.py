@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 
 class ProcessMemory(Value):

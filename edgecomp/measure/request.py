@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from edgecomp.runtimes.limits import Limits
-from edgecomp.value import Value
+from edgecomp.common.value import Value
+from edgecomp.processes.limits import Limits
 
 
 class MeasureRequest(Value):

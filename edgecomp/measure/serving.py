@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgecomp.artifact_argument import find_artifact
-from edgecomp.errors import MemoryLimitReached, RuntimeRefused
+from edgecomp.common.errors import MemoryLimitReached, RuntimeRefused
+from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
+from edgecomp.common.machine_limits import physical_cores
+from edgecomp.common.value import Value
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted
-from edgecomp.machine_limits import physical_cores
 from edgecomp.measure.energy import Counters, joules_used, read_counters
 from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.machine import MachineState, machine_state
@@ -26,10 +27,9 @@ from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
 from edgecomp.measure.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.model import read_model
-from edgecomp.runtimes.limits import Death, KeptLimits, kept_limits, limited
+from edgecomp.processes.limits import Death, KeptLimits, kept_limits, limited
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.value import Value
 
 REQUESTS_A_SEQUENCE, FEWEST_REQUESTS = 6, 16
 THROUGHPUT_WINDOWS = 8

@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from edgecomp.common.value import Value
 from edgecomp.measure.process_memory import ProcessMemory
-from edgecomp.value import Value
 
 Arrivals = Literal["closed loop", "Poisson"]
 

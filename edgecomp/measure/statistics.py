@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 CONFIDENCE = 0.95
 POWER = 0.8

@@ -11,9 +11,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from edgecomp.common.value import Value
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.gguf.header import read_gguf_header
-from edgecomp.value import Value
 
 NUMPY_TYPES = {"F16": np.float16, "F32": np.float32}
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecomp.errors import FileCorrupt, FileTruncated, ModelIncomplete
-from edgecomp.inside_folder import path_inside
-from edgecomp.value import Value
+from edgecomp.common.errors import FileCorrupt, FileTruncated, ModelIncomplete
+from edgecomp.common.inside_folder import path_inside
+from edgecomp.common.value import Value
 
 GRAPH, DATA, CONFIG, TOKENIZER = (
     "model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json",

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edgecomp.errors import CompressionSettingsInvalid
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.model import EMBEDDING, ModelSpec, TensorSpec
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgecomp.errors import ExportRefused
+from edgecomp.common.errors import ExportRefused
 from edgecomp.huggingface.model import read_json
 from edgecomp.model import ModelSpec
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.checking import Checks, require
-from edgecomp.digests import tree_digest
+from edgecomp.common.digests import tree_digest
+from edgecomp.common.events import Progress
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.events import Progress
 from edgecomp.exporting import find_optimum_exporter
 from edgecomp.float_model import float_checkpoint
 from edgecomp.making import Artifact

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.resources
 
 from edgecomp.calibration import SourceName
-from edgecomp.errors import DataMissing
+from edgecomp.common.errors import DataMissing
 from edgecomp.own_calibration import (
     code,
     general_reasoning,

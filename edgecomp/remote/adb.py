@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from edgecomp.digests import file_digest
-from edgecomp.errors import ConnectionFailed, RemoteFailed
-from edgecomp.events import Progress
+from edgecomp.common.digests import file_digest
+from edgecomp.common.errors import ConnectionFailed, RemoteFailed
+from edgecomp.common.events import Progress
 from edgecomp.remote.address import AdbAddress
 
 FOLDER = PurePosixPath("/data/local/tmp/edgecomp")

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgecomp.artifact_argument import NamedArtifact
-from edgecomp.errors import RemoteFailed
-from edgecomp.events import Listener, StageFinished, StageProgress, StageStarted
+from edgecomp.common.errors import RemoteFailed
+from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
 from edgecomp.measure.llama_bench import LlamaBench, bench_arguments, read_bench
 from edgecomp.remote.adb import (
     FOLDER,

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from edgecomp.errors import AddressInvalid
-from edgecomp.value import Value
+from edgecomp.common.errors import AddressInvalid
+from edgecomp.common.value import Value
 
 
 class SshAddress(Value):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecomp.artifact_argument import find_artifact
-from edgecomp.errors import RemoteFailed
-from edgecomp.events import Listener
+from edgecomp.common.errors import RemoteFailed
+from edgecomp.common.events import Listener
 from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import Serving

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import asyncssh
 
-from edgecomp.errors import ConnectionFailed, HostUntrusted
+from edgecomp.common.errors import ConnectionFailed, HostUntrusted
 from edgecomp.remote.address import SshAddress
 
 CONNECT_SECONDS = 20

@@ -14,9 +14,9 @@ from typing import BinaryIO, NamedTuple
 
 import asyncssh
 
-from edgecomp.digests import file_digest
-from edgecomp.errors import ConnectionFailed, RemoteFailed
-from edgecomp.events import Progress
+from edgecomp.common.digests import file_digest
+from edgecomp.common.errors import ConnectionFailed, RemoteFailed
+from edgecomp.common.events import Progress
 from edgecomp.remote.address import SshAddress
 from edgecomp.remote.ssh import CONNECTION_LOST, connected, run
 

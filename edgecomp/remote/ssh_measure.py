@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from edgecomp import __version__
-from edgecomp.digests import file_digest
-from edgecomp.errors import ConnectionFailed, RemoteFailed
-from edgecomp.events import Listener, Noted, StageFinished, StageProgress, StageStarted
-from edgecomp.inside_folder import files_inside
+from edgecomp.common.digests import file_digest
+from edgecomp.common.errors import ConnectionFailed, RemoteFailed
+from edgecomp.common.events import Listener, Noted, StageFinished, StageProgress, StageStarted
+from edgecomp.common.inside_folder import files_inside
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import Serving
 from edgecomp.remote.address import SshAddress

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.events import Progress
+from edgecomp.common.events import Progress
 
 Figures = dict[str, list[list[float]]]
 """`kl`: Kullback-Leibler divergence of artifact from base in nats; `agree`: same first choice;

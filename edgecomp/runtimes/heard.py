@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import TextIO
 
-from edgecomp.events import Progress
+from edgecomp.common.events import Progress
 
 
 class Heard(io.StringIO):

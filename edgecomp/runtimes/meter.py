@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
-from edgecomp.errors import RuntimeRefused
-from edgecomp.events import Progress
+from edgecomp.common.errors import RuntimeRefused
+from edgecomp.common.events import Progress
 from edgecomp.measure.memory_timeline import MemoryTimeline
 
 CHARACTERS_PER_TOKEN = 8

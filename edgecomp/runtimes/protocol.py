@@ -14,11 +14,11 @@ from typing import Protocol
 
 from pydantic import Field
 
-from edgecomp.errors import RuntimeMissing
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.errors import RuntimeMissing
+from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.value import Value
 from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.runtimes.settings import RunSettings
-from edgecomp.value import Value
 
 
 class Completion(Value):

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 
 class RunSettings(Value):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.package_versions import package_version
 from edgecomp.measure.process_memory import ProcessMemory
-from edgecomp.package_versions import package_version
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 from edgecomp.runtimes.protocol import (
     ChoiceScore,
     Completion,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.compress import bit_allocation
 from edgecomp.compress.bit_allocation import (
     Sensitivities,
@@ -26,7 +27,6 @@ from edgecomp.compress.gguf_types import grids_of_types
 from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.packed import read_packed_index
 from edgecomp.compress.sensitivity import measure_sensitivities
-from edgecomp.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.model import read_model
 
 from .conftest import Save

@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from edgecomp.compress import blocks, in_order
-from edgecomp.compress.blocks import Block, walk
-from edgecomp.compress.gptq import gptq_method
-from edgecomp.compress.grids import integer_grid
-from edgecomp.errors import (
+from edgecomp.common.errors import (
     ActivationsNotFinite,
     ArchitectureUnsupported,
     CalibrationUnusable,
     DiskFull,
     NotWritable,
 )
+from edgecomp.compress import blocks, in_order
+from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.gptq import gptq_method
+from edgecomp.compress.grids import integer_grid
 
 from .conftest import FAMILIES, Save
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgecomp.common.errors import PathOutside
 from edgecomp.compress.checkpoint import copy_companions
-from edgecomp.errors import PathOutside
 
 COMPANIONS = ("config.json", "tokenizer.json", "merges.txt", "tokenizer.model", "LICENSE")
 WEIGHTS = (

@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress import distill as distillation
 from edgecomp.compress.distill import distill, processes
 from edgecomp.compress.distill_loss import divergence
 from edgecomp.compress.distill_targets import cache_targets
 from edgecomp.compress.structured import measure_importance, prune
 from edgecomp.distillation import Distillation, History, check_share, training_flops
-from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.model import read_model
 from edgecomp.smaller_model import Sizes
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from edgecomp.common.errors import ArchitectureUnsupported
 from edgecomp.compress import blocks
 from edgecomp.compress.blocks import Block, Method, walk
 from edgecomp.compress.checkpoint import read_tensor
@@ -25,7 +26,6 @@ from edgecomp.compress.rtn import mean_squares, round_to_nearest, rtn
 from edgecomp.compress.sensitivity import measure_sensitivities
 from edgecomp.compress.sparsegpt import sparsegpt_method
 from edgecomp.compress.wanda import wanda_method
-from edgecomp.errors import ArchitectureUnsupported
 from edgecomp.expert_use import expert_use
 from edgecomp.huggingface.model import stored_tensors
 from edgecomp.sparsity import parse_sparsity

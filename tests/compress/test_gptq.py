@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgecomp.common.errors import CompressionSettingsInvalid, HessianSingular
 from edgecomp.compress import quantized
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import read_tensor
@@ -22,7 +23,6 @@ from edgecomp.compress.packed import read_packed, read_packed_index
 from edgecomp.compress.quantized import Quantized, pack
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.triangle import PANEL
-from edgecomp.errors import CompressionSettingsInvalid, HessianSingular
 from edgecomp.huggingface.model import stored_tensors
 
 from .conftest import MIXTURES, Save

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.grids import Codes, Grid, integer_grid, search_step, search_step_offset
 from edgecomp.compress.quantized import pack
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.formats import TENSOR_TYPES
 
 GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS

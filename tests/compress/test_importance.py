@@ -10,6 +10,7 @@ import torch
 from gguf import GGUFReader
 from transformers.pytorch_utils import Conv1D
 
+from edgecomp.common.errors import FileCorrupt
 from edgecomp.compress.importance import compute_importance
 from edgecomp.compress.importance_file import (
     ColumnSums,
@@ -17,7 +18,6 @@ from edgecomp.compress.importance_file import (
     read_sums,
     write_importance,
 )
-from edgecomp.errors import FileCorrupt
 from edgecomp.model import read_model
 
 from .conftest import FAMILIES, MIXTURES, Save

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgecomp.common.errors import HessianSingular
 from edgecomp.compress import blocks, in_order
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
@@ -15,7 +16,6 @@ from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.in_order import hessians_in_order
 from edgecomp.compress.sparsegpt import sparsegpt_method
-from edgecomp.errors import HessianSingular
 from edgecomp.sparsity import parse_sparsity
 
 from .conftest import FAMILIES, Save

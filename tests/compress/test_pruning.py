@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.blocks import Method, walk
 from edgecomp.compress.feedback import feedback_of
 from edgecomp.compress.magnitude import magnitude, magnitude_method
 from edgecomp.compress.sparsegpt import sparsegpt, sparsegpt_method
 from edgecomp.compress.wanda import wanda, wanda_method
-from edgecomp.errors import CompressionSettingsInvalid
 from edgecomp.sparsity import Sparsity, parse_sparsity
 
 from .conftest import Save

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from edgecomp.common.errors import ArchitectureUnsupported, CompressionSettingsInvalid, NotWritable
 from edgecomp.compress.structured import Importance, measure_importance, prune
-from edgecomp.errors import ArchitectureUnsupported, CompressionSettingsInvalid, NotWritable
 from edgecomp.model import read_model
 from edgecomp.smaller_model import Sizes
 

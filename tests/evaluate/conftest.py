@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.errors import ChildDied
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.errors import ChildDied
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.runtimes.protocol import ChoiceScore, Completion
 from edgecomp.runtimes.settings import RunSettings
 

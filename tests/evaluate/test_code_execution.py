@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgecomp.errors import CodeNotAllowed
+from edgecomp.common.errors import CodeNotAllowed
 from edgecomp.evaluate import system_calls
 from edgecomp.evaluate.code_execution import run_tests
 from edgecomp.evaluate.code_sandbox import as_data, from_data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecomp.errors import EvidenceTooNarrow
+from edgecomp.common.errors import EvidenceTooNarrow
 from edgecomp.evaluate.comparison import compare_results, published, require_breadth
 from edgecomp.evaluate.items import BiasFacts, Category, ItemResult
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from edgecomp.errors import DataMalformed, DataMissing
+from edgecomp.common.errors import DataMalformed, DataMissing
+from edgecomp.common.jsonl_rows import read_text
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import READERS, available, read_benchmark
 from edgecomp.evaluate.items import ChoiceItem, CodeCheck, GenerationItem, NumberCheck, RefusalCheck
-from edgecomp.jsonl_rows import read_text
 
 ROWS: dict[str, dict[str, Any]] = {
     "mmlu": {"subject": "music", "question": "Lowest?", "choices": ["bass", "alto"], "answer": 0},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.chat_template import ChatTemplate
-from edgecomp.errors import ChildDied, CodeNotAllowed, FileCorrupt
+from edgecomp.common.errors import ChildDied, CodeNotAllowed, FileCorrupt
 from edgecomp.evaluate.evaluate import evaluate, read_answers, render
 from edgecomp.evaluate.items import (
     Answer,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edgecomp.errors import CodeNotAllowed
+from edgecomp.common.errors import CodeNotAllowed
 from edgecomp.evaluate.grade import grade, program
 from edgecomp.evaluate.items import (
     Answer,

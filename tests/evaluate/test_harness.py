@@ -16,7 +16,7 @@ pytest.importorskip("lm_eval", reason="lm_eval is not installed")
 from lm_eval.api.instance import Instance
 
 from edgecomp.chat_template import ChatTemplate, read_chat_template
-from edgecomp.errors import RuntimeRefused
+from edgecomp.common.errors import RuntimeRefused
 from edgecomp.evaluate.harness import RuntimeModel, cut_at
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.settings import RunSettings

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from edgecomp.chat_template import ChatTemplate, read_chat_template
-from edgecomp.errors import TaskUnavailable
+from edgecomp.common.errors import TaskUnavailable
 from edgecomp.evaluate.harness_tasks import HarnessTask, harness_task, results_of_samples, run_task
 from edgecomp.exporting import find_exporter
 from edgecomp.model import read_model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.errors import CodeNotAllowed, DataMissing, TaskUnavailable
+from edgecomp.common.errors import CodeNotAllowed, DataMissing, TaskUnavailable
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.selection import select_suite, select_tasks
 

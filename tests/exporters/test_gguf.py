@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from tiny_models import YARN_VARIANTS
 from transformers import AutoModelForCausalLM
 
+from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused
 from edgecomp.constraints import Constraints
 from edgecomp.device import find_device
-from edgecomp.errors import ArchitectureUnsupported, ExportRefused
 from edgecomp.exporters.gguf import expected_float_size_bytes, export, reservations
 from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
 from edgecomp.exporting import find_exporter

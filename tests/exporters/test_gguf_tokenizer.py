@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.chat_template import read_chat_template
-from edgecomp.errors import ExportRefused, FileCorrupt, ModelIncomplete
+from edgecomp.common.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.exporters import pretokenizers
 from edgecomp.exporters.gguf import export, reservations
 from edgecomp.exporters.sentencepiece_model import Piece, read_pieces

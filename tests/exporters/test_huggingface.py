@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from edgecomp.architectures import ARCHITECTURES, Architecture
-from edgecomp.errors import ExportRefused, NotWritable
+from edgecomp.common.errors import ExportRefused, NotWritable
 from edgecomp.exporters import gguf as gguf_exporter
 from edgecomp.exporters import safetensors_writer
 from edgecomp.exporters.huggingface import expected_float_size_bytes, export

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from edgecomp.errors import FileCorrupt, QuantizationUnsupported
+from edgecomp.common.errors import FileCorrupt, QuantizationUnsupported
 from edgecomp.exporters.dequantized import unpacked
 from edgecomp.exporters.huggingface import export
 from edgecomp.model import read_model

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from edgecomp.calibration import CalibrationMix
+from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RecipeInvalid
+from edgecomp.common.events import ignore
+from edgecomp.common.folders import cache_folder
 from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.errors import CompressionSettingsInvalid, ExportRefused, RecipeInvalid
-from edgecomp.events import ignore
 from edgecomp.exporters.huggingface import export_quantized
 from edgecomp.fit import fit_recipe
-from edgecomp.folders import cache_folder
 from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model

@@ -13,8 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from edgecomp.compress.checkpoint import read_tensor
-from edgecomp.errors import (
+from edgecomp.common.errors import (
     CompressionSettingsInvalid,
     EdgecompError,
     ExportRefused,
@@ -23,12 +22,13 @@ from edgecomp.errors import (
     ModelIncomplete,
     NotWritable,
 )
+from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.exporting import OnnxRecord, find_onnx_exporter
 from edgecomp.huggingface.model import stored_tensors
 from edgecomp.model import read_model
 from edgecomp.onnx.folder import DATA, GRAPH, external_tensors, load_graph, read_onnx_folder
 from edgecomp.onnx.formats import onnx_data_bytes, onnx_types
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.token_id_check import check_token_ids
 

@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 
 from edgecomp.calibration import CalibrationMix
+from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RuntimeMissing
+from edgecomp.common.events import ignore
 from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.errors import CompressionSettingsInvalid, ExportRefused, RuntimeMissing
-from edgecomp.events import ignore
 from edgecomp.exporters.onnx_optimum import _generation_config, _write_older_checkpoint
 from edgecomp.exporters.optimum_environment import VARIABLE, optimum_python
 from edgecomp.exporting import find_optimum_exporter

@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from edgecomp.errors import EdgecompError
+from edgecomp.common.errors import EdgecompError
 from fuzz.kinds import KINDS, write_input
 
 GROWTH_BYTES = 1 << 30

@@ -9,7 +9,7 @@ import pytest
 from edgecomp import cli
 from edgecomp.measure import serving
 from edgecomp.measure.request import MeasureRequest
-from edgecomp.runtimes.limits import Limits
+from edgecomp.processes.limits import Limits
 
 
 @pytest.mark.parametrize(

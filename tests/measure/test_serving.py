@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from edgecomp.errors import RuntimeRefused
-from edgecomp.events import Event, StageProgress, ignore
+from edgecomp.common.errors import RuntimeRefused
+from edgecomp.common.events import Event, StageProgress, ignore
 from edgecomp.exporting import find_exporter
 from edgecomp.measure.energy import Counter, Counters
 from edgecomp.measure.heat import Heat, read_heat
@@ -35,8 +35,8 @@ from edgecomp.measure.serving_load import (
     draw_requests,
 )
 from edgecomp.model import read_model
+from edgecomp.processes.limits import Limits, limited
 from edgecomp.result_tables import serving_table
-from edgecomp.runtimes.limits import Limits, limited
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.settings import RunSettings
 

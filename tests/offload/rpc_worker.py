@@ -7,7 +7,7 @@ import os
 import llama_cpp
 from rpc_library import add_server
 
-from edgecomp.runtimes.child import serve
+from edgecomp.processes.child import serve
 from edgecomp.runtimes.llama_cpp.__main__ import HANDLERS
 
 if __name__ == "__main__":

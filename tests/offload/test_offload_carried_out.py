@@ -25,7 +25,7 @@ from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.offload import offload
 from edgecomp.placement import Placement
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 from edgecomp.runtimes.llama_cpp.client import BUFFER, HOST, LlamaCpp, reported_devices
 from edgecomp.runtimes.settings import RunSettings
 

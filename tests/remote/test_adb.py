@@ -13,8 +13,8 @@ from rich.console import Console
 from scripted_adb import calls
 
 from edgecomp.artifact_argument import NamedArtifact
-from edgecomp.errors import ConnectionFailed, RemoteFailed
-from edgecomp.events import ignore
+from edgecomp.common.errors import ConnectionFailed, RemoteFailed
+from edgecomp.common.events import ignore
 from edgecomp.measure.llama_bench import LlamaBench, bench_arguments
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.remote.adb_measure import measure_over_adb

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecomp.errors import AddressInvalid
+from edgecomp.common.errors import AddressInvalid
 from edgecomp.remote.address import AdbAddress, SshAddress, parse_address
 
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from ssh_server import CutLine, SshServer, make_key
 
-from edgecomp.errors import ConnectionFailed, HostUntrusted, RemoteFailed
-from edgecomp.events import Event, Noted, ignore
+from edgecomp.common.errors import ConnectionFailed, HostUntrusted, RemoteFailed
+from edgecomp.common.events import Event, Noted, ignore
 from edgecomp.exporting import find_exporter
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.model import read_model

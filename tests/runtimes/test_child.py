@@ -9,18 +9,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgecomp.errors import (
+from edgecomp.common.errors import (
     ChildDied,
     ChildHung,
     ChildKilledByMemory,
     RuntimeRefused,
 )
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 
 WORKER = """
     import ctypes, os, signal, subprocess, sys, threading, time
-    from edgecomp.errors import RuntimeRefused
-    from edgecomp.runtimes.child import serve
+    from edgecomp.common.errors import RuntimeRefused
+    from edgecomp.processes.child import serve
 
     def echo(progress, value):
         progress(1, 2)
@@ -131,7 +131,7 @@ def test_a_bug_in_the_worker_shows_its_traceback(worker: str) -> None:
 def test_a_worker_ends_when_its_caller_is_gone(worker: str, tmp_path: Path) -> None:
     caller = f"""
 import os
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 child = Child({worker!r})
 child.call("echo", value=1)
 print(child.process_id, flush=True)

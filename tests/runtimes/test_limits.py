@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.errors import MemoryLimitReached
-from edgecomp.runtimes.cgroup import ControlGroup, writable_parent
-from edgecomp.runtimes.child import Child
-from edgecomp.runtimes.limits import Limits, kept_limits, limited
+from edgecomp.common.errors import MemoryLimitReached
+from edgecomp.processes.cgroup import ControlGroup, writable_parent
+from edgecomp.processes.child import Child
+from edgecomp.processes.limits import Limits, kept_limits, limited
 
 WORKER = """
     import os, time
-    from edgecomp.runtimes.child import serve
+    from edgecomp.processes.child import serve
 
     def take(progress, megabytes, progressed):
         if progressed:

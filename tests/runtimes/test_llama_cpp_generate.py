@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecomp.errors import RuntimeRefused
-from edgecomp.events import ignore_progress
+from edgecomp.common.errors import RuntimeRefused
+from edgecomp.common.events import ignore_progress
 from edgecomp.runtimes.llama_cpp.generate import generate
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.settings import RunSettings

@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
-from edgecomp.errors import RuntimeRefused
+from edgecomp.common.errors import RuntimeRefused
 from edgecomp.gguf.header import read_gguf_header
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 

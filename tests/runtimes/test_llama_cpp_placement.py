@@ -10,7 +10,7 @@ import llama_cpp
 import numpy as np
 import pytest
 
-from edgecomp.errors import RuntimeRefused
+from edgecomp.common.errors import RuntimeRefused
 from edgecomp.exporters.gguf import export
 from edgecomp.model import read_model
 from edgecomp.runtimes.llama_cpp import runtime

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecomp.errors import RuntimeRefused
-from edgecomp.events import ignore_progress
+from edgecomp.common.errors import RuntimeRefused
+from edgecomp.common.events import ignore_progress
 from edgecomp.runtimes.divergence import log_probabilities, log_probability
 from edgecomp.runtimes.llama_cpp.scoring import Question, score_choices
 from edgecomp.runtimes.llama_cpp.session import Session

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecomp.errors import RuntimeMissing, RuntimeRefused
+from edgecomp.common.errors import RuntimeMissing, RuntimeRefused
 from edgecomp.exporting import find_onnx_exporter
 from edgecomp.model import read_model
 from edgecomp.runtimes.onnx.session import Session, require_provider

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edgecomp.runtimes.work_done import wait_while_working, work_done
+from edgecomp.processes.work_done import wait_while_working, work_done
 
 Start = Callable[[str], "subprocess.Popen[str]"]
 

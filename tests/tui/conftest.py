@@ -15,11 +15,11 @@ from textual.pilot import Pilot
 from textual.worker import Worker, WorkerState
 
 from edgecomp.background import FitRequest, run_folder
+from edgecomp.common.events import Event, StageFinished, StageProgress, StageStarted, Warned
 from edgecomp.constraints import Constraints
 from edgecomp.device import DeviceProfile, find_device
 from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.items import Category, ItemResult
-from edgecomp.events import Event, StageFinished, StageProgress, StageStarted, Warned
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.model import ModelSpec, read_model
 from edgecomp.plan import Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecomp.events import Estimated, StageFinished, StageProgress, StageStarted, Warned
+from edgecomp.common.events import Estimated, StageFinished, StageProgress, StageStarted, Warned
 from edgecomp.tui.stage_list import StageList
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.events import Progress
+from edgecomp.common.events import Progress
 from edgecomp.measure.process_memory import process_memory
+from edgecomp.processes.child import Handler, serve
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import told
-from edgecomp.runtimes.child import Handler, serve
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving

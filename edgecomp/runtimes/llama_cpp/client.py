@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.measure.serving_load import DrawnRequest, RawServing
-from edgecomp.runtimes.child import Child
+from edgecomp.processes.child import Child
 from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.worker_client import WorkerRuntime
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import llama_cpp
 
-from edgecomp.errors import RuntimeRefused
+from edgecomp.common.errors import RuntimeRefused
 from edgecomp.runtimes.settings import RunSettings
 
 LOAD_MODES = {

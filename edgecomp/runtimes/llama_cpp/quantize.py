@@ -14,8 +14,8 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.errors import RuntimeRefused
-from edgecomp.events import Progress, ignore_progress
+from edgecomp.common.errors import RuntimeRefused
+from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.formats import PRESETS, TENSOR_TYPES
 from edgecomp.runtimes.heard import Heard, counted_steps
 

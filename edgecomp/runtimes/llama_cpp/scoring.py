@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from edgecomp.errors import RuntimeRefused
-from edgecomp.events import Progress
+from edgecomp.common.errors import RuntimeRefused
+from edgecomp.common.events import Progress
 from edgecomp.runtimes.divergence import log_probability
 from edgecomp.runtimes.llama_cpp.session import Position, Session
 from edgecomp.runtimes.splitting import common

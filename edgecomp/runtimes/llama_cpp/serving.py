@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from edgecomp.events import Progress
+from edgecomp.common.events import Progress
 from edgecomp.measure.process_memory import process_memory
 from edgecomp.runtimes.llama_cpp.session import Position, Session
 from edgecomp.runtimes.settings import RunSettings

@@ -19,7 +19,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.errors import RuntimeRefused
+from edgecomp.common.errors import RuntimeRefused
 from edgecomp.formats import TENSOR_TYPES
 from edgecomp.runtimes.heard import Heard
 from edgecomp.runtimes.llama_cpp.model_parameters import ModelParameters

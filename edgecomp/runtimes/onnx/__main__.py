@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgecomp.events import Progress
+from edgecomp.common.events import Progress
 from edgecomp.measure.process_memory import process_memory
+from edgecomp.processes.child import serve
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import told
-from edgecomp.runtimes.child import serve
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.onnx import generate, reading

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgecomp.errors import RuntimeRefused
+from edgecomp.common.errors import RuntimeRefused
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 PAST, PRESENT = "past_key_values", "present"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecomp.events import Progress
+from edgecomp.common.events import Progress
 from edgecomp.runtimes.divergence import Logits, log_probabilities, log_probability
 from edgecomp.runtimes.onnx.session import Session
 

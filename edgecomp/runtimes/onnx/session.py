@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from edgecomp.errors import RuntimeMissing, RuntimeRefused
+from edgecomp.common.errors import RuntimeMissing, RuntimeRefused
 from edgecomp.onnx.folder import GRAPH, TOKENIZER, read_onnx_folder
 from edgecomp.onnx.formats import RUN_PROVIDERS
 from edgecomp.runtimes.onnx.cache import GrowingCache, SharedCache

@@ -9,11 +9,11 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from edgecomp.atomic import write_text
-from edgecomp.errors import RecipeInvalid
-from edgecomp.safe_text import one_line
-from edgecomp.validation_fault import worded
-from edgecomp.value import Value
+from edgecomp.common.atomic import write_text
+from edgecomp.common.errors import RecipeInvalid
+from edgecomp.common.safe_text import one_line
+from edgecomp.common.validation_fault import worded
+from edgecomp.common.value import Value
 
 Kind = TypeVar("Kind", bound=Value)
 

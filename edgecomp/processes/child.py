@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgecomp.errors import (
+from edgecomp.common.errors import (
     ChildDied,
     ChildHung,
     ChildKilledByMemory,
@@ -33,9 +33,9 @@ from edgecomp.errors import (
     MemoryLimitReached,
     explained,
 )
-from edgecomp.events import Progress, ignore_progress
-from edgecomp.runtimes.limits import Death, MemoryCap, impose, kept_limits
-from edgecomp.runtimes.work_done import LEAST_WORK_SHARE, work_done
+from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.processes.limits import Death, MemoryCap, impose, kept_limits
+from edgecomp.processes.work_done import LEAST_WORK_SHARE, work_done
 
 LONGEST_SILENCE_SECONDS = 600.0
 LOG_TAIL_LINES = 8

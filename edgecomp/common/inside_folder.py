@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from edgecomp.errors import PathOutside
+from edgecomp.common.errors import PathOutside
 
 SNAPSHOTS, BLOBS = "snapshots", "blobs"
 

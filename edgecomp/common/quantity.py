@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from edgecomp.errors import UnitUnknown
+from edgecomp.common.errors import UnitUnknown
 
 SIZES = {
     "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,

@@ -16,10 +16,10 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from edgecomp.quantity import format_duration, format_size
-from edgecomp.runtimes.cgroup import ControlGroup, writable_parent
-from edgecomp.runtimes.watch import MemoryWatch
-from edgecomp.value import Value
+from edgecomp.common.quantity import format_duration, format_size
+from edgecomp.common.value import Value
+from edgecomp.processes.cgroup import ControlGroup, writable_parent
+from edgecomp.processes.watch import MemoryWatch
 
 MemoryKeeper = Literal["cgroup", "watch"]
 CpuKeeper = Literal["cgroup", "affinity", "threads"]

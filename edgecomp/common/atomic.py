@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgecomp.errors import DiskFull, EdgecompError, FileUnreadable, NotWritable
-from edgecomp.folders import cache_folder, config_folder, nearest_existing
+from edgecomp.common.errors import DiskFull, EdgecompError, FileUnreadable, NotWritable
+from edgecomp.common.folders import cache_folder, config_folder, nearest_existing
 
 PARTIAL = ".partial"
 COPY_BYTES = 1 << 23

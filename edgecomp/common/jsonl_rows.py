@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgecomp.atomic import reading
-from edgecomp.errors import DataMalformed, shown
-from edgecomp.json_text import parsed_json
+from edgecomp.common.atomic import reading
+from edgecomp.common.errors import DataMalformed, shown
+from edgecomp.common.json_text import parsed_json
 
 
 class Fault(Exception):

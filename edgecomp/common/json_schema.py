@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import FloatSchema
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 

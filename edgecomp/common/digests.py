@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from edgecomp.atomic import write_text
-from edgecomp.folders import cache_folder
+from edgecomp.common.atomic import write_text
+from edgecomp.common.folders import cache_folder
 
 
 def tree_digest(folder: Path) -> str:

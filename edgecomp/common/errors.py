@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecomp.safe_text import one_line
+from edgecomp.common.safe_text import one_line
 
 if TYPE_CHECKING:
-    from edgecomp.runtimes.limits import Death
+    from edgecomp.processes.limits import Death
 
 
 LONGEST_SHOWN = 100

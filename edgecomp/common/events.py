@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from edgecomp.value import Value
+from edgecomp.common.value import Value
 
 
 class StageStarted(Value):

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from edgecomp.safe_text import one_line
+from edgecomp.common.safe_text import one_line
 
 OneLine = Annotated[str, AfterValidator(one_line)]
 """A field whose text comes from a model and is shown or written."""

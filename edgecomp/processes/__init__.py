@@ -1,0 +1,1 @@
+"""Worker processes: started, listened to, limited, and told when they die."""
