@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.common.errors import ExportRefused, WeightsNotFinite
+from edgecomp.common.safe_text import one_line
 from edgecomp.gguf.header import GgufHeader, TensorEntry
 from edgecomp.safetensors_header import StoredTensor
 
@@ -130,7 +131,7 @@ def require_finite(array: NDArray[Any], dtype: str, name: str, begin: int = 0) -
     else:
         wrong = ~np.isfinite(array)
     if wrong.any():
-        raise WeightsNotFinite(name, begin + int(wrong.argmax()))
+        raise WeightsNotFinite(one_line(name), begin + int(wrong.argmax()))
 
 
 def _mapped(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -21,6 +21,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from edgecomp.common.errors import ChatTemplateBroken
 from edgecomp.common.events import Progress
+from edgecomp.common.safe_text import one_line
 from edgecomp.processes.child import serve
 
 TODAY = datetime(2026, 1, 1)
@@ -58,12 +59,12 @@ def render(
             )
         )
     except jinja2.TemplateSyntaxError as error:
-        raise ChatTemplateBroken(f"line {error.lineno}: {error.message}") from error
+        raise ChatTemplateBroken(one_line(f"line {error.lineno}: {error.message}")) from error
     except jinja2.TemplateError as error:
-        raise ChatTemplateBroken(str(error)) from error
+        raise ChatTemplateBroken(one_line(str(error))) from error
     except Exception as error:
         # The template is a program: any exception is its own.
-        raise ChatTemplateBroken(f"{type(error).__name__}: {error}") from error
+        raise ChatTemplateBroken(one_line(f"{type(error).__name__}: {error}")) from error
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     if len(text) > LONGEST_TEXT:

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.errors import ChatTemplateBroken
 from edgecomp.common.safe_text import LONGEST_FILE_NAME, file_name, one_line, printable_lines
 
@@ -44,7 +46,10 @@ def test_printable_lines_keep_nothing_but_text_and_line_ends(text: str) -> None:
 
 
 def test_a_templates_own_error_text_is_one_line() -> None:
-    assert "\n" not in str(ChatTemplateBroken("no\n\x1b[2Jroot#"))
+    template = ChatTemplate(source="{{ raise_exception('no\n\x1b[2Jroot#') }}")
+    with pytest.raises(ChatTemplateBroken, match=r"no \[2Jroot#") as broken:
+        template.render([{"role": "user", "content": "Hello"}])
+    assert "\n" not in str(broken.value)
 
 
 def test_an_error_reaches_the_terminal_without_its_codes(tmp_path: Path) -> None:

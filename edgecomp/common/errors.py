@@ -6,14 +6,8 @@ anything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from edgecomp.common.safe_text import one_line
-
-if TYPE_CHECKING:
-    from edgecomp.processes.limits import Death
-
 
 LONGEST_SHOWN = 100
 """Characters of a value from a file that a message repeats."""
@@ -95,7 +89,7 @@ class WeightsNotFinite(EdgecompError):
 
     def __init__(self, tensor: str, place: int) -> None:
         super().__init__(
-            f"{one_line(tensor)} holds NaN or infinity (its value {place:,} is the first): the "
+            f"{tensor} holds NaN or infinity (its value {place:,} is the first): the "
             "model's weights are damaged, and nothing made of them would be right. Download it "
             "again, or take an earlier checkpoint."
         )
@@ -204,14 +198,6 @@ class ChildKilledByMemory(ChildDied):
     """The kernel, or a limit, killed a child process for its memory."""
 
 
-class MemoryLimitReached(ChildKilledByMemory):
-    """A worker wanted more memory than it was limited to."""
-
-    def __init__(self, death: Death, text: str) -> None:
-        super().__init__(text)
-        self.death = death
-
-
 class ChildHung(ChildDied):
     """A child process said nothing for longer than it may."""
 
@@ -248,7 +234,7 @@ class ChatTemplateBroken(EdgecompError):
 
     def __init__(self, fault: str) -> None:
         super().__init__(
-            f"The model's chat template cannot be rendered: {one_line(fault).rstrip('.')}. "
+            f"The model's chat template cannot be rendered: {fault.rstrip('.')}. "
             "Mend the template in the model's tokenizer files."
         )
 
@@ -336,10 +322,18 @@ class RunBusy(EdgecompError):
 
 
 def explained(name: str, text: str) -> EdgecompError:
-    """The error of class `name` that says `text`, as it came from another process."""
-    kind = globals().get(name)
-    if not (isinstance(kind, type) and issubclass(kind, EdgecompError)):
-        kind = EdgecompError
+    """The error of class `name` that says `text`, as it came from another process.
+
+    A class that this process has not loaded becomes EdgecompError.
+    """
+    kinds = {kind.__name__: kind for kind in _kinds_of(EdgecompError)}
+    kind = kinds.get(name, EdgecompError)
     error = kind.__new__(kind)
     Exception.__init__(error, text)
     return error
+
+
+def _kinds_of(kind: type[EdgecompError]) -> Iterator[type[EdgecompError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds_of(narrower)

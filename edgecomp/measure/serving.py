@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgecomp.artifact_argument import find_artifact
-from edgecomp.common.errors import MemoryLimitReached, RuntimeRefused
+from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.value import Value
@@ -27,7 +27,7 @@ from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
 from edgecomp.measure.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.model import read_model
-from edgecomp.processes.limits import Death, KeptLimits, kept_limits, limited
+from edgecomp.processes.limits import Death, KeptLimits, MemoryLimitReached, kept_limits, limited
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.settings import RunSettings
 

@@ -30,11 +30,10 @@ from edgecomp.common.errors import (
     ChildHung,
     ChildKilledByMemory,
     EdgecompError,
-    MemoryLimitReached,
     explained,
 )
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.processes.limits import Death, MemoryCap, impose, kept_limits
+from edgecomp.processes.limits import Death, MemoryCap, MemoryLimitReached, impose, kept_limits
 from edgecomp.processes.work_done import LEAST_WORK_SHARE, work_done
 
 LONGEST_SILENCE_SECONDS = 600.0

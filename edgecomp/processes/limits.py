@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
+from edgecomp.common.errors import ChildKilledByMemory
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.common.value import Value
 from edgecomp.processes.cgroup import ControlGroup, writable_parent
@@ -73,6 +74,14 @@ class Death(Value):
             f"{format_duration(self.seconds)} after it began, when it held "
             f"{format_size(self.peak_bytes)}."
         )
+
+
+class MemoryLimitReached(ChildKilledByMemory):
+    """A worker wanted more memory than it was limited to."""
+
+    def __init__(self, death: Death, text: str) -> None:
+        super().__init__(text)
+        self.death = death
 
 
 class MemoryCap(Protocol):

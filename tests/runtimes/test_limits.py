@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.common.errors import MemoryLimitReached
 from edgecomp.processes.cgroup import ControlGroup, writable_parent
 from edgecomp.processes.child import Child
-from edgecomp.processes.limits import Limits, kept_limits, limited
+from edgecomp.processes.limits import Limits, MemoryLimitReached, kept_limits, limited
 
 WORKER = """
     import os, time
