@@ -14,18 +14,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecomp.chat_template import read_chat_template
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
 from edgecomp.evaluate.evaluate import render
 from edgecomp.evaluate.items import GenerationItem, Item, NumberCheck
-from edgecomp.exporting import find_exporter, find_onnx_exporter
-from edgecomp.model import demo_model_path, read_model
+from edgecomp.formats.exporting import find_exporter, find_onnx_exporter
+from edgecomp.models.chat_template import read_chat_template
+from edgecomp.models.reading import demo_model_path, read_model
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.runtimes.settings import RunSettings
 
 DEFAULT_ITEMS, EXAMPLES, ANSWER_TOKENS, TOGETHER = 32, 8, 160, 32
 STOPS = ("Question:",)

@@ -19,9 +19,9 @@ from compress_quantization import tokens_of
 from edgecomp.compress.distill import distill
 from edgecomp.compress.distill_targets import cache_targets
 from edgecomp.compress.structured import measure_importance, prune
-from edgecomp.distillation import Distillation, check_share
-from edgecomp.model import read_model
-from edgecomp.stages import StructuredStage
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.distillation import Distillation, check_share
+from edgecomp.recipes.stages import StructuredStage
 
 IMPORTANCE_ROWS, TRAINING_SAMPLES = 16, 120
 

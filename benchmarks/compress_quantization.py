@@ -40,7 +40,7 @@ from edgecomp.compress.magnitude import magnitude_method
 from edgecomp.compress.rtn import mean_squares, rtn
 from edgecomp.compress.sparsegpt import sparsegpt_method
 from edgecomp.compress.wanda import wanda_method
-from edgecomp.sparsity import parse_sparsity
+from edgecomp.recipes.sparsity import parse_sparsity
 
 CALIBRATION_SAMPLES, TEST_SAMPLES, LENGTH = 16, 8, 512
 PRUNERS = {

@@ -42,7 +42,7 @@ from transformers import AutoModelForCausalLM
 from edgecomp.common.events import ignore_progress
 from edgecomp.compress.blocks import walk
 from edgecomp.exporters.huggingface_dequantized import export_dequantized
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 
 BITS, GROUP = 4, 64
 

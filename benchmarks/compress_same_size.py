@@ -24,8 +24,8 @@ from edgecomp.compress_job import compression_recipe
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.fit import on_trial
-from edgecomp.making import Artifact, make_artifact
-from edgecomp.model import read_model
+from edgecomp.making.gguf import Artifact, make_artifact
+from edgecomp.models.reading import read_model
 from edgecomp.pipeline import Run
 from edgecomp.proving import divergence
 

@@ -20,7 +20,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 from shapes import SHAPES, write_headers
 
-from edgecomp.device import profile_paths
+from edgecomp.devices.profile import profile_paths
 
 RUNS = 9
 

@@ -26,7 +26,6 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 
-from edgecomp.chat_template import ChatTemplate, read_chat_template
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
@@ -34,10 +33,11 @@ from edgecomp.evaluate.evaluate import render
 from edgecomp.evaluate.grade import grade
 from edgecomp.evaluate.harness import RuntimeModel
 from edgecomp.evaluate.items import Answer, ChoiceItem, GenerationItem
-from edgecomp.exporting import find_exporter, find_gguf_exporter
-from edgecomp.model import demo_model_path, read_model
+from edgecomp.formats.exporting import find_exporter, find_gguf_exporter
+from edgecomp.models.chat_template import ChatTemplate, read_chat_template
+from edgecomp.models.reading import demo_model_path, read_model
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime
-from edgecomp.runtimes.settings import RunSettings
 
 DEFAULT_ITEMS, WRITTEN_SHARE, ANSWER_TOKENS, LOOP_ITEMS = 100, 4, 160, 12
 Likelihoods = list[tuple[float, bool]]

@@ -11,9 +11,9 @@ import subprocess
 import sys
 
 from edgecomp.common.machine_limits import physical_cores
-from edgecomp.model import demo_model_path
+from edgecomp.models.reading import demo_model_path
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime
-from edgecomp.runtimes.settings import RunSettings
 
 DEPTH, TOKENS, ROUNDS, CONTEXT = 512, 128, 5, 2048
 BARE = """

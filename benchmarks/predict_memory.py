@@ -24,17 +24,17 @@ from rich.table import Table
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.exporting import find_exporter, find_onnx_exporter
-from edgecomp.format_facts import tensor_types_of
-from edgecomp.layered_weights import layered_weights
+from edgecomp.formats.exporting import find_exporter, find_onnx_exporter
+from edgecomp.formats.format_facts import tensor_types_of
+from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.memory import MemoryEstimate, estimate_memory
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.planner import ONNX_MICRO_BATCH
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx
 from edgecomp.runtimes.protocol import RawMeasurement, Runtime
-from edgecomp.runtimes.settings import RunSettings
 
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M", "IQ4_XS")
 CONTEXTS = (512, 2048, 4096, 8192)

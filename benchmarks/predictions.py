@@ -14,22 +14,22 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from edgecomp.detect import calibrate_here, detect_device
-from edgecomp.device import DeviceProfile
-from edgecomp.exporting import find_exporter, find_onnx_exporter
-from edgecomp.format_facts import format_facts
+from edgecomp.devices.detect import calibrate_here, detect_device
+from edgecomp.devices.profile import DeviceProfile
+from edgecomp.formats.exporting import find_exporter, find_onnx_exporter
+from edgecomp.formats.format_facts import format_facts
+from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.measure.latency import summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.memory import estimate_memory
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.onnx.facts import onnx_facts
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.placement import Placement
 from edgecomp.planner import ONNX_MICRO_BATCH
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.runtimes.settings import RunSettings
 from edgecomp.speed import SpeedEstimate, estimate_speed
 
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M")

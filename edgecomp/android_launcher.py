@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import shlex
 
-from edgecomp.device import DeviceProfile
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.launchers import llama_server_arguments
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.remote.adb import FOLDER, LLAMA_FOLDER, llama_line
-from edgecomp.runtimes.settings import RunSettings
 
 SCRIPT = """\
 #!/bin/sh

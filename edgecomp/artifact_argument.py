@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.artifact_name import is_stem_of
 from edgecomp.bundle import MANIFEST, read_manifest
 from edgecomp.common.atomic import restore_folder
 from edgecomp.common.errors import ModelNotFound
 from edgecomp.common.value import Value
-from edgecomp.gguf.model import read_gguf, refuse_repeated_tokens
-from edgecomp.model import demo_model_path, read_model
-from edgecomp.onnx.folder import is_onnx_folder, onnx_bits_per_weight, read_onnx_folder
-from edgecomp.recipe import Recipe, read_recipe
+from edgecomp.models.gguf.model import read_gguf, refuse_repeated_tokens
+from edgecomp.models.onnx_folder import is_onnx_folder, onnx_bits_per_weight, read_onnx_folder
+from edgecomp.models.reading import demo_model_path, read_model
+from edgecomp.recipes.artifact_name import is_stem_of
+from edgecomp.recipes.recipe import Recipe, read_recipe
 
 
 class NamedArtifact(Value):

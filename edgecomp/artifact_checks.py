@@ -15,8 +15,8 @@ import numpy as np
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.value import Value
-from edgecomp.float_conversion import float32_pieces
-from edgecomp.gguf.header import read_gguf_header
+from edgecomp.models.float_conversion import float32_pieces
+from edgecomp.models.gguf.header import read_gguf_header
 
 CONTROL, USER_DEFINED = 3, 4
 """GGUF token types of special and of other added tokens."""

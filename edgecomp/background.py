@@ -30,7 +30,7 @@ from edgecomp.common.events import Event, StageProgress
 from edgecomp.common.folders import RUNS, cache_folder
 from edgecomp.common.value import Value
 from edgecomp.processes.child import Child, serve
-from edgecomp.recipe import Recipe
+from edgecomp.recipes.recipe import Recipe
 
 MODULE = "edgecomp.background"
 REQUEST, EVENTS, LOG, OUTCOME, OWNER, LOCK = (

@@ -12,8 +12,6 @@ from typing import Literal
 from pydantic import ValidationError
 
 from edgecomp.android_launcher import android_script, is_android
-from edgecomp.artifact_name import PREFIX
-from edgecomp.chat_template import read_chat_template
 from edgecomp.common.atomic import (
     copy_file,
     copy_folder,
@@ -27,16 +25,18 @@ from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.inside_folder import files_inside, path_inside
 from edgecomp.common.safe_text import file_name
 from edgecomp.common.value import Value
-from edgecomp.device import find_device
-from edgecomp.gguf.model import read_gguf
+from edgecomp.devices.profile import find_device
 from edgecomp.launchers import (
     llama_server_script,
     lm_studio_config,
     ollama_modelfile,
     systemd_script,
 )
+from edgecomp.models.chat_template import read_chat_template
+from edgecomp.models.gguf.model import read_gguf
 from edgecomp.onnx.launcher import genai_script
-from edgecomp.recipe import Recipe, write_recipe
+from edgecomp.recipes.artifact_name import PREFIX
+from edgecomp.recipes.recipe import Recipe, write_recipe
 from edgecomp.report import Report
 from edgecomp.report_text import html_report, markdown_report
 from edgecomp.runtimes.protocol import find_runtime

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.errors import CalibrationRefused, DataMalformed, DataMissing
 from edgecomp.common.jsonl_rows import read_rows, read_text
 from edgecomp.common.tasks import Task
 from edgecomp.common.value import Value
 from edgecomp.common.yaml_file import read_yaml
+from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.runtimes.protocol import Runtime
 
 SourceName = Literal[

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
 
-from edgecomp.layered_weights import LayeredWeights
+from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.memory import (
     MemoryEstimate,
     card_compute_bytes,
@@ -15,8 +15,8 @@ from edgecomp.memory import (
     kv_layer_bytes,
     pipeline_bytes,
 )
-from edgecomp.model import ModelSpec
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.models.reading import ModelSpec
+from edgecomp.recipes.run_settings import RunSettings
 
 DRIVER_BYTES = 400 * 10**6
 """What a graphics driver takes for a process's context and its kernels."""

@@ -9,12 +9,12 @@ from edgecomp.artifact_checks import CheckResult, check_finite, check_size, chec
 from edgecomp.common.errors import ArtifactRejected
 from edgecomp.common.events import Progress, Warned
 from edgecomp.common.value import Value
-from edgecomp.exporting import FloatType, default_float_type, find_exporter
 from edgecomp.float_model import float_source
-from edgecomp.format_facts import SOURCE, tensor_types_of
-from edgecomp.formats import PRESETS
-from edgecomp.gguf.mix import fallbacks
-from edgecomp.model import ModelSpec
+from edgecomp.formats.exporting import FloatType, default_float_type, find_exporter
+from edgecomp.formats.format_facts import SOURCE, tensor_types_of
+from edgecomp.formats.gguf_mix import fallbacks
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.tensor_types import PRESETS
 from edgecomp.pipeline import Run
 from edgecomp.stage_cache import StoredFile
 from edgecomp.token_id_check import check_token_ids

@@ -20,8 +20,8 @@ from edgecomp.common.tasks import KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.common.value import Value
-    from edgecomp.constraints import Constraints
     from edgecomp.processes.limits import Limits
+    from edgecomp.recipes.constraints import Constraints
 
 USER_ERROR = 2
 UNHEALTHY = 1
@@ -169,7 +169,7 @@ def _constraints(
     kv_type: KvType,
 ) -> Constraints:
     from edgecomp.common.quantity import parse_size
-    from edgecomp.constraints import Constraints
+    from edgecomp.recipes.constraints import Constraints
 
     limits = {
         "--max-memory": parse_size(max_memory) if max_memory else None,
@@ -203,7 +203,7 @@ def _limits(memory_limit: str | None, cpus: int | None) -> Limits | None:
 @app.command()
 def inspect(model: Model, json: Json = False) -> None:
     """Show what a model is, from its headers alone."""
-    from edgecomp.model import read_model
+    from edgecomp.models.reading import read_model
     from edgecomp.tables import model_table
 
     _show(read_model(model), json, model_table)
@@ -227,11 +227,11 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
-    from edgecomp.device import find_device
-    from edgecomp.model import read_model
+    from edgecomp.devices.profile import find_device
+    from edgecomp.models.reading import read_model
     from edgecomp.planner import make_plan
+    from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.runtimes.protocol import find_runtime
-    from edgecomp.stages import shrinking_stages
     from edgecomp.tables import plan_table
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
@@ -265,7 +265,7 @@ def fit(
     from edgecomp.fit import FitRequest
     from edgecomp.fit import fit as carry_out
     from edgecomp.progress import progress_bars
-    from edgecomp.recipe import EvaluationSettings
+    from edgecomp.recipes.recipe import EvaluationSettings
     from edgecomp.report_tables import summary
     from edgecomp.runtimes.protocol import find_runtime
 
@@ -305,7 +305,7 @@ def run(
     """Carry out a recipe: the same inputs give the same bytes."""
     from edgecomp.fit import fit_recipe
     from edgecomp.progress import progress_bars
-    from edgecomp.recipe import read_recipe
+    from edgecomp.recipes.recipe import read_recipe
     from edgecomp.report_tables import summary
 
     with progress_bars() as listen:
@@ -357,8 +357,8 @@ def compress(
     from edgecomp.compress_job import compress as carry_out
     from edgecomp.compress_job import compression_recipe
     from edgecomp.progress import progress_bars
+    from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.report_tables import compressed
-    from edgecomp.stages import shrinking_stages
 
     texts = read_mix(calibration) if calibration else preset_mix(task)
     recipe = compression_recipe(
@@ -377,7 +377,7 @@ def compress(
 @recipes.command("show")
 def recipe_show(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Print a recipe as JSON, defaults filled in."""
-    from edgecomp.recipe import read_recipe
+    from edgecomp.recipes.recipe import read_recipe
 
     print(read_recipe(path).model_dump_json(indent=2))
 
@@ -385,7 +385,7 @@ def recipe_show(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
 @recipes.command("validate")
 def recipe_validate(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Check a recipe; a fault is named by line and field."""
-    from edgecomp.recipe import read_recipe
+    from edgecomp.recipes.recipe import read_recipe
 
     recipe = read_recipe(path)
     print(f"{path}: valid, {recipe.format} of {recipe.model} by {recipe.rounding}.")
@@ -559,10 +559,10 @@ def tui(
 
 
 SCHEMAS = {
-    "model": "edgecomp.model:ModelSpec",
+    "model": "edgecomp.models.reading:ModelSpec",
     "plan": "edgecomp.plan:Plan",
-    "device": "edgecomp.device:DeviceProfile",
-    "devices": "edgecomp.device:DeviceList",
+    "device": "edgecomp.devices.profile:DeviceProfile",
+    "devices": "edgecomp.devices.profile:DeviceList",
     "device-comparison": "edgecomp.device_comparison:DeviceComparison",
     "fitted": "edgecomp.fit:Fitted",
     "verification": "edgecomp.bundle:Verification",
@@ -572,7 +572,7 @@ SCHEMAS = {
     "improvement": "edgecomp.improve:Improvement",
     "serving": "edgecomp.measure.serving:Serving",
     "llama-bench": "edgecomp.measure.llama_bench:LlamaBench",
-    "recipe": "edgecomp.recipe:Recipe",
+    "recipe": "edgecomp.recipes.recipe:Recipe",
     "manifest": "edgecomp.bundle:Manifest",
     "diagnosis": "edgecomp.doctor:Diagnosis",
     "cache": "edgecomp.cache_contents:CacheContents",
@@ -634,7 +634,7 @@ def cache(
 @devices.command("list")
 def devices_list(json: Json = False) -> None:
     """Name every profile."""
-    from edgecomp.device import device_list
+    from edgecomp.devices.profile import device_list
 
     _show(device_list(), json, lambda value: "\n".join(value.lines()))
 
@@ -642,7 +642,7 @@ def devices_list(json: Json = False) -> None:
 @devices.command("show")
 def devices_show(name: Annotated[str, typer.Argument()] = "auto", json: Json = False) -> None:
     """Show one profile, with where its numbers come from."""
-    from edgecomp.device import find_device
+    from edgecomp.devices.profile import find_device
     from edgecomp.tables import device_table
 
     _show(find_device(name), json, device_table)
@@ -657,7 +657,7 @@ def devices_compare(
 ) -> None:
     """Set devices beside each other, with what each would run of a model."""
     from edgecomp.device_comparison import compare_devices
-    from edgecomp.model import read_model
+    from edgecomp.models.reading import read_model
     from edgecomp.tables import device_comparison_table
 
     found = compare_devices(names or (), [read_model(name) for name in model or ()], context)
@@ -673,7 +673,7 @@ def devices_detect(json: Json = False) -> None:
 @devices.command("calibrate")
 def devices_calibrate(json: Json = False) -> None:
     """Measure this machine's kernels in a minute or two, so that plans predict its speed."""
-    from edgecomp.detect import calibrate_here
+    from edgecomp.devices.detect import calibrate_here
     from edgecomp.progress import progress_bars
 
     with progress_bars() as listen:

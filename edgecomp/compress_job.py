@@ -26,33 +26,33 @@ from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Mix, Rounding, Task
 from edgecomp.common.validation_fault import worded
 from edgecomp.common.value import Value
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
-from edgecomp.distillation import History
+from edgecomp.devices.profile import find_device
 from edgecomp.early_checks import check_cache, check_calibration, check_disk, check_template
-from edgecomp.exporting import find_gguf_exporter
-from edgecomp.formats import PRESETS
-from edgecomp.huggingface.device_map import device_map
-from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
-from edgecomp.huggingface.making import make_huggingface_artifact
+from edgecomp.formats.exporting import find_gguf_exporter
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
 from edgecomp.job_cost import estimate_compression
-from edgecomp.making import (
+from edgecomp.making.gguf import (
     UNROUNDED,
     Artifact,
     followed,
     make_artifact,
     needs_calibration,
 )
+from edgecomp.making.huggingface import make_huggingface_artifact
 from edgecomp.mixing import Mixture, file_bytes, memory_bytes, require_room
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
+from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.tensor_types import PRESETS
 from edgecomp.onnx.optimum_making import make_optimum_artifact
 from edgecomp.pipeline import Run
 from edgecomp.plan import JobCost
-from edgecomp.recipe import Recipe, write_recipe
-from edgecomp.runtimes.settings import RunSettings
-from edgecomp.sparsity import parse_sparsity
-from edgecomp.stages import (
+from edgecomp.planning.huggingface_device_map import device_map
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.distillation import History
+from edgecomp.recipes.recipe import Recipe, write_recipe
+from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.recipes.sparsity import parse_sparsity
+from edgecomp.recipes.stages import (
     DistillStage,
     PruneStage,
     Stage,

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from edgecomp.common.value import Value
-from edgecomp.constraints import Constraints
-from edgecomp.device import DeviceProfile, find_device, profile_paths
-from edgecomp.format_facts import FormatFacts, format_facts
-from edgecomp.model import ModelSpec
+from edgecomp.devices.profile import DeviceProfile, find_device, profile_paths
+from edgecomp.formats.format_facts import FormatFacts, format_facts
+from edgecomp.models.reading import ModelSpec
 from edgecomp.nearest_limit import nearest_limit
 from edgecomp.plan import Candidate
 from edgecomp.planner import ranked_candidates
+from edgecomp.recipes.constraints import Constraints
 
 
 class PlannedThere(Value):

@@ -31,8 +31,8 @@ from edgecomp.common.machine_limits import (
 )
 from edgecomp.common.quantity import format_size
 from edgecomp.common.value import Value
-from edgecomp.detect import calibration_path, cpu_model, read_calibration, why_stale
-from edgecomp.exporting import find_optimum_exporter
+from edgecomp.devices.detect import calibration_path, cpu_model, read_calibration, why_stale
+from edgecomp.formats.exporting import find_optimum_exporter
 
 LONGEST_SECONDS = 300
 DATA_VARIABLE = "EDGECOMP_DATA"

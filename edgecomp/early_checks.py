@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgecomp.calibration import CalibrationMix, check_mix, check_sources
-from edgecomp.chat_template import read_chat_template
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import DataMissing, DiskFull
 from edgecomp.common.folders import cache_folder
@@ -20,9 +19,10 @@ from edgecomp.evaluate.datasets import available, read_benchmark
 from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.exporting import find_gguf_exporter
-from edgecomp.model import ModelSpec
-from edgecomp.recipe import EvaluationSettings
+from edgecomp.formats.exporting import find_gguf_exporter
+from edgecomp.models.chat_template import read_chat_template
+from edgecomp.models.reading import ModelSpec
+from edgecomp.recipes.recipe import EvaluationSettings
 
 TEXT_FILE = "wikitext2_test.txt"
 CHARACTERS_PER_TOKEN = 16

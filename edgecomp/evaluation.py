@@ -15,7 +15,6 @@ from pydantic import Field
 from edgecomp import proving
 from edgecomp.artifact_argument import NamedArtifact, find_artifact
 from edgecomp.artifact_checks import CheckResult
-from edgecomp.chat_template import read_chat_template
 from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.common.events import Listener, Progress, Warned
@@ -33,11 +32,12 @@ from edgecomp.evaluate.items import Bucket, Category, ItemResult
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.fit import method_of, sparsity_percent, versions
+from edgecomp.models.chat_template import read_chat_template
 from edgecomp.pipeline import path_bytes
 from edgecomp.proving import Answers, Subject
-from edgecomp.recipe import EvaluationSettings, MeasurementSettings
+from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.runtimes.settings import RunSettings
 from edgecomp.token_id_check import same_token_ids
 from edgecomp.verdict import Efficiency, Evidence, Verdict, judge
 

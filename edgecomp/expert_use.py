@@ -35,7 +35,7 @@ def expert_use(importance: Path) -> ExpertUse | None:
     Raises ModelNotFound, FileCorrupt.
     """
     # The findings know this module, and must not load gguf to be shown.
-    from edgecomp.compress.importance_file import read_sums
+    from edgecomp.models.gguf.importance_file import read_sums
 
     tokens = [
         count

@@ -21,9 +21,8 @@ from edgecomp.common.folders import config_folder
 from edgecomp.common.package_versions import package_version
 from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.common.value import Value
-from edgecomp.constraints import Constraints
-from edgecomp.detect import calibrate_here
-from edgecomp.device import DeviceProfile, find_device
+from edgecomp.devices.detect import calibrate_here
+from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.early_checks import (
     Questions,
     check_cache,
@@ -33,25 +32,26 @@ from edgecomp.early_checks import (
     read_questions,
 )
 from edgecomp.evaluate.comparison import compare_results
-from edgecomp.format_facts import format_facts
-from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
-from edgecomp.making import Artifact, followed, make_artifact, needs_calibration
+from edgecomp.formats.format_facts import format_facts
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
+from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.making.gguf import Artifact, followed, make_artifact, needs_calibration
 from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.mixing import require_room
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.model_name import result_folder
+from edgecomp.models.model_name import result_folder
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.offload import placement_of
 from edgecomp.onnx.making import make_onnx_artifact
-from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.pipeline import Run, path_bytes
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as, with_types
 from edgecomp.proving import Subject
-from edgecomp.recipe import EvaluationSettings, Recipe, recipe_for, settled_constraints
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import EvaluationSettings, Recipe, recipe_for, settled_constraints
+from edgecomp.recipes.sparsity import parse_sparsity
+from edgecomp.recipes.stages import DistillStage, PruneStage, staged_model
 from edgecomp.report import ModelFacts, Report
-from edgecomp.sparsity import parse_sparsity
 from edgecomp.stage_cache import StoredFile
-from edgecomp.stages import DistillStage, PruneStage, staged_model
 from edgecomp.verdict import Efficiency, Evidence, judge
 
 PACKAGES = (

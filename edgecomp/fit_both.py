@@ -9,8 +9,8 @@ from edgecomp.common.events import Listener
 from edgecomp.compare import BundleComparison, compare_bundles
 from edgecomp.compare_report import write_comparison
 from edgecomp.fit import FitRequest, fit, refuse_experts
-from edgecomp.model import read_model
-from edgecomp.model_name import result_folder
+from edgecomp.models.model_name import result_folder
+from edgecomp.models.reading import read_model
 
 RUNTIMES = ("llama.cpp", "onnx")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.events import Progress, Warned
-from edgecomp.exporting import default_float_type, find_exporter
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.formats.exporting import default_float_type, find_exporter
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.pipeline import Run
 from edgecomp.stage_cache import StoredFile
 

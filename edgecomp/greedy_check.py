@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from edgecomp.artifact_checks import CONTROL, CheckResult
 from edgecomp.common.errors import ModelIncomplete
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.exporting import FloatType
-from edgecomp.gguf.header import read_gguf_header
-from edgecomp.huggingface.model import stored_tensors
-from edgecomp.model import read_model
-from edgecomp.onnx.folder import read_onnx_folder
+from edgecomp.formats.exporting import FloatType
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.models.onnx_folder import read_onnx_folder
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Completion, Runtime
-from edgecomp.runtimes.settings import RunSettings
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,8 +19,8 @@ from edgecomp.compare import read_report
 from edgecomp.evaluate.comparison import Comparison
 from edgecomp.evaluate.items import Category
 from edgecomp.fit import fit_recipe
-from edgecomp.model import read_model
-from edgecomp.recipe import Recipe
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.recipe import Recipe
 from edgecomp.remedies import Kind, Recovery, recovery
 from edgecomp.remedy_recipes import Step, next_step, weak_categories
 from edgecomp.report import Report

@@ -15,16 +15,17 @@ from edgecomp.common.folders import cache_folder, nearest_existing
 from edgecomp.common.machine_limits import available_memory_bytes
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MEASURED_MIXES, Mix, Rounding
-from edgecomp.compress.limits import ROWS_SCALED
-from edgecomp.detect import stored_calibration
-from edgecomp.format_facts import UNWEIGHTED
-from edgecomp.formats import PRESETS
-from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS
-from edgecomp.model import ModelSpec, TensorSpec
-from edgecomp.onnx.formats import ONNX_FORMATS
-from edgecomp.onnx.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.devices.detect import stored_calibration
+from edgecomp.formats.format_facts import UNWEIGHTED
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
+from edgecomp.formats.onnx_formats import ONNX_FORMATS
+from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.models.reading import ModelSpec, TensorSpec
+from edgecomp.models.tensor_types import PRESETS
 from edgecomp.plan import Candidate, JobCost, StageCost
-from edgecomp.recipe import SOLVED_TYPES, is_solved
+from edgecomp.recipes.compression_limits import ROWS_SCALED
+from edgecomp.recipes.recipe import SOLVED_TYPES, is_solved
+from edgecomp.recipes.stages import Stage, staged_model
 from edgecomp.stage_cost import (
     CALIBRATION_TOKENS,
     ROUNDING_OPERATIONS,
@@ -38,7 +39,6 @@ from edgecomp.stage_cost import (
     stage_costs,
     waiting_bytes,
 )
-from edgecomp.stages import Stage, staged_model
 
 DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30

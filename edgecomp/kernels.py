@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from edgecomp.device import DeviceProfile
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.placement import Placement
 
 FAMILIES = {

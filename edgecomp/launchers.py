@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.safe_text import one_line
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.run_settings import RunSettings
 
 LLAMA_CACHE_TYPES = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0", "Q5_1": "q5_1", "Q5_0": "q5_0",
                      "Q4_1": "q4_1", "Q4_0": "q4_0", "IQ4_NL": "iq4_nl"}  # fmt: skip

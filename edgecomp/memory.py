@@ -7,9 +7,9 @@ the library itself reports, for several shapes and settings, in tests/test_memor
 from __future__ import annotations
 
 from edgecomp.common.value import Value
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.model import ModelSpec
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.run_settings import RunSettings
 
 CELL_PADDING = 256
 """llama.cpp rounds the KV cache up to this many cells."""

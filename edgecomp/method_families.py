@@ -7,11 +7,11 @@ from typing import Literal
 
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.common.tasks import Task
-from edgecomp.constraints import Constraints
-from edgecomp.device import DeviceProfile
-from edgecomp.model import ModelSpec
+from edgecomp.devices.profile import DeviceProfile
+from edgecomp.models.reading import ModelSpec
 from edgecomp.plan import Candidate, Family
-from edgecomp.stages import DistillStage, Stage
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.stages import DistillStage, Stage
 
 REQUIRED_BENCHMARKS: dict[Task, tuple[str, ...]] = {
     "general": ("mmlu", "gsm8k", "ifeval"),

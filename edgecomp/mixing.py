@@ -14,21 +14,21 @@ from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MEASURED_MIXES
 from edgecomp.common.value import Value
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
-from edgecomp.expected_loss import TOLERATED_NATS
-from edgecomp.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
-from edgecomp.formats import TENSOR_TYPES, usable_types
-from edgecomp.gguf.mix import quantizable
+from edgecomp.devices.profile import find_device
+from edgecomp.formats.expected_loss import TOLERATED_NATS
+from edgecomp.formats.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
+from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.formats.layered_weights import gives_logits, layered_weights
 from edgecomp.kernels import without_kernels
-from edgecomp.layered_weights import gives_logits, layered_weights
 from edgecomp.memory import estimate_memory
-from edgecomp.model import EMBEDDING, OUTPUT, ModelSpec
+from edgecomp.models.reading import EMBEDDING, OUTPUT, ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
 from edgecomp.offload import placement_of
 from edgecomp.pipeline import Run
 from edgecomp.plan import Candidate
 from edgecomp.planner import placed_as
-from edgecomp.recipe import SOLVED_TYPES, Recipe, settled_constraints
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import SOLVED_TYPES, Recipe, settled_constraints
 from edgecomp.speed import cpu_seconds
 from edgecomp.torch_worker import TorchWorker
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecomp.common.quantity import format_size
-from edgecomp.constraints import Constraints
-from edgecomp.device import DeviceProfile
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.plan import Candidate
+from edgecomp.recipes.constraints import Constraints
 
 
 def nearest_limit(

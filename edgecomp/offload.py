@@ -13,12 +13,12 @@ from functools import partial
 from typing import NamedTuple
 
 from edgecomp.card_fill import Demand, Frame, card_bytes, evenly_filled, filled, frame, most
-from edgecomp.device import DeviceProfile, Processor
-from edgecomp.layered_weights import LayeredWeights
+from edgecomp.devices.profile import DeviceProfile, Processor
+from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.memory import MemoryEstimate
-from edgecomp.model import ModelSpec
+from edgecomp.models.reading import ModelSpec
 from edgecomp.placement import Placement
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.speed import seconds_per_token
 
 TIGHT_SHARE = 0.9

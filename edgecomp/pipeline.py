@@ -13,13 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgecomp.chat_template import ChatTemplate, read_chat_template
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.events import Listener, Progress
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.value import Value
-from edgecomp.model import ModelSpec
-from edgecomp.recipe import Recipe
+from edgecomp.models.chat_template import ChatTemplate, read_chat_template
+from edgecomp.models.reading import ModelSpec
+from edgecomp.recipes.recipe import Recipe
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.stage_cache import StoredFile, run_stage
 from edgecomp.torch_worker import TorchWorker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edgecomp.common.value import Value
-from edgecomp.layered_weights import LayeredWeights, Shares, added
+from edgecomp.formats.layered_weights import LayeredWeights, Shares, added
 
 
 class Placement(Value):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from edgecomp.card_fill import Demand, Frame
 from edgecomp.common.value import Value
-from edgecomp.device import DeviceProfile
-from edgecomp.layered_weights import LayeredWeights
-from edgecomp.model import ModelSpec
+from edgecomp.devices.profile import DeviceProfile
+from edgecomp.formats.layered_weights import LayeredWeights
+from edgecomp.models.reading import ModelSpec
 from edgecomp.offload import Offload, cost, fits, offload, offloads, session_seconds
 from edgecomp.placement import Placement
 from edgecomp.speed import estimate_speed

@@ -7,12 +7,12 @@ from typing import Literal
 
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.common.value import Value
-from edgecomp.constraints import Constraints
-from edgecomp.expected_loss import Risk
+from edgecomp.formats.expected_loss import Risk
 from edgecomp.memory import MemoryEstimate
 from edgecomp.placement import Placement
 from edgecomp.placement_speed import LayerGain, PlacedSpeed
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.speed import SpeedEstimate
 
 Verdict = Literal["fits", "tight", "no"]

@@ -13,28 +13,28 @@ from edgecomp.card_fill import Demand, Frame, frame
 from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, ModelIncomplete
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MixChoice, Rounding
-from edgecomp.constraints import Constraints
-from edgecomp.device import DeviceProfile
-from edgecomp.expected_loss import TASK_RISK, TOLERATED_NATS, risk
-from edgecomp.exporting import find_gguf_exporter
-from edgecomp.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf.model import refuse_repeated_tokens
+from edgecomp.devices.profile import DeviceProfile
+from edgecomp.formats.expected_loss import TASK_RISK, TOLERATED_NATS, risk
+from edgecomp.formats.exporting import find_gguf_exporter
+from edgecomp.formats.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
+from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.job_cost import estimate_job
 from edgecomp.kernels import without_kernels
 from edgecomp.method_families import method_families, notices, required_benchmarks
-from edgecomp.model import ModelSpec
+from edgecomp.models.gguf.model import refuse_repeated_tokens
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.nearest_limit import nearest_limit
 from edgecomp.offload import TIGHT_SHARE, Offload, fastest, frames, offload, offloads
-from edgecomp.onnx.facts import onnx_facts
 from edgecomp.onnx.memory import estimate_onnx_memory
 from edgecomp.placement import Placement
 from edgecomp.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
-from edgecomp.recipe import chosen_mix
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import chosen_mix
+from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.recipes.stages import Stage, staged_model
 from edgecomp.speed import SpeedEstimate, estimate_speed
-from edgecomp.stages import Stage, staged_model
 
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
 PROMPT_TOKENS = 512

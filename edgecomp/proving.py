@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.digests import text_digest
 from edgecomp.common.events import Listener, Progress, Warned, ignore_progress
 from edgecomp.common.value import Value
-from edgecomp.detect import cpu_model
+from edgecomp.devices.detect import cpu_model
 from edgecomp.evaluate.coherence import Coherence, answer_fixed_prompts, check_coherence
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.evaluate import evaluate
@@ -23,9 +22,10 @@ from edgecomp.evaluate.items import Bucket, Item, ItemResult
 from edgecomp.evaluate.task_text import task_texts
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
-from edgecomp.recipe import EvaluationSettings, MeasurementSettings
+from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.runtimes.settings import RunSettings
 from edgecomp.stage_cache import run_stage
 
 DIVERGENCE_OUTPUTS = 64

@@ -20,16 +20,16 @@ from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Rounding
 from edgecomp.common.value import Value
 from edgecomp.evaluate.items import Category, bucket
-from edgecomp.format_facts import planned_file_bytes, tensor_types_of
-from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf.mix import quantizable
-from edgecomp.model import ModelSpec
+from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
+from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
 from edgecomp.plan import Candidate
-from edgecomp.recipe import Recipe, is_solved, recipe_for
+from edgecomp.recipes.recipe import Recipe, is_solved, recipe_for
+from edgecomp.recipes.sparsity import denser, parse_sparsity
+from edgecomp.recipes.stages import PruneStage, Stage, staged_model
 from edgecomp.remedies import DENSER_PERCENT, Kind, Remedy
 from edgecomp.report import Report
-from edgecomp.sparsity import denser, parse_sparsity
-from edgecomp.stages import PruneStage, Stage, staged_model
 from edgecomp.verdict import Verdict
 
 MORE_SAMPLES, LEAST_MORE_SAMPLES = 3, 2

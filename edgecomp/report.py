@@ -11,17 +11,17 @@ from pydantic import Field
 
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.common.value import Value
-from edgecomp.distillation import History
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
-from edgecomp.making import Artifact
+from edgecomp.making.gguf import Artifact
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.measure.statistics import Interval, Spread
 from edgecomp.mixing import Mixture
 from edgecomp.plan import Candidate, JobCost
-from edgecomp.recipe import Recipe
+from edgecomp.recipes.distillation import History
+from edgecomp.recipes.recipe import Recipe
 from edgecomp.verdict import Verdict
 
 

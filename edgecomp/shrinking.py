@@ -10,12 +10,12 @@ from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.errors import CompressionSettingsInvalid, ModelIncomplete
 from edgecomp.common.events import Progress
 from edgecomp.common.value import Value
-from edgecomp.distillation import History
-from edgecomp.exporting import default_float_type, find_gguf_exporter
-from edgecomp.model import read_model
+from edgecomp.formats.exporting import default_float_type, find_gguf_exporter
+from edgecomp.models.reading import read_model
 from edgecomp.pipeline import Run, source_digest
+from edgecomp.recipes.distillation import History
+from edgecomp.recipes.stages import DistillStage, PruneStage, StructuredStage
 from edgecomp.stage_cache import StoredFile
-from edgecomp.stages import DistillStage, PruneStage, StructuredStage
 from edgecomp.token_id_check import check_token_ids
 
 

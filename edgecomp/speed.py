@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecomp.calibrated import Calibration
 from edgecomp.common.value import Value
-from edgecomp.device import DeviceProfile, Processor
-from edgecomp.layered_weights import LayeredWeights
-from edgecomp.model import ModelSpec
+from edgecomp.devices.kernel_rates import Calibration
+from edgecomp.devices.profile import DeviceProfile, Processor
+from edgecomp.formats.layered_weights import LayeredWeights
+from edgecomp.models.reading import ModelSpec
 from edgecomp.placement import Part, Placement, parts
 
 GPU_DECODE_SHARE, CPU_DECODE_SHARE = 0.70, 0.60

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgecomp.compress.limits import ROWS_COMPARED, WAITING_BYTES
-from edgecomp.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
-from edgecomp.model import ModelSpec, TensorSpec
+from edgecomp.models.reading import ModelSpec, TensorSpec
 from edgecomp.plan import StageCost
-from edgecomp.stages import DistillStage, PruneStage, Stage, staged_model
+from edgecomp.recipes.compression_limits import ROWS_COMPARED, WAITING_BYTES
+from edgecomp.recipes.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
+from edgecomp.recipes.stages import DistillStage, PruneStage, Stage, staged_model
 
 CALIBRATION_TOKENS = 128 * 256
 ROW_TOKENS = 256

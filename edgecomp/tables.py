@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecomp.common.quantity import format_duration, format_size
-from edgecomp.device import DeviceProfile
 from edgecomp.device_comparison import DeviceComparison, PlannedThere
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.fitting_table import FittingTable
-from edgecomp.model import ModelSpec
+from edgecomp.models.reading import ModelSpec
 from edgecomp.plan import Candidate, JobCost, Plan
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.calibration import CalibrationMix, available_texts, pack
-from edgecomp.chat_template import ChatTemplate
+from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.runtimes.protocol import Runtime
 
 

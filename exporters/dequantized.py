@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.common.errors import FileCorrupt
-from edgecomp.float_conversion import NUMPY_TYPES, to_float32
-from edgecomp.huggingface.quantized import WORD_BITS, Quantization, QuantizedLinear
-from edgecomp.safetensors_header import StoredTensor
+from edgecomp.models.float_conversion import NUMPY_TYPES, to_float32
+from edgecomp.models.huggingface.quantized import WORD_BITS, Quantization, QuantizedLinear
+from edgecomp.models.safetensors_header import StoredTensor
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]

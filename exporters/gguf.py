@@ -16,22 +16,21 @@ from typing import Any
 import gguf
 from numpy.typing import NDArray
 
-from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.exporting import ExportRecord, FloatType, default_float_type
-from edgecomp.float_conversion import (
+from edgecomp.formats.exporting import ExportRecord, FloatType, default_float_type
+from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
+from edgecomp.models.float_conversion import (
     NUMPY_TYPES,
     float32_pieces,
     raw_pieces,
     require_finite,
     rounded,
 )
-from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf.header import DEFAULT_ALIGNMENT, read_gguf_header
-from edgecomp.gguf.mix import quantizable
-from edgecomp.gguf.size import gguf_file_bytes
-from edgecomp.gguf.writer import (
+from edgecomp.models.gguf.header import DEFAULT_ALIGNMENT, read_gguf_header
+from edgecomp.models.gguf.size import gguf_file_bytes
+from edgecomp.models.gguf.writer import (
     UINT32,
     copied_fields,
     header_bytes,
@@ -39,9 +38,10 @@ from edgecomp.gguf.writer import (
     packed_fields,
     write_gguf,
 )
-from edgecomp.huggingface.model import language_config, read_json, weight_tensors
-from edgecomp.model import ModelSpec, TensorSpec
-from edgecomp.output_tensor import OutputTensor
+from edgecomp.models.huggingface.model import language_config, read_json, weight_tensors
+from edgecomp.models.output_tensor import OutputTensor
+from edgecomp.models.reading import ModelSpec, TensorSpec
+from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
 
 from .gguf_metadata import add_metadata, check_config, notes
 from .gguf_tensors import CheckpointTensors, output_tensors

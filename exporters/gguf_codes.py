@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.common.errors import ExportRefused
 from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
-from edgecomp.gguf.header import GgufHeader, TensorEntry, read_gguf_header
-from edgecomp.huggingface.model import language_config, read_json, stored_tensors
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.output_tensor import OutputTensor
+from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
+from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
+from edgecomp.models.huggingface.model import language_config, read_json, stored_tensors
+from edgecomp.models.output_tensor import OutputTensor
+from edgecomp.models.reading import ModelSpec, read_model
 
 from .gguf_tensors import CheckpointTensors, interleaved
 

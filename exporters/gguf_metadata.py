@@ -9,12 +9,11 @@ from typing import Any
 
 import gguf
 
-from edgecomp.architectures import Architecture
 from edgecomp.common.errors import ExportRefused
-from edgecomp.exporting import FloatType
-from edgecomp.formats import PRESETS
-from edgecomp.model import ModelSpec
-from edgecomp.rope_scaling import (
+from edgecomp.formats.exporting import FloatType
+from edgecomp.models.architectures import Architecture
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.rope_scaling import (
     longrope_attention_factor,
     rope_parameters,
     rotary_length,
@@ -22,6 +21,7 @@ from edgecomp.rope_scaling import (
     yarn_attention_factor,
     yarn_scale,
 )
+from edgecomp.models.tensor_types import PRESETS
 
 Config = dict[str, Any]
 LARGEST_GEMMA_LAYERS = {"gemma2": 46, "gemma3": 62}

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.architectures import Architecture
 from edgecomp.common.errors import ExportRefused
-from edgecomp.exporting import FloatType
-from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
-from edgecomp.gguf.mix import quantizable
-from edgecomp.huggingface.model import named_tensors
-from edgecomp.model import ModelSpec, TensorSpec
-from edgecomp.output_tensor import OutputTensor
-from edgecomp.rope_scaling import frequency_factors
-from edgecomp.safetensors_header import StoredTensor
+from edgecomp.formats.exporting import FloatType
+from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.models.architectures import Architecture
+from edgecomp.models.float_conversion import converted, rounded, stored_array, to_float32
+from edgecomp.models.huggingface.model import named_tensors
+from edgecomp.models.output_tensor import OutputTensor
+from edgecomp.models.reading import ModelSpec, TensorSpec
+from edgecomp.models.rope_scaling import frequency_factors
+from edgecomp.models.safetensors_header import StoredTensor
 
 # Tables and masks that the model computes anew, and towers for pictures: not language weights.
 NOT_WEIGHTS = (

@@ -15,12 +15,12 @@ from typing import Any
 
 import gguf
 
-from edgecomp.chat_template import folder_template
 from edgecomp.common.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.common.safe_text import one_line
-from edgecomp.huggingface.end_tokens import end_token_ids
-from edgecomp.huggingface.model import read_json
-from edgecomp.huggingface.tokenizer_entries import check_tokenizer
+from edgecomp.models.chat_template import folder_template
+from edgecomp.models.huggingface.end_tokens import end_token_ids
+from edgecomp.models.huggingface.model import read_json
+from edgecomp.models.huggingface.tokenizer_entries import check_tokenizer
 
 from .pretokenizers import recognised
 from .sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, read_pieces

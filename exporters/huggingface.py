@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.common.atomic import new_folder, write_text
 from edgecomp.common.errors import (
     ArchitectureUnsupported,
@@ -26,19 +25,20 @@ from edgecomp.common.errors import (
     RuntimeRefused,
 )
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.exporting import ExportRecord, FloatType, default_float_type
-from edgecomp.float_conversion import float32_pieces, rounded
-from edgecomp.gguf.header import GgufHeader, read_gguf_header
-from edgecomp.gguf.mix import quantizable
-from edgecomp.model import ModelSpec, TensorSpec, read_model
-from edgecomp.output_tensor import OutputTensor
+from edgecomp.formats.exporting import ExportRecord, FloatType, default_float_type
+from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
+from edgecomp.models.float_conversion import float32_pieces, rounded
+from edgecomp.models.gguf.header import GgufHeader, read_gguf_header
+from edgecomp.models.output_tensor import OutputTensor
+from edgecomp.models.reading import ModelSpec, TensorSpec, read_model
+from edgecomp.models.safetensors_writer import sharded, shards_size_bytes, write_shards
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.token_id_check import check_token_ids
 
 from .gguf_tensors import deinterleaved
 from .huggingface_config import config_of
 from .huggingface_tokenizer import FILES, write_tokenizer
-from .safetensors_writer import sharded, shards_size_bytes, write_shards
 
 ACTION = "written as a Hugging Face checkpoint"
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from edgecomp.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.common.errors import ExportRefused
-from edgecomp.exporting import FloatType
-from edgecomp.float_conversion import float32_pieces
-from edgecomp.gguf.header import GgufHeader
-from edgecomp.model import ModelSpec
-from edgecomp.rope_scaling import frequency_factors, yarn_scale
+from edgecomp.formats.exporting import FloatType
+from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
+from edgecomp.models.float_conversion import float32_pieces
+from edgecomp.models.gguf.header import GgufHeader
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.rope_scaling import frequency_factors, yarn_scale
 
 from .gguf_metadata import LARGEST_GEMMA_LAYERS
 from .gguf_tokenizer import END_KEYS

@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 from edgecomp.common.atomic import new_folder, write_text
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress
-from edgecomp.exporting import ExportRecord, FloatType
-from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
-from edgecomp.huggingface.model import read_json, stored_tensors
-from edgecomp.huggingface.quantized import joined_tensors, quantized_linears, read_quantization
-from edgecomp.model import ModelSpec
-from edgecomp.output_tensor import OutputTensor
-from edgecomp.safetensors_header import StoredTensor
+from edgecomp.formats.exporting import ExportRecord, FloatType
+from edgecomp.models.float_conversion import converted, rounded, stored_array, to_float32
+from edgecomp.models.huggingface.model import read_json, stored_tensors
+from edgecomp.models.huggingface.quantized import (
+    joined_tensors,
+    quantized_linears,
+    read_quantization,
+)
+from edgecomp.models.output_tensor import OutputTensor
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.safetensors_header import StoredTensor
+from edgecomp.models.safetensors_writer import sharded, write_shards
 
 from .dequantized import dequantized
 from .huggingface_config import DTYPES
-from .safetensors_writer import sharded, write_shards
 
 SAID_IN = ("quantization_config", "compression_config")
 

@@ -22,14 +22,13 @@ from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress.checkpoint import copy_companions
 from edgecomp.compress.onnx_grids import SCALE_BYTES
 from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
-from edgecomp.exporting import ExportRecord
-from edgecomp.float_conversion import converted, stored_array
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, HuggingfaceFormat
-from edgecomp.huggingface.model import read_json, stored_tensors
-from edgecomp.output_tensor import OutputTensor
-
-from .safetensors_writer import sharded, write_shards
+from edgecomp.formats.exporting import ExportRecord
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, HuggingfaceFormat
+from edgecomp.models.float_conversion import converted, stored_array
+from edgecomp.models.huggingface.model import read_json, stored_tensors
+from edgecomp.models.output_tensor import OutputTensor
+from edgecomp.models.safetensors_writer import sharded, write_shards
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 WORD_BITS = 32
 Parts = dict[str, NDArray[Any]]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.common.atomic import write_text
-from edgecomp.gguf.header import GgufHeader
+from edgecomp.models.gguf.header import GgufHeader
 
 from .gguf_tokenizer import PHI3
 from .pretokenizers import definition, named

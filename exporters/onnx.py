@@ -16,11 +16,11 @@ from typing import Literal
 from edgecomp.common.atomic import copy_file, new_folder
 from edgecomp.common.errors import ArtifactRejected, ExportRefused, RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
-from edgecomp.huggingface.end_tokens import required_end_token_ids
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.onnx.folder import TOKENIZER, external_tensors, load_graph, read_onnx_folder
-from edgecomp.onnx.formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
+from edgecomp.formats.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
+from edgecomp.formats.onnx_formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
+from edgecomp.models.huggingface.end_tokens import required_end_token_ids
+from edgecomp.models.onnx_folder import TOKENIZER, external_tensors, load_graph, read_onnx_folder
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.processes.child import Child
 
 from .onnx_codes import insert_codes
@@ -58,7 +58,8 @@ def export_format(
     accuracy_level: Literal[1, 2, 3, 4] | None = None,
     progress: Progress = ignore_progress,
 ) -> OnnxRecord:
-    """Write `model` to the folder `destination` in one of `edgecomp.onnx.formats`, whole or not.
+    """Write `model` to the folder `destination` in a format of `formats/onnx_formats.py`, whole or
+    not.
 
     `accuracy_level` is how MatMulNBits computes: 1 in float32, 4 with activations rounded to int8
     (the builder's choice on the CPU). Weights are rounded to nearest; `insert_codes` puts better

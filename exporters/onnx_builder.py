@@ -16,8 +16,8 @@ from typing import Any
 
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress
-from edgecomp.huggingface.model import language_config
-from edgecomp.huggingface.weight_files import read_json
+from edgecomp.models.huggingface.model import language_config
+from edgecomp.models.huggingface.weight_files import read_json
 from edgecomp.processes.child import serve
 from edgecomp.runtimes.heard import Heard, counted_steps
 
@@ -72,7 +72,7 @@ def check(folder: str, progress: Progress) -> str:
     """The fault that ONNX's checker or strict shape inference finds in `folder`'s graph, or ""."""
     import onnx
 
-    from edgecomp.onnx.folder import GRAPH
+    from edgecomp.models.onnx_folder import GRAPH
 
     graph = onnx.load(Path(folder) / GRAPH, load_external_data=False)
     for node in graph.graph.node:

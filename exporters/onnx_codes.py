@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from edgecomp.common.errors import ExportRefused
 from edgecomp.compress.onnx_grids import SCALE_BYTES
 from edgecomp.compress.packed import read_packed, read_packed_index
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.onnx.folder import OnnxTensor, external_tensors, load_graph
+from edgecomp.models.onnx_folder import OnnxTensor, external_tensors, load_graph
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 ROLES = {
     "attn_q": "attn.q_proj",

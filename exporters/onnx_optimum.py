@@ -19,21 +19,21 @@ from typing import Any
 from edgecomp.common.atomic import copy_file, new_folder
 from edgecomp.common.errors import ArtifactRejected, ChildHung, ChildKilledByMemory, ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.exporting import ExportRecord, FloatType, OnnxRecord
-from edgecomp.huggingface.end_tokens import required_end_token_ids
-from edgecomp.huggingface.model import language_config, read_json
-from edgecomp.model import ModelSpec
-from edgecomp.onnx.folder import CONFIG, GRAPH, TOKENIZER, load_graph, opset_versions
-from edgecomp.onnx.optimum_formats import (
+from edgecomp.formats.exporting import ExportRecord, FloatType, OnnxRecord
+from edgecomp.formats.optimum_formats import (
     DECODER,
     FLOAT_FORMAT,
     OPTIMUM_FORMATS,
     optimum_bytes,
     optimum_task,
 )
+from edgecomp.models.huggingface.end_tokens import required_end_token_ids
+from edgecomp.models.huggingface.model import language_config, read_json
+from edgecomp.models.onnx_folder import CONFIG, GRAPH, TOKENIZER, load_graph, opset_versions
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.rope_scaling import rope_parameters, sliding_rope_theta
 from edgecomp.processes.child import LONGEST_SILENCE_SECONDS, Child
 from edgecomp.processes.work_done import wait_while_working
-from edgecomp.rope_scaling import rope_parameters, sliding_rope_theta
 
 from .optimum_environment import optimum_python
 
@@ -69,7 +69,7 @@ def export_format(
     progress: Progress = ignore_progress,
 ) -> OnnxRecord:
     """Write `model`, a Hugging Face folder, to the folder `destination` in one of
-    `edgecomp.onnx.optimum_formats`, whole or not.
+    `edgecomp.formats.optimum_formats`, whole or not.
 
     Raises RuntimeMissing without optimum's environment, ExportRefused with optimum's reason,
     ArtifactRejected where the ONNX checker refuses what was made, DiskFull or NotWritable.

@@ -9,20 +9,20 @@ from typing import Any
 
 from edgecomp.bundle import MANIFEST, BundledFile, Manifest
 from edgecomp.calibration import CalibrationMix, CalibrationRecord
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
+from edgecomp.devices.profile import find_device
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison, published
 from edgecomp.evaluate.divergence import summarise
 from edgecomp.evaluate.items import Category
 from edgecomp.launchers import llama_server_script
-from edgecomp.making import Artifact
+from edgecomp.making.gguf import Artifact
 from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_plan
 from edgecomp.measure.machine import MachineState
 from edgecomp.measure.statistics import Interval, Spread
-from edgecomp.model import ModelSpec
+from edgecomp.models.reading import ModelSpec
 from edgecomp.planner import make_plan
-from edgecomp.recipe import EvaluationSettings, MeasurementSettings, recipe_for
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, recipe_for
 from edgecomp.report import ModelFacts, Report
 from edgecomp.runtimes.protocol import DivergenceSamples
 from edgecomp.stage_cache import StoredFile

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
-from edgecomp.model import demo_model_path
+from edgecomp.models.reading import demo_model_path
 
 EVALUATION_DATA = os.environ.pop("EDGECOMP_DATA", None)
 """Taken away from the program, which would read it wherever a test names no data."""

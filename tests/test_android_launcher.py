@@ -11,8 +11,8 @@ import pytest
 from scripted_adb import calls
 
 from edgecomp.android_launcher import android_script, is_android
-from edgecomp.device import find_device
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.devices.profile import find_device
+from edgecomp.recipes.run_settings import RunSettings
 
 SETTINGS = RunSettings(context=2048, threads=4, kv_type="Q8_0", sequences=3)
 THERE = "data/local/tmp/edgecomp"

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from edgecomp.artifact_checks import check_finite, check_size, check_types, tensor_types
 from edgecomp.exporters.gguf import expected_float_size_bytes, export
-from edgecomp.gguf.header import read_gguf_header
 from edgecomp.greedy_check import check_greedy
-from edgecomp.model import read_model
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.reading import read_model
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.token_id_check import check_token_ids
 from edgecomp.tokenizer_corpus import corpus

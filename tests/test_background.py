@@ -25,11 +25,11 @@ from edgecomp.background import (
 )
 from edgecomp.common.errors import RunBusy
 from edgecomp.common.events import StageFinished, StageStarted
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
-from edgecomp.model import read_model
+from edgecomp.devices.profile import find_device
+from edgecomp.models.reading import read_model
 from edgecomp.planner import make_plan
-from edgecomp.recipe import EvaluationSettings, recipe_for
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import EvaluationSettings, recipe_for
 
 DEVICE = "office-laptop-ddr4"
 WAIT_SECONDS = 120

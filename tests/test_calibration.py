@@ -23,9 +23,9 @@ from edgecomp.calibration import (
     preset_mix,
     read_mix,
 )
-from edgecomp.chat_template import ChatTemplate, read_chat_template
 from edgecomp.common.errors import CalibrationRefused, DataMalformed, DataMissing, RecipeInvalid
 from edgecomp.common.tasks import TASKS, Task
+from edgecomp.models.chat_template import ChatTemplate, read_chat_template
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.training_text import make_training_rows
 

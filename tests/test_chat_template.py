@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.chat_template import ChatTemplate, read_chat_template
 from edgecomp.common.errors import ChatTemplateBroken, FileCorrupt
 from edgecomp.exporters.gguf import export
-from edgecomp.model import read_model
+from edgecomp.models.chat_template import ChatTemplate, read_chat_template
+from edgecomp.models.reading import read_model
 
 TURNS = [
     {"role": "system", "content": "Be brief."},
@@ -112,7 +112,7 @@ ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% 
 def test_a_template_that_does_not_end_is_ended(  # A15
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgecomp.chat_template.RENDER_SECONDS", 0.2)
+    monkeypatch.setattr("edgecomp.models.chat_template.RENDER_SECONDS", 0.2)
     for _ in range(2):
         with pytest.raises(ChatTemplateBroken, match="too long"):
             ChatTemplate(source=source).render(TURNS)
@@ -121,7 +121,7 @@ def test_a_template_that_does_not_end_is_ended(  # A15
 
 
 def test_memory_of_many_small_pieces_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:  # A15
-    monkeypatch.setattr("edgecomp.chat_template.RENDER_SECONDS", 20.0)
+    monkeypatch.setattr("edgecomp.models.chat_template.RENDER_SECONDS", 20.0)
     grown = (
         "{% set n = namespace(text='x') %}{% for i in range(60) %}"
         "{% set n.text = n.text ~ n.text %}{% endfor %}{{ n.text }}"

@@ -20,7 +20,7 @@ from edgecomp.compare import BundleComparison, Variant, compare_bundles, on_fron
 from edgecomp.compare_report import comparison_sections, html_comparison, write_comparison
 from edgecomp.evaluate.bias_score import BiasScores
 from edgecomp.evaluate.comparison import BiasComparison, Comparison
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.report_text import html_report, markdown_report
 
 MakeBundle = Callable[..., Path]

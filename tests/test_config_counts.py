@@ -10,10 +10,10 @@ import pytest
 from checkpoints import CONFIG, OMITTED, llama_weights, written_config, written_llama
 from safetensors.numpy import save_file
 
-from edgecomp.architectures import BY_GGUF_NAME
 from edgecomp.common.errors import ArchitectureUnsupported, EdgecompError, FileCorrupt
-from edgecomp.huggingface.layer_kinds import FULL, SLIDING, period, sliding_layers
-from edgecomp.model import read_model
+from edgecomp.models.architectures import BY_GGUF_NAME
+from edgecomp.models.huggingface.layer_kinds import FULL, SLIDING, period, sliding_layers
+from edgecomp.models.reading import read_model
 
 HUGE = (2**31, 2**40, 2**63 - 1, 2**63, 10**400)
 

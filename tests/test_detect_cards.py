@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.detect import detect_device
-from edgecomp.device import find_device
+from edgecomp.devices.detect import detect_device
+from edgecomp.devices.profile import find_device
 
 MIB = 2**20
 ROWS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.common.errors import DeviceUnknown, ProfileInvalid
-from edgecomp.device import device_list, find_device, load_profile, profile_paths
+from edgecomp.devices.profile import device_list, find_device, load_profile, profile_paths
 
 PROFILE = """
 schema_version = 1

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from edgecomp.cli import app
 from edgecomp.common.errors import DeviceUnknown
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device, profile_paths
 from edgecomp.device_comparison import compare_devices
-from edgecomp.model import read_model
+from edgecomp.devices.profile import find_device, profile_paths
+from edgecomp.models.reading import read_model
 from edgecomp.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
 
 
 def test_every_profile_is_planned_for_every_model(header_only: Callable[[str], Path]) -> None:

@@ -13,10 +13,10 @@ from accelerate import dispatch_model
 from accelerate.utils import check_device_map
 from transformers import AutoModelForCausalLM
 
-from edgecomp.device import DeviceProfile, find_device
-from edgecomp.huggingface.device_map import device_map
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.planning.huggingface_device_map import device_map
+from edgecomp.recipes.run_settings import RunSettings
 
 SETTINGS = RunSettings(context=256, threads=1)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.device import DeviceProfile, load_profile
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.devices.profile import DeviceProfile, load_profile
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 FOLDER = Path(str(files("edgecomp.device_profiles")))
 PATHS = sorted(FOLDER.glob("*.toml"))

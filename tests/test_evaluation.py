@@ -22,8 +22,8 @@ from edgecomp.common.errors import ModelNotFound
 from edgecomp.common.events import Event, StageFinished, ignore
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.evaluation import Evaluation, EvaluationRequest, evaluate_artifact
-from edgecomp.exporting import find_exporter
-from edgecomp.model import read_model
+from edgecomp.formats.exporting import find_exporter
+from edgecomp.models.reading import read_model
 from edgecomp.result_tables import evaluation_table
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 

@@ -22,11 +22,11 @@ from rich.console import Console
 from edgecomp.artifact_checks import tensor_types
 from edgecomp.bundle import Manifest, write_bundle
 from edgecomp.calibration import CalibrationMix
-from edgecomp.constraints import Constraints
 from edgecomp.fit import Fitted
-from edgecomp.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.report_tables import summary
-from edgecomp.runtimes.settings import RunSettings
 
 ARGUMENTS = ("--device", "office-laptop-ddr4", "--context", "256", "--items", "2", "--json")
 PROCESS_SECONDS = 300

@@ -16,15 +16,15 @@ from edgecomp.common.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix
 from edgecomp.compare import BundleComparison
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
+from edgecomp.devices.profile import find_device
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.fit import Fitted
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import measure_artifact
-from edgecomp.model import read_model
-from edgecomp.onnx.folder import read_onnx_folder
+from edgecomp.models.onnx_folder import read_onnx_folder
+from edgecomp.models.reading import read_model
 from edgecomp.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
 
 PROCESS_SECONDS = 500
 

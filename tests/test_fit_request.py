@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edgecomp.common.tasks import MixChoice, Rounding
-from edgecomp.constraints import Constraints
 from edgecomp.fit import FitRequest
-from edgecomp.recipe import EvaluationSettings
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import EvaluationSettings
 
 
 @pytest.mark.parametrize(

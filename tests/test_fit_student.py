@@ -15,12 +15,12 @@ import pytest
 
 from edgecomp.bundle import Manifest
 from edgecomp.calibration import CalibrationMix
-from edgecomp.constraints import Constraints
 from edgecomp.fit import Fitted
-from edgecomp.model import read_model
-from edgecomp.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
-from edgecomp.runtimes.settings import RunSettings
-from edgecomp.stages import DistillStage, PruneStage, StructuredStage
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
+from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.recipes.stages import DistillStage, PruneStage, StructuredStage
 
 STEPS = 3000
 """Long enough to be killed on the way, and stopped early afterwards."""

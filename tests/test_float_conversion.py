@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from safetensors.torch import save_file
 
 from edgecomp.common.errors import ExportRefused, WeightsNotFinite
-from edgecomp.float_conversion import converted, rounded, stored_array, to_float32
-from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
+from edgecomp.models.float_conversion import converted, rounded, stored_array, to_float32
+from edgecomp.models.safetensors_header import StoredTensor, read_safetensors_header
 
 floats = st.floats(width=32, allow_nan=False, min_value=-60_000, max_value=60_000)
 matrices = arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 40)), elements=floats)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from edgecomp.artifact_checks import tensor_types
-from edgecomp.compress.importance_file import ColumnSums, write_importance
-from edgecomp.formats import PRESETS
-from edgecomp.gguf.mix import mixed_types
+from edgecomp.formats.gguf_mix import mixed_types
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
-from edgecomp.model import read_model
+from edgecomp.models.gguf.importance_file import ColumnSums, write_importance
+from edgecomp.models.reading import read_model
+from edgecomp.models.tensor_types import PRESETS
 from edgecomp.processes.child import Child
 
 SHAPES = {

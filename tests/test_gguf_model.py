@@ -11,10 +11,10 @@ import pytest
 
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.common.errors import FileCorrupt, FileTruncated, ModelIncomplete, TokensRepeated
-from edgecomp.constraints import Constraints
-from edgecomp.detect import detect_device
-from edgecomp.model import read_model
+from edgecomp.devices.detect import detect_device
+from edgecomp.models.reading import read_model
 from edgecomp.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
 
 
 def written(path: Path, architecture: str) -> gguf.GGUFWriter:

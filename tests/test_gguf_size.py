@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf.header import read_gguf_header
-from edgecomp.gguf.size import gguf_file_bytes, header_size_bytes, padded_bytes
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.gguf.size import gguf_file_bytes, header_size_bytes, padded_bytes
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 WRITABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1", "Q4_K", "Q6_K", "IQ4_XS")
 names = st.text(

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecomp.common.errors import NotWritable
-from edgecomp.gguf.header import read_gguf_header
-from edgecomp.gguf.writer import (
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.gguf.writer import (
     OutputTensor,
     copied_fields,
     header_bytes,

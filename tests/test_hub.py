@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edgecomp.safetensors_header import read_safetensors_header
+from edgecomp.models.safetensors_header import read_safetensors_header
 
 REPOSITORY = "someone/tiny"
+READ = "from edgecomp.models.reading import read_model\n"
 COMMIT = "0" * 40
 ROWS, WIDTH = 2000, 64
 
@@ -163,7 +164,7 @@ def test_a_hub_id_is_inspected_from_its_headers_alone(hub: Hub, tmp_path: Path) 
 
 def test_weights_are_downloaded_only_when_they_are_wanted(hub: Hub, tmp_path: Path) -> None:
     code = (
-        "from edgecomp.model import read_model\n"
+        "from edgecomp.models.reading import read_model\n"
         f"model = read_model({REPOSITORY!r}, weights=True)\n"
         "print(sum(f.stat().st_blocks for f in model.path.resolve().glob('*.safetensors')))"
     )
@@ -240,7 +241,7 @@ def test_only_the_weights_that_are_read_and_small_files_are_fetched(
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps({"name": name}))
     hub = Hub(folder)
-    code = f"from edgecomp.model import read_model\nread_model({REPOSITORY!r}, weights=True)"
+    code = f"{READ}read_model({REPOSITORY!r}, weights=True)"
     done = inspect(hub, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     whole = {"config.json", "merges.txt", "tokenizer.model", "model.safetensors"}
@@ -260,9 +261,7 @@ def test_of_shards_those_that_the_index_names_are_fetched(
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     for weights in (True, False):
         hub = Hub(folder)
-        code = (
-            f"from edgecomp.model import read_model\nread_model({REPOSITORY!r}, weights={weights})"
-        )
+        code = f"{READ}read_model({REPOSITORY!r}, weights={weights})"
         done = inspect(hub, tmp_path / str(weights), "-c", code)
         assert done.returncode == 0, done.stderr
         assert hub.sent == {"config.json", "model.safetensors.index.json", shard}

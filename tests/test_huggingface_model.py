@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2MoeConfig
 
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete
-from edgecomp.huggingface.model import language_config, named_tensors
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.safetensors_header import read_safetensors_header
+from edgecomp.models.huggingface.model import language_config, named_tensors
+from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.safetensors_header import read_safetensors_header
 
 SHAPE = {
     "vocab_size": 32, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4,

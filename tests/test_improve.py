@@ -14,8 +14,8 @@ from edgecomp.common.events import ignore
 from edgecomp.evaluate.comparison import Comparison
 from edgecomp.fit import Fitted
 from edgecomp.improve import Improvement, improve, record_path, recovered, same_questions
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.recipe import Recipe
+from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.recipes.recipe import Recipe
 from edgecomp.report import Report
 from edgecomp.result_tables import improvement_table
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from edgecomp.common.tasks import Mix, Rounding
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
+from edgecomp.devices.profile import find_device
 from edgecomp.job_cost import estimate_compression
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
 
 
 @pytest.fixture(scope="module")

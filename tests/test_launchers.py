@@ -13,7 +13,6 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.safe_text import one_line
 from edgecomp.launchers import (
     llama_server_arguments,
@@ -22,7 +21,8 @@ from edgecomp.launchers import (
     ollama_modelfile,
     systemd_script,
 )
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.run_settings import RunSettings
 
 SETTINGS = RunSettings(context=4096, threads=6, kv_type="Q8_0", gpu_layers=20, sequences=2)
 

@@ -13,7 +13,7 @@ from fuzz.kinds import KINDS
 from edgecomp.artifact_argument import find_artifact
 from edgecomp.bundle import MANIFEST, Manifest, read_manifest, verify_bundle
 from edgecomp.common.errors import PathOutside
-from edgecomp.onnx.folder import CONFIG, DATA, GRAPH, TOKENIZER, read_onnx_folder
+from edgecomp.models.onnx_folder import CONFIG, DATA, GRAPH, TOKENIZER, read_onnx_folder
 from edgecomp.remote.ssh_measure import files_of
 
 

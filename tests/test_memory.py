@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.exporting import find_exporter
-from edgecomp.layered_weights import layered_weights
+from edgecomp.formats.exporting import find_exporter
+from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.memory import (
     CELL_PADDING,
@@ -23,9 +23,9 @@ from edgecomp.memory import (
     padded,
     work_bytes,
 )
-from edgecomp.model import ModelSpec, TensorSpec, read_model
+from edgecomp.models.reading import ModelSpec, TensorSpec, read_model
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime
-from edgecomp.runtimes.settings import RunSettings
 
 SHAPES = {
     "grouped": SyntheticShape(

@@ -17,21 +17,21 @@ from edgecomp.common.events import Event, Noted, ignore
 from edgecomp.common.tasks import Mix
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.device import RuntimeSupport, find_device
+from edgecomp.devices.profile import RuntimeSupport, find_device
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.expected_loss import TOLERATED_NATS
 from edgecomp.fit import on_trial
-from edgecomp.formats import PRESETS
-from edgecomp.gguf.file_type import FILE_TYPE
-from edgecomp.gguf.header import read_gguf_header
-from edgecomp.layered_weights import layered_weights
-from edgecomp.making import make_artifact
+from edgecomp.formats.expected_loss import TOLERATED_NATS
+from edgecomp.formats.layered_weights import layered_weights
+from edgecomp.making.gguf import make_artifact
 from edgecomp.memory import estimate_memory
 from edgecomp.mixing import ENDS, against_speed, file_bytes, filled, placed
-from edgecomp.model import read_model
+from edgecomp.models.gguf.file_type import FILE_TYPE
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.reading import read_model
+from edgecomp.models.tensor_types import PRESETS
 from edgecomp.pipeline import Run
 from edgecomp.proving import divergence
-from edgecomp.recipe import EvaluationSettings, read_recipe
+from edgecomp.recipes.recipe import EvaluationSettings, read_recipe
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from checkpoints import written_llama
 
-from edgecomp.model import read_model
-from edgecomp.model_name import result_folder
+from edgecomp.models.model_name import result_folder
+from edgecomp.models.reading import read_model
 
 
 @pytest.mark.parametrize("name", ["Llama-3.2-1B", "Llama-3.2-3B-Instruct", "Qwen2.5-0.5B"])

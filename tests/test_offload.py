@@ -12,11 +12,10 @@ from pydantic import ValidationError
 from shapes import write_headers
 
 from edgecomp.card_fill import Demand, card_bytes, frame
-from edgecomp.constraints import Constraints
-from edgecomp.device import DeviceProfile, find_device
-from edgecomp.format_facts import format_facts, tensor_types_of
-from edgecomp.layered_weights import LayeredWeights, layered_weights
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.formats.format_facts import format_facts, tensor_types_of
+from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.offload import (
     Offload,
     fastest,
@@ -30,7 +29,8 @@ from edgecomp.offload import (
 from edgecomp.placement import Placement
 from edgecomp.plan import Plan
 from edgecomp.planner import make_plan
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.run_settings import RunSettings
 
 
 def weights_of(model: ModelSpec, name: str) -> LayeredWeights:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.exporting import find_onnx_exporter
-from edgecomp.model import read_model
+from edgecomp.formats.exporting import find_onnx_exporter
+from edgecomp.models.reading import read_model
 from edgecomp.onnx.memory import LIBRARY_BYTES, estimate_onnx_memory
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import RawMeasurement, find_runtime
-from edgecomp.runtimes.settings import RunSettings
 
 
 def settings(context: int) -> RunSettings:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecomp.format_facts import SOURCE, tensor_types_of
-from edgecomp.layered_weights import LayeredWeights, Share, layered_weights, stored
-from edgecomp.model import read_model
+from edgecomp.formats.format_facts import SOURCE, tensor_types_of
+from edgecomp.formats.layered_weights import LayeredWeights, Share, layered_weights, stored
+from edgecomp.models.reading import read_model
 from edgecomp.placement import Placement, parts
 
 LAYERS = 12

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from edgecomp.common.tasks import TASKS
-from edgecomp.constraints import Constraints
-from edgecomp.device import DeviceProfile, find_device
-from edgecomp.format_facts import SOURCE, format_facts
-from edgecomp.formats import PRESETS
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.formats.format_facts import SOURCE, format_facts
+from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.tensor_types import PRESETS
 from edgecomp.offload import placement_of
 from edgecomp.plan import Candidate, Plan
 from edgecomp.planner import make_plan, placed_as
+from edgecomp.recipes.constraints import Constraints
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.stage_cost import CALIBRATION_TOKENS, TORCH_BYTES
 

@@ -9,9 +9,9 @@ import pytest
 from edgecomp.calibration import preset_mix
 from edgecomp.common.errors import RecipeInvalid
 from edgecomp.common.tasks import Mix, MixChoice
-from edgecomp.constraints import Constraints
-from edgecomp.recipe import SOLVED_TYPES, Recipe, chosen_mix, read_recipe, write_recipe
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import SOLVED_TYPES, Recipe, chosen_mix, read_recipe, write_recipe
+from edgecomp.recipes.run_settings import RunSettings
 
 RECIPE = Recipe(
     model="demo",

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecomp.calibration import MOST_SAMPLES, TASK_SOURCES, CalibrationMix, preset_mix
-from edgecomp.constraints import Constraints
 from edgecomp.evaluate.items import Category, bucket
-from edgecomp.format_facts import planned_file_bytes, tensor_types_of
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.model import ModelSpec, read_model
-from edgecomp.recipe import Recipe
+from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
+from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import Recipe
+from edgecomp.recipes.stages import PruneStage, StructuredStage, staged_model
 from edgecomp.remedy_recipes import (
     Step,
     attention_at_eight_bits,
@@ -26,7 +27,6 @@ from edgecomp.remedy_recipes import (
     recalibrated_mix,
 )
 from edgecomp.report import Report
-from edgecomp.stages import PruneStage, StructuredStage, staged_model
 
 WEAK: tuple[Category, ...] = (
     "knowledge", "reasoning", "multilingual", "instruction", "code", "truthfulness", "refusal",

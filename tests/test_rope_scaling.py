@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from edgecomp.rope_scaling import (
+from edgecomp.models.rope_scaling import (
     frequency_factors,
     longrope_attention_factor,
     rope_parameters,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.errors import ChatTemplateBroken
 from edgecomp.common.safe_text import LONGEST_FILE_NAME, file_name, one_line, printable_lines
+from edgecomp.models.chat_template import ChatTemplate
 
 NASTY = st.text(st.sampled_from("\n\r\t\x00\x1b[31m\u202e\u2028$`'\"\\%/.-ab ü中"), max_size=300)
 

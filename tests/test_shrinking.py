@@ -13,8 +13,8 @@ from edgecomp.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.events import Estimated, Event, ignore
 from edgecomp.compress_job import Compressed, compress, compression_recipe
-from edgecomp.model import read_model
-from edgecomp.stages import DistillStage, Stage, StructuredStage, staged_model
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.stages import DistillStage, Stage, StructuredStage, staged_model
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")
 
@@ -81,8 +81,8 @@ def test_a_student_is_distilled_between_pruning_and_rounding(source: Path, tmp_p
 def test_pruned_weights_stay_zero_through_distillation(source: Path, tmp_path: Path) -> None:
     import numpy as np
 
-    from edgecomp.float_conversion import float32_pieces
-    from edgecomp.gguf.header import read_gguf_header
+    from edgecomp.models.float_conversion import float32_pieces
+    from edgecomp.models.gguf.header import read_gguf_header
 
     result = made(source, tmp_path / "out", DISTILL, method="wanda")
     header = read_gguf_header(result.folder / result.file)

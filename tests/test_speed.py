@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecomp.calibrated import Calibration, KernelRate
-from edgecomp.device import DeviceProfile, find_device
-from edgecomp.format_facts import tensor_types_of
-from edgecomp.layered_weights import LayeredWeights, layered_weights
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.devices.kernel_rates import Calibration, KernelRate
+from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.formats.format_facts import tensor_types_of
+from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.placement import Placement
 from edgecomp.speed import SpeedEstimate, estimate_speed, prompt_pairs
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
-from edgecomp.distillation import target_bytes
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.devices.profile import find_device
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.plan import StageCost
 from edgecomp.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.distillation import target_bytes
+from edgecomp.recipes.stages import DistillStage, PruneStage, Stage, StructuredStage
 from edgecomp.stage_cost import START_SECONDS, TorchRate, stage_costs
-from edgecomp.stages import DistillStage, PruneStage, Stage, StructuredStage
 
 RATE = TorchRate(flops=1e9, basis="formula")
 

@@ -12,9 +12,9 @@ from edgecomp.common.errors import (
     CompressionSettingsInvalid,
     RecipeInvalid,
 )
-from edgecomp.model import read_model
-from edgecomp.recipe import read_recipe, write_recipe
-from edgecomp.stages import (
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.recipe import read_recipe, write_recipe
+from edgecomp.recipes.stages import (
     DistillStage,
     PruneStage,
     Stage,

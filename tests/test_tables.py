@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
-from edgecomp.model import read_model
+from edgecomp.devices.profile import find_device
+from edgecomp.models.reading import read_model
 from edgecomp.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
 from edgecomp.report import Section
 from edgecomp.report_tables import section_table
 from edgecomp.tables import device_table, plan_table

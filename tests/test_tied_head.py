@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from checkpoints import OMITTED, Weights, llama_weights, written_llama
 
-from edgecomp.model import EMBEDDING, OUTPUT, read_model
+from edgecomp.models.reading import EMBEDDING, OUTPUT, read_model
 
 HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
 

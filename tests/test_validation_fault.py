@@ -8,7 +8,7 @@ import pytest
 
 from edgecomp.calibration import read_mix
 from edgecomp.common.errors import ProfileInvalid, RecipeInvalid
-from edgecomp.device import load_profile, profile_paths
+from edgecomp.devices.profile import load_profile, profile_paths
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from checkpoints import llama_weights, written_llama, written_shards
 from safetensors.numpy import save_file
 
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete, PathOutside, UnsafeFile
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 EMBEDDING = "model.embed_tokens.weight"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.device import DeviceProfile, find_device
+from edgecomp.devices.profile import DeviceProfile, find_device
 
 CARD = """
 [[pools]]

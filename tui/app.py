@@ -17,7 +17,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from edgecomp.background import FitRequest, Outcome
-    from edgecomp.recipe import Recipe
+    from edgecomp.recipes.recipe import Recipe
 
 SMALLEST = (80, 24)
 """Columns and rows that every screen is made for."""
@@ -125,7 +125,7 @@ class EdgecompApp(App[None]):
     def start_run(self, recipe: Recipe) -> None:
         """Carry out a recipe in a process of its own and show the Run screen."""
         from edgecomp.background import FitRequest
-        from edgecomp.model_name import result_folder
+        from edgecomp.models.model_name import result_folder
 
         if self.session.run:
             self.notify("A run is going on. Key 5 shows it; x there stops it.", severity="warning")

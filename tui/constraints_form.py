@@ -17,7 +17,7 @@ from edgecomp.common.tasks import KV_TYPES, TASKS
 from .notice import Notice
 
 if TYPE_CHECKING:
-    from edgecomp.constraints import Constraints
+    from edgecomp.recipes.constraints import Constraints
 
 DEBOUNCE_SECONDS = 0.25
 FIELDS = {
@@ -84,7 +84,7 @@ class ConstraintsForm(Vertical):
         from pydantic import ValidationError
 
         from edgecomp.common.quantity import parse_size
-        from edgecomp.constraints import Constraints
+        from edgecomp.recipes.constraints import Constraints
 
         typed = {name: self.query_one(f"#{name}", Input).value.strip() for name in FIELDS}
         sizes = {

@@ -18,7 +18,7 @@ from .notice import Notice
 from .page import Page
 
 if TYPE_CHECKING:
-    from edgecomp.device import DeviceProfile
+    from edgecomp.devices.profile import DeviceProfile
 
 LIST_WIDTH = 22
 
@@ -57,7 +57,7 @@ class DeviceScreen(Page):
 
     @work(thread=True, group="profiles")
     def list_profiles(self) -> None:
-        from edgecomp.device import profile_paths
+        from edgecomp.devices.profile import profile_paths
 
         self.app.call_from_thread(self._fill, ["auto", *profile_paths()])
 
@@ -76,7 +76,7 @@ class DeviceScreen(Page):
     @work(thread=True, group="device", exclusive=True)
     def load(self, name: str) -> None:
         from edgecomp.common.errors import EdgecompError
-        from edgecomp.device import find_device
+        from edgecomp.devices.profile import find_device
 
         try:
             device = find_device(name)

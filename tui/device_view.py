@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from edgecomp.common.quantity import format_size
-from edgecomp.device import DeviceProfile, MemoryPool
+from edgecomp.devices.profile import DeviceProfile, MemoryPool
 from edgecomp.tables import device_table
 
 from .bars import Part, stacked_bar

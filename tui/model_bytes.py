@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecomp.common.quantity import format_size
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.model import ModelSpec
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 from .bars import bar
 

@@ -19,7 +19,7 @@ from .notice import Notice
 from .page import Page
 
 if TYPE_CHECKING:
-    from edgecomp.model import ModelSpec
+    from edgecomp.models.reading import ModelSpec
 
 LIST_WIDTH = 24
 
@@ -115,7 +115,7 @@ class ModelScreen(Page):
     @work(thread=True, group="model", exclusive=True)
     def read(self, name: str) -> None:
         from edgecomp.common.errors import EdgecompError
-        from edgecomp.model import read_model
+        from edgecomp.models.reading import read_model
 
         from .recent import remember_model
 

@@ -19,9 +19,9 @@ from .notice import Notice
 from .page import Page
 
 if TYPE_CHECKING:
-    from edgecomp.constraints import Constraints
-    from edgecomp.device import DeviceProfile
+    from edgecomp.devices.profile import DeviceProfile
     from edgecomp.plan import Candidate, Plan
+    from edgecomp.recipes.constraints import Constraints
 
 
 class PlanScreen(Page):
@@ -72,7 +72,7 @@ class PlanScreen(Page):
         from textual.worker import get_current_worker
 
         from edgecomp.common.errors import EdgecompError
-        from edgecomp.device import find_device
+        from edgecomp.devices.profile import find_device
         from edgecomp.planner import make_plan
 
         model, device = self.session.model, self.session.device
@@ -152,7 +152,7 @@ class PlanScreen(Page):
 
     @work(thread=True, group="recipe", exclusive=True)
     def write(self, row: Candidate, constraints: Constraints) -> None:
-        from edgecomp.recipe import recipe_for
+        from edgecomp.recipes.recipe import recipe_for
 
         session = self.session
         recipe = recipe_for(session.model_name or "demo", session.device_name, constraints, row)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from edgecomp.common.quantity import format_duration, format_size
-from edgecomp.device import DeviceProfile
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.plan import Candidate, Plan
 
 from .bars import bar

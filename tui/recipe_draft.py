@@ -10,7 +10,7 @@ from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.folders import config_folder
 from edgecomp.common.value import Value
-from edgecomp.recipe import Recipe, read_recipe, write_recipe
+from edgecomp.recipes.recipe import Recipe, read_recipe, write_recipe
 
 LINE = re.compile(r", line (\d+)")
 

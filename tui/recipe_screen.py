@@ -17,7 +17,7 @@ from .notice import Notice
 from .page import Page
 
 if TYPE_CHECKING:
-    from edgecomp.recipe import Recipe
+    from edgecomp.recipes.recipe import Recipe
 
     from .recipe_draft import Draft
 

@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from edgecomp.common.tasks import MEASURED_MIXES, Mix
-from edgecomp.format_facts import SOURCE
-from edgecomp.recipe import Recipe
+from edgecomp.formats.format_facts import SOURCE
+from edgecomp.recipes.recipe import Recipe
 
 from .bars import bar
 

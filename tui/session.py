@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgecomp.background import BackgroundFit, FitRequest
-    from edgecomp.constraints import Constraints
-    from edgecomp.device import DeviceProfile
-    from edgecomp.model import ModelSpec
+    from edgecomp.devices.profile import DeviceProfile
+    from edgecomp.models.reading import ModelSpec
     from edgecomp.plan import Candidate, Plan
-    from edgecomp.recipe import Recipe
+    from edgecomp.recipes.constraints import Constraints
+    from edgecomp.recipes.recipe import Recipe
 
 
 @dataclass

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.common.events import Progress
-from edgecomp.model import EMBEDDING, OUTPUT
+from edgecomp.models.reading import EMBEDDING, OUTPUT
 from edgecomp.processes.child import serve
-from edgecomp.sparsity import parse_sparsity
+from edgecomp.recipes.sparsity import parse_sparsity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,7 +135,7 @@ def make_smaller(
 
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.structured import measure_importance, prune
-    from edgecomp.smaller_model import Sizes
+    from edgecomp.recipes.smaller_model import Sizes
 
     ids = _loaded(tokens, threads)
     found = on_best_device(
@@ -184,7 +184,7 @@ def train_student(
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.distill import distill
     from edgecomp.compress.distill_targets import Targets
-    from edgecomp.stages import DistillStage
+    from edgecomp.recipes.stages import DistillStage
 
     ids, wanted = _loaded(tokens, threads), DistillStage.model_validate(stage)
     history = on_best_device(

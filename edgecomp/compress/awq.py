@@ -33,10 +33,10 @@ from edgecomp.compress.feedback import feedback_of
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
 from edgecomp.compress.hessian import gather_hessians
-from edgecomp.compress.limits import ROWS_SCALED
 from edgecomp.compress.quantized import GridOf, Solver, by_grid, quantize_group
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.triangle import Triangle
+from edgecomp.recipes.compression_limits import ROWS_SCALED
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 FINER = (0.1, 0.05)

@@ -16,9 +16,9 @@ import numpy as np
 from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.common.tasks import Mix
 from edgecomp.common.value import Value
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf.mix import quantizable
-from edgecomp.model import ModelSpec
+from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.models.reading import ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 SMALLEST_GAP, LARGEST_GAP = 1e-6, 1e-2
 """Between the loss of an allocation and a bound below all: at the first the solver stops, above the

@@ -33,7 +33,7 @@ from edgecomp.compress.checkpoint import DTYPES, read_tensor, write_shard
 from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.experts import Expert
 from edgecomp.compress.packed import PackedTensor, write_packed
-from edgecomp.safetensors_header import read_safetensors_header
+from edgecomp.models.safetensors_header import read_safetensors_header
 
 TOKENS_PER_BATCH = 1024
 

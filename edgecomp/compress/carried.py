@@ -16,8 +16,8 @@ from transformers import AutoConfig
 
 from edgecomp.compress.blocks import Block
 from edgecomp.compress.head_divergence import Head, divergences
-from edgecomp.huggingface.model import stored_tensors
-from edgecomp.model import ModelSpec
+from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.models.reading import ModelSpec
 
 
 class Carried:

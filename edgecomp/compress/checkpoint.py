@@ -22,8 +22,8 @@ from torch import Tensor
 from edgecomp.common.atomic import copy_file, reading, replacing, write_text
 from edgecomp.common.errors import ArchitectureUnsupported, FileCorrupt, FileTruncated
 from edgecomp.common.inside_folder import path_inside
-from edgecomp.huggingface.model import read_json
-from edgecomp.safetensors_header import StoredTensor
+from edgecomp.models.huggingface.model import read_json
+from edgecomp.models.safetensors_header import StoredTensor
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,

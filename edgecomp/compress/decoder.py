@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from edgecomp.common.errors import ArchitectureUnsupported, CalibrationUnusable
 from edgecomp.compress.checkpoint import find_stored, read_rows, read_tensor
 from edgecomp.compress.experts import separate_experts
-from edgecomp.huggingface.model import stored_tensors
+from edgecomp.models.huggingface.model import stored_tensors
 
 BLOCK_LISTS = ("model.layers", "transformer.h")
 

@@ -14,8 +14,8 @@ from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import NotWritable
 from edgecomp.compress.checkpoint import INDEX, copy_companions, copy_tensors, write_index
 from edgecomp.compress.packed import clear_packed, write_packed_index
-from edgecomp.huggingface.model import read_json
-from edgecomp.safetensors_header import StoredTensor, read_safetensors_header
+from edgecomp.models.huggingface.model import read_json
+from edgecomp.models.safetensors_header import StoredTensor, read_safetensors_header
 
 JOB = "compression.json"
 

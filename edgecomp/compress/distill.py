@@ -30,7 +30,7 @@ from edgecomp.compress.distill_loss import Outputs, Student, distillation_loss, 
 from edgecomp.compress.distill_state import save_record, save_state, take_up, write_best
 from edgecomp.compress.distill_targets import Targets
 from edgecomp.compress.ranks import joined
-from edgecomp.distillation import Distillation, DivergenceAt, History
+from edgecomp.recipes.distillation import Distillation, DivergenceAt, History
 
 
 def distill(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from edgecomp.distillation import Distillation
+from edgecomp.recipes.distillation import Distillation
 
 STATES = ("middle", "last")
 """Halfway down, and before the head."""

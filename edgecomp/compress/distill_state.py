@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from edgecomp.common.atomic import write_text
 from edgecomp.compress.checkpoint import copy_companions, find_stored, write_shard
-from edgecomp.distillation import Distillation, History
-from edgecomp.huggingface.model import read_json, stored_tensors
+from edgecomp.models.huggingface.model import read_json, stored_tensors
+from edgecomp.recipes.distillation import Distillation, History
 
 BEST = "best."
 STATE, HISTORY = "distillation.safetensors", "distillation.json"

@@ -24,8 +24,8 @@ from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress import destination as output
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import find_stored, read_tensor
-from edgecomp.huggingface.model import read_json, stored_tensors
-from edgecomp.safetensors_header import StoredTensor
+from edgecomp.models.huggingface.model import read_json, stored_tensors
+from edgecomp.models.safetensors_header import StoredTensor
 
 DONE = "targets.json"
 HEADS = ("lm_head.weight", "model.embed_tokens.weight", "transformer.wte.weight")

@@ -11,7 +11,7 @@ from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.grids import Grid
 from edgecomp.compress.onnx_grids import INT8_GRIDS, ONNX_GRIDS
 from edgecomp.compress.quantized import GridOf
-from edgecomp.huggingface.model import gguf_names
+from edgecomp.models.huggingface.model import gguf_names
 
 GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS
 SOLVED_GRIDS = GGUF_GRIDS | ONNX_GRIDS | INT8_GRIDS

@@ -15,8 +15,8 @@ from edgecomp.compress.onnx_grids import ONNX_GRIDS
 from edgecomp.compress.packed import FOLDER, write_packed_index
 from edgecomp.compress.quantized import pack
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.huggingface.model import stored_tensors
-from edgecomp.model import read_model
+from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.models.reading import read_model
 
 ROWS = 8192
 """Rows of the head in memory at a time."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edgecomp.compress.checkpoint import read_rows
-from edgecomp.safetensors_header import StoredTensor
+from edgecomp.models.safetensors_header import StoredTensor
 
 ROWS = 4096
 """Rows of the head in memory at a time."""

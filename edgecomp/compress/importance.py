@@ -19,9 +19,9 @@ from torch import Tensor
 
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress.blocks import Block, walk
-from edgecomp.compress.importance_file import ColumnSums, write_importance
-from edgecomp.huggingface.model import expert_number, gguf_names
-from edgecomp.model import OUTPUT, read_model
+from edgecomp.models.gguf.importance_file import ColumnSums, write_importance
+from edgecomp.models.huggingface.model import expert_number, gguf_names
+from edgecomp.models.reading import OUTPUT, read_model
 
 
 def compute_importance(

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from edgecomp.compress.blocks import Block, attached, batches
 from edgecomp.compress.freed_memory import return_freed_memory
 from edgecomp.compress.hessian import HessianSum, gather_hessians
-from edgecomp.compress.limits import WAITING_BYTES
 from edgecomp.compress.triangle import Triangle
+from edgecomp.recipes.compression_limits import WAITING_BYTES
 
 WIDE_COLUMNS = 4096
 """Where what was freed goes back to the system first: half of H is 32 MB or more. Before narrower

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
 from edgecomp.compress.sparsity import check_columns, lowest
-from edgecomp.sparsity import Sparsity
+from edgecomp.recipes.sparsity import Sparsity
 
 
 def magnitude(weight: Tensor, sparsity: Sparsity, name: str = "the matrix") -> Tensor:

@@ -22,15 +22,15 @@ from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete
 from edgecomp.common.value import Value
 from edgecomp.compress.checkpoint import read_tensor, write_shard
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.huggingface.model import expert_number, gguf_names, shared_name
-from edgecomp.safetensors_header import read_safetensors_header
+from edgecomp.models.huggingface.model import expert_number, gguf_names, shared_name
+from edgecomp.models.safetensors_header import read_safetensors_header
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 FOLDER, INDEX = "packed", "packed.json"
 
 
 class PackedTensor(NamedTuple):
-    """A matrix in a GGUF type: its name in edgecomp.formats, and uint8 [rows, row bytes]."""
+    """A matrix in a GGUF type: its name in models/tensor_types.py, and uint8 [rows, row bytes]."""
 
     type: str
     rows: Tensor

@@ -11,8 +11,8 @@ from torch import Tensor
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.blocks import Block
 from edgecomp.compress.grids import Grid, Scales
-from edgecomp.compress.limits import WEIGHTS_SOLVED
 from edgecomp.compress.packed import PackedTensor
+from edgecomp.recipes.compression_limits import WEIGHTS_SOLVED
 
 GridOf = Callable[[str], Grid | None]
 """The grid for the weight of this Hugging Face name; None: it stays as it is."""
@@ -41,7 +41,7 @@ def group_slices(grid: Grid, columns: int, weight_name: str) -> list[slice]:
     if grid.pack is not None and columns % group:
         raise CompressionSettingsInvalid(
             f"{weight_name} has {columns} columns, which blocks of {group} ({grid.name}) do not "
-            "divide. Choose the type's fallback, as llama.cpp does (edgecomp.formats lists it)."
+            "divide. Choose the type's fallback, as llama.cpp does."
         )
     return [slice(first, min(first + group, columns)) for first in range(0, columns, group)]
 

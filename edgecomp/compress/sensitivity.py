@@ -34,12 +34,12 @@ from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.head_divergence import Head
 from edgecomp.compress.hessian import gather_hessians
-from edgecomp.compress.limits import ROWS_COMPARED
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.triangle import Triangle
-from edgecomp.formats import TENSOR_TYPES, usable_types
-from edgecomp.huggingface.model import gguf_names
-from edgecomp.model import EMBEDDING, ModelSpec, read_model
+from edgecomp.models.huggingface.model import gguf_names
+from edgecomp.models.reading import EMBEDDING, ModelSpec, read_model
+from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
+from edgecomp.recipes.compression_limits import ROWS_COMPARED
 
 TRIED_BITS = 4
 """Of the type that is tried for real, at least: mixes lie about there."""

@@ -15,7 +15,7 @@ from edgecomp.compress.feedback import DAMPING, Feedback, feedback_of
 from edgecomp.compress.in_order import hessians_in_order
 from edgecomp.compress.sparsity import check_columns, lowest
 from edgecomp.compress.sweep import TILE, Sweep
-from edgecomp.sparsity import Sparsity
+from edgecomp.recipes.sparsity import Sparsity
 
 
 def sparsegpt(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgecomp.common.errors import CompressionSettingsInvalid
-from edgecomp.sparsity import Sparsity
+from edgecomp.recipes.sparsity import Sparsity
 
 
 def check_columns(sparsity: Sparsity, columns: int, name: str) -> None:

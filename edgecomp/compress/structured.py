@@ -30,8 +30,8 @@ from edgecomp.compress import destination as output
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import copy_companions, read_tensor, write_index, write_shard
 from edgecomp.compress.rtn import mean_squares
-from edgecomp.huggingface.model import read_json, stored_tensors
-from edgecomp.smaller_model import Sizes
+from edgecomp.models.huggingface.model import read_json, stored_tensors
+from edgecomp.recipes.smaller_model import Sizes
 
 Axis = Literal["heads", "kv", "ffn", "width"] | None
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from edgecomp.compress.blocks import Block, Method
 from edgecomp.compress.rtn import mean_squares
 from edgecomp.compress.sparsity import check_columns, lowest
-from edgecomp.sparsity import Sparsity
+from edgecomp.recipes.sparsity import Sparsity
 
 
 def wanda(

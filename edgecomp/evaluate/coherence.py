@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.value import Value
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.evaluate import render
 from edgecomp.evaluate.items import ask
+from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Completion, Runtime
-from edgecomp.runtimes.settings import RunSettings
 
 PROMPTS = (
     "Describe a walk in a park in three sentences.",

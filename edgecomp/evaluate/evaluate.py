@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import ChatTemplateBroken, FileCorrupt
 from edgecomp.common.events import Progress, ignore_progress
@@ -27,8 +26,9 @@ from edgecomp.evaluate.items import (
     Message,
     Prompt,
 )
+from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.runtimes.settings import RunSettings
 
 
 def evaluate(

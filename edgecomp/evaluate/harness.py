@@ -14,10 +14,10 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.errors import RuntimeRefused
+from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.runtimes.settings import RunSettings
 
 DEFAULT_LIMIT_TOKENS = 256
 LONGEST_CHARACTER_BYTES = 4

@@ -12,13 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.errors import EdgecompError, TaskUnavailable
 from edgecomp.common.value import Value
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Benchmark, Metric
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, ItemResult
+from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.runtimes.settings import RunSettings
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager

@@ -15,11 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecomp.calibrated import Calibration, KernelRate
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.folders import scratch_folder
-from edgecomp.formats import PRESETS, TENSOR_TYPES
-from edgecomp.gguf.header import read_gguf_header
+from edgecomp.devices.kernel_rates import Calibration, KernelRate
 from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
     DEEP,
@@ -36,6 +34,8 @@ from edgecomp.measure.kernel_timing import (
     token_seconds,
 )
 from edgecomp.measure.synthetic_model import SyntheticShape, repeat_first_layer, write_synthetic
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.protocol import TimedRun
 

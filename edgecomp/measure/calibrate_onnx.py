@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgecomp.calibrated import Calibration
 from edgecomp.common.events import Progress
 from edgecomp.common.folders import scratch_folder
+from edgecomp.devices.kernel_rates import Calibration
 from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
     DEEP,

@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecomp.calibrated import KernelRate
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.devices.kernel_rates import KernelRate
 from edgecomp.measure.synthetic_model import SyntheticShape
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import TimedRun
-from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.worker_client import WorkerRuntime
 from edgecomp.speed import prompt_pairs
 

@@ -12,8 +12,8 @@ from edgecomp.common.value import Value
 from edgecomp.measure.machine import MachineState
 from edgecomp.measure.statistics import Spread, spread
 from edgecomp.plan import Candidate
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import DepthRuns, RawMeasurement
-from edgecomp.runtimes.settings import RunSettings
 
 
 class DepthLatency(Value):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from edgecomp.common.errors import RemoteFailed
 from edgecomp.common.value import Value
 from edgecomp.launchers import LLAMA_CACHE_TYPES
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.run_settings import RunSettings
 
 PROMPT_TOKENS, OUTPUT_TOKENS, REPEATS = 512, 128, 5
 

@@ -10,7 +10,7 @@ import psutil
 
 from edgecomp.common.machine_limits import memory_limit_bytes, physical_cores
 from edgecomp.common.value import Value
-from edgecomp.detect import cpu_model
+from edgecomp.devices.detect import cpu_model
 
 BUSY_SHARE = 0.25
 """Of the processors, kept busy by other work, from which on timings cannot be trusted."""

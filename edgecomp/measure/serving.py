@@ -26,10 +26,10 @@ from edgecomp.measure.machine import MachineState, machine_state
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
 from edgecomp.measure.statistics import CONFIDENCE, Interval, Spread, spread
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 from edgecomp.processes.limits import Death, KeptLimits, MemoryLimitReached, kept_limits, limited
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
-from edgecomp.runtimes.settings import RunSettings
 
 REQUESTS_A_SEQUENCE, FEWEST_REQUESTS = 6, 16
 THROUGHPUT_WINDOWS = 8

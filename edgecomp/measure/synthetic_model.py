@@ -12,8 +12,8 @@ import gguf
 import numpy as np
 
 from edgecomp.common.value import Value
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf.header import read_gguf_header
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 NUMPY_TYPES = {"F16": np.float16, "F32": np.float32}
 

@@ -15,9 +15,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecomp.formats import TENSOR_TYPES
 from edgecomp.measure.synthetic_model import SyntheticShape
-from edgecomp.onnx.folder import CONFIG, DATA, GRAPH, TOKENIZER
+from edgecomp.models.onnx_folder import CONFIG, DATA, GRAPH, TOKENIZER
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 OPSETS = {"": 22, "com.microsoft": 1}
 IR_VERSION = 10

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from edgecomp.artifact_checks import CheckResult
 from edgecomp.greedy_check import MORE_PROMPTS, PROMPTS
-from edgecomp.huggingface.model import read_json
-from edgecomp.onnx.folder import GRAPH, TOKENIZER
+from edgecomp.models.huggingface.model import read_json
+from edgecomp.models.onnx_folder import GRAPH, TOKENIZER
 from edgecomp.tokenizer_corpus import corpus
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ tokenizer and chat template."""
 
 from __future__ import annotations
 
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.run_settings import RunSettings
 
 SCRIPT = '''\
 #!/usr/bin/env python3

@@ -11,11 +11,11 @@ twice, in the runtime and as the caller's array.
 
 from __future__ import annotations
 
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.formats.onnx_formats import onnx_format, onnx_tensor_bytes, onnx_types
 from edgecomp.memory import VOCABULARY_ENTRY_BYTES, MemoryEstimate
-from edgecomp.model import EMBEDDING, ModelSpec
-from edgecomp.onnx.formats import onnx_format, onnx_tensor_bytes, onnx_types
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.models.reading import EMBEDDING, ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.run_settings import RunSettings
 
 LIBRARY_BYTES = 51 * 10**6
 """Code of Python, numpy, tokenizers and ONNX Runtime, mapped from files. How much of it is in

@@ -12,15 +12,15 @@ from edgecomp.checking import Checks, require
 from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.exporting import find_optimum_exporter
 from edgecomp.float_model import float_checkpoint
-from edgecomp.making import Artifact
-from edgecomp.model import read_model
-from edgecomp.onnx.folder import load_graph, opset_versions
+from edgecomp.formats.exporting import find_optimum_exporter
+from edgecomp.formats.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
+from edgecomp.making.gguf import Artifact
+from edgecomp.models.onnx_folder import load_graph, opset_versions
+from edgecomp.models.reading import read_model
 from edgecomp.onnx.making import check_float, graph_check
-from edgecomp.onnx.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
 from edgecomp.pipeline import Run
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.stage_cache import StoredFile
 from edgecomp.token_id_check import check_token_ids
 

@@ -18,7 +18,7 @@ from edgecomp.common.errors import RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.value import Value
 from edgecomp.measure.process_memory import ProcessMemory
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.run_settings import RunSettings
 
 
 class Completion(Value):

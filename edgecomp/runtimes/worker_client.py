@@ -11,6 +11,7 @@ from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.package_versions import package_version
 from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.processes.child import Child
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import (
     ChoiceScore,
     Completion,
@@ -18,7 +19,6 @@ from edgecomp.runtimes.protocol import (
     RawMeasurement,
     TimedRun,
 )
-from edgecomp.runtimes.settings import RunSettings
 
 
 class WorkerRuntime:

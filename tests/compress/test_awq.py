@@ -14,7 +14,7 @@ from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.compress.grids import integer_grid
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.huggingface.model import stored_tensors
+from edgecomp.models.huggingface.model import stored_tensors
 
 from .conftest import FAMILIES, Save
 from .test_gptq import hessian_of, loss, weights

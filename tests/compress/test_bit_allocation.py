@@ -27,7 +27,7 @@ from edgecomp.compress.gguf_types import grids_of_types
 from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.packed import read_packed_index
 from edgecomp.compress.sensitivity import measure_sensitivities
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 
 from .conftest import Save
 

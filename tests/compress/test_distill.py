@@ -21,9 +21,9 @@ from edgecomp.compress.distill import distill, processes
 from edgecomp.compress.distill_loss import divergence
 from edgecomp.compress.distill_targets import cache_targets
 from edgecomp.compress.structured import measure_importance, prune
-from edgecomp.distillation import Distillation, History, check_share, training_flops
-from edgecomp.model import read_model
-from edgecomp.smaller_model import Sizes
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.distillation import Distillation, History, check_share, training_flops
+from edgecomp.recipes.smaller_model import Sizes
 
 from .conftest import Save
 
@@ -150,7 +150,7 @@ from pathlib import Path
 import numpy, torch
 from edgecomp.compress.distill import distill
 from edgecomp.compress.distill_targets import Targets
-from edgecomp.distillation import Distillation
+from edgecomp.recipes.distillation import Distillation
 
 student, text, targets, out, settings, last = sys.argv[1:]
 

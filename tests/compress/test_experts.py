@@ -27,8 +27,8 @@ from edgecomp.compress.sensitivity import measure_sensitivities
 from edgecomp.compress.sparsegpt import sparsegpt_method
 from edgecomp.compress.wanda import wanda_method
 from edgecomp.expert_use import expert_use
-from edgecomp.huggingface.model import stored_tensors
-from edgecomp.sparsity import parse_sparsity
+from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.recipes.sparsity import parse_sparsity
 
 from .conftest import MIXTURES, Save
 from .test_triangle import dense

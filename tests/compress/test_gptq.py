@@ -18,12 +18,12 @@ from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.gptq import gptq, gptq_method
 from edgecomp.compress.grids import Grid, integer_grid
-from edgecomp.compress.limits import WEIGHTS_SOLVED
 from edgecomp.compress.packed import read_packed, read_packed_index
 from edgecomp.compress.quantized import Quantized, pack
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.triangle import PANEL
-from edgecomp.huggingface.model import stored_tensors
+from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.recipes.compression_limits import WEIGHTS_SOLVED
 
 from .conftest import MIXTURES, Save
 from .test_grids import GGUF_GRIDS, correlated

@@ -16,7 +16,7 @@ from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.grids import Codes, Grid, integer_grid, search_step, search_step_offset
 from edgecomp.compress.quantized import pack
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS
 

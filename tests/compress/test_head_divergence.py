@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgecomp.compress import head_divergence
 from edgecomp.compress.head_divergence import Head, divergences
-from edgecomp.safetensors_header import read_safetensors_header
+from edgecomp.models.safetensors_header import read_safetensors_header
 
 
 @pytest.mark.parametrize("size", [1e-4, 0.1, 2.0])

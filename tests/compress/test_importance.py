@@ -12,13 +12,13 @@ from transformers.pytorch_utils import Conv1D
 
 from edgecomp.common.errors import FileCorrupt
 from edgecomp.compress.importance import compute_importance
-from edgecomp.compress.importance_file import (
+from edgecomp.models.gguf.importance_file import (
     ColumnSums,
     read_importance,
     read_sums,
     write_importance,
 )
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 
 from .conftest import FAMILIES, MIXTURES, Save
 

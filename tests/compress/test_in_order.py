@@ -16,7 +16,7 @@ from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.in_order import hessians_in_order
 from edgecomp.compress.sparsegpt import sparsegpt_method
-from edgecomp.sparsity import parse_sparsity
+from edgecomp.recipes.sparsity import parse_sparsity
 
 from .conftest import FAMILIES, Save
 from .test_blocks import folder_bytes

@@ -15,7 +15,7 @@ from edgecomp.compress.feedback import feedback_of
 from edgecomp.compress.magnitude import magnitude, magnitude_method
 from edgecomp.compress.sparsegpt import sparsegpt, sparsegpt_method
 from edgecomp.compress.wanda import wanda, wanda_method
-from edgecomp.sparsity import Sparsity, parse_sparsity
+from edgecomp.recipes.sparsity import Sparsity, parse_sparsity
 
 from .conftest import Save
 from .test_gptq import hessian_of, loss, weights

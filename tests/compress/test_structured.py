@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from edgecomp.common.errors import ArchitectureUnsupported, CompressionSettingsInvalid, NotWritable
 from edgecomp.compress.structured import Importance, measure_importance, prune
-from edgecomp.model import read_model
-from edgecomp.smaller_model import Sizes
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.smaller_model import Sizes
 
 from .conftest import FAMILIES, Save
 

@@ -9,8 +9,8 @@ import pytest
 
 from edgecomp.common.errors import ChildDied
 from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import ChoiceScore, Completion
-from edgecomp.runtimes.settings import RunSettings
 
 
 class RecordedRuntime:

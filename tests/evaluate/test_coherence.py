@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.chat_template import read_chat_template
 from edgecomp.evaluate.coherence import (
     PROMPTS,
     answer_fixed_prompts,
@@ -15,8 +14,9 @@ from edgecomp.evaluate.coherence import (
     loop_share,
 )
 from edgecomp.evaluate.divergence import summarise
+from edgecomp.models.chat_template import read_chat_template
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Completion, DivergenceSamples, find_runtime
-from edgecomp.runtimes.settings import RunSettings
 
 
 def completion(text: str, tokens: tuple[int, ...] | None = None, ended: bool = True) -> Completion:

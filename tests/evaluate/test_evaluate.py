@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.chat_template import ChatTemplate
 from edgecomp.common.errors import ChildDied, CodeNotAllowed, FileCorrupt
 from edgecomp.evaluate.evaluate import evaluate, read_answers, render
 from edgecomp.evaluate.items import (
@@ -18,7 +17,8 @@ from edgecomp.evaluate.items import (
     NumberCheck,
     ask,
 )
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.run_settings import RunSettings
 
 from .conftest import RecordedRuntime
 

@@ -15,11 +15,11 @@ pytest.importorskip("lm_eval", reason="lm_eval is not installed")
 
 from lm_eval.api.instance import Instance
 
-from edgecomp.chat_template import ChatTemplate, read_chat_template
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.evaluate.harness import RuntimeModel, cut_at
+from edgecomp.models.chat_template import ChatTemplate, read_chat_template
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.runtimes.settings import RunSettings
 
 from .conftest import RecordedRuntime
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from edgecomp.chat_template import ChatTemplate, read_chat_template
 from edgecomp.common.errors import TaskUnavailable
 from edgecomp.evaluate.harness_tasks import HarnessTask, harness_task, results_of_samples, run_task
-from edgecomp.exporting import find_exporter
-from edgecomp.model import read_model
+from edgecomp.formats.exporting import find_exporter
+from edgecomp.models.chat_template import ChatTemplate, read_chat_template
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.runtimes.settings import RunSettings
 
 SETTINGS = RunSettings(context=256, threads=1, sequences=3, outputs=64)
 TASK = HarnessTask(

@@ -20,22 +20,22 @@ from tiny_models import YARN_VARIANTS
 from transformers import AutoModelForCausalLM
 
 from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused
-from edgecomp.constraints import Constraints
-from edgecomp.device import find_device
+from edgecomp.devices.profile import find_device
 from edgecomp.exporters.gguf import expected_float_size_bytes, export, reservations
 from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
-from edgecomp.exporting import find_exporter
-from edgecomp.formats import TENSOR_TYPES
-from edgecomp.gguf.header import read_gguf_header
-from edgecomp.gguf.size import gguf_file_bytes, header_size_bytes
-from edgecomp.gguf.writer import copied_fields, packed_field, write_gguf
+from edgecomp.formats.exporting import find_exporter
 from edgecomp.greedy_check import PROMPTS, check_greedy
-from edgecomp.model import read_model
-from edgecomp.output_tensor import OutputTensor
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.gguf.size import gguf_file_bytes, header_size_bytes
+from edgecomp.models.gguf.writer import copied_fields, packed_field, write_gguf
+from edgecomp.models.output_tensor import OutputTensor
+from edgecomp.models.reading import read_model
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.runtimes.settings import RunSettings
 
 MakeModel = Callable[..., Path]
 FAMILIES = (
@@ -397,7 +397,7 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 from edgecomp.exporters.gguf import export
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 export(read_model(sys.argv[1]), Path(sys.argv[2]), "F16")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -13,16 +13,16 @@ import pytest
 from tokenizers import Tokenizer, pre_tokenizers, processors
 
 from edgecomp.artifact_checks import CheckResult
-from edgecomp.chat_template import read_chat_template
 from edgecomp.common.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.exporters import pretokenizers
 from edgecomp.exporters.gguf import export, reservations
 from edgecomp.exporters.sentencepiece_model import Piece, read_pieces
-from edgecomp.exporting import find_exporter
-from edgecomp.gguf.header import read_gguf_header
-from edgecomp.gguf.writer import copied_fields
-from edgecomp.huggingface.end_tokens import end_token_ids
-from edgecomp.model import read_model
+from edgecomp.formats.exporting import find_exporter
+from edgecomp.models.chat_template import read_chat_template
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.gguf.writer import copied_fields
+from edgecomp.models.huggingface.end_tokens import end_token_ids
+from edgecomp.models.reading import read_model
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.token_id_check import MARKS_LEFT_OUT, check_token_ids
 

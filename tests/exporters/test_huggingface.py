@@ -12,14 +12,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from edgecomp.architectures import ARCHITECTURES, Architecture
 from edgecomp.common.errors import ExportRefused, NotWritable
 from edgecomp.exporters import gguf as gguf_exporter
-from edgecomp.exporters import safetensors_writer
 from edgecomp.exporters.huggingface import expected_float_size_bytes, export
-from edgecomp.float_conversion import raw_pieces
-from edgecomp.gguf.header import read_gguf_header
-from edgecomp.model import read_model
+from edgecomp.models import safetensors_writer
+from edgecomp.models.architectures import ARCHITECTURES, Architecture
+from edgecomp.models.float_conversion import raw_pieces
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.reading import read_model
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.token_id_check import check_token_ids
 

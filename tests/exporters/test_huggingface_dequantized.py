@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from edgecomp.common.errors import FileCorrupt, QuantizationUnsupported
 from edgecomp.exporters.dequantized import unpacked
 from edgecomp.exporters.huggingface import export
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 
 GROUPS = {
     "group_0": {

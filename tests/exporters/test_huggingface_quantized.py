@@ -19,9 +19,9 @@ from edgecomp.common.folders import cache_folder
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.exporters.huggingface import export_quantized
 from edgecomp.fit import fit_recipe
-from edgecomp.huggingface.formats import HUGGINGFACE_FORMATS, huggingface_bytes
-from edgecomp.huggingface.model import stored_tensors
-from edgecomp.model import read_model
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.models.reading import read_model
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")
 

@@ -23,11 +23,11 @@ from edgecomp.common.errors import (
     NotWritable,
 )
 from edgecomp.compress.checkpoint import read_tensor
-from edgecomp.exporting import OnnxRecord, find_onnx_exporter
-from edgecomp.huggingface.model import stored_tensors
-from edgecomp.model import read_model
-from edgecomp.onnx.folder import DATA, GRAPH, external_tensors, load_graph, read_onnx_folder
-from edgecomp.onnx.formats import onnx_data_bytes, onnx_types
+from edgecomp.formats.exporting import OnnxRecord, find_onnx_exporter
+from edgecomp.formats.onnx_formats import onnx_data_bytes, onnx_types
+from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.models.onnx_folder import DATA, GRAPH, external_tensors, load_graph, read_onnx_folder
+from edgecomp.models.reading import read_model
 from edgecomp.processes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.token_id_check import check_token_ids

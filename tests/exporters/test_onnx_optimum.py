@@ -17,12 +17,12 @@ from edgecomp.common.events import ignore
 from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.exporters.onnx_optimum import _generation_config, _write_older_checkpoint
 from edgecomp.exporters.optimum_environment import VARIABLE, optimum_python
-from edgecomp.exporting import find_optimum_exporter
-from edgecomp.model import read_model
-from edgecomp.onnx.folder import GRAPH, read_onnx_folder
-from edgecomp.onnx.optimum_formats import DECODER, optimum_task
+from edgecomp.formats.exporting import find_optimum_exporter
+from edgecomp.formats.optimum_formats import DECODER, optimum_task
+from edgecomp.models.onnx_folder import GRAPH, read_onnx_folder
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.runtimes.settings import RunSettings
 
 MIX = CalibrationMix(samples={"math": 24}, row_tokens=64)
 TinyModel = Callable[..., Path]

@@ -88,10 +88,10 @@ def _shown(value: Any, render: Callable[[Any], Any]) -> None:
 
 
 def _inspect_and_plan(path: Path) -> None:
-    from edgecomp.constraints import Constraints
-    from edgecomp.device import find_device
-    from edgecomp.model import read_model
+    from edgecomp.devices.profile import find_device
+    from edgecomp.models.reading import read_model
     from edgecomp.planner import make_plan
+    from edgecomp.recipes.constraints import Constraints
     from edgecomp.tables import model_table, plan_table
 
     model = read_model(path)
@@ -169,7 +169,7 @@ def _index(folder: Path, random: Random) -> Path:
 
 
 def _inside(folder: Path) -> None:
-    from edgecomp.huggingface.model import stored_tensors
+    from edgecomp.models.huggingface.model import stored_tensors
 
     for tensor in stored_tensors(folder).values():
         assert tensor.file.resolve().is_relative_to(folder.resolve()), tensor.file
@@ -213,7 +213,7 @@ def _gguf(folder: Path, random: Random) -> Path:
 def _recipe_example(folder: Path, random: Random) -> Path:
     from edgecomp.calibration import preset_mix
     from edgecomp.compress_job import compression_recipe
-    from edgecomp.recipe import write_recipe
+    from edgecomp.recipes.recipe import write_recipe
 
     path = folder / "recipe.yaml"
     method, form = random.choice((("awq+gptq", "Q4_K_M"), ("wanda", "Q8_0"), ("llama.cpp", "Q4_0")))
@@ -225,7 +225,7 @@ def _recipe_example(folder: Path, random: Random) -> Path:
 
 
 def _run_recipe(path: Path) -> None:
-    from edgecomp.recipe import read_recipe
+    from edgecomp.recipes.recipe import read_recipe
 
     json.loads(read_recipe(path).model_dump_json())
 
@@ -242,9 +242,9 @@ def _profile_example(folder: Path, random: Random) -> Path:
 
 
 def _run_profile(path: Path) -> None:
-    from edgecomp.constraints import Constraints
-    from edgecomp.device import find_device
+    from edgecomp.devices.profile import find_device
     from edgecomp.planner import make_plan
+    from edgecomp.recipes.constraints import Constraints
     from edgecomp.tables import device_table, plan_table
 
     os.environ["EDGECOMP_CONFIG"] = str(path.parent.parent)
@@ -259,7 +259,7 @@ def _run_profile(path: Path) -> None:
 @cache
 def _whole_model() -> Any:
     """The headers of a model whose file stays for as long as the process."""
-    from edgecomp.model import read_model
+    from edgecomp.models.reading import read_model
 
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -269,7 +269,7 @@ def _whole_model() -> Any:
 def _manifest_example(folder: Path, random: Random) -> Path:
     """A bundle."""
     from edgecomp.bundle import BundledFile, Manifest
-    from edgecomp.recipe import read_recipe
+    from edgecomp.recipes.recipe import read_recipe
 
     recipe = read_recipe(_recipe_example(folder, random))
     _gguf(folder, random)

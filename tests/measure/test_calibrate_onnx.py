@@ -8,16 +8,16 @@ from pathlib import Path
 import onnx
 import pytest
 
-from edgecomp.calibrated import Calibration, KernelRate
-from edgecomp.constraints import Constraints
-from edgecomp.detect import detect_device
-from edgecomp.exporting import find_onnx_exporter
+from edgecomp.devices.detect import detect_device
+from edgecomp.devices.kernel_rates import Calibration, KernelRate
+from edgecomp.formats.exporting import find_onnx_exporter
 from edgecomp.measure import calibrate_onnx, kernel_timing
 from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
-from edgecomp.model import read_model
-from edgecomp.onnx.folder import GRAPH
+from edgecomp.models.onnx_folder import GRAPH
+from edgecomp.models.reading import read_model
 from edgecomp.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
 from edgecomp.runtimes.onnx import runtime
 
 TINY = SyntheticShape(

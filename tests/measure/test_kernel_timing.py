@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.gguf.header import read_gguf_header
 from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
     DEEP,
@@ -18,6 +17,7 @@ from edgecomp.measure.kernel_timing import (
     paced,
 )
 from edgecomp.measure.synthetic_model import write_synthetic
+from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.protocol import TimedRun
 from edgecomp.speed import prompt_pairs

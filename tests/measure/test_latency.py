@@ -9,7 +9,7 @@ from canned_reports import canned_report, scores
 
 from edgecomp.card_fill import DRIVER_BYTES
 from edgecomp.measure.latency import Measurement, Prediction, compare_with_plan
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 from edgecomp.plan import Candidate
 from edgecomp.report import Report
 

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Event, StageProgress, ignore
-from edgecomp.exporting import find_exporter
+from edgecomp.formats.exporting import find_exporter
 from edgecomp.measure.energy import Counter, Counters
 from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.process_memory import process_memory
@@ -34,11 +34,11 @@ from edgecomp.measure.serving_load import (
     ServingLoad,
     draw_requests,
 )
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 from edgecomp.processes.limits import Limits, limited
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.result_tables import serving_table
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
-from edgecomp.runtimes.settings import RunSettings
 
 SETTINGS = RunSettings(context=128, threads=1, micro_batch=32)
 LOAD = ServingLoad(

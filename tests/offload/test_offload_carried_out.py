@@ -18,16 +18,16 @@ import pytest
 from rpc_library import rpc_file
 
 from edgecomp.card_fill import DRIVER_BYTES, Demand, beside_layers_bytes, frame
-from edgecomp.device import DeviceProfile
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.exporters.gguf import export
-from edgecomp.layered_weights import layered_weights
+from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.offload import offload
 from edgecomp.placement import Placement
 from edgecomp.processes.child import Child
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import BUFFER, HOST, LlamaCpp, reported_devices
-from edgecomp.runtimes.settings import RunSettings
 
 pytestmark = pytest.mark.offload
 

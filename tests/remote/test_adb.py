@@ -17,11 +17,11 @@ from edgecomp.common.errors import ConnectionFailed, RemoteFailed
 from edgecomp.common.events import ignore
 from edgecomp.measure.llama_bench import LlamaBench, bench_arguments
 from edgecomp.measure.request import MeasureRequest
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.remote.adb_measure import measure_over_adb
 from edgecomp.remote.address import AdbAddress
 from edgecomp.remote.measure import measure_on
 from edgecomp.result_tables import measured_table
-from edgecomp.runtimes.settings import RunSettings
 
 PHONE = AdbAddress(serial="R5CT")
 ROW = {

@@ -18,9 +18,9 @@ from ssh_server import CutLine, SshServer, make_key
 
 from edgecomp.common.errors import ConnectionFailed, HostUntrusted, RemoteFailed
 from edgecomp.common.events import Event, Noted, ignore
-from edgecomp.exporting import find_exporter
+from edgecomp.formats.exporting import find_exporter
 from edgecomp.measure.request import MeasureRequest
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
 from edgecomp.remote import ssh_copy
 from edgecomp.remote.ssh import CONNECTION_LOST, connected, run
 from edgecomp.remote.ssh_copy import copy_files

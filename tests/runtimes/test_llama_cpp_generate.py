@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import ignore_progress
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.generate import generate
 from edgecomp.runtimes.llama_cpp.session import Session
-from edgecomp.runtimes.settings import RunSettings
 
 SETTINGS = RunSettings(
     context=96, micro_batch=32, sequences=4, outputs=16, threads=1, kv_type="F32",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgecomp.common.errors import RuntimeRefused
-from edgecomp.gguf.header import read_gguf_header
+from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.exporters.gguf import export
-from edgecomp.model import read_model
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.llama_cpp.client import reported_buffers, reported_devices
 from edgecomp.runtimes.llama_cpp.model_parameters import BufferOverride, ModelParameters
 from edgecomp.runtimes.llama_cpp.session import Session
-from edgecomp.runtimes.settings import RunSettings
 
 PLAIN = RunSettings(context=256, outputs=16, threads=1)
 PLACED = PLAIN.model_copy(

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import ignore_progress
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.divergence import log_probabilities, log_probability
 from edgecomp.runtimes.llama_cpp.scoring import Question, score_choices
 from edgecomp.runtimes.llama_cpp.session import Session
-from edgecomp.runtimes.settings import RunSettings
 
 SETTINGS = RunSettings(
     context=256, micro_batch=32, sequences=6, outputs=16, threads=1, kv_type="F32",

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from edgecomp.common.errors import RuntimeMissing, RuntimeRefused
-from edgecomp.exporting import find_onnx_exporter
-from edgecomp.model import read_model
+from edgecomp.formats.exporting import find_onnx_exporter
+from edgecomp.models.reading import read_model
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.onnx.session import Session, require_provider
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.runtimes.settings import RunSettings
 
 SETTINGS = RunSettings(context=256, micro_batch=16, outputs=16, threads=1)
 PROMPTS = ("Hello world", "The capital of France is", "<|user|>1, 2, 3", "日本")

@@ -16,15 +16,15 @@ from textual.worker import Worker, WorkerState
 
 from edgecomp.background import FitRequest, run_folder
 from edgecomp.common.events import Event, StageFinished, StageProgress, StageStarted, Warned
-from edgecomp.constraints import Constraints
-from edgecomp.device import DeviceProfile, find_device
+from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
-from edgecomp.model import ModelSpec, read_model
+from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.plan import Plan
 from edgecomp.planner import make_plan
-from edgecomp.recipe import recipe_for
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import recipe_for
 from edgecomp.report import Report
 from edgecomp.tui import constraints_form, recipe_screen
 from edgecomp.tui.app import EdgecompApp

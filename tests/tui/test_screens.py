@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, TextArea
 
 from edgecomp.background import FitRequest, run_folder
-from edgecomp.device import find_device, own_profiles_folder, profile_paths
+from edgecomp.devices.profile import find_device, own_profiles_folder, profile_paths
 from edgecomp.report import Report
 from edgecomp.tui.app import EdgecompApp
 from edgecomp.tui.candidate_table import CandidateTable

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgecomp.common.events import Progress
 from edgecomp.measure.process_memory import process_memory
 from edgecomp.processes.child import Handler, serve
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import told
 from edgecomp.runtimes.divergence import compare as compare_windows
@@ -18,7 +19,6 @@ from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
 from edgecomp.runtimes.llama_cpp.pace import pace
 from edgecomp.runtimes.llama_cpp.session import Session
-from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.splitting import split_choices
 
 
@@ -114,7 +114,7 @@ def quantize_file(
     """Quantize; `importance` is an importance matrix file in llama.cpp's GGUF layout."""
     weights: dict[str, NDArray[np.float32]] = {}
     if importance:
-        from edgecomp.compress.importance_file import read_importance
+        from edgecomp.models.gguf.importance_file import read_importance
 
         weights = read_importance(Path(importance))
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import llama_cpp
 
 from edgecomp.common.errors import RuntimeRefused
-from edgecomp.runtimes.settings import RunSettings
+from edgecomp.recipes.run_settings import RunSettings
 
 LOAD_MODES = {
     # (mapped, locked)

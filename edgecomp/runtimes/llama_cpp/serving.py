@@ -17,8 +17,8 @@ from typing import Any
 
 from edgecomp.common.events import Progress
 from edgecomp.measure.process_memory import process_memory
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.session import Position, Session
-from edgecomp.runtimes.settings import RunSettings
 
 PROMPT_STRIDE = 0.382
 """Of the text: prompts begin at places spread over it, so that they share no beginning."""

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.common.errors import RuntimeRefused
-from edgecomp.formats import TENSOR_TYPES
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.heard import Heard
 from edgecomp.runtimes.llama_cpp.model_parameters import ModelParameters
-from edgecomp.runtimes.settings import RunSettings
 
 LOADING_ERROR = re.compile(r"error loading model(?: \w+)?: (.+)")
 FLASH_ATTENTION = {True: 1, False: 0}

@@ -7,6 +7,7 @@ from typing import Any
 from edgecomp.common.events import Progress
 from edgecomp.measure.process_memory import process_memory
 from edgecomp.processes.child import serve
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import told
 from edgecomp.runtimes.divergence import compare as compare_windows
@@ -14,7 +15,6 @@ from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.onnx import generate, reading
 from edgecomp.runtimes.onnx.pace import pace
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
-from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.splitting import split_choices
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from edgecomp.common.errors import RuntimeMissing, RuntimeRefused
-from edgecomp.onnx.folder import GRAPH, TOKENIZER, read_onnx_folder
-from edgecomp.onnx.formats import RUN_PROVIDERS
+from edgecomp.formats.onnx_formats import RUN_PROVIDERS
+from edgecomp.models.onnx_folder import GRAPH, TOKENIZER, read_onnx_folder
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.onnx.cache import GrowingCache, SharedCache
-from edgecomp.runtimes.settings import RunSettings
 from edgecomp.runtimes.splitting import common
 
 Logits = NDArray[np.float32]

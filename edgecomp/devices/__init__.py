@@ -1,0 +1,1 @@
+"""What a device is: profiles, and this machine detected."""

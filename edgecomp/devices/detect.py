@@ -1,0 +1,300 @@
+"""This machine as a DeviceProfile: memory, processor, and graphics cards where their tools answer.
+
+A calibration that was measured here before is part of the profile. Without one, speeds are guessed
+from a cautious bandwidth, and the plan says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgecomp.common.atomic import write_text
+from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted, ignore
+from edgecomp.common.folders import config_folder
+from edgecomp.common.machine_limits import memory_limit_bytes, physical_cores, processor_quota
+from edgecomp.devices.kernel_rates import Calibration
+from edgecomp.devices.profile import (
+    DeviceProfile,
+    MemoryPool,
+    Processor,
+    RuntimeSupport,
+    load_profile,
+    profile_paths,
+)
+from edgecomp.runtimes.protocol import find_runtime
+
+ASSUMED_BANDWIDTH = 20 * 10**9
+"""Of a laptop's memory where nothing was measured: two channels of DDR4 in practice give more."""
+
+ASSUMED_FLOPS_PER_CORE = 30 * 10**9
+"""AVX2 at a low clock."""
+
+ASSUMED_CARD_BANDWIDTH = 200 * 10**9
+"""Half of a mid-range card's: promises stay on the safe side."""
+
+ASSUMED_CARD_FLOPS = 10 * 10**12
+CARD_VARIANTS = {"laptop", "mobile", "max", "ti", "super", "d", "xt", "xtx", "gre"}
+"""Words that make another card of the same number."""
+
+SYSTEM_RESERVE = 1 * 2**30
+GPU_RESERVE = 512 * 2**20
+TOOL_SECONDS = 5
+CPU_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "f16c", "fma",
+             "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
+
+
+def detect_device() -> DeviceProfile:
+    """This machine. Takes well under a second; measures nothing."""
+    calibration = stored_calibration()
+    cards = [*_nvidia_cards(), *_amd_cards()]
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    bandwidth = round(calibration.memory_bytes_per_second) if calibration else ASSUMED_BANDWIDTH
+    memory = MemoryPool(
+        name="ram",
+        kind="unified" if apple else "ram",
+        size=memory_limit_bytes(),
+        reserved=min(SYSTEM_RESERVE, memory_limit_bytes() // 4),
+        bandwidth=bandwidth,
+    )
+    cores = physical_cores()
+    flops = round(
+        calibration.float_operations_per_second if calibration else ASSUMED_FLOPS_PER_CORE * cores
+    )
+    cpu = Processor(
+        name="cpu",
+        kind="cpu",
+        pool="ram",
+        backend="cpu",
+        cores=cores,
+        instruction_sets=_instruction_sets(),
+        peak={"fp32": flops},
+    )
+    graphics = [processor for _, processor in cards]
+    if apple:
+        graphics.append(_apple_gpu())
+    return DeviceProfile(
+        schema_version=1,
+        name="auto",
+        title=f"this machine ({cpu_model()}, {cores} cores)",
+        kind="apple" if apple else ("gpu" if cards else "laptop"),
+        pools=(*(pool for pool, _ in cards), memory),
+        processors=(*graphics, cpu),
+        link=16 * 10**9 if cards else None,
+        runtimes=(
+            *(
+                RuntimeSupport(
+                    runtime="llama.cpp", processor=p.name, formats=("float", "legacy", "k", "iq")
+                )
+                for p in (*graphics, cpu)
+            ),
+            RuntimeSupport(runtime="onnx", processor="cpu", formats=("float", "int4", "int8")),
+        ),
+        sources={
+            "pools": "operating system and driver",
+            "bandwidth": "measured here" if calibration else "assumed: not calibrated",
+            "peak": "measured here" if calibration else "assumed: not calibrated",
+        },
+        calibration=calibration,
+    )
+
+
+def cpu_model() -> str:
+    """The processor's own name, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", info.read_text(), re.M)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def calibration_path() -> Path:
+    """Where this machine's calibration is kept."""
+    return config_folder() / "calibration.json"
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """The calibration in a file; None where there is none that can be read."""
+    try:
+        return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
+
+
+def why_stale(calibration: Calibration) -> str:
+    """Why a calibration says nothing of this machine as it is now; empty where it does."""
+    if calibration.processor != cpu_model():
+        return f"the processor is now {cpu_model()}"
+    if calibration.threads != physical_cores():
+        return f"{physical_cores()} cores may now be used"
+    if calibration.processor_quota != processor_quota():
+        return "the share of the processors that a control group allows has changed"
+    runtime = find_runtime("llama.cpp")
+    if calibration.runtime != f"{runtime.name}, {runtime.version()}":
+        return f"the runtime is now {runtime.version()}"
+    return ""
+
+
+def stored_calibration() -> Calibration | None:
+    """The calibration measured here before; None where there is none or a stale one."""
+    calibration = read_calibration(calibration_path())
+    return calibration if calibration and not why_stale(calibration) else None
+
+
+def calibrate_here(runtime: str, listen: Listener = ignore) -> Calibration:
+    """Measure this machine in `runtime`, and keep the result where later plans find it.
+
+    ONNX Runtime's figures are kept beside llama.cpp's, which are measured first where they are
+    missing.
+    """
+    kept = stored_calibration()
+    if runtime == "onnx" and kept is None:
+        kept = calibrate_here("llama.cpp", listen)
+    stage = f"calibrate-{runtime}"
+    listen(StageStarted(stage=stage, title=f"Measuring this machine's kernels in {runtime}"))
+    began = time.perf_counter()
+
+    def progress(done: float, total: float) -> None:
+        listen(StageProgress(stage=stage, done=done, total=total))
+
+    if runtime == "onnx":
+        from edgecomp.measure.calibrate_onnx import calibrate_onnx
+
+        assert kept is not None
+        measured = kept.model_copy(update={"onnx": calibrate_onnx(kept, progress)})
+    else:
+        from edgecomp.measure.calibrate import calibrate
+
+        measured = calibrate(cpu_model(), physical_cores(), progress)
+        kept_onnx = kept.onnx if kept else None
+        measured = measured.model_copy(
+            update={"onnx": kept_onnx, "processor_quota": processor_quota()}
+        )
+    write_text(calibration_path(), measured.model_dump_json(indent=1))
+    seconds = time.perf_counter() - began
+    listen(StageFinished(stage=stage, cached=False, seconds=seconds))
+    return measured
+
+
+def _instruction_sets() -> tuple[str, ...]:
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return ()
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", info.read_text(), re.M)
+    flags = set(found[1].split()) if found else set()
+    return tuple(flag for flag in CPU_FLAGS if flag in flags)
+
+
+def _ask(*command: str) -> str:
+    """What a driver's tool prints; empty where it is missing, fails or hangs."""
+    if not shutil.which(command[0]):
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _nvidia_cards() -> list[tuple[MemoryPool, Processor]]:
+    """The cards that CUDA will see, in its order: what others hold of their memory is reserved."""
+    fields = "index,uuid,name,memory.total,memory.free"
+    answer = _ask("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
+    rows = [[part.strip() for part in line.split(",")] for line in answer.splitlines()]
+    rows = [row for row in rows if len(row) == 5 and row[3].isdigit()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = []
+    for index, (_, _, name, total, free) in enumerate(_visible(rows, visible)):
+        held = int(total) - int(free) if free.isdigit() else 0
+        cards.append(_card(f"gpu{index}", name, int(total) * 2**20, held * 2**20, "cuda"))
+    return cards
+
+
+def _visible(rows: list[list[str]], wanted: str | None) -> list[list[str]]:
+    """The rows (index, UUID, ...) that CUDA_VISIBLE_DEVICES names, in its order: by index or by the
+    beginning of a UUID; the first name that fits none ends the list, as in CUDA."""
+    if wanted is None:
+        return rows
+    found: list[list[str]] = []
+    for name in (part.strip() for part in wanted.split(",")):
+        row = next((r for r in rows if name and (r[0] == name or r[1].startswith(name))), None)
+        if row is None:
+            break
+        found.append(row)
+    return found
+
+
+def _amd_cards() -> list[tuple[MemoryPool, Processor]]:
+    answer = _ask("rocm-smi", "--showproductname", "--showmeminfo", "vram", "--json")
+    try:
+        rows = json.loads(answer) if answer else {}
+        sizes = [
+            (
+                str(row.get("Card Series", row.get("Card series", ""))),
+                int(row["VRAM Total Memory (B)"]),
+                int(row.get("VRAM Total Used Memory (B)", 0)),
+            )
+            for row in rows.values()
+            if isinstance(row, dict)
+        ]
+    except (ValueError, KeyError, AttributeError):
+        return []
+    return [
+        _card(f"gpu{index}", title, size, held, "rocm")
+        for index, (title, size, held) in enumerate(sizes)
+    ]
+
+
+def _card(
+    name: str, title: str, size: int, held: int, backend: str
+) -> tuple[MemoryPool, Processor]:
+    """A card of `size` bytes, of which others hold `held`. The drivers' tools tell no bandwidth: it
+    is that of the profile of a card of this title, or a cautious guess."""
+    known = _profile_of_card(title)
+    pool = MemoryPool(
+        name=f"{name}-vram",
+        kind="vram",
+        size=size,
+        reserved=min(size, max(held, GPU_RESERVE)),
+        bandwidth=known[0].bandwidth if known else ASSUMED_CARD_BANDWIDTH,
+    )
+    peak = known[1].peak if known else {"fp16": ASSUMED_CARD_FLOPS}
+    processor = Processor.model_validate(
+        {
+            "name": name, "kind": "gpu", "pool": pool.name, "backend": backend,
+            "cores": known[1].cores if known else 1, "peak": peak,
+        }
+    )  # fmt: skip
+    return pool, processor
+
+
+def _profile_of_card(title: str) -> tuple[MemoryPool, Processor] | None:
+    """The card of the profile whose name says most of `title`: `rtx-4090` of "NVIDIA GeForce RTX
+    4090". A laptop's card is slower than the one it is called after."""
+    words = set(re.findall(r"[a-z0-9]+", title.lower()))
+    best: tuple[int, str] = (0, "")
+    for name in profile_paths():
+        parts = [part for part in name.split("-") if not part.endswith("gb")]
+        if set(parts) <= words and len(parts) > best[0]:
+            best = (len(parts), name)
+    if not best[0] or words & CARD_VARIANTS - set(best[1].split("-")):
+        return None
+    profile = load_profile(profile_paths()[best[1]])
+    card = next(iter(profile.gpus), None)
+    return (profile.pool(card.pool), card) if card else None
+
+
+def _apple_gpu() -> Processor:
+    return Processor(
+        name="gpu", kind="gpu", pool="ram", backend="metal", cores=1, peak={"fp16": 4 * 10**12}
+    )

@@ -1,0 +1,54 @@
+"""What each ONNX format makes of a model, whatever the device; the counterpart of format_facts."""
+
+from __future__ import annotations
+
+from edgecomp.formats.expected_loss import expected_divergence
+from edgecomp.formats.format_facts import FormatFacts
+from edgecomp.formats.layered_weights import layered_weights
+from edgecomp.formats.onnx_formats import ONNX_FORMATS, OnnxFormat, onnx_data_bytes, onnx_types
+from edgecomp.models.reading import ModelSpec
+
+GRAPH_BYTES, LAYER_GRAPH_BYTES = 9_000, 7_200
+"""Of the graph without its weights, as the builder writes it."""
+
+TOKENIZER_BYTES_PER_TOKEN = 36
+"""A token's entry and its merge rule in tokenizer.json, about."""
+
+
+def onnx_facts(model: ModelSpec) -> tuple[FormatFacts, ...]:
+    """The facts of every ONNX format of `model`."""
+    return tuple(_facts(model, row) for row in ONNX_FORMATS.values())
+
+
+def onnx_artifact_bytes(model: ModelSpec, name: str) -> int:
+    """Size of the whole folder: the external data is exact, the graph and the tokenizer are not."""
+    graph = GRAPH_BYTES + model.layers * LAYER_GRAPH_BYTES
+    return onnx_data_bytes(model, name) + graph + TOKENIZER_BYTES_PER_TOKEN * model.vocabulary
+
+
+def _facts(model: ModelSpec, row: OnnxFormat) -> FormatFacts:
+    types = {tensor.name: "F32" for tensor in model.tensors} | onnx_types(model, row.name)
+    weights = layered_weights(model, types)
+    size = onnx_artifact_bytes(model, row.name)
+    return FormatFacts(
+        name=row.name,
+        senseless=_senseless(model, row, types),
+        types=types,
+        weights=weights,
+        file_bytes=size,
+        bits_per_weight=8 * onnx_data_bytes(model, row.name) / max(model.parameters, 1),
+        expected_divergence_nats=expected_divergence(model, types),
+        notes=(),
+    )
+
+
+def _senseless(model: ModelSpec, row: OnnxFormat, types: dict[str, str]) -> str | None:
+    if model.experts:
+        return "Experts are exported only for graphics cards, which ONNX is not planned for here."
+    if row.precision == "fp16":
+        return "ONNX Runtime's CPU provider has no attention in float16."
+    block = row.block_size
+    matrices = [tensor for tensor in model.tensors if types[tensor.name] == row.type]
+    if block and any(tensor.shape[-1] % block for tensor in matrices):
+        return f"Its matrices' columns do not divide by blocks of {block}."
+    return None

@@ -1,0 +1,119 @@
+"""The formats of ONNX artifacts: precisions, blocks of MatMulNBits, and where they run.
+
+The onnxruntime-genai model builder (0.18) writes float weights, or MatMulNBits with blocks of
+symmetric integers and one scale a block (float32 on the CPU). A block that reaches past the last
+column is filled up. Integer formats quantize the matrices inside the blocks and the output head;
+a tied head serves as the embedding table at 4 bits, at 8 bits the table stays float beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.models.reading import EMBEDDING, ModelSpec, TensorSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
+
+Precision = Literal["fp32", "fp16", "int8", "int4"]
+Provider = Literal["cpu", "cuda", "dml"]
+PROVIDERS: tuple[str, ...] = get_args(Provider)
+
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "cpu": ("fp32", "int8", "int4"),
+    "cuda": ("fp32", "fp16", "int8", "int4"),
+    "dml": ("fp16", "int4"),
+}
+"""What the builder supports on each provider."""
+
+RUN_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "dml": "DmlExecutionProvider",
+}
+"""ONNX Runtime's own names."""
+
+
+@dataclass(frozen=True)
+class OnnxFormat:
+    """One format: what the builder is asked for, and the type most matrices then have."""
+
+    name: str
+    precision: Precision
+    type: str
+
+    @property
+    def block_size(self) -> int | None:
+        """Columns of a MatMulNBits block; None for float weights."""
+        row = TENSOR_TYPES[self.type]
+        return None if row.is_float else row.block_elements
+
+
+ONNX_FORMATS = {
+    row.name: row
+    for row in (
+        OnnxFormat("onnx-fp32", "fp32", "F32"),
+        OnnxFormat("onnx-fp16", "fp16", "F16"),
+        OnnxFormat("onnx-int8", "int8", "INT8_32"),
+        OnnxFormat("onnx-int4-32", "int4", "INT4_32"),
+        OnnxFormat("onnx-int4-64", "int4", "INT4_64"),
+        OnnxFormat("onnx-int4-128", "int4", "INT4_128"),
+    )
+}
+
+
+def onnx_format(name: str) -> OnnxFormat:
+    """The format called `name`. Raises CompressionSettingsInvalid."""
+    if name not in ONNX_FORMATS:
+        raise CompressionSettingsInvalid(
+            f"There is no ONNX format {name!r}. Known: {', '.join(ONNX_FORMATS)}."
+        )
+    return ONNX_FORMATS[name]
+
+
+def require_provider(provider: str, precision: Precision) -> None:
+    """Raise CompressionSettingsInvalid for a provider that is none, or that lacks a precision."""
+    if provider not in PRECISIONS:
+        raise CompressionSettingsInvalid(
+            f"There is no execution provider {provider!r} here. Known: {', '.join(PROVIDERS)}."
+        )
+    if precision not in PRECISIONS[provider]:
+        raise CompressionSettingsInvalid(
+            f"The {provider} provider does not run {precision} models. "
+            f"Choose one of {', '.join(PRECISIONS[provider])}."
+        )
+
+
+def onnx_types(model: ModelSpec, name: str) -> dict[str, str]:
+    """The type of every tensor of `model` in a format, by GGUF name."""
+    row = onnx_format(name)
+    plain = "F16" if row.precision == "fp16" else "F32"
+    # The factors of scaled rotary positions are worked into the graph's tables.
+    kept = [tensor for tensor in model.tensors if not tensor.name.startswith("rope_")]
+    return {t.name: row.type if _is_product(t, model) else plain for t in kept}
+
+
+def _is_product(tensor: TensorSpec, model: ModelSpec) -> bool:
+    """True for a matrix that is multiplied: all but a table that is only looked up in."""
+    if tensor.name == EMBEDDING:
+        return model.tied_embeddings
+    return len(tensor.shape) == 2
+
+
+def onnx_tensor_bytes(shape: tuple[int, ...], kind: str) -> int:
+    """Bytes of one tensor: each row takes whole blocks."""
+    return math.prod(shape[:-1]) * TENSOR_TYPES[kind].size_bytes(shape[-1])
+
+
+def onnx_data_bytes(model: ModelSpec, name: str) -> int:
+    """The size of the external data file: every tensor, the rotary tables and, at 8 bits, the float
+    embedding table beside a tied head."""
+    types = onnx_types(model, name)
+    plain = "F16" if onnx_format(name).precision == "fp16" else "F32"
+    shapes = {tensor.name: tensor.shape for tensor in model.tensors}
+    total = sum(onnx_tensor_bytes(shapes[name], kind) for name, kind in types.items())
+    total += 2 * TENSOR_TYPES[plain].size_bytes(model.context_length * (model.key_length // 2))
+    if onnx_format(name).precision == "int8" and model.tied_embeddings:
+        total += TENSOR_TYPES[plain].size_bytes(model.vocabulary * model.embedding_length)
+    return total

@@ -1,0 +1,1 @@
+"""One maker a kind of artifact, and the stages before it."""

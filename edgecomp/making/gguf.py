@@ -1,0 +1,301 @@
+"""Make a run's artifact: calibrate, make smaller, weigh, round, lay out, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgecomp.artifact_checks import CheckResult, tensor_types
+from edgecomp.calibrating import StoredCalibration, calibrated_tokens
+from edgecomp.calibration import CalibrationRecord
+from edgecomp.checking import check_artifact, check_base, require
+from edgecomp.common.atomic import replacing
+from edgecomp.common.digests import file_digest
+from edgecomp.common.events import Progress, Warned
+from edgecomp.common.value import Value
+from edgecomp.expert_use import ExpertUse, expert_use
+from edgecomp.float_model import float_checkpoint, float_export
+from edgecomp.formats.exporting import find_gguf_exporter
+from edgecomp.formats.format_facts import SOURCE, planned_file_bytes, tensor_types_of
+from edgecomp.formats.gguf_mix import fallbacks
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
+from edgecomp.formats.onnx_formats import ONNX_FORMATS
+from edgecomp.mixing import Mixture, mixture
+from edgecomp.models.gguf.file_type import set_file_type
+from edgecomp.models.reading import OUTPUT, ModelSpec, read_model
+from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
+from edgecomp.pipeline import Run
+from edgecomp.recipes.artifact_name import artifact_stem
+from edgecomp.recipes.distillation import History
+from edgecomp.recipes.recipe import Recipe
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.shrinking import shrunk_checkpoint, shrunk_export
+from edgecomp.stage_cache import StoredFile
+
+UNROUNDED = ("source", "F32", "F16", "BF16")
+"""Formats in which there is nothing to round."""
+
+
+UNWEIGHED = ("Q8_0",)
+"""Types that llama.cpp's quantizer rounds alike with and without importance, beside the floats."""
+
+
+class Artifact(Value):
+    """The finished file and what was found out while it was made."""
+
+    file: StoredFile
+    size_bytes: int
+    types: dict[str, str]
+    fallbacks: dict[str, str]
+    checks: tuple[CheckResult, ...]
+    calibration: CalibrationRecord | None
+    base: StoredFile
+    """The float file that the artifact was made from and is compared with."""
+
+    importance: StoredFile | None = None
+    """The importance matrix, in the layout of llama.cpp's tools."""
+
+    distillations: tuple[History, ...] = ()
+    """How the held-out divergence fell in each of the recipe's distillations."""
+
+    mixture: Mixture | None = None
+    """The types that the recipe's mix chose, and what each would have cost."""
+
+    expert_use: ExpertUse | None = None
+    """How often the calibration asked each expert; None where there is none or none is rounded."""
+
+
+def importance_matrix(
+    run: Run, calibration: StoredCalibration, checkpoint: Path, done: list[Any]
+) -> StoredFile:
+    """The importance matrix of a checkpoint, computed block by block in a worker."""
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / "importance.gguf"
+        run.in_torch(
+            "importance",
+            progress,
+            checkpoint=str(checkpoint),
+            tokens=str(calibration.tokens.path),
+            destination=str(path),
+            datasets=[f"{k}: {v}" for k, v in calibration.record.origins.items()],
+        )
+        return StoredFile(path=path, sha256=file_digest(path))
+
+    inputs = {
+        "tokens": calibration.record.tokens_sha256,
+        "threads": run.threads,
+        "stages": done,
+    }
+    return run.stage("importance", "Measuring importance", StoredFile, inputs, work)
+
+
+def chosen_codes(
+    run: Run,
+    checkpoint: Path,
+    calibration: StoredCalibration,
+    types: dict[str, str],
+    done: list[Any],
+) -> StoredFile:
+    """The checkpoint with the codes that the recipe's rounding chose for its blocks."""
+    rounding = run.recipe.rounding
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        return run.made_in_torch(
+            "round",
+            folder,
+            progress,
+            checkpoint=str(checkpoint),
+            tokens=str(calibration.tokens.path),
+            rounding=rounding,
+            types=types,
+        )
+
+    inputs = {
+        "tokens": calibration.record.tokens_sha256,
+        "rounding": rounding,
+        "types": types,
+        "stages": done,
+        "threads": run.threads,
+    }
+    return run.stage("rounding", f"Rounding by {rounding.upper()}", StoredFile, inputs, work)
+
+
+def quantized(
+    run: Run,
+    source: StoredFile,
+    types: dict[str, str],
+    importance: StoredFile | None,
+    codes: StoredFile | None,
+) -> StoredFile:
+    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in.
+
+    Where `codes` hold all that importance would weigh, llama.cpp is given none, and is told every
+    tensor's type instead: its own rule would choose others without.
+    """
+    recipe = run.recipe
+    overrides = recipe.tensor_types
+    spec = read_model(source.path)
+    if recipe.importance and not importance:
+        overrides = {name: types[name] for name in _matrices(spec)}
+    name = f"{artifact_stem(recipe, spec, types)}.gguf"
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / name
+        run.torch.end()  # The quantizer takes its memory: what needs torch is done.
+        with replacing(path) as temporary:
+            LlamaCpp().quantize(
+                source.path,
+                temporary,
+                recipe.format,
+                threads=run.threads,
+                overrides=overrides,
+                importance=importance.path if importance else None,
+                progress=progress,
+            )
+            if codes:
+                find_gguf_exporter().insert_codes(temporary, codes.path)
+            if recipe.tensor_types:
+                set_file_type(temporary)
+        return StoredFile(path=path, sha256=file_digest(path))
+
+    inputs = {
+        "base": source.sha256,
+        "name": name,
+        "format": recipe.format,
+        "overrides": overrides,
+        "importance": importance.sha256 if importance else None,
+        "codes": codes.sha256 if codes else None,
+    }
+    return run.stage("compression", f"Quantizing to {recipe.format}", StoredFile, inputs, work)
+
+
+class _Made(NamedTuple):
+    """A file, and what its making brought to light."""
+
+    file: StoredFile
+    spec: ModelSpec
+    """Of the float file that was rounded: the source itself where there are no stages."""
+
+    run: Run
+    """By the recipe as it was followed: with the types that its mix chose."""
+
+    calibration: StoredCalibration | None = None
+    importance: StoredFile | None = None
+    histories: tuple[History, ...] = ()
+    mixture: Mixture | None = None
+    expert_use: ExpertUse | None = None
+
+
+def make_artifact(run: Run) -> Artifact:
+    """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
+    base = float_export(run)
+    checkpoint = float_checkpoint(run)
+    checks = check_base(run, base, checkpoint).results
+    require(run, checks, base.path)
+    if run.recipe.format == SOURCE:
+        made = _Made(StoredFile(path=run.model.path, sha256=run.source_digest), run.model, run)
+    else:
+        made = _made(run, base, checkpoint)
+    file, recipe = made.file, made.run.recipe
+    planned = planned_file_bytes(
+        # The float file's own header is the artifact's, where stages came between it and the plan.
+        made.spec if recipe.stages else run.model,
+        recipe.format,
+        tensor_types_of(made.spec, recipe.format, recipe.importance, recipe.tensor_types),
+    )
+    checks += check_artifact(made.run, file, planned, made.spec).results
+    require(run, checks, file.path)
+    types = tensor_types(file.path)
+    return Artifact(
+        file=file,
+        size_bytes=file.path.stat().st_size,
+        types=types,
+        fallbacks={}
+        if recipe.format == SOURCE
+        else fallbacks(made.spec, types, PRESETS[recipe.format]),
+        checks=checks,
+        calibration=made.calibration.record if made.calibration else None,
+        base=base,
+        importance=made.importance,
+        distillations=made.histories,
+        mixture=made.mixture,
+        expert_use=made.expert_use,
+    )
+
+
+def needs_calibration(recipe: Recipe, spec: ModelSpec) -> bool:
+    """Whether text is shown to the model `spec` on the way to a recipe's artifact."""
+    name = recipe.format
+    if name in ONNX_FORMATS:
+        return recipe.rounding != "llama.cpp" and ONNX_FORMATS[name].precision == "int4"
+    if name not in PRESETS:
+        return name in HUGGINGFACE_FORMATS
+    if recipe.stages or recipe.mix or _solves(recipe):
+        return True
+    if not recipe.importance:
+        return False
+    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
+    return bool(spec.experts or _left_to_llama_cpp(spec, types, None))
+
+
+def _solves(recipe: Recipe) -> bool:
+    return recipe.rounding != "llama.cpp" and recipe.format not in UNROUNDED
+
+
+def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
+    recipe, spec, source = run.recipe, read_model(base.path), base
+    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
+    if not needs_calibration(recipe, spec):
+        return _Made(quantized(run, base, types, None, None), spec, run)
+    calibration = calibrated_tokens(run, base)
+    shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
+    if recipe.stages:
+        source = shrunk_export(run, base, shrunk)
+        spec = read_model(source.path)
+    importance = codes = mix = use = None
+    if recipe.mix and not recipe.tensor_types:
+        mix = mixture(run, spec, shrunk.checkpoint, calibration, shrunk.done)
+    if mix:
+        run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
+    types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
+    if _solves(recipe):
+        codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
+    # Of a mixture it is measured in any case: it says how often each expert was asked.
+    if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, types, codes)):
+        importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
+        use = expert_use(importance.path)
+        if use and use.seldom:
+            run.listen(Warned(text=f"{use.sentence}. A larger --calibration may reach them."))
+    file = quantized(run, source, types, importance, codes)
+    return _Made(file, spec, run, calibration, importance, shrunk.histories, mix, use)
+
+
+def followed(recipe: Recipe, artifact: Artifact) -> Recipe:
+    """The recipe with the types that its mix chose: what makes the same file again."""
+    if artifact.mixture is None:
+        return recipe
+    return recipe.model_copy(update={"tensor_types": artifact.mixture.types})
+
+
+def _left_to_llama_cpp(
+    spec: ModelSpec, types: dict[str, str], codes: StoredFile | None
+) -> list[str]:
+    """The tensors that an importance matrix covers and whose codes no solver chose: where there are
+    none, measuring importance would change no byte."""
+    from edgecomp.compress.packed import read_packed_index
+
+    index = read_packed_index(codes.path) if codes else None
+    solved = index.tensors if index else {}
+    return [
+        name
+        for name in _matrices(spec)
+        if (name.startswith("blk.") or name == OUTPUT)
+        and not TENSOR_TYPES[types[name]].is_float
+        and types[name] not in UNWEIGHED
+        and name not in solved
+    ]
+
+
+def _matrices(spec: ModelSpec) -> list[str]:
+    return [tensor.name for tensor in spec.tensors if len(tensor.shape) > 1]

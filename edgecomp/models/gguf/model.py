@@ -1,0 +1,181 @@
+"""A GGUF file as a ModelSpec."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete, TokensRepeated, shown
+from edgecomp.models.architectures import BY_GGUF_NAME
+from edgecomp.models.gguf.header import GgufHeader, read_gguf_header
+from edgecomp.models.model_name import name_by_place
+from edgecomp.models.reading import (
+    EMBEDDING,
+    OUTPUT,
+    ModelSpec,
+    TensorSpec,
+    dominant_type,
+    tensor_group,
+)
+from edgecomp.models.tensor_types import TENSOR_TYPES
+
+SHOWN_TOKENS = 3
+
+
+def read_gguf(path: Path) -> ModelSpec:
+    """Read a GGUF file's header. Raises FileCorrupt where a needed entry is missing, and
+    ModelIncomplete where it holds no whole language model."""
+    header = read_gguf_header(path)
+    _require_whole_model(header)
+    architecture = _text(header, "general.architecture")
+    if architecture is None:
+        raise FileCorrupt(path, "its metadata names no architecture.")
+    tensors = tuple(
+        TensorSpec(
+            name=row.name,
+            source_name=row.name,
+            shape=row.shape,
+            dtype=row.type.name,
+            group=tensor_group(row.name),
+        )
+        for row in header.tensors
+    )
+    if not tensors:
+        raise FileCorrupt(path, "it holds no tensors.", "Vocabulary-only files cannot be run.")
+    layers = _required(header, architecture, "block_count")
+    if layers > len(tensors):
+        fault = f"it promises {layers} layers and holds {len(tensors)} tensors."
+        raise FileCorrupt(path, fault)
+    names = {tensor.name for tensor in tensors}
+    embedding = next((t for t in tensors if t.name == EMBEDDING), None)
+    heads = _whole(header, architecture, "attention.head_count")
+    width = _required(header, architecture, "embedding_length")
+    if embedding and embedding.shape[-1] != width:
+        fault = f"its width is {width}, and the embedding has {embedding.shape[-1]} columns."
+        raise FileCorrupt(path, fault)
+    head_length = width // heads if heads else 0
+    row = BY_GGUF_NAME.get(architecture)
+    window = _whole(header, architecture, "attention.sliding_window") or None
+    usual = row.full_attention_every if row else 0
+    every, pattern = _sliding(header, architecture, usual) if window else (0, ())
+    stored = dominant_type(tensors)
+    repeated = _repeated_tokens(header)
+    return ModelSpec(
+        path=path,
+        source="gguf",
+        name=_text(header, "general.name") or name_by_place(path),
+        architecture=architecture,
+        rewritable=row is not None,
+        layers=layers,
+        embedding_length=width,
+        feed_forward_length=_whole(header, architecture, "feed_forward_length"),
+        heads=heads,
+        kv_heads=_whole(header, architecture, "attention.head_count_kv") or heads,
+        key_length=_whole(header, architecture, "attention.key_length") or head_length,
+        value_length=_whole(header, architecture, "attention.value_length") or head_length,
+        vocabulary=embedding.shape[0] if embedding else len(_tokens(header)),
+        context_length=_whole(header, architecture, "context_length"),
+        sliding_window=window,
+        full_attention_every=0 if pattern else every,
+        sliding_pattern=pattern,
+        experts=_whole(header, architecture, "expert_count"),
+        experts_used=_whole(header, architecture, "expert_used_count"),
+        tied_embeddings=OUTPUT not in names,
+        tokenizer=_text(header, "tokenizer.ggml.model"),
+        chat_template=_text(header, "tokenizer.chat_template"),
+        licence=_text(header, "general.license"),
+        quantization=None if TENSOR_TYPES[stored].is_float else stored,
+        file_bytes=header.file_bytes,
+        tensors=tensors,
+        repeated_tokens=repeated,
+        notes=(_repeated_text(repeated),) if repeated else (),
+    )
+
+
+def refuse_repeated_tokens(model: ModelSpec) -> None:
+    """Raises TokensRepeated for a GGUF file that llama.cpp would die of."""
+    if model.repeated_tokens:
+        raise TokensRepeated(model.path, _repeated_text(model.repeated_tokens))
+
+
+def _repeated_text(tokens: tuple[str, ...]) -> str:
+    named = ", ".join(shown(token) for token in tokens[:SHOWN_TOKENS])
+    more = f" and {len(tokens) - SHOWN_TOKENS} more" if len(tokens) > SHOWN_TOKENS else ""
+    return (
+        f"Its vocabulary holds {named}{more} more than once, and llama.cpp ends its process when "
+        "it reads such a file."
+    )
+
+
+def _repeated_tokens(header: GgufHeader) -> tuple[str, ...]:
+    tokens = _tokens(header)
+    if len(set(tokens)) == len(tokens):
+        return ()
+    counted = Counter(token for token in tokens if isinstance(token, str))
+    return tuple(_readable(token) for token, count in counted.items() if count > 1)
+
+
+def _require_whole_model(header: GgufHeader) -> None:
+    """Raises ModelIncomplete for a part of a split model, an adapter or an image encoder."""
+    parts = header.get("split.count", 0)
+    if isinstance(parts, int) and parts > 1:
+        number = header.get("split.no", 0)
+        raise ModelIncomplete(
+            header.path,
+            f"it is part {int(number) + 1 if isinstance(number, int) else 1} of {parts}.",
+            "Join the parts first: llama-gguf-split --merge FIRST-PART WHOLE.gguf.",
+        )
+    if _text(header, "general.type") == "adapter":
+        raise ModelIncomplete(
+            header.path, "it holds an adapter.", "Merge it into its base model first."
+        )
+    if _text(header, "general.architecture") == "clip":
+        raise ModelIncomplete(
+            header.path,
+            "it is the image encoder (mmproj) of one.",
+            "Give the language model's own file.",
+        )
+
+
+def _text(header: GgufHeader, key: str) -> str | None:
+    value = header.get(key)
+    if not isinstance(value, str):
+        return None
+    return _readable(value)
+
+
+def _readable(text: str) -> str:
+    """Bytes that are no text are kept where a file is copied; what is shown must be text."""
+    return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+
+
+def _whole(header: GgufHeader, architecture: str, key: str) -> int:
+    """A count; where a file gives one a layer, the largest, so that memory is not understated."""
+    value = header.get(f"{architecture}.{key}", 0)
+    if isinstance(value, list):
+        return max((int(entry) for entry in value if isinstance(entry, int)), default=0)
+    return value if isinstance(value, int) else 0
+
+
+def _sliding(header: GgufHeader, architecture: str, usual: int) -> tuple[int, tuple[bool, ...]]:
+    """Of each n layers the last attends to everything; or one entry a layer, True where it slides.
+
+    llama.cpp reads either from the file, and takes the family's own n where it has neither
+    (`load_swa_pattern`).
+    """
+    stored = header.get(f"{architecture}.attention.sliding_window_pattern")
+    if isinstance(stored, list):
+        return 0, tuple(bool(entry) for entry in stored)
+    return (stored if usual and isinstance(stored, int) else usual), ()
+
+
+def _required(header: GgufHeader, architecture: str, key: str) -> int:
+    value = _whole(header, architecture, key)
+    if value <= 0:
+        raise FileCorrupt(header.path, f"its metadata lacks {architecture}.{key}.")
+    return value
+
+
+def _tokens(header: GgufHeader) -> list[object]:
+    value = header.get("tokenizer.ggml.tokens", [])
+    return list(value) if isinstance(value, list) else []

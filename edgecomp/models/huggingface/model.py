@@ -1,0 +1,293 @@
+"""A Hugging Face folder (config.json and safetensors) as a ModelSpec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete
+from edgecomp.models.architectures import BY_HF_CLASS, Architecture
+from edgecomp.models.chat_template import folder_template
+from edgecomp.models.huggingface.config_entries import (
+    ADVICE,
+    UNKNOWN,
+    check_entries,
+    usual_entries,
+)
+from edgecomp.models.huggingface.counts import require_shapes, require_stored
+from edgecomp.models.huggingface.every_layer import require_every_layer
+from edgecomp.models.huggingface.layer_kinds import period, sliding_layers
+from edgecomp.models.huggingface.licence import licence_of
+from edgecomp.models.huggingface.quantized import (
+    joined_tensors,
+    quantized_linears,
+    read_quantization,
+    refuse_unannounced,
+)
+from edgecomp.models.huggingface.tied_head import Head, read_head
+from edgecomp.models.huggingface.weight_files import (
+    ADAPTER_CONFIG,
+    left_over,
+)
+from edgecomp.models.huggingface.weight_files import read_json as read_json
+from edgecomp.models.huggingface.weight_files import stored_tensors as stored_tensors
+from edgecomp.models.model_name import name_by_place
+from edgecomp.models.reading import (
+    EMBEDDING,
+    OUTPUT,
+    ModelSpec,
+    TensorSpec,
+    dominant_type,
+    tensor_group,
+)
+from edgecomp.models.rope_scaling import frequency_factors
+from edgecomp.models.safetensors_header import StoredTensor
+
+EXPERT = re.compile(r"\.experts\.(\d+)\.")
+
+
+def shared_name(name: str) -> str:
+    """The name of a weight without its expert's number: that of all experts of the layer."""
+    return EXPERT.sub(".experts.", name)
+
+
+def expert_number(name: str) -> int:
+    """Which expert a weight belongs to; 0 where it belongs to none."""
+    expert = EXPERT.search(name)
+    return int(expert.group(1)) if expert else 0
+
+
+def weight_tensors(folder: Path, config: dict[str, Any]) -> dict[str, StoredTensor]:
+    """The weights of a checkpoint folder: its stored tensors, with those of a quantized linear
+    joined to the one they stand for.
+
+    Raises what `stored_tensors` raises, QuantizationUnsupported, and ModelIncomplete for a
+    quantized checkpoint whose config does not say so.
+    """
+    quantization = read_quantization(config, folder)
+    stored = stored_tensors(folder)
+    if quantization is None:
+        refuse_unannounced(stored, folder)
+        return stored
+    return joined_tensors(stored, quantized_linears(stored, quantization))
+
+
+def language_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The language model's part of a config (multimodal models nest it).
+
+    Entries that the family's published configs leave out are filled in.
+    """
+    nested = config.get("text_config")
+    flat = {**config, **nested} if isinstance(nested, dict) else dict(config)
+    names = config.get("architectures") or flat.get("architectures")
+    known = isinstance(names, list) and names and isinstance(names[0], str)
+    flat["architectures"] = names if known else [UNKNOWN]
+    architecture = BY_HF_CLASS.get(flat["architectures"][0])
+    return {**(architecture.config_defaults if architecture else {}), **flat}
+
+
+def read_huggingface(folder: Path) -> ModelSpec:
+    """Read a model folder's config and safetensors headers; quantized linears count as the weights
+    they stand for. Raises ArchitectureUnsupported, QuantizationUnsupported, and what
+    `stored_tensors` raises."""
+    config_path = folder / "config.json"
+    if (folder / ADAPTER_CONFIG).is_file() and not config_path.is_file():
+        raise ModelIncomplete(
+            folder,
+            "it holds an adapter, not the model.",
+            "Merge it into its base model by peft's merge_and_unload, and give the result.",
+        )
+    if not config_path.is_file():
+        raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
+    whole = read_json(config_path)
+    config = language_config(whole)
+    class_name = str(config["architectures"][0])
+    architecture = BY_HF_CLASS.get(class_name)
+    # First: advice on a config is of no use where the weights cannot be read.
+    stored = weight_tensors(folder, whole)
+    if architecture:
+        check_entries(config, config_path)
+    else:
+        config = usual_entries(config, config_path)
+
+    def count(*keys: str) -> int:
+        return _count(config, keys)
+
+    layers = _required(config, ("num_hidden_layers", "n_layer"), config_path)
+    width = _required(config, ("hidden_size", "n_embd"), config_path)
+    heads = _required(config, ("num_attention_heads", "n_head"), config_path)
+    kv_heads = count("num_key_value_heads") or heads
+    head_length = count("head_dim") or width // heads
+    require_stored(config, config_path, layers, stored)
+    found, unknown = named_tensors(stored, architecture, layers)
+    if architecture:
+        _refuse_copies(found)
+    head = _head(config, architecture, found)
+    if head.tied:
+        found.pop(OUTPUT, None)
+    tensors = _tensors(found, architecture)
+    if architecture is None:
+        # Nothing is left out of the plan of a family we do not know.
+        tensors += tuple(_tensor(n, n, stored[n].shape, stored[n].dtype) for n in unknown)
+    if architecture:
+        require_every_layer(folder, tensors, layers, architecture)
+        require_shapes(config, config_path, tensors, (heads, kv_heads, head_length))
+        tensors += _rotary_tables(config, head_length)
+    slides = sliding_layers(config, architecture, layers, config_path) if architecture else ()
+    every = period(slides, architecture.full_attention_every) if architecture and slides else 0
+    embedding = next((t for t in tensors if t.name == EMBEDDING), None)
+    return ModelSpec(
+        path=folder,
+        source="huggingface",
+        name=name_by_place(folder),
+        architecture=architecture.gguf_name if architecture else class_name,
+        rewritable=architecture is not None,
+        layers=layers,
+        embedding_length=width,
+        feed_forward_length=count("intermediate_size", "n_inner") or 4 * width,
+        heads=heads,
+        kv_heads=kv_heads,
+        key_length=head_length,
+        value_length=head_length,
+        vocabulary=embedding.shape[0] if embedding else count("vocab_size"),
+        context_length=count("max_position_embeddings", "n_positions"),
+        sliding_window=count("sliding_window") if slides else None,
+        full_attention_every=every or 0,
+        sliding_pattern=slides if every is None else (),
+        experts=count("num_local_experts", "num_experts"),
+        experts_used=count("num_experts_per_tok"),
+        tied_embeddings=head.tied,
+        tokenizer=_tokenizer_kind(folder),
+        chat_template=folder_template(folder),
+        licence=licence_of(folder),
+        quantization=_quantization(whole, tensors),
+        file_bytes=sum(file.stat().st_size for file in {t.file for t in stored.values()}),
+        tensors=tensors,
+        notes=(*left_over(folder), *((head.note,) if head.note else ())),
+    )
+
+
+def _head(
+    config: dict[str, Any],
+    architecture: Architecture | None,
+    found: dict[str, list[StoredTensor]],
+) -> Head:
+    flag = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
+    embedding, head = (found[name][0] if name in found else None for name in (EMBEDDING, OUTPUT))
+    return read_head(flag, embedding, head)
+
+
+def _refuse_copies(found: dict[str, list[StoredTensor]]) -> None:
+    """Raises FileCorrupt where two stored tensors, not experts, are one weight of the model."""
+    for copies in found.values():
+        if len(copies) > 1 and not any(EXPERT.search(tensor.name) for tensor in copies):
+            fault = f"{copies[0].name} and {copies[1].name} are the same weight of the model."
+            raise FileCorrupt(copies[1].file, fault, "Remove the one that is left over.")
+
+
+def _count(config: dict[str, Any], keys: tuple[str, ...]) -> int:
+    """The first of the entries that is given and not zero, or 0."""
+    return next((int(config[key]) for key in keys if config.get(key)), 0)
+
+
+def _required(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
+    value = _count(config, keys)
+    if not value:
+        raise FileCorrupt(path, f"it does not say {keys[0]}.", ADVICE)
+    return value
+
+
+def _ties(architecture: Architecture) -> bool:
+    return architecture.gguf_name in ("gemma2", "gemma3", "gpt2")
+
+
+def named_tensors(
+    stored: dict[str, StoredTensor], architecture: Architecture | None, layers: int
+) -> tuple[dict[str, list[StoredTensor]], list[str]]:
+    """The stored tensors of each GGUF name, and the names that no GGUF tensor corresponds to.
+
+    Several stored tensors share a GGUF name only where they are the experts of one layer; they
+    stand in the experts' order.
+    """
+    names = _name_map(architecture.gguf_name if architecture else "llama", layers)
+    found: dict[str, list[StoredTensor]] = {}
+    unknown = []
+    for source_name, tensor in stored.items():
+        shared = shared_name(source_name)
+        plain = shared.removeprefix("language_model.").replace("model.language_model.", "model.")
+        name = names.get_name(plain, try_suffixes=(".weight", ".bias"))
+        if name is None or not name.endswith((".weight", ".bias")):
+            unknown.append(source_name)
+        else:
+            found.setdefault(name, []).append(tensor)
+    for experts in found.values():
+        experts.sort(key=lambda tensor: expert_number(tensor.name))
+    return found, unknown
+
+
+@lru_cache(maxsize=16)
+def _name_map(architecture: str, layers: int) -> Any:
+    import gguf
+
+    kinds = {value: kind for kind, value in gguf.MODEL_ARCH_NAMES.items()}
+    return gguf.get_tensor_name_map(kinds[architecture], layers)
+
+
+def gguf_names(folder: Path) -> Callable[[str], str | None]:
+    """Gives the GGUF name of a checkpoint's weight, or None where it has none; all experts of a
+    layer share one."""
+    tensors = read_huggingface(folder).tensors
+    names = {shared_name(tensor.source_name): tensor.name for tensor in tensors}
+    return lambda weight: names.get(shared_name(weight))
+
+
+def _tensors(
+    found: dict[str, list[StoredTensor]], architecture: Architecture | None
+) -> tuple[TensorSpec, ...]:
+    return tuple(
+        _tensor(name, experts[-1].name, _shape(experts, name, architecture), experts[-1].dtype)
+        for name, experts in found.items()
+    )
+
+
+def _rotary_tables(config: dict[str, Any], head_length: int) -> tuple[TensorSpec, ...]:
+    tables = frequency_factors(config, head_length)
+    return tuple(
+        _tensor(name, "config.json", (len(values),), "F32") for name, values in tables.items()
+    )
+
+
+def _tensor(name: str, source: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
+    return TensorSpec(
+        name=name, source_name=source, shape=shape, dtype=dtype, group=tensor_group(name)
+    )
+
+
+def _shape(
+    experts: list[StoredTensor], name: str, architecture: Architecture | None
+) -> tuple[int, ...]:
+    shape = experts[-1].shape
+    if architecture and len(shape) == 2 and any(f".{r}." in name for r in architecture.transposed):
+        shape = shape[::-1]
+    if name.endswith("ffn_gate_inp_shexp.weight"):
+        shape = shape[-1:]  # One row, which llama.cpp keeps as a vector.
+    return (len(experts), *shape) if len(experts) > 1 else shape
+
+
+def _tokenizer_kind(folder: Path) -> str | None:
+    for name in ("tokenizer.json", "tokenizer.model", "vocab.json"):
+        if (folder / name).is_file():
+            return name
+    return None
+
+
+def _quantization(config: dict[str, Any], tensors: tuple[TensorSpec, ...]) -> str | None:
+    """The method and the type of most weights, such as `gptq INT4`."""
+    quantization = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(quantization, dict):
+        return None
+    kinds = tuple(tensor for tensor in tensors if tensor.dtype.startswith("INT"))
+    return f"{quantization.get('quant_method')} {dominant_type(kinds) if kinds else ''}".strip()

@@ -1,0 +1,230 @@
+"""Quantized Hugging Face checkpoints (GPTQ, AWQ, compressed-tensors), read from headers only.
+
+A linear is stored as several tensors: GPTQ and AWQ hold `qweight`, `qzeros`, `scales` (GPTQ also
+`g_idx`), compressed-tensors `weight_packed`, or `weight` of int8, with `weight_scale`. Here they
+become one tensor under the weight's own name, with its shape and bits, so that a quantized model is
+planned by the formulas of any other. Sources of the layouts: AutoGPTQ's `qlinear_cuda_old.py`,
+AutoAWQ's `packing_utils.py`, compressed-tensors' `compressors/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported, shown
+from edgecomp.common.safe_text import one_line
+from edgecomp.models.safetensors_header import StoredTensor
+
+Layout = Literal["gptq", "awq", "pack-quantized", "int-quantized"]
+WORD_BITS = 32
+PARTS: dict[Layout, tuple[str, ...]] = {
+    "gptq": ("qweight", "qzeros", "scales", "g_idx"),
+    "awq": ("qweight", "qzeros", "scales"),
+    "pack-quantized": (
+        "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx",
+    ),
+    "int-quantized": ("weight", "weight_scale", "weight_zero_point"),
+}  # fmt: skip
+"""What a linear is stored as, by the end of the tensors' names; codes first."""
+
+ACTIVATIONS = ("input_scale", "input_zero_point", "output_scale", "weight_global_scale")
+"""Scales of inputs and outputs: of no use once the weights are floats."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a checkpoint says that its linears are stored."""
+
+    layout: Layout
+    zero_shift: int
+    """What GPTQ's first layout leaves off a stored zero point: 1; 0 everywhere else."""
+
+    bits: int | None = None
+    """Of each weight, where the tensors' shapes do not tell."""
+
+    group: int | None = None
+    """Columns that share a scale; None or -1: what the number of scales says."""
+
+
+@dataclass(frozen=True)
+class QuantizedLinear:
+    """One linear: its weights' bits, their shape [rows, columns], and the tensors they are in."""
+
+    bits: int
+    shape: tuple[int, int]
+    parts: Mapping[str, StoredTensor]
+
+
+class GroupedWeights(BaseModel):
+    """How compressed-tensors stores the weights of a group of linears."""
+
+    type: str | None = "int"
+    num_bits: int | None = None
+    group_size: int | None = None
+
+
+class LinearGroup(BaseModel):
+    weights: GroupedWeights | None = None
+
+
+class QuantizationEntries(BaseModel):
+    """What is read of a config's `quantization_config`; other entries may hold anything."""
+
+    quant_method: str | None = None
+    format: str | None = None
+    checkpoint_format: str | None = "gptq"
+    version: str = "gemm"
+    bits: int | None = None
+    w_bit: int | None = None
+    group_size: int | None = None
+    config_groups: dict[str, LinearGroup] = {}
+
+
+def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization | None:
+    """What config.json says of quantization; None for a float checkpoint.
+
+    Raises QuantizationUnsupported for methods whose weights are not read here, by name.
+    """
+    given = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(given, dict):
+        return None
+    try:
+        said = QuantizationEntries.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise FileCorrupt(
+            folder / "config.json",
+            f"its quantization_config's {shown(name)} is {shown(fault['input'])}.",
+            "Restore it from the model's page.",
+        ) from error
+    method = one_line(str(said.quant_method))
+    if method == "gptq":
+        old = said.checkpoint_format != "gptq_v2"
+        return Quantization("gptq", int(old), group=said.group_size)
+    if method == "awq":
+        version = one_line(said.version.lower())
+        bits = said.bits if said.bits is not None else said.w_bit
+        if version != "gemm" or bits != 4:
+            raise QuantizationUnsupported(folder, f"awq ({version}, {bits} bits)")
+        return Quantization("awq", 0)
+    if method == "compressed-tensors":
+        return _compressed(said, folder)
+    raise QuantizationUnsupported(folder, method)
+
+
+def _compressed(said: QuantizationEntries, folder: Path) -> Quantization:
+    layout = said.format
+    groups = [row.weights or GroupedWeights() for row in said.config_groups.values()]
+    kinds = {(row.type, row.num_bits, row.group_size) for row in groups}
+    if len(kinds) == 1:
+        kind, bits, group = kinds.pop()
+        if layout == "pack-quantized" and kind == "int" and bits in (2, 4, 8):
+            return Quantization("pack-quantized", 0, bits, group)
+        if layout in ("int-quantized", "naive-quantized") and kind == "int" and bits == 8:
+            return Quantization("int-quantized", 0, bits, group)
+    raise QuantizationUnsupported(folder, f"compressed-tensors ({one_line(str(layout))})")
+
+
+MARKS = {
+    ".qweight": "GPTQ or AWQ",
+    ".weight_packed": "compressed-tensors",
+    ".absmax": "bitsandbytes",
+    ".weight_scale": "compressed-tensors or FP8",
+    ".weight_scale_inv": "FP8",
+}
+"""Ends of the names of tensors that only quantized checkpoints have, and whose layout it is."""
+
+
+def refuse_unannounced(stored: Mapping[str, StoredTensor], folder: Path) -> None:
+    """Raises ModelIncomplete where weights are stored quantized and config.json does not say so:
+    their shapes are not those of the model."""
+    for name in stored:
+        for mark, method in MARKS.items():
+            if name.endswith(mark):
+                raise ModelIncomplete(
+                    folder,
+                    f"{name} is stored, as {method} stores a quantized linear, and config.json has "
+                    "no quantization_config.",
+                    "Restore the quantized model's own config.json (older tools wrote "
+                    "quantize_config.json beside it), or give the checkpoint from before its "
+                    "quantization.",
+                )
+
+
+def quantized_linears(
+    stored: Mapping[str, StoredTensor], quantization: Quantization
+) -> dict[str, QuantizedLinear]:
+    """The quantized linears of a checkpoint, by their weights' names.
+
+    Raises FileCorrupt where the tensors of one do not fit together.
+    """
+    codes = PARTS[quantization.layout][0]
+    scales = "weight_scale" if codes.startswith("weight") else "scales"
+    found = {}
+    for name in stored:
+        prefix = name.removesuffix(f".{codes}")
+        if prefix == name or f"{prefix}.{scales}" not in stored:
+            continue
+        parts = {
+            part: stored[f"{prefix}.{part}"]
+            for part in PARTS[quantization.layout]
+            if f"{prefix}.{part}" in stored
+        }
+        try:
+            bits, shape = _shape(quantization, parts)
+        except (KeyError, ZeroDivisionError, ValueError) as error:
+            raise FileCorrupt(
+                stored[name].file, f"the tensors of {prefix} are no {quantization.layout} weights."
+            ) from error
+        found[f"{prefix}.weight"] = QuantizedLinear(bits, shape, parts)
+    return found
+
+
+def _shape(
+    quantization: Quantization, parts: Mapping[str, StoredTensor]
+) -> tuple[int, tuple[int, int]]:
+    """Bits and [rows, columns] of a linear."""
+    first = parts[PARTS[quantization.layout][0]].shape
+    match quantization.layout:
+        case "gptq":
+            rows = parts["scales"].shape[1]
+            bits, rest = divmod(WORD_BITS * parts["qzeros"].shape[1], rows)
+            shape = rows, WORD_BITS * first[0] // bits
+        case "awq":
+            bits, rest, shape = 4, 0, (first[1] * WORD_BITS // 4, first[0])
+        case "pack-quantized":
+            bits, rest = quantization.bits or 0, 0
+            shape = first[0], first[1] * WORD_BITS // bits
+        case "int-quantized":
+            bits, rest, shape = 8, 0, (first[0], first[1])
+    if rest or bits not in (2, 3, 4, 8):
+        raise ValueError(f"{bits} bits")
+    return bits, shape
+
+
+def joined_tensors(
+    stored: Mapping[str, StoredTensor], linears: Mapping[str, QuantizedLinear]
+) -> dict[str, StoredTensor]:
+    """`stored` with one tensor for each quantized linear, of type INT2 to INT8, in their places."""
+    parts = {part.name: name for name, row in linears.items() for part in row.parts.values()}
+    tensors: dict[str, StoredTensor] = {}
+    for name, tensor in stored.items():
+        weight = parts.get(name)
+        if weight is not None:
+            tensors[weight] = StoredTensor(
+                weight,
+                f"INT{linears[weight].bits}",
+                linears[weight].shape,
+                tensor.file,
+                tensor.start,
+                sum(part.size_bytes for part in linears[weight].parts.values()),
+            )
+        elif not name.endswith(ACTIVATIONS):
+            tensors[name] = tensor
+    return tensors

@@ -1,0 +1,75 @@
+"""Whether a checkpoint's embedding serves as its head: what is stored decides, not the config.
+
+transformers 5 ties the two only where no head is stored or both are equal
+(`modeling_utils.tie_weights`): training them apart and keeping the base model's config leaves
+`tie_word_embeddings: true` beside a head of its own. Where the config promises a head and none is
+stored, llama.cpp takes the embedding, and so do we.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from edgecomp.common.safe_text import one_line
+from edgecomp.models.hub import holds_headers_alone
+from edgecomp.models.safetensors_header import StoredTensor
+
+PIECE_BYTES = 1 << 22
+
+
+class Head(NamedTuple):
+    """Whether the embedding is the head, and what the user must know of it."""
+
+    tied: bool
+    note: str | None = None
+
+
+def read_head(flag: bool, embedding: StoredTensor | None, head: StoredTensor | None) -> Head:
+    """Decide from the config's `flag` and the stored matrices; contents are read only where the
+    flag says that they are equal."""
+    if embedding is None or head is None:
+        if flag or embedding is None:
+            return Head(flag)
+        return Head(
+            True,
+            "config.json promises a head of its own (tie_word_embeddings false, or missing), and "
+            "none is stored: the embedding is taken for it, as llama.cpp does.",
+        )
+    if not flag or holds_headers_alone(head.file):
+        return Head(flag)
+    if _same_values(embedding, head):
+        return Head(True)
+    return Head(
+        False,
+        f"config.json says tie_word_embeddings true, and {one_line(head.name)} differs from the "
+        "embedding: the stored head is kept, as transformers does. Set the entry to false.",
+    )
+
+
+def _same_values(one: StoredTensor, other: StoredTensor) -> bool:
+    if (one.dtype, one.shape, one.size_bytes) != (other.dtype, other.shape, other.size_bytes):
+        return False
+    return _same_bytes(
+        (one.file, one.start, one.file.stat().st_mtime_ns),
+        (other.file, other.start, other.file.stat().st_mtime_ns),
+        one.size_bytes,
+    )
+
+
+_Place = tuple[Path, int, int]
+
+
+@lru_cache(maxsize=16)
+def _same_bytes(one: _Place, other: _Place, size_bytes: int) -> bool:
+    """Compared piece by piece, so that differing matrices are told apart at once; kept, since one
+    command reads the same model several times."""
+    with one[0].open("rb") as first, other[0].open("rb") as second:
+        first.seek(one[1])
+        second.seek(other[1])
+        for begin in range(0, size_bytes, PIECE_BYTES):
+            count = min(PIECE_BYTES, size_bytes - begin)
+            if first.read(count) != second.read(count):
+                return False
+    return True

@@ -1,0 +1,1 @@
+"""What to make and whether it fits: memory, speed, placement, the planner."""
