@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from edgecomp.calibration import CalibrationMix, calibration_texts, pack, preset_mix
+from edgecomp.calibration.calibration import CalibrationMix, calibration_texts, pack, preset_mix
 from edgecomp.compress.blocks import walk
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
 from edgecomp.evaluate.items import ChoiceItem
-from edgecomp.measure.statistics import percentile_interval, resample_indices
+from edgecomp.evaluate.statistics import percentile_interval, resample_indices
 from edgecomp.models.chat_template import ChatTemplate, read_chat_template
 
 CALIBRATION_ROWS, TEST_ROWS, LENGTH = 64, 24, 256

@@ -56,7 +56,7 @@ def compress(folder: Path) -> None:
     from edgecomp.compress.blocks import walk
     from edgecomp.compress.gguf_types import gguf_grid
     from edgecomp.compress.gptq import gptq_method
-    from edgecomp.measure.process_memory import process_memory
+    from edgecomp.runtimes.process_memory import process_memory
 
     started = process_memory().resident_bytes
     random = torch.Generator().manual_seed(0)

@@ -17,7 +17,7 @@ import os
 import sys
 from pathlib import Path
 
-from edgecomp.calibration import preset_mix
+from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.compress_job import compression_recipe

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edgecomp.calibration import make_calibration, preset_mix
+from edgecomp.calibration.calibration import make_calibration, preset_mix
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.early_checks import evaluation_text
 from edgecomp.evaluate.divergence import summarise
@@ -64,7 +64,7 @@ def rows(scratch: Path, wanted: argparse.Namespace) -> list[list[str]]:
         found.append([name, "the builder's", *figures(base, scratch / name, wanted)])
         for method in wanted.methods:
             rounded, folder = scratch / f"{name}-{method}", scratch / f"{name}-{method}-onnx"
-            with Child("edgecomp.compress") as child:
+            with Child("edgecomp.torch_worker") as child:
                 child.call(
                     "round",
                     checkpoint=str(checkpoint),

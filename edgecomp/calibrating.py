@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecomp.calibration import CalibrationMix, CalibrationRecord, make_calibration
+from edgecomp.calibration.calibration import CalibrationMix, CalibrationRecord, make_calibration
+from edgecomp.calibration.training_text import make_training_rows
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned
 from edgecomp.common.value import Value
 from edgecomp.pipeline import Run, data_digests
 from edgecomp.stage_cache import StoredFile
-from edgecomp.training_text import make_training_rows
 
 
 class StoredCalibration(Value):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgecomp.artifact_checks import CheckResult, check_finite, check_size, check_types
+from edgecomp.checks.artifact_checks import CheckResult, check_finite, check_size, check_types
+from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.errors import ArtifactRejected
 from edgecomp.common.events import Progress, Warned
 from edgecomp.common.value import Value
@@ -17,7 +18,6 @@ from edgecomp.models.reading import ModelSpec
 from edgecomp.models.tensor_types import PRESETS
 from edgecomp.pipeline import Run
 from edgecomp.stage_cache import StoredFile
-from edgecomp.token_id_check import check_token_ids
 
 
 class Checks(Value):

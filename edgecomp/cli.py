@@ -352,7 +352,7 @@ def compress(
 
     In this order: blocks and neurons taken out, weights pruned, distilled, rounded.
     """
-    from edgecomp.calibration import preset_mix, read_mix
+    from edgecomp.calibration.calibration import preset_mix, read_mix
     from edgecomp.common.quantity import parse_size
     from edgecomp.compress_job import compress as carry_out
     from edgecomp.compress_job import compression_recipe

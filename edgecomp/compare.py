@@ -19,7 +19,7 @@ from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import Comparison, require_breadth
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
-from edgecomp.measure.statistics import Spread
+from edgecomp.evaluate.statistics import Spread
 from edgecomp.report import Report
 from edgecomp.verdict import REQUIRED, Level
 

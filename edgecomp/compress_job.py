@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from edgecomp.artifact_checks import CheckResult
-from edgecomp.calibration import CalibrationMix, CalibrationRecord
+from edgecomp.calibration.calibration import CalibrationMix, CalibrationRecord
+from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.common.atomic import (
     copy_file,
     copy_folder,

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from edgecomp.calibration import CalibrationMix, check_mix, check_sources
+from edgecomp.calibration.calibration import CalibrationMix, check_mix, check_sources
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import DataMissing, DiskFull
 from edgecomp.common.folders import cache_folder

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from edgecomp import proving
 from edgecomp.artifact_argument import NamedArtifact, find_artifact
-from edgecomp.artifact_checks import CheckResult
+from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.checks.token_id_check import same_token_ids
 from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.common.events import Listener, Progress, Warned
@@ -38,7 +39,6 @@ from edgecomp.proving import Answers, Subject
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.token_id_check import same_token_ids
 from edgecomp.verdict import Efficiency, Evidence, Verdict, judge
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Task
 from edgecomp.common.value import Value
@@ -20,8 +20,8 @@ from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import RELIABILITY, Category
+from edgecomp.evaluate.statistics import Interval
 from edgecomp.expert_use import ExpertUse
-from edgecomp.measure.statistics import Interval
 
 Status = Literal["kept", "small loss", "lost", "not resolved", "at chance", "note"]
 KnowledgeBias = Literal["flagged", "not flagged", "not resolved", "not evaluated"]

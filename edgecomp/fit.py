@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from edgecomp import __version__, proving
 from edgecomp.bundle import bundle_place, write_bundle
-from edgecomp.calibration import preset_mix
+from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import (
     ArtifactRejected,

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
+from edgecomp.calibration.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.common.folders import cache_folder, nearest_existing
 from edgecomp.common.machine_limits import available_memory_bytes
 from edgecomp.common.quantity import format_size

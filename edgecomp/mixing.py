@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.calibrating import StoredCalibration
-from edgecomp.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
+from edgecomp.calibration.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.common.errors import ConstraintsImpossible
 from edgecomp.common.events import Noted, Progress, ignore_progress
 from edgecomp.common.quantity import format_size
@@ -30,7 +30,7 @@ from edgecomp.planner import placed_as
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import SOLVED_TYPES, Recipe, settled_constraints
 from edgecomp.speed import cpu_seconds
-from edgecomp.torch_worker import TorchWorker
+from edgecomp.torch_worker.client import TorchWorker
 
 ENDS = (EMBEDDING, OUTPUT)
 """What a mix chooses types for outside the blocks."""

@@ -22,7 +22,7 @@ from edgecomp.models.reading import ModelSpec
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.stage_cache import StoredFile, run_stage
-from edgecomp.torch_worker import TorchWorker
+from edgecomp.torch_worker.client import TorchWorker
 
 Result = TypeVar("Result", bound=Value)
 
@@ -57,7 +57,7 @@ class Run:
         return run_stage(name, title, kind, inputs, work, self.listen, model=self.model.name)
 
     def in_torch(self, request: str, progress: Progress, **settings: Any) -> Any:
-        """What the worker that holds torch answers to a request (compress/__main__.py)."""
+        """What the worker that holds torch answers to a request (torch_worker/__main__.py)."""
         return self.torch.call(request, progress, threads=self.threads, **settings)
 
     def made_in_torch(

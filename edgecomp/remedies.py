@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from edgecomp.calibration import TASK_SOURCES, CalibrationMix
+from edgecomp.calibration.calibration import TASK_SOURCES, CalibrationMix
 from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import RELIABILITY, Category, bucket

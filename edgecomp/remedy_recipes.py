@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgecomp.calibration import (
+from edgecomp.calibration.calibration import (
     MIXES,
     MOST_SAMPLES,
     TASK_SOURCES,

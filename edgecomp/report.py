@@ -15,9 +15,9 @@ from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
+from edgecomp.evaluate.statistics import Interval, Spread
 from edgecomp.making.gguf import Artifact
 from edgecomp.measure.latency import Measurement, Prediction
-from edgecomp.measure.statistics import Interval, Spread
 from edgecomp.mixing import Mixture
 from edgecomp.plan import Candidate, JobCost
 from edgecomp.recipes.distillation import History

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgecomp.calibrating import StoredCalibration, training_rows
+from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.errors import CompressionSettingsInvalid, ModelIncomplete
 from edgecomp.common.events import Progress
@@ -16,7 +17,6 @@ from edgecomp.pipeline import Run, source_digest
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.stages import DistillStage, PruneStage, StructuredStage
 from edgecomp.stage_cache import StoredFile
-from edgecomp.token_id_check import check_token_ids
 
 
 class Shrunk(NamedTuple):

@@ -3,7 +3,7 @@
 Two kinds go over: byte-level BPE (`gpt2` in GGUF) and SentencePiece BPE with byte fallback
 (`llama`). Token types follow tokenizer.json: what it calls special is a control token, any other
 added token is user-defined. That llama.cpp then gives the same ids is not assumed but compared
-(edgecomp.token_id_check).
+(edgecomp.checks.token_id_check).
 """
 
 from __future__ import annotations

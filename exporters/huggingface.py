@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.atomic import new_folder, write_text
 from edgecomp.common.errors import (
     ArchitectureUnsupported,
@@ -34,7 +35,6 @@ from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.reading import ModelSpec, TensorSpec, read_model
 from edgecomp.models.safetensors_writer import sharded, shards_size_bytes, write_shards
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.token_id_check import check_token_ids
 
 from .gguf_tensors import deinterleaved
 from .huggingface_config import config_of

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.bundle import MANIFEST, BundledFile, Manifest
-from edgecomp.calibration import CalibrationMix, CalibrationRecord
+from edgecomp.calibration.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.devices.profile import find_device
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison, published
 from edgecomp.evaluate.divergence import summarise
 from edgecomp.evaluate.items import Category
+from edgecomp.evaluate.statistics import Interval, Spread
 from edgecomp.launchers import llama_server_script
 from edgecomp.making.gguf import Artifact
 from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_plan
 from edgecomp.measure.machine import MachineState
-from edgecomp.measure.statistics import Interval, Spread
 from edgecomp.models.reading import ModelSpec
 from edgecomp.planner import make_plan
 from edgecomp.recipes.constraints import Constraints

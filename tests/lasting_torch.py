@@ -14,7 +14,7 @@ import pytest
 
 from edgecomp import mixing, pipeline
 from edgecomp.common.events import Progress
-from edgecomp.torch_worker import TorchWorker
+from edgecomp.torch_worker.client import TorchWorker
 
 
 class LastingWorker(TorchWorker):

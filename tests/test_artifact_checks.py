@@ -13,14 +13,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from edgecomp.artifact_checks import check_finite, check_size, check_types, tensor_types
+from edgecomp.checks.artifact_checks import check_finite, check_size, check_types, tensor_types
+from edgecomp.checks.greedy_check import check_greedy
+from edgecomp.checks.token_id_check import check_token_ids
+from edgecomp.checks.tokenizer_corpus import corpus
 from edgecomp.exporters.gguf import expected_float_size_bytes, export
-from edgecomp.greedy_check import check_greedy
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.reading import read_model
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.token_id_check import check_token_ids
-from edgecomp.tokenizer_corpus import corpus
 
 TOKENS = 500
 PROMPTS = ("The capital of France is", "one two three", "def f(x):")

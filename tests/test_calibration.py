@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.calibration import (
+from edgecomp.calibration.calibration import (
     FEWEST_SAMPLES,
     MIXES,
     MOST_SAMPLES,
@@ -23,11 +23,11 @@ from edgecomp.calibration import (
     preset_mix,
     read_mix,
 )
+from edgecomp.calibration.training_text import make_training_rows
 from edgecomp.common.errors import CalibrationRefused, DataMalformed, DataMissing, RecipeInvalid
 from edgecomp.common.tasks import TASKS, Task
 from edgecomp.models.chat_template import ChatTemplate, read_chat_template
 from edgecomp.runtimes.llama_cpp import runtime
-from edgecomp.training_text import make_training_rows
 
 PLAIN = ChatTemplate(source=None)
 GENERIC = CalibrationMix(samples={"text": 128})

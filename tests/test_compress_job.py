@@ -13,7 +13,7 @@ from quantized_checkpoints import gptq_parts, write_quantized
 from safetensors.torch import load_file, save_file
 
 from edgecomp.artifact_argument import find_artifact
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import (
     CalibrationRefused,
     CompressionSettingsInvalid,

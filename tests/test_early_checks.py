@@ -13,7 +13,7 @@ import pytest
 from canned_reports import canned_report, scores, write_canned_bundle
 
 from edgecomp.bundle import bundle_place
-from edgecomp.calibration import preset_mix
+from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.errors import (
     ChatTemplateBroken,
     DataMalformed,

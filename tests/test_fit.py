@@ -19,9 +19,9 @@ import pytest
 from kill.series import differences, leftovers
 from rich.console import Console
 
-from edgecomp.artifact_checks import tensor_types
 from edgecomp.bundle import Manifest, write_bundle
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
+from edgecomp.checks.artifact_checks import tensor_types
 from edgecomp.fit import Fitted
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe

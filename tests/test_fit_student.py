@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.bundle import Manifest
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.fit import Fitted
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.constraints import Constraints

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecomp.artifact_checks import tensor_types
+from edgecomp.checks.artifact_checks import tensor_types
 from edgecomp.formats.gguf_mix import mixed_types
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.models.gguf.importance_file import ColumnSums, write_importance

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.artifact_argument import find_artifact
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.common.events import Event, Noted, ignore
 from edgecomp.common.tasks import Mix

@@ -13,11 +13,11 @@ from typing import get_args
 import pytest
 
 import edgecomp.evaluate
-from edgecomp.calibration import MIXES, SourceName
+from edgecomp.calibration.calibration import MIXES, SourceName
+from edgecomp.calibration.own import SOURCES, own_pairs, own_passages
+from edgecomp.calibration.own.multilingual import by_language
 from edgecomp.common.errors import DataMissing
 from edgecomp.evaluate.own_set import own_items
-from edgecomp.own_calibration import SOURCES, own_pairs, own_passages
-from edgecomp.own_calibration.multilingual import by_language
 
 FEWEST = {
     "math": 256, "general_reasoning": 128, "instructions": 96, "multilingual": 96, "code": 96,
@@ -70,7 +70,7 @@ def test_text_is_no_source_of_questions() -> None:
 
 def test_the_texts_are_the_same_in_every_process() -> None:
     program = (
-        "import hashlib, json; from edgecomp.own_calibration import SOURCES, own_pairs;"
+        "import hashlib, json; from edgecomp.calibration.own import SOURCES, own_pairs;"
         "print(hashlib.sha256(json.dumps([own_pairs(n) for n in SOURCES]).encode()).hexdigest())"
     )
     printed = {

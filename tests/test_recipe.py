@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.calibration import preset_mix
+from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.errors import RecipeInvalid
 from edgecomp.common.tasks import Mix, MixChoice
 from edgecomp.recipes.constraints import Constraints

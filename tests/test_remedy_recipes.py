@@ -11,7 +11,7 @@ from canned_reports import canned_report, scores
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.calibration import MOST_SAMPLES, TASK_SOURCES, CalibrationMix, preset_mix
+from edgecomp.calibration.calibration import MOST_SAMPLES, TASK_SOURCES, CalibrationMix, preset_mix
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.models.reading import ModelSpec, read_model

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.events import Estimated, Event, ignore
 from edgecomp.compress_job import Compressed, compress, compression_recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from edgecomp.tokenizer_corpus import corpus, model_texts
+from edgecomp.checks.tokenizer_corpus import corpus, model_texts
 
 SCRIPTS = (
     "LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC", "DEVANAGARI", "BENGALI", "TAMIL", "THAI",

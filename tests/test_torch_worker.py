@@ -9,7 +9,7 @@ import pytest
 from edgecomp.common.errors import ChildDied
 from edgecomp.common.events import ignore_progress
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
-from edgecomp.torch_worker import TorchWorker
+from edgecomp.torch_worker.client import TorchWorker
 
 ONE_CHOICE = Sensitivities(
     tensors=(TensorSensitivity(name="one", elements=32, losses={"Q8_0": 0.1}),)

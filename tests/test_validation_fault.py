@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.calibration import read_mix
+from edgecomp.calibration.calibration import read_mix
 from edgecomp.common.errors import ProfileInvalid, RecipeInvalid
 from edgecomp.devices.profile import load_profile, profile_paths
 

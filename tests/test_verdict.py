@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.evaluate.bias_score import BiasScores
 from edgecomp.evaluate.coherence import Coherence, Garbage, check_coherence
 from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreComparison, published
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.items import CAPABILITIES, Category
-from edgecomp.measure.statistics import Interval
+from edgecomp.evaluate.statistics import Interval
 from edgecomp.remedies import recovery
 from edgecomp.runtimes.protocol import DivergenceSamples
 from edgecomp.verdict import REQUIRED, Efficiency, Evidence, Verdict, judge, knowledge_bias

@@ -18,8 +18,8 @@ from tokenizers import (
     trainers,
 )
 
+from edgecomp.checks.tokenizer_corpus import corpus
 from edgecomp.exporters import pretokenizers
-from edgecomp.tokenizer_corpus import corpus
 
 QWEN2 = pretokenizers.PreTokenizer("qwen2", (pretokenizers.QWEN2,))
 SPECIAL = ["<unk>", "<s>", "</s>", "<|user|>", "<|endoftext|>"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgecomp.calibration import check_mix
+from edgecomp.calibration.calibration import check_mix
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.folders import config_folder

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgecomp.common.value import Value
 from edgecomp.evaluate.items import ItemResult
-from edgecomp.measure.statistics import (
+from edgecomp.evaluate.statistics import (
     Floats,
     Interval,
     percentile_interval,

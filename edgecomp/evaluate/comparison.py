@@ -15,7 +15,7 @@ from edgecomp.common.errors import EvidenceTooNarrow
 from edgecomp.common.value import Value
 from edgecomp.evaluate.bias_score import BiasScores, bias_differences, bias_scores
 from edgecomp.evaluate.items import Category, ItemResult
-from edgecomp.measure.statistics import (
+from edgecomp.evaluate.statistics import (
     Interval,
     discordant,
     items_to_resolve,

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from edgecomp.common.value import Value
-from edgecomp.measure.statistics import Floats, Interval, bootstrap_mean_interval, percentiles
+from edgecomp.evaluate.statistics import Floats, Interval, bootstrap_mean_interval, percentiles
 from edgecomp.runtimes.protocol import DivergenceSamples
 
 

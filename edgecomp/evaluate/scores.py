@@ -8,7 +8,7 @@ import numpy as np
 
 from edgecomp.common.value import Value
 from edgecomp.evaluate.items import Category, ItemResult
-from edgecomp.measure.statistics import Interval, bootstrap_mean_interval, wilson_interval
+from edgecomp.evaluate.statistics import Interval, bootstrap_mean_interval, wilson_interval
 
 
 class Score(Value):

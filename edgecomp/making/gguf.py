@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecomp.artifact_checks import CheckResult, tensor_types
 from edgecomp.calibrating import StoredCalibration, calibrated_tokens
-from edgecomp.calibration import CalibrationRecord
+from edgecomp.calibration.calibration import CalibrationRecord
 from edgecomp.checking import check_artifact, check_base, require
+from edgecomp.checks.artifact_checks import CheckResult, tensor_types
 from edgecomp.common.atomic import replacing
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned

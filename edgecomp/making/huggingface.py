@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.artifact_checks import CheckResult
 from edgecomp.calibrating import calibrated_tokens
 from edgecomp.checking import Checks, check_base, require
+from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.float_model import float_checkpoint, float_export
@@ -17,7 +18,6 @@ from edgecomp.models.reading import read_model
 from edgecomp.pipeline import Run
 from edgecomp.shrinking import shrunk_checkpoint
 from edgecomp.stage_cache import StoredFile
-from edgecomp.token_id_check import check_token_ids
 
 
 def make_huggingface_artifact(run: Run) -> Artifact:

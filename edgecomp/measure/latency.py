@@ -9,8 +9,8 @@ from pydantic import Field
 
 from edgecomp.card_fill import DRIVER_BYTES
 from edgecomp.common.value import Value
+from edgecomp.evaluate.statistics import Spread, spread
 from edgecomp.measure.machine import MachineState
-from edgecomp.measure.statistics import Spread, spread
 from edgecomp.plan import Candidate
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import DepthRuns, RawMeasurement

@@ -20,16 +20,16 @@ from edgecomp.common.events import Listener, StageFinished, StageProgress, Stage
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.value import Value
 from edgecomp.evaluate.own_text import divergence_text
+from edgecomp.evaluate.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.measure.energy import Counters, joules_used, read_counters
 from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.machine import MachineState, machine_state
 from edgecomp.measure.request import MeasureRequest
-from edgecomp.measure.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
-from edgecomp.measure.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.models.reading import read_model
 from edgecomp.processes.limits import Death, KeptLimits, MemoryLimitReached, kept_limits, limited
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
 
 REQUESTS_A_SEQUENCE, FEWEST_REQUESTS = 6, 16
 THROUGHPUT_WINDOWS = 8

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edgecomp.artifact_checks import CheckResult
 from edgecomp.checking import Checks, require
+from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.evaluate.own_text import divergence_text
@@ -22,7 +23,6 @@ from edgecomp.onnx.making import check_float, graph_check
 from edgecomp.pipeline import Run
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.stage_cache import StoredFile
-from edgecomp.token_id_check import check_token_ids
 
 DIVERGENCE_WINDOWS, WINDOW_TOKENS = 4, 128
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgecomp.calibration import CalibrationMix, preset_mix
+from edgecomp.calibration.calibration import CalibrationMix, preset_mix
 from edgecomp.common.tasks import Mix, MixChoice, Rounding
 from edgecomp.common.value import Value
 from edgecomp.common.yaml_file import read_yaml, write_yaml

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Progress
-from edgecomp.measure.memory_timeline import MemoryTimeline
+from edgecomp.runtimes.memory_timeline import MemoryTimeline
 
 CHARACTERS_PER_TOKEN = 8
 """More than tokenizers need for text in any script."""

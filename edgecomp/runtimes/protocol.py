@@ -17,8 +17,8 @@ from pydantic import Field
 from edgecomp.common.errors import RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.value import Value
-from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.process_memory import ProcessMemory
 
 
 class Completion(Value):

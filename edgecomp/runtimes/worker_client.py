@@ -9,9 +9,9 @@ from typing import Any
 
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.package_versions import package_version
-from edgecomp.measure.process_memory import ProcessMemory
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.process_memory import ProcessMemory
 from edgecomp.runtimes.protocol import (
     ChoiceScore,
     Completion,

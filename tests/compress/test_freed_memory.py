@@ -11,7 +11,7 @@ import pytest
 SCRIPT = """
 import torch
 from edgecomp.compress.freed_memory import return_freed_memory
-from edgecomp.measure.process_memory import process_memory
+from edgecomp.runtimes.process_memory import process_memory
 
 first = process_memory().resident_bytes
 tensors = [torch.ones(2**20) for _ in range(64)]

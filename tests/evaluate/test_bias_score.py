@@ -63,7 +63,7 @@ def test_r75_an_amplification_of_every_answer_is_outside_its_interval() -> None:
 def test_the_interval_over_all_of_bbq_takes_little_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # A18
-    monkeypatch.setattr("edgecomp.measure.statistics.RESAMPLES", 500)
+    monkeypatch.setattr("edgecomp.evaluate.statistics.RESAMPLES", 500)
     chosen = [BIASED, OTHER, UNKNOWN] * 10_000
     base = [result("ambiguous", choice, UNKNOWN) for choice in chosen]
     artifact = [result("ambiguous", choice, UNKNOWN) for choice in reversed(chosen)]

@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from tiny_models import YARN_VARIANTS
 from transformers import AutoModelForCausalLM
 
+from edgecomp.checks.greedy_check import PROMPTS, check_greedy
 from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused
 from edgecomp.devices.profile import find_device
 from edgecomp.exporters.gguf import expected_float_size_bytes, export, reservations
 from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
 from edgecomp.formats.exporting import find_exporter
-from edgecomp.greedy_check import PROMPTS, check_greedy
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.gguf.size import gguf_file_bytes, header_size_bytes
 from edgecomp.models.gguf.writer import copied_fields, packed_field, write_gguf

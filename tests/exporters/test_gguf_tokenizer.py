@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, pre_tokenizers, processors
 
-from edgecomp.artifact_checks import CheckResult
+from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.checks.token_id_check import MARKS_LEFT_OUT, check_token_ids
 from edgecomp.common.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.exporters import pretokenizers
 from edgecomp.exporters.gguf import export, reservations
@@ -24,7 +25,6 @@ from edgecomp.models.gguf.writer import copied_fields
 from edgecomp.models.huggingface.end_tokens import end_token_ids
 from edgecomp.models.reading import read_model
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.token_id_check import MARKS_LEFT_OUT, check_token_ids
 
 MakeModel = Callable[..., Path]
 Train = Callable[..., Tokenizer]

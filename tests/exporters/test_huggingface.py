@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.errors import ExportRefused, NotWritable
 from edgecomp.exporters import gguf as gguf_exporter
 from edgecomp.exporters.huggingface import expected_float_size_bytes, export
@@ -21,7 +22,6 @@ from edgecomp.models.float_conversion import raw_pieces
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.reading import read_model
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.token_id_check import check_token_ids
 
 MakeModel = Callable[..., Path]
 FAMILIES = (

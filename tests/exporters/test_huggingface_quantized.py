@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RecipeInvalid
 from edgecomp.common.events import ignore
 from edgecomp.common.folders import cache_folder

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.errors import (
     CompressionSettingsInvalid,
     EdgecompError,
@@ -30,7 +31,6 @@ from edgecomp.models.onnx_folder import DATA, GRAPH, external_tensors, load_grap
 from edgecomp.models.reading import read_model
 from edgecomp.processes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
-from edgecomp.token_id_check import check_token_ids
 
 Export = Callable[[str, str], Path]
 
@@ -184,7 +184,7 @@ def rounded(tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
         folder = tmp_path_factory.mktemp("rounded")
         source = tiny_model(family)
         np.save(folder / "tokens.npy", np.random.default_rng(0).integers(5, 600, (8, 64)))
-        with Child("edgecomp.compress") as child:
+        with Child("edgecomp.torch_worker") as child:
             child.call(
                 "round",
                 checkpoint=str(source),

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgecomp.calibration import CalibrationMix
+from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RuntimeMissing
 from edgecomp.common.events import ignore
 from edgecomp.compress_job import Compressed, compress, compression_recipe

@@ -211,7 +211,7 @@ def _gguf(folder: Path, random: Random) -> Path:
 
 
 def _recipe_example(folder: Path, random: Random) -> Path:
-    from edgecomp.calibration import preset_mix
+    from edgecomp.calibration.calibration import preset_mix
     from edgecomp.compress_job import compression_recipe
     from edgecomp.recipes.recipe import write_recipe
 

@@ -17,7 +17,6 @@ from edgecomp.common.events import Event, StageProgress, ignore
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.measure.energy import Counter, Counters
 from edgecomp.measure.heat import Heat, read_heat
-from edgecomp.measure.process_memory import process_memory
 from edgecomp.measure.serving import (
     Reading,
     Serving,
@@ -27,18 +26,19 @@ from edgecomp.measure.serving import (
     summarise_sustained,
     throughput_by_window,
 )
-from edgecomp.measure.serving_load import (
+from edgecomp.models.reading import read_model
+from edgecomp.processes.limits import Limits, limited
+from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.result_tables import serving_table
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.process_memory import process_memory
+from edgecomp.runtimes.serving_load import (
     DrawnRequest,
     RawServing,
     ServedRequest,
     ServingLoad,
     draw_requests,
 )
-from edgecomp.models.reading import read_model
-from edgecomp.processes.limits import Limits, limited
-from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.result_tables import serving_table
-from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 
 SETTINGS = RunSettings(context=128, threads=1, micro_batch=32)
 LOAD = ServingLoad(

@@ -7,7 +7,7 @@ import statistics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.measure.serving_load import ServingLoad, draw_requests
+from edgecomp.runtimes.serving_load import ServingLoad, draw_requests
 
 
 @given(seed=st.integers(0, 99), count=st.integers(1, 40), more=st.integers(0, 40))

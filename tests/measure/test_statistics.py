@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecomp.measure.statistics import (
+from edgecomp.evaluate.statistics import (
     RESAMPLES,
     bootstrap_mean_interval,
     discordant,

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.common.events import Progress
-from edgecomp.measure.process_memory import process_memory
 from edgecomp.processes.child import Handler, serve
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
@@ -19,6 +18,7 @@ from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
 from edgecomp.runtimes.llama_cpp.pace import pace
 from edgecomp.runtimes.llama_cpp.session import Session
+from edgecomp.runtimes.process_memory import process_memory
 from edgecomp.runtimes.splitting import split_choices
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.measure.serving_load import DrawnRequest, RawServing
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
 BUFFER = re.compile(r"(\S+) +(model|KV|compute|output) +buffer size = +([\d.]+) MiB")

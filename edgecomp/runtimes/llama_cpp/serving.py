@@ -16,9 +16,9 @@ from itertools import count
 from typing import Any
 
 from edgecomp.common.events import Progress
-from edgecomp.measure.process_memory import process_memory
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.session import Position, Session
+from edgecomp.runtimes.process_memory import process_memory
 
 PROMPT_STRIDE = 0.382
 """Of the text: prompts begin at places spread over it, so that they share no beginning."""
@@ -65,7 +65,7 @@ def serve(
     """Load the model at `path` and serve `requests`, with prompts cut from `text`.
 
     With `seconds` the requests come round again until the time is over, and what is then under way
-    is cut off. The fields are those of `edgecomp.measure.serving_load.RawServing`.
+    is cut off. The fields are those of `edgecomp.runtimes.serving_load.RawServing`.
     """
     began = time.perf_counter()
     with Session(path, settings) as session:

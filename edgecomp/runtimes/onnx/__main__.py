@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from edgecomp.common.events import Progress
-from edgecomp.measure.process_memory import process_memory
 from edgecomp.processes.child import serve
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
@@ -15,6 +14,7 @@ from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.onnx import generate, reading
 from edgecomp.runtimes.onnx.pace import pace
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
+from edgecomp.runtimes.process_memory import process_memory
 from edgecomp.runtimes.splitting import split_choices
 
 

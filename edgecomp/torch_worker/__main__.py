@@ -238,10 +238,10 @@ def greedy_check(
     runtime: str = "llama.cpp",
     prompts: list[str] | None = None,
 ) -> dict[str, Any]:
-    """The CheckResult of `edgecomp.greedy_check.check_greedy`."""
+    """The CheckResult of `edgecomp.checks.greedy_check.check_greedy`."""
     import torch
 
-    from edgecomp.greedy_check import PROMPTS, check_greedy
+    from edgecomp.checks.greedy_check import PROMPTS, check_greedy
     from edgecomp.runtimes.protocol import find_runtime
 
     torch.set_num_threads(threads)
@@ -260,10 +260,10 @@ def greedy_check(
 def encoder_check(
     checkpoint: str, artifact: str, rounded: bool, threads: int, progress: Progress
 ) -> list[dict[str, Any]]:
-    """The CheckResults of `edgecomp.onnx.encoder_check.check_encoder`."""
+    """The CheckResults of `edgecomp.checks.encoder_check.check_encoder`."""
     import torch
 
-    from edgecomp.onnx.encoder_check import check_encoder
+    from edgecomp.checks.encoder_check import check_encoder
 
     torch.set_num_threads(threads)
     results = check_encoder(Path(checkpoint), Path(artifact), rounded=rounded)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from random import Random
 
-from edgecomp.own_calibration.drawn import draw
+from edgecomp.calibration.own.drawn import draw
 
 FILLED_PER_TEMPLATE = 8
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.artifact_checks import CheckResult
-from edgecomp.greedy_check import MORE_PROMPTS, PROMPTS
+from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.checks.greedy_check import MORE_PROMPTS, PROMPTS
+from edgecomp.checks.tokenizer_corpus import corpus
 from edgecomp.models.huggingface.model import read_json
 from edgecomp.models.onnx_folder import GRAPH, TOKENIZER
-from edgecomp.tokenizer_corpus import corpus
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

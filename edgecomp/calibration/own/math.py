@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import gcd, lcm
 from random import Random
 
-from edgecomp.own_calibration.drawn import draw
+from edgecomp.calibration.own.drawn import draw
 
 PROBLEMS_PER_TEMPLATE = 18
 NAMES = ("Amara", "Bruno", "Chiara", "Daniel", "Elif", "Fatou", "Goran", "Hana", "Igor", "Jamila",

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgecomp.artifact_checks import CONTROL, USER_DEFINED, CheckResult
+from edgecomp.checks.artifact_checks import CONTROL, USER_DEFINED, CheckResult
+from edgecomp.checks.tokenizer_corpus import corpus, model_texts
 from edgecomp.common.errors import ChatTemplateBroken
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.tokenizer_corpus import corpus, model_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

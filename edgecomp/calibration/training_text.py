@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.calibration import CalibrationMix, available_texts, pack
+from edgecomp.calibration.calibration import CalibrationMix, available_texts, pack
 from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.runtimes.protocol import Runtime
 

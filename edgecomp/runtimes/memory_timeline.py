@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from edgecomp.measure.process_memory import process_memory
+from edgecomp.runtimes.process_memory import process_memory
 
 
 class MemoryTimeline:

@@ -271,7 +271,7 @@ def _passages(text: str) -> Iterator[str]:
 
 
 def _own(name: SourceName, template: ChatTemplate) -> Iterator[str]:
-    from edgecomp.own_calibration import own_pairs, own_passages
+    from edgecomp.calibration.own import own_pairs, own_passages
 
     if name == "text":
         yield from _passages(own_passages())

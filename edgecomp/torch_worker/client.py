@@ -9,11 +9,11 @@ from typing import Any
 from edgecomp.common.events import Progress
 from edgecomp.processes.child import Child
 
-MODULE = "edgecomp.compress"
+MODULE = "edgecomp.torch_worker"
 
 
 class TorchWorker:
-    """Answers requests from compress/__main__.py. Loading torch takes seconds: while
+    """Answers requests from torch_worker/__main__.py. Loading torch takes seconds: while
     `kept`, the worker of one request answers the next ones too, unless one failed."""
 
     def __init__(self) -> None:

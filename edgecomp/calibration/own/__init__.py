@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import importlib.resources
 
-from edgecomp.calibration import SourceName
-from edgecomp.common.errors import DataMissing
-from edgecomp.own_calibration import (
+from edgecomp.calibration.calibration import SourceName
+from edgecomp.calibration.own import (
     code,
     general_reasoning,
     instructions,
@@ -19,6 +18,7 @@ from edgecomp.own_calibration import (
     multilingual,
     safety,
 )
+from edgecomp.common.errors import DataMissing
 
 SOURCES = {
     "math": math.pairs,
@@ -43,5 +43,5 @@ def own_pairs(name: SourceName) -> list[tuple[str, str]]:
 
 def own_passages() -> str:
     """Prose in several registers: one paragraph a line, an empty line between passages."""
-    file = importlib.resources.files("edgecomp.own_calibration") / "passages.txt"
+    file = importlib.resources.files("edgecomp.calibration.own") / "passages.txt"
     return file.read_text(encoding="utf-8")

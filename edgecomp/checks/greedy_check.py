@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.artifact_checks import CONTROL, CheckResult
+from edgecomp.checks.artifact_checks import CONTROL, CheckResult
 from edgecomp.common.errors import ModelIncomplete
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.formats.exporting import FloatType

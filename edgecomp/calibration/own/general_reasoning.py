@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
-from edgecomp.own_calibration.drawn import draw
+from edgecomp.calibration.own.drawn import draw
 
 PROBLEMS_PER_TEMPLATE = 16
 NAMES = ("Akira", "Beatriz", "Carlos", "Dilara", "Elena", "Femi", "Greta", "Hassan", "Ingrid",

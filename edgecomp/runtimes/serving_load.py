@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgecomp.common.value import Value
-from edgecomp.measure.process_memory import ProcessMemory
+from edgecomp.runtimes.process_memory import ProcessMemory
 
 Arrivals = Literal["closed loop", "Poisson"]
 

@@ -1,0 +1,1 @@
+"""What an artifact must pass before it is judged."""
