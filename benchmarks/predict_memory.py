@@ -27,10 +27,10 @@ from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.exporting import find_exporter, find_onnx_exporter
 from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.layered_weights import layered_weights
-from edgecomp.memory import MemoryEstimate, estimate_memory
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.onnx.memory import estimate_onnx_memory
-from edgecomp.planner import ONNX_MICRO_BATCH
+from edgecomp.planning.memory import MemoryEstimate, estimate_memory
+from edgecomp.planning.onnx_memory import estimate_onnx_memory
+from edgecomp.planning.planner import ONNX_MICRO_BATCH
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx

@@ -21,16 +21,16 @@ from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.measure.latency import summarise_measurement
 from edgecomp.measure.machine import machine_state
-from edgecomp.memory import estimate_memory
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.onnx.memory import estimate_onnx_memory
-from edgecomp.placement import Placement
-from edgecomp.planner import ONNX_MICRO_BATCH
+from edgecomp.planning.memory import estimate_memory
+from edgecomp.planning.onnx_memory import estimate_onnx_memory
+from edgecomp.planning.placement import Placement
+from edgecomp.planning.planner import ONNX_MICRO_BATCH
+from edgecomp.planning.speed import SpeedEstimate, estimate_speed
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.speed import SpeedEstimate, estimate_speed
 
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M")
 CONTEXTS = (512, 2048, 8192)

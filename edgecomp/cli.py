@@ -229,7 +229,7 @@ def plan(
     """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
     from edgecomp.devices.profile import find_device
     from edgecomp.models.reading import read_model
-    from edgecomp.planner import make_plan
+    from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.runtimes.protocol import find_runtime
     from edgecomp.tables import plan_table
@@ -354,8 +354,8 @@ def compress(
     """
     from edgecomp.calibration.calibration import preset_mix, read_mix
     from edgecomp.common.quantity import parse_size
-    from edgecomp.compress_job import compress as carry_out
-    from edgecomp.compress_job import compression_recipe
+    from edgecomp.making.compress_job import compress as carry_out
+    from edgecomp.making.compress_job import compression_recipe
     from edgecomp.progress import progress_bars
     from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.report_tables import compressed
@@ -560,13 +560,13 @@ def tui(
 
 SCHEMAS = {
     "model": "edgecomp.models.reading:ModelSpec",
-    "plan": "edgecomp.plan:Plan",
+    "plan": "edgecomp.planning.plan:Plan",
     "device": "edgecomp.devices.profile:DeviceProfile",
     "devices": "edgecomp.devices.profile:DeviceList",
-    "device-comparison": "edgecomp.device_comparison:DeviceComparison",
+    "device-comparison": "edgecomp.planning.device_comparison:DeviceComparison",
     "fitted": "edgecomp.fit:Fitted",
     "verification": "edgecomp.bundle:Verification",
-    "compressed": "edgecomp.compress_job:Compressed",
+    "compressed": "edgecomp.making.compress_job:Compressed",
     "evaluation": "edgecomp.evaluation:Evaluation",
     "comparison": "edgecomp.compare:BundleComparison",
     "improvement": "edgecomp.improve:Improvement",
@@ -575,7 +575,7 @@ SCHEMAS = {
     "recipe": "edgecomp.recipes.recipe:Recipe",
     "manifest": "edgecomp.bundle:Manifest",
     "diagnosis": "edgecomp.doctor:Diagnosis",
-    "cache": "edgecomp.cache_contents:CacheContents",
+    "cache": "edgecomp.pipeline.cache_contents:CacheContents",
 }
 """What each --json prints, and the files of a bundle."""
 
@@ -624,7 +624,7 @@ def cache(
     json: Json = False,
 ) -> None:
     """Show what finished stages take, by model; with --prune, free it."""
-    from edgecomp.cache_contents import prune_cache, read_contents
+    from edgecomp.pipeline.cache_contents import prune_cache, read_contents
     from edgecomp.tables import cache_table
 
     found = prune_cache(model) if prune else read_contents(model)
@@ -656,8 +656,8 @@ def devices_compare(
     json: Json = False,
 ) -> None:
     """Set devices beside each other, with what each would run of a model."""
-    from edgecomp.device_comparison import compare_devices
     from edgecomp.models.reading import read_model
+    from edgecomp.planning.device_comparison import compare_devices
     from edgecomp.tables import device_comparison_table
 
     found = compare_devices(names or (), [read_model(name) for name in model or ()], context)

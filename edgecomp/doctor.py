@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import psutil
 
-from edgecomp.cache_contents import read_contents
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.folders import cache_folder, nearest_existing
@@ -33,6 +32,7 @@ from edgecomp.common.quantity import format_size
 from edgecomp.common.value import Value
 from edgecomp.devices.detect import calibration_path, cpu_model, read_calibration, why_stale
 from edgecomp.formats.exporting import find_optimum_exporter
+from edgecomp.pipeline.cache_contents import read_contents
 
 LONGEST_SECONDS = 300
 DATA_VARIABLE = "EDGECOMP_DATA"

@@ -22,7 +22,6 @@ from edgecomp.common.events import Listener, Progress, Warned
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.tasks import Task
 from edgecomp.common.value import Value
-from edgecomp.early_checks import check_cache, check_template, evaluation_text
 from edgecomp.evaluate.benchmarks import Coverage, Suite, coverage
 from edgecomp.evaluate.bias_score import BiasScores, bias_scores
 from edgecomp.evaluate.coherence import Coherence
@@ -34,7 +33,8 @@ from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_categ
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.fit import method_of, sparsity_percent, versions
 from edgecomp.models.chat_template import read_chat_template
-from edgecomp.pipeline import path_bytes
+from edgecomp.pipeline.early_checks import check_cache, check_template, evaluation_text
+from edgecomp.pipeline.run import path_bytes
 from edgecomp.proving import Answers, Subject
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings

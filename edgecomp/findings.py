@@ -21,7 +21,7 @@ from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreCompar
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import RELIABILITY, Category
 from edgecomp.evaluate.statistics import Interval
-from edgecomp.expert_use import ExpertUse
+from edgecomp.making.expert_use import ExpertUse
 
 Status = Literal["kept", "small loss", "lost", "not resolved", "at chance", "note"]
 KnowledgeBias = Literal["flagged", "not flagged", "not resolved", "not evaluated"]

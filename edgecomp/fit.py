@@ -23,7 +23,17 @@ from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.common.value import Value
 from edgecomp.devices.detect import calibrate_here
 from edgecomp.devices.profile import DeviceProfile, find_device
-from edgecomp.early_checks import (
+from edgecomp.evaluate.comparison import compare_results
+from edgecomp.formats.format_facts import format_facts
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
+from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.making.gguf import Artifact, followed, make_artifact, needs_calibration
+from edgecomp.making.mixing import require_room
+from edgecomp.making.onnx import make_onnx_artifact
+from edgecomp.measure.latency import Measurement, compare_with_plan
+from edgecomp.models.model_name import result_folder
+from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.pipeline.early_checks import (
     Questions,
     check_cache,
     check_calibration,
@@ -31,27 +41,17 @@ from edgecomp.early_checks import (
     check_model,
     read_questions,
 )
-from edgecomp.evaluate.comparison import compare_results
-from edgecomp.formats.format_facts import format_facts
-from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
-from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
-from edgecomp.making.gguf import Artifact, followed, make_artifact, needs_calibration
-from edgecomp.measure.latency import Measurement, compare_with_plan
-from edgecomp.mixing import require_room
-from edgecomp.models.model_name import result_folder
-from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.offload import placement_of
-from edgecomp.onnx.making import make_onnx_artifact
-from edgecomp.pipeline import Run, path_bytes
-from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import make_plan, placed_as, with_types
+from edgecomp.pipeline.run import Run, path_bytes
+from edgecomp.pipeline.stage_cache import StoredFile
+from edgecomp.planning.offload import placement_of
+from edgecomp.planning.plan import Candidate, Plan
+from edgecomp.planning.planner import make_plan, placed_as, with_types
 from edgecomp.proving import Subject
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe, recipe_for, settled_constraints
 from edgecomp.recipes.sparsity import parse_sparsity
 from edgecomp.recipes.stages import DistillStage, PruneStage, staged_model
 from edgecomp.report import ModelFacts, Report
-from edgecomp.stage_cache import StoredFile
 from edgecomp.verdict import Efficiency, Evidence, judge
 
 PACKAGES = (

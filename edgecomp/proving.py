@@ -23,10 +23,10 @@ from edgecomp.evaluate.task_text import task_texts
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.pipeline.stage_cache import run_stage
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime
-from edgecomp.stage_cache import run_stage
 
 DIVERGENCE_OUTPUTS = 64
 """Rows of logits compared at a time: a few megabytes of a large vocabulary."""

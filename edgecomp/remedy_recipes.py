@@ -24,7 +24,7 @@ from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.models.reading import ModelSpec
 from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
-from edgecomp.plan import Candidate
+from edgecomp.planning.plan import Candidate
 from edgecomp.recipes.recipe import Recipe, is_solved, recipe_for
 from edgecomp.recipes.sparsity import denser, parse_sparsity
 from edgecomp.recipes.stages import PruneStage, Stage, staged_model

@@ -17,9 +17,9 @@ from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.statistics import Interval, Spread
 from edgecomp.making.gguf import Artifact
+from edgecomp.making.mixing import Mixture
 from edgecomp.measure.latency import Measurement, Prediction
-from edgecomp.mixing import Mixture
-from edgecomp.plan import Candidate, JobCost
+from edgecomp.planning.plan import Candidate, JobCost
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.verdict import Verdict

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from edgecomp.bundle import Verification
 from edgecomp.common.quantity import format_size
-from edgecomp.compress_job import Compressed
 from edgecomp.fit import Fitted
 from edgecomp.fitting_table import FittingTable
+from edgecomp.making.compress_job import Compressed
 from edgecomp.measure.latency import Prediction
 from edgecomp.report import (
     Report,

@@ -12,15 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecomp.common.quantity import format_duration, format_size
-from edgecomp.device_comparison import DeviceComparison, PlannedThere
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.fitting_table import FittingTable
 from edgecomp.models.reading import ModelSpec
-from edgecomp.plan import Candidate, JobCost, Plan
+from edgecomp.planning.device_comparison import DeviceComparison, PlannedThere
+from edgecomp.planning.plan import Candidate, JobCost, Plan
 
 if TYPE_CHECKING:
-    from edgecomp.cache_contents import CacheContents
     from edgecomp.doctor import Diagnosis
+    from edgecomp.pipeline.cache_contents import CacheContents
 
 REJECTED_SHOWN = 12
 CANDIDATE_COLUMNS = (

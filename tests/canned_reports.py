@@ -20,12 +20,12 @@ from edgecomp.making.gguf import Artifact
 from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_plan
 from edgecomp.measure.machine import MachineState
 from edgecomp.models.reading import ModelSpec
-from edgecomp.planner import make_plan
+from edgecomp.pipeline.stage_cache import StoredFile
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, recipe_for
 from edgecomp.report import ModelFacts, Report
 from edgecomp.runtimes.protocol import DivergenceSamples
-from edgecomp.stage_cache import StoredFile
 from edgecomp.verdict import REQUIRED, Efficiency, Evidence, judge
 
 BASE_PERCENT = 60.0

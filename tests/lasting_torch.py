@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from edgecomp import mixing, pipeline
 from edgecomp.common.events import Progress
+from edgecomp.making import mixing
+from edgecomp.pipeline import run as pipeline
 from edgecomp.torch_worker.client import TorchWorker
 
 

@@ -27,7 +27,7 @@ from edgecomp.common.errors import RunBusy
 from edgecomp.common.events import StageFinished, StageStarted
 from edgecomp.devices.profile import find_device
 from edgecomp.models.reading import read_model
-from edgecomp.planner import make_plan
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, recipe_for
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.cache_contents import UNKNOWN, prune_cache, read_contents
 from edgecomp.common.events import Progress
 from edgecomp.common.folders import scratch_folder
 from edgecomp.common.value import Value
-from edgecomp.stage_cache import code_digest, run_stage, stages_folder
+from edgecomp.pipeline.cache_contents import UNKNOWN, prune_cache, read_contents
+from edgecomp.pipeline.stage_cache import code_digest, run_stage, stages_folder
 
 
 class Made(Value):

@@ -22,10 +22,10 @@ from edgecomp.common.errors import (
 )
 from edgecomp.common.events import Event, StageFinished, StageStarted, Warned, ignore
 from edgecomp.common.folders import cache_folder
-from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.fit import method_of, sparsity_percent
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.formats.format_facts import tensor_types_of
+from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.huggingface.model import stored_tensors

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from edgecomp.cli import app
 from edgecomp.common.errors import DeviceUnknown
-from edgecomp.device_comparison import compare_devices
 from edgecomp.devices.profile import find_device, profile_paths
 from edgecomp.models.reading import read_model
-from edgecomp.planner import make_plan
+from edgecomp.planning.device_comparison import compare_devices
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 
 

@@ -26,16 +26,16 @@ from edgecomp.common.errors import (
 )
 from edgecomp.common.events import Estimated, Event, StageStarted
 from edgecomp.common.package_versions import package_version
-from edgecomp.compress_job import compress, compression_recipe
 from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.fit import FitRequest, fit, fit_recipe, versions
 from edgecomp.fit_both import fit_both
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.improve import improve
+from edgecomp.making.compress_job import compress, compression_recipe
 from edgecomp.models.reading import read_model
+from edgecomp.pipeline.stage_cache import stages_folder
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe
-from edgecomp.stage_cache import stages_folder
 
 Start = Callable[[Path, Path, Path | None], object]
 """A command's core: of a model, to a place, with a data folder."""

@@ -23,7 +23,7 @@ from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import measure_artifact
 from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
-from edgecomp.planner import make_plan
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 
 PROCESS_SECONDS = 500

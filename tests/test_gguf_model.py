@@ -13,7 +13,7 @@ from edgecomp.artifact_argument import find_artifact
 from edgecomp.common.errors import FileCorrupt, FileTruncated, ModelIncomplete, TokensRepeated
 from edgecomp.devices.detect import detect_device
 from edgecomp.models.reading import read_model
-from edgecomp.planner import make_plan
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 
 

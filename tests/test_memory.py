@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
-from edgecomp.memory import (
+from edgecomp.models.reading import ModelSpec, TensorSpec, read_model
+from edgecomp.planning.memory import (
     CELL_PADDING,
     compute_bytes,
     estimate_memory,
@@ -23,7 +24,6 @@ from edgecomp.memory import (
     padded,
     work_bytes,
 )
-from edgecomp.models.reading import ModelSpec, TensorSpec, read_model
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime
 

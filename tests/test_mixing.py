@@ -16,20 +16,20 @@ from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImposs
 from edgecomp.common.events import Event, Noted, ignore
 from edgecomp.common.tasks import Mix
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
-from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.devices.profile import RuntimeSupport, find_device
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.fit import on_trial
 from edgecomp.formats.expected_loss import TOLERATED_NATS
 from edgecomp.formats.layered_weights import layered_weights
+from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.making.gguf import make_artifact
-from edgecomp.memory import estimate_memory
-from edgecomp.mixing import ENDS, against_speed, file_bytes, filled, placed
+from edgecomp.making.mixing import ENDS, against_speed, file_bytes, filled, placed
 from edgecomp.models.gguf.file_type import FILE_TYPE
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.reading import read_model
 from edgecomp.models.tensor_types import PRESETS
-from edgecomp.pipeline import Run
+from edgecomp.pipeline.run import Run
+from edgecomp.planning.memory import estimate_memory
 from edgecomp.proving import divergence
 from edgecomp.recipes.recipe import EvaluationSettings, read_recipe
 
@@ -237,7 +237,7 @@ def test_types_without_kernels_on_the_device_are_not_mixed_in(
     here = find_device("auto")
     known = RuntimeSupport(runtime="llama.cpp", processor=here.cpu.name, formats=("Q4_0", "Q8_0"))
     poor = here.model_copy(update={"runtimes": (known,)})
-    monkeypatch.setattr("edgecomp.mixing.find_device", lambda name: poor)
+    monkeypatch.setattr("edgecomp.making.mixing.find_device", lambda name: poor)
     result = made(source, tmp_path / "mix", None, "same-size")
     assert result.mixture is not None
     assert {*result.mixture.types.values()} <= {"Q4_0", "Q8_0"}
@@ -260,7 +260,7 @@ def test_all_that_the_task_tolerates_buys_a_doubling_of_the_speed(
         )
     )
     seconds = {quick: (0.0, 0.0), slow: (0.01, 0.01)}
-    monkeypatch.setattr("edgecomp.mixing.cpu_seconds", lambda kind, *_: seconds[kind])
+    monkeypatch.setattr("edgecomp.making.mixing.cpu_seconds", lambda kind, *_: seconds[kind])
     (weighed,) = against_speed(model, recipe, losses).tensors
     speed = placed(model, recipe, {}).speed
     tokens = speed.decode_tokens_per_second + speed.prefill_tokens_per_second

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from shapes import write_headers
 
-from edgecomp.card_fill import Demand, card_bytes, frame
 from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.formats.format_facts import format_facts, tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.offload import (
+from edgecomp.planning.card_fill import Demand, card_bytes, frame
+from edgecomp.planning.offload import (
     Offload,
     fastest,
     fits,
@@ -26,9 +26,9 @@ from edgecomp.offload import (
     placement_of,
     session_seconds,
 )
-from edgecomp.placement import Placement
-from edgecomp.plan import Plan
-from edgecomp.planner import make_plan
+from edgecomp.planning.placement import Placement
+from edgecomp.planning.plan import Plan
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
 

@@ -10,7 +10,7 @@ import pytest
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.exporting import find_onnx_exporter
 from edgecomp.models.reading import read_model
-from edgecomp.onnx.memory import LIBRARY_BYTES, estimate_onnx_memory
+from edgecomp.planning.onnx_memory import LIBRARY_BYTES, estimate_onnx_memory
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import RawMeasurement, find_runtime
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgecomp.formats.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, Share, layered_weights, stored
 from edgecomp.models.reading import read_model
-from edgecomp.placement import Placement, parts
+from edgecomp.planning.placement import Placement, parts
 
 LAYERS = 12
 KINDS = {"Q4_K": Share(1000, 900.0, 1800.0), "F32": Share(10)}

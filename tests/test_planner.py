@@ -13,12 +13,12 @@ from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.formats.format_facts import SOURCE, format_facts
 from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.models.tensor_types import PRESETS
-from edgecomp.offload import placement_of
-from edgecomp.plan import Candidate, Plan
-from edgecomp.planner import make_plan, placed_as
+from edgecomp.planning.offload import placement_of
+from edgecomp.planning.plan import Candidate, Plan
+from edgecomp.planning.planner import make_plan, placed_as
+from edgecomp.planning.stage_cost import CALIBRATION_TOKENS, TORCH_BYTES
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.runtimes.llama_cpp import runtime
-from edgecomp.stage_cost import CALIBRATION_TOKENS, TORCH_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.events import Estimated, Event, ignore
-from edgecomp.compress_job import Compressed, compress, compression_recipe
+from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.stages import DistillStage, Stage, StructuredStage, staged_model
 

@@ -14,8 +14,8 @@ from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.placement import Placement
-from edgecomp.speed import SpeedEstimate, estimate_speed, prompt_pairs
+from edgecomp.planning.placement import Placement
+from edgecomp.planning.speed import SpeedEstimate, estimate_speed, prompt_pairs
 
 
 @pytest.fixture(scope="module")

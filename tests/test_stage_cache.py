@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 import edgecomp
-from edgecomp import stage_cache
 from edgecomp.common.atomic import new_folder
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.errors import RunBusy
 from edgecomp.common.events import Event, Progress, StageFinished, StageProgress
 from edgecomp.common.value import Value
-from edgecomp.stage_cache import StoredFile, run_stage, stage_key
+from edgecomp.pipeline import stage_cache
+from edgecomp.pipeline.stage_cache import StoredFile, run_stage, stage_key
 
 
 class Made(Value):
@@ -76,7 +76,7 @@ def test_the_code_s_hash_is_that_of_every_file_that_makes_something(  # A10
         if not (copy / folder).exists():
             source = Path(importlib.import_module(f"edgecomp.{folder}").__file__ or "").parent
             shutil.copytree(source, copy / folder)
-    program = "from edgecomp.stage_cache import code_digest; print(code_digest())"
+    program = "from edgecomp.pipeline.stage_cache import code_digest; print(code_digest())"
 
     def digest() -> str:
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

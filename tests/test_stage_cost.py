@@ -10,12 +10,12 @@ import pytest
 
 from edgecomp.devices.profile import find_device
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.plan import StageCost
-from edgecomp.planner import make_plan
+from edgecomp.planning.plan import StageCost
+from edgecomp.planning.planner import make_plan
+from edgecomp.planning.stage_cost import START_SECONDS, TorchRate, stage_costs
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.distillation import target_bytes
 from edgecomp.recipes.stages import DistillStage, PruneStage, Stage, StructuredStage
-from edgecomp.stage_cost import START_SECONDS, TorchRate, stage_costs
 
 RATE = TorchRate(flops=1e9, basis="formula")
 

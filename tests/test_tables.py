@@ -12,7 +12,7 @@ from rich.console import Console
 
 from edgecomp.devices.profile import find_device
 from edgecomp.models.reading import read_model
-from edgecomp.planner import make_plan
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.report import Section
 from edgecomp.report_tables import section_table

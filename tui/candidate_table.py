@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from edgecomp.common.quantity import format_size
-from edgecomp.plan import Candidate
+from edgecomp.planning.plan import Candidate
 
 from .bars import stacked_bar
 from .cut import cut_middle

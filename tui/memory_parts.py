@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from edgecomp.common.quantity import format_size
-from edgecomp.memory import MemoryEstimate
+from edgecomp.planning.memory import MemoryEstimate
 
 from .bars import Part
 

@@ -20,7 +20,7 @@ from .page import Page
 
 if TYPE_CHECKING:
     from edgecomp.devices.profile import DeviceProfile
-    from edgecomp.plan import Candidate, Plan
+    from edgecomp.planning.plan import Candidate, Plan
     from edgecomp.recipes.constraints import Constraints
 
 
@@ -73,7 +73,7 @@ class PlanScreen(Page):
 
         from edgecomp.common.errors import EdgecompError
         from edgecomp.devices.profile import find_device
-        from edgecomp.planner import make_plan
+        from edgecomp.planning.planner import make_plan
 
         model, device = self.session.model, self.session.device
         worker = get_current_worker()

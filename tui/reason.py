@@ -8,7 +8,7 @@ from rich.text import Text
 
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.plan import Candidate, Plan
+from edgecomp.planning.plan import Candidate, Plan
 
 from .bars import bar
 from .candidate_table import state

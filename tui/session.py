@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from edgecomp.background import BackgroundFit, FitRequest
     from edgecomp.devices.profile import DeviceProfile
     from edgecomp.models.reading import ModelSpec
-    from edgecomp.plan import Candidate, Plan
+    from edgecomp.planning.plan import Candidate, Plan
     from edgecomp.recipes.constraints import Constraints
     from edgecomp.recipes.recipe import Recipe
 

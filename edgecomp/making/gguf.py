@@ -5,32 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecomp.calibrating import StoredCalibration, calibrated_tokens
 from edgecomp.calibration.calibration import CalibrationRecord
-from edgecomp.checking import check_artifact, check_base, require
 from edgecomp.checks.artifact_checks import CheckResult, tensor_types
 from edgecomp.common.atomic import replacing
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned
 from edgecomp.common.value import Value
-from edgecomp.expert_use import ExpertUse, expert_use
-from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import SOURCE, planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import fallbacks
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
-from edgecomp.mixing import Mixture, mixture
+from edgecomp.making.calibration_rows import StoredCalibration, calibrated_tokens
+from edgecomp.making.expert_use import ExpertUse, expert_use
+from edgecomp.making.float_model import float_checkpoint, float_export
+from edgecomp.making.gguf_checks import check_artifact, check_base, require
+from edgecomp.making.mixing import Mixture, mixture
+from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.models.gguf.file_type import set_file_type
 from edgecomp.models.reading import OUTPUT, ModelSpec, read_model
 from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
-from edgecomp.pipeline import Run
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.artifact_name import artifact_stem
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
-from edgecomp.shrinking import shrunk_checkpoint, shrunk_export
-from edgecomp.stage_cache import StoredFile
 
 UNROUNDED = ("source", "F32", "F16", "BF16")
 """Formats in which there is nothing to round."""

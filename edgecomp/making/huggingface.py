@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.calibrating import calibrated_tokens
-from edgecomp.checking import Checks, check_base, require
 from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
-from edgecomp.float_model import float_checkpoint, float_export
 from edgecomp.formats.exporting import find_huggingface_exporter
 from edgecomp.formats.huggingface_layouts import huggingface_types
+from edgecomp.making.calibration_rows import calibrated_tokens
+from edgecomp.making.float_model import float_checkpoint, float_export
 from edgecomp.making.gguf import Artifact, chosen_codes
+from edgecomp.making.gguf_checks import Checks, check_base, require
+from edgecomp.making.shrinking import shrunk_checkpoint
 from edgecomp.models.reading import read_model
-from edgecomp.pipeline import Run
-from edgecomp.shrinking import shrunk_checkpoint
-from edgecomp.stage_cache import StoredFile
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile
 
 
 def make_huggingface_artifact(run: Run) -> Artifact:

@@ -9,10 +9,10 @@ from pathlib import Path
 from edgecomp.devices.kernel_rates import KernelRate
 from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.planning.speed import prompt_pairs
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import TimedRun
 from edgecomp.runtimes.worker_client import WorkerRuntime
-from edgecomp.speed import prompt_pairs
 
 ONE = SyntheticShape(
     layers=1, width=1024, feed_forward=3072, heads=16, kv_heads=4, vocabulary=256, context=4096

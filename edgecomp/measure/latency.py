@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgecomp.card_fill import DRIVER_BYTES
 from edgecomp.common.value import Value
 from edgecomp.evaluate.statistics import Spread, spread
 from edgecomp.measure.machine import MachineState
-from edgecomp.plan import Candidate
+from edgecomp.planning.card_fill import DRIVER_BYTES
+from edgecomp.planning.plan import Candidate
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import DepthRuns, RawMeasurement
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from edgecomp.card_fill import frame
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights, stored
 from edgecomp.models.architectures import BY_GGUF_NAME, LLAMA_TENSORS
 from edgecomp.models.reading import ModelSpec
-from edgecomp.offload import Offload, fastest, offloads
-from edgecomp.placement import parts
+from edgecomp.planning.card_fill import frame
+from edgecomp.planning.offload import Offload, fastest, offloads
+from edgecomp.planning.placement import parts
 from edgecomp.recipes.run_settings import RunSettings
 
 Place = int | Literal["mps", "cpu", "disk"]

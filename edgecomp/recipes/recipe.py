@@ -15,7 +15,7 @@ from edgecomp.formats.format_facts import SOURCE, UNWEIGHTED
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
-from edgecomp.plan import Candidate
+from edgecomp.planning.plan import Candidate
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.stages import Stage

@@ -26,7 +26,7 @@ from edgecomp.compress.rtn import mean_squares, round_to_nearest, rtn
 from edgecomp.compress.sensitivity import measure_sensitivities
 from edgecomp.compress.sparsegpt import sparsegpt_method
 from edgecomp.compress.wanda import wanda_method
-from edgecomp.expert_use import expert_use
+from edgecomp.making.expert_use import expert_use
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.recipes.sparsity import parse_sparsity
 

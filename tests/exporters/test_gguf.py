@@ -31,7 +31,7 @@ from edgecomp.models.gguf.writer import copied_fields, packed_field, write_gguf
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.reading import read_model
 from edgecomp.models.tensor_types import TENSOR_TYPES
-from edgecomp.planner import make_plan
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.session import Session

@@ -16,10 +16,10 @@ from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RecipeInvalid
 from edgecomp.common.events import ignore
 from edgecomp.common.folders import cache_folder
-from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.exporters.huggingface import export_quantized
 from edgecomp.fit import fit_recipe
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model
 

@@ -14,11 +14,11 @@ import pytest
 from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RuntimeMissing
 from edgecomp.common.events import ignore
-from edgecomp.compress_job import Compressed, compress, compression_recipe
 from edgecomp.exporters.onnx_optimum import _generation_config, _write_older_checkpoint
 from edgecomp.exporters.optimum_environment import VARIABLE, optimum_python
 from edgecomp.formats.exporting import find_optimum_exporter
 from edgecomp.formats.optimum_formats import DECODER, optimum_task
+from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.onnx_folder import GRAPH, read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.run_settings import RunSettings

@@ -90,7 +90,7 @@ def _shown(value: Any, render: Callable[[Any], Any]) -> None:
 def _inspect_and_plan(path: Path) -> None:
     from edgecomp.devices.profile import find_device
     from edgecomp.models.reading import read_model
-    from edgecomp.planner import make_plan
+    from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.constraints import Constraints
     from edgecomp.tables import model_table, plan_table
 
@@ -212,7 +212,7 @@ def _gguf(folder: Path, random: Random) -> Path:
 
 def _recipe_example(folder: Path, random: Random) -> Path:
     from edgecomp.calibration.calibration import preset_mix
-    from edgecomp.compress_job import compression_recipe
+    from edgecomp.making.compress_job import compression_recipe
     from edgecomp.recipes.recipe import write_recipe
 
     path = folder / "recipe.yaml"
@@ -243,7 +243,7 @@ def _profile_example(folder: Path, random: Random) -> Path:
 
 def _run_profile(path: Path) -> None:
     from edgecomp.devices.profile import find_device
-    from edgecomp.planner import make_plan
+    from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.constraints import Constraints
     from edgecomp.tables import device_table, plan_table
 

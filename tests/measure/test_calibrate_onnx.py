@@ -16,7 +16,7 @@ from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
 from edgecomp.models.onnx_folder import GRAPH
 from edgecomp.models.reading import read_model
-from edgecomp.planner import make_plan
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.runtimes.onnx import runtime
 

@@ -18,9 +18,9 @@ from edgecomp.measure.kernel_timing import (
 )
 from edgecomp.measure.synthetic_model import write_synthetic
 from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.planning.speed import prompt_pairs
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.protocol import TimedRun
-from edgecomp.speed import prompt_pairs
 
 ROW = 2 * ATTENTIVE.query_width * WIDE_LAYERS
 rates = st.floats(1e8, 1e12)

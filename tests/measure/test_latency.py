@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from canned_reports import canned_report, scores
 
-from edgecomp.card_fill import DRIVER_BYTES
 from edgecomp.measure.latency import Measurement, Prediction, compare_with_plan
 from edgecomp.models.reading import read_model
-from edgecomp.plan import Candidate
+from edgecomp.planning.card_fill import DRIVER_BYTES
+from edgecomp.planning.plan import Candidate
 from edgecomp.report import Report
 
 

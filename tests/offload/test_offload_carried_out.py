@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from rpc_library import rpc_file
 
-from edgecomp.card_fill import DRIVER_BYTES, Demand, beside_layers_bytes, frame
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.exporters.gguf import export
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.offload import offload
-from edgecomp.placement import Placement
+from edgecomp.planning.card_fill import DRIVER_BYTES, Demand, beside_layers_bytes, frame
+from edgecomp.planning.offload import offload
+from edgecomp.planning.placement import Placement
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import BUFFER, HOST, LlamaCpp, reported_devices

@@ -21,8 +21,8 @@ from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.plan import Plan
-from edgecomp.planner import make_plan
+from edgecomp.planning.plan import Plan
+from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import recipe_for
 from edgecomp.report import Report

@@ -27,11 +27,9 @@ from edgecomp.common.tasks import Mix, Rounding, Task
 from edgecomp.common.validation_fault import worded
 from edgecomp.common.value import Value
 from edgecomp.devices.profile import find_device
-from edgecomp.early_checks import check_cache, check_calibration, check_disk, check_template
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
-from edgecomp.job_cost import estimate_compression
 from edgecomp.making.gguf import (
     UNROUNDED,
     Artifact,
@@ -40,13 +38,20 @@ from edgecomp.making.gguf import (
     needs_calibration,
 )
 from edgecomp.making.huggingface import make_huggingface_artifact
-from edgecomp.mixing import Mixture, file_bytes, memory_bytes, require_room
+from edgecomp.making.mixing import Mixture, file_bytes, memory_bytes, require_room
+from edgecomp.making.optimum import make_optimum_artifact
 from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.models.tensor_types import PRESETS
-from edgecomp.onnx.optimum_making import make_optimum_artifact
-from edgecomp.pipeline import Run
-from edgecomp.plan import JobCost
+from edgecomp.pipeline.early_checks import (
+    check_cache,
+    check_calibration,
+    check_disk,
+    check_template,
+)
+from edgecomp.pipeline.run import Run
 from edgecomp.planning.huggingface_device_map import device_map
+from edgecomp.planning.job_cost import estimate_compression
+from edgecomp.planning.plan import JobCost
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.recipe import Recipe, write_recipe

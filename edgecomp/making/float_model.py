@@ -8,8 +8,8 @@ from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.events import Progress, Warned
 from edgecomp.formats.exporting import default_float_type, find_exporter
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.pipeline import Run
-from edgecomp.stage_cache import StoredFile
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile
 
 
 def float_source(run: Run) -> ModelSpec:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.placement import Placement
+from edgecomp.planning.placement import Placement
 
 FAMILIES = {
     "float": ("F32", "F16", "BF16"),

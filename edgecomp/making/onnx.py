@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgecomp.calibrating import calibrated_tokens
-from edgecomp.checking import Checks, require
 from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.checks.greedy_check import MORE_PROMPTS, PROMPTS
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
-from edgecomp.float_model import float_checkpoint
 from edgecomp.formats.exporting import find_onnx_exporter
 from edgecomp.formats.onnx_formats import onnx_data_bytes, onnx_format, onnx_types
+from edgecomp.making.calibration_rows import calibrated_tokens
+from edgecomp.making.float_model import float_checkpoint
 from edgecomp.making.gguf import Artifact, chosen_codes
+from edgecomp.making.gguf_checks import Checks, require
 from edgecomp.models.onnx_folder import DATA, read_onnx_folder
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.pipeline import Run
-from edgecomp.stage_cache import StoredFile
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile
 
 BASE_FORMAT = "onnx-fp32"
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from edgecomp.common.folders import RUNS, SCRATCH, cache_folder
 from edgecomp.common.value import Value
-from edgecomp.stage_cache import (
+from edgecomp.pipeline.stage_cache import (
     LOCK,
     RECORD,
     USED_BY,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecomp.card_fill import Demand, Frame
 from edgecomp.common.value import Value
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.models.reading import ModelSpec
-from edgecomp.offload import Offload, cost, fits, offload, offloads, session_seconds
-from edgecomp.placement import Placement
-from edgecomp.speed import estimate_speed
+from edgecomp.planning.card_fill import Demand, Frame
+from edgecomp.planning.offload import Offload, cost, fits, offload, offloads, session_seconds
+from edgecomp.planning.placement import Placement
+from edgecomp.planning.speed import estimate_speed
 
 
 class PlacedSpeed(Value):

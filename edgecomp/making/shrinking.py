@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecomp.calibrating import StoredCalibration, training_rows
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.errors import CompressionSettingsInvalid, ModelIncomplete
 from edgecomp.common.events import Progress
 from edgecomp.common.value import Value
 from edgecomp.formats.exporting import default_float_type, find_gguf_exporter
+from edgecomp.making.calibration_rows import StoredCalibration, training_rows
 from edgecomp.models.reading import read_model
-from edgecomp.pipeline import Run, source_digest
+from edgecomp.pipeline.run import Run, source_digest
+from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.stages import DistillStage, PruneStage, StructuredStage
-from edgecomp.stage_cache import StoredFile
 
 
 class Shrunk(NamedTuple):

@@ -9,9 +9,9 @@ from edgecomp.common.value import Value
 from edgecomp.devices.profile import DeviceProfile, find_device, profile_paths
 from edgecomp.formats.format_facts import FormatFacts, format_facts
 from edgecomp.models.reading import ModelSpec
-from edgecomp.nearest_limit import nearest_limit
-from edgecomp.plan import Candidate
-from edgecomp.planner import ranked_candidates
+from edgecomp.planning.nearest_limit import nearest_limit
+from edgecomp.planning.plan import Candidate
+from edgecomp.planning.planner import ranked_candidates
 from edgecomp.recipes.constraints import Constraints
 
 

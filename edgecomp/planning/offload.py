@@ -12,14 +12,22 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from edgecomp.card_fill import Demand, Frame, card_bytes, evenly_filled, filled, frame, most
 from edgecomp.devices.profile import DeviceProfile, Processor
 from edgecomp.formats.layered_weights import LayeredWeights
-from edgecomp.memory import MemoryEstimate
 from edgecomp.models.reading import ModelSpec
-from edgecomp.placement import Placement
+from edgecomp.planning.card_fill import (
+    Demand,
+    Frame,
+    card_bytes,
+    evenly_filled,
+    filled,
+    frame,
+    most,
+)
+from edgecomp.planning.memory import MemoryEstimate
+from edgecomp.planning.placement import Placement
+from edgecomp.planning.speed import seconds_per_token
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.speed import seconds_per_token
 
 TIGHT_SHARE = 0.9
 """From this share of a memory or a limit on, what fits is called tight. A card that cannot hold

@@ -9,7 +9,7 @@ from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.common.tasks import Task
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.models.reading import ModelSpec
-from edgecomp.plan import Candidate, Family
+from edgecomp.planning.plan import Candidate, Family
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.stages import DistillStage, Stage
 

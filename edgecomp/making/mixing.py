@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from edgecomp.calibrating import StoredCalibration
 from edgecomp.calibration.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.common.errors import ConstraintsImpossible
 from edgecomp.common.events import Noted, Progress, ignore_progress
@@ -19,17 +18,18 @@ from edgecomp.formats.expected_loss import TOLERATED_NATS
 from edgecomp.formats.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.formats.layered_weights import gives_logits, layered_weights
-from edgecomp.kernels import without_kernels
-from edgecomp.memory import estimate_memory
+from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.models.reading import EMBEDDING, OUTPUT, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
-from edgecomp.offload import placement_of
-from edgecomp.pipeline import Run
-from edgecomp.plan import Candidate
-from edgecomp.planner import placed_as
+from edgecomp.pipeline.run import Run
+from edgecomp.planning.kernels import without_kernels
+from edgecomp.planning.memory import estimate_memory
+from edgecomp.planning.offload import placement_of
+from edgecomp.planning.plan import Candidate
+from edgecomp.planning.planner import placed_as
+from edgecomp.planning.speed import cpu_seconds
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import SOLVED_TYPES, Recipe, settled_constraints
-from edgecomp.speed import cpu_seconds
 from edgecomp.torch_worker.client import TorchWorker
 
 ENDS = (EMBEDDING, OUTPUT)

@@ -22,11 +22,8 @@ from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.models.reading import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import PRESETS
-from edgecomp.plan import Candidate, JobCost, StageCost
-from edgecomp.recipes.compression_limits import ROWS_SCALED
-from edgecomp.recipes.recipe import SOLVED_TYPES, is_solved
-from edgecomp.recipes.stages import Stage, staged_model
-from edgecomp.stage_cost import (
+from edgecomp.planning.plan import Candidate, JobCost, StageCost
+from edgecomp.planning.stage_cost import (
     CALIBRATION_TOKENS,
     ROUNDING_OPERATIONS,
     ROW_TOKENS,
@@ -39,6 +36,9 @@ from edgecomp.stage_cost import (
     stage_costs,
     waiting_bytes,
 )
+from edgecomp.recipes.compression_limits import ROWS_SCALED
+from edgecomp.recipes.recipe import SOLVED_TYPES, is_solved
+from edgecomp.recipes.stages import Stage, staged_model
 
 DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30

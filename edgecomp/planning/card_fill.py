@@ -8,14 +8,14 @@ from functools import cached_property, partial
 from itertools import accumulate
 
 from edgecomp.formats.layered_weights import LayeredWeights
-from edgecomp.memory import (
+from edgecomp.models.reading import ModelSpec
+from edgecomp.planning.memory import (
     MemoryEstimate,
     card_compute_bytes,
     estimate_memory,
     kv_layer_bytes,
     pipeline_bytes,
 )
-from edgecomp.models.reading import ModelSpec
 from edgecomp.recipes.run_settings import RunSettings
 
 DRIVER_BYTES = 400 * 10**6

@@ -9,7 +9,6 @@ import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 
-from edgecomp.card_fill import Demand, Frame, frame
 from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, ModelIncomplete
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MixChoice, Rounding
@@ -18,23 +17,24 @@ from edgecomp.formats.expected_loss import TASK_RISK, TOLERATED_NATS, risk
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
 from edgecomp.formats.onnx_facts import onnx_facts
-from edgecomp.job_cost import estimate_job
-from edgecomp.kernels import without_kernels
-from edgecomp.method_families import method_families, notices, required_benchmarks
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.reading import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
-from edgecomp.nearest_limit import nearest_limit
-from edgecomp.offload import TIGHT_SHARE, Offload, fastest, frames, offload, offloads
-from edgecomp.onnx.memory import estimate_onnx_memory
-from edgecomp.placement import Placement
-from edgecomp.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
-from edgecomp.plan import Candidate, JobCost, Plan, Rejection, Verdict
+from edgecomp.planning.card_fill import Demand, Frame, frame
+from edgecomp.planning.job_cost import estimate_job
+from edgecomp.planning.kernels import without_kernels
+from edgecomp.planning.method_families import method_families, notices, required_benchmarks
+from edgecomp.planning.nearest_limit import nearest_limit
+from edgecomp.planning.offload import TIGHT_SHARE, Offload, fastest, frames, offload, offloads
+from edgecomp.planning.onnx_memory import estimate_onnx_memory
+from edgecomp.planning.placement import Placement
+from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
+from edgecomp.planning.plan import Candidate, JobCost, Plan, Rejection, Verdict
+from edgecomp.planning.speed import SpeedEstimate, estimate_speed
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import chosen_mix
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.stages import Stage, staged_model
-from edgecomp.speed import SpeedEstimate, estimate_speed
 
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
 PROMPT_TOKENS = 512

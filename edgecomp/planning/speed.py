@@ -15,7 +15,7 @@ from edgecomp.devices.kernel_rates import Calibration
 from edgecomp.devices.profile import DeviceProfile, Processor
 from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.models.reading import ModelSpec
-from edgecomp.placement import Part, Placement, parts
+from edgecomp.planning.placement import Part, Placement, parts
 
 GPU_DECODE_SHARE, CPU_DECODE_SHARE = 0.70, 0.60
 """Of a pool's bandwidth that decoding reaches: what published llama.cpp runs reach (GPU), and what

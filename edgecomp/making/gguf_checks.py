@@ -10,14 +10,14 @@ from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.errors import ArtifactRejected
 from edgecomp.common.events import Progress, Warned
 from edgecomp.common.value import Value
-from edgecomp.float_model import float_source
 from edgecomp.formats.exporting import FloatType, default_float_type, find_exporter
 from edgecomp.formats.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats.gguf_mix import fallbacks
+from edgecomp.making.float_model import float_source
 from edgecomp.models.reading import ModelSpec
 from edgecomp.models.tensor_types import PRESETS
-from edgecomp.pipeline import Run
-from edgecomp.stage_cache import StoredFile
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile
 
 
 class Checks(Value):

@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from edgecomp.checking import Checks, require
 from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.float_model import float_checkpoint
 from edgecomp.formats.exporting import find_optimum_exporter
 from edgecomp.formats.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
+from edgecomp.making.float_model import float_checkpoint
 from edgecomp.making.gguf import Artifact
+from edgecomp.making.gguf_checks import Checks, require
+from edgecomp.making.onnx import check_float, graph_check
 from edgecomp.models.onnx_folder import load_graph, opset_versions
 from edgecomp.models.reading import read_model
-from edgecomp.onnx.making import check_float, graph_check
-from edgecomp.pipeline import Run
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.stage_cache import StoredFile
 
 DIVERGENCE_WINDOWS, WINDOW_TOKENS = 4, 128
 

@@ -8,12 +8,12 @@ from typing import Literal
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.common.value import Value
 from edgecomp.formats.expected_loss import Risk
-from edgecomp.memory import MemoryEstimate
-from edgecomp.placement import Placement
-from edgecomp.placement_speed import LayerGain, PlacedSpeed
+from edgecomp.planning.memory import MemoryEstimate
+from edgecomp.planning.placement import Placement
+from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed
+from edgecomp.planning.speed import SpeedEstimate
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.speed import SpeedEstimate
 
 Verdict = Literal["fits", "tight", "no"]
 

@@ -11,8 +11,8 @@ from edgecomp.calibration.training_text import make_training_rows
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned
 from edgecomp.common.value import Value
-from edgecomp.pipeline import Run, data_digests
-from edgecomp.stage_cache import StoredFile
+from edgecomp.pipeline.run import Run, data_digests
+from edgecomp.pipeline.stage_cache import StoredFile
 
 
 class StoredCalibration(Value):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgecomp.common.quantity import format_size
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.plan import Candidate
+from edgecomp.planning.plan import Candidate
 from edgecomp.recipes.constraints import Constraints
 
 

@@ -1,0 +1,1 @@
+"""Stages that are kept, go on where they stopped, and run in order."""
