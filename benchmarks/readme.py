@@ -41,9 +41,9 @@ def first_line(text: str | None) -> str:
 
 def summary() -> str:
     """The summary of the demo's bundle as a terminal shows it."""
-    from edgecomp.fit import Fitted
-    from edgecomp.report import Report
-    from edgecomp.report_tables import summary as rendered
+    from edgecomp.jobs.fit import Fitted
+    from edgecomp.reporting.report import Report
+    from edgecomp.terminal.report_tables import summary as rendered
 
     report = Report.model_validate_json((BUNDLE / "report.json").read_text(encoding="utf-8"))
     console = Console(file=io.StringIO(), width=100, highlight=False, record=True)

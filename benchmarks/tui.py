@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from tui_demo import Terminal
 
-from edgecomp.background import NICENESS
+from edgecomp.jobs.background import NICENESS
 
 STARTS, KEYS = 7, 40
 LOAD = "import numpy; a = numpy.ones((512, 512))\nwhile True: a = a @ a % 7"

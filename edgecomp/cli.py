@@ -204,7 +204,7 @@ def _limits(memory_limit: str | None, cpus: int | None) -> Limits | None:
 def inspect(model: Model, json: Json = False) -> None:
     """Show what a model is, from its headers alone."""
     from edgecomp.models.reading import read_model
-    from edgecomp.tables import model_table
+    from edgecomp.terminal.tables import model_table
 
     _show(read_model(model), json, model_table)
 
@@ -232,7 +232,7 @@ def plan(
     from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.runtimes.protocol import find_runtime
-    from edgecomp.tables import plan_table
+    from edgecomp.terminal.tables import plan_table
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     find_runtime(runtime)
@@ -262,12 +262,12 @@ def fit(
     json: Json = False,
 ) -> None:
     """Make the best artifact for a device, prove it, and bundle it."""
-    from edgecomp.fit import FitRequest
-    from edgecomp.fit import fit as carry_out
-    from edgecomp.progress import progress_bars
+    from edgecomp.jobs.fit import FitRequest
+    from edgecomp.jobs.fit import fit as carry_out
     from edgecomp.recipes.recipe import EvaluationSettings
-    from edgecomp.report_tables import summary
     from edgecomp.runtimes.protocol import find_runtime
+    from edgecomp.terminal.progress import progress_bars
+    from edgecomp.terminal.report_tables import summary
 
     wanted = FitRequest(
         model=model,
@@ -282,8 +282,8 @@ def fit(
     if runtime == "both":
         if mix:
             raise typer.BadParameter("--mix is for llama.cpp alone, not for both runtimes.")
-        from edgecomp.fit_both import fit_both
-        from edgecomp.result_tables import comparison_table
+        from edgecomp.jobs.fit_both import fit_both
+        from edgecomp.terminal.result_tables import comparison_table
 
         with progress_bars() as listen:
             compared = fit_both(wanted, output, listen)
@@ -303,10 +303,10 @@ def run(
     json: Json = False,
 ) -> None:
     """Carry out a recipe: the same inputs give the same bytes."""
-    from edgecomp.fit import fit_recipe
-    from edgecomp.progress import progress_bars
+    from edgecomp.jobs.fit import fit_recipe
     from edgecomp.recipes.recipe import read_recipe
-    from edgecomp.report_tables import summary
+    from edgecomp.terminal.progress import progress_bars
+    from edgecomp.terminal.report_tables import summary
 
     with progress_bars() as listen:
         fitted = fit_recipe(read_recipe(recipe), output, data, listen)
@@ -356,9 +356,9 @@ def compress(
     from edgecomp.common.quantity import parse_size
     from edgecomp.making.compress_job import compress as carry_out
     from edgecomp.making.compress_job import compression_recipe
-    from edgecomp.progress import progress_bars
     from edgecomp.recipes.stages import shrinking_stages
-    from edgecomp.report_tables import compressed
+    from edgecomp.terminal.progress import progress_bars
+    from edgecomp.terminal.report_tables import compressed
 
     texts = read_mix(calibration) if calibration else preset_mix(task)
     recipe = compression_recipe(
@@ -399,9 +399,9 @@ def verify(
     json: Json = False,
 ) -> None:
     """Hash a bundle's files again and load its artifact."""
-    from edgecomp.bundle import verify_bundle
+    from edgecomp.bundles.bundle import verify_bundle
     from edgecomp.processes.limits import limited
-    from edgecomp.report_tables import verification
+    from edgecomp.terminal.report_tables import verification
 
     with limited(_limits(memory_limit, cpus)):
         found = verify_bundle(folder)
@@ -431,9 +431,9 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Score an artifact by capability and reliability; with a base, judge what it lost."""
-    from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
-    from edgecomp.progress import progress_bars
-    from edgecomp.result_tables import evaluation_table
+    from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
+    from edgecomp.terminal.progress import progress_bars
+    from edgecomp.terminal.result_tables import evaluation_table
 
     names = tuple(name.strip() for name in (tasks or "").split(",") if name.strip())
     request = EvaluationRequest(
@@ -457,9 +457,9 @@ def compare(
     json: Json = False,
 ) -> None:
     """Set bundles beside each other: efficiency, capabilities, reliability, divergence."""
-    from edgecomp.compare import compare_bundles
-    from edgecomp.compare_report import write_comparison
-    from edgecomp.result_tables import comparison_table
+    from edgecomp.bundles.compare import compare_bundles
+    from edgecomp.bundles.compare_report import write_comparison
+    from edgecomp.terminal.result_tables import comparison_table
 
     found = compare_bundles(bundles, only)
     if output:
@@ -475,9 +475,9 @@ def improve(
     json: Json = False,
 ) -> None:
     """Carry out the verdict's remedies as new runs, and say what each gave back."""
-    from edgecomp.improve import improve as carry_out
-    from edgecomp.progress import progress_bars
-    from edgecomp.result_tables import improvement_table
+    from edgecomp.jobs.improve import improve as carry_out
+    from edgecomp.terminal.progress import progress_bars
+    from edgecomp.terminal.result_tables import improvement_table
 
     with progress_bars() as listen:
         found = carry_out(bundle, rounds, data, listen)
@@ -513,9 +513,9 @@ def measure(
     """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
     from edgecomp.measure.request import MeasureRequest
     from edgecomp.measure.serving import Serving, measure_artifact
-    from edgecomp.progress import progress_bars
     from edgecomp.remote.measure import measure_on
-    from edgecomp.result_tables import measured_table
+    from edgecomp.terminal.progress import progress_bars
+    from edgecomp.terminal.result_tables import measured_table
 
     request = MeasureRequest(
         concurrencies=_whole_numbers("--concurrency", concurrency),
@@ -564,17 +564,17 @@ SCHEMAS = {
     "device": "edgecomp.devices.profile:DeviceProfile",
     "devices": "edgecomp.devices.profile:DeviceList",
     "device-comparison": "edgecomp.planning.device_comparison:DeviceComparison",
-    "fitted": "edgecomp.fit:Fitted",
-    "verification": "edgecomp.bundle:Verification",
+    "fitted": "edgecomp.jobs.fit:Fitted",
+    "verification": "edgecomp.bundles.bundle:Verification",
     "compressed": "edgecomp.making.compress_job:Compressed",
-    "evaluation": "edgecomp.evaluation:Evaluation",
-    "comparison": "edgecomp.compare:BundleComparison",
-    "improvement": "edgecomp.improve:Improvement",
+    "evaluation": "edgecomp.jobs.evaluation:Evaluation",
+    "comparison": "edgecomp.bundles.compare:BundleComparison",
+    "improvement": "edgecomp.jobs.improve:Improvement",
     "serving": "edgecomp.measure.serving:Serving",
     "llama-bench": "edgecomp.measure.llama_bench:LlamaBench",
     "recipe": "edgecomp.recipes.recipe:Recipe",
-    "manifest": "edgecomp.bundle:Manifest",
-    "diagnosis": "edgecomp.doctor:Diagnosis",
+    "manifest": "edgecomp.bundles.bundle:Manifest",
+    "diagnosis": "edgecomp.jobs.doctor:Diagnosis",
     "cache": "edgecomp.pipeline.cache_contents:CacheContents",
 }
 """What each --json prints, and the files of a bundle."""
@@ -606,8 +606,8 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Show what works on this machine and what does not, each with its cure."""
-    from edgecomp.doctor import examine
-    from edgecomp.tables import diagnosis_table
+    from edgecomp.jobs.doctor import examine
+    from edgecomp.terminal.tables import diagnosis_table
 
     found = examine(data)
     _show(found, json, diagnosis_table)
@@ -625,7 +625,7 @@ def cache(
 ) -> None:
     """Show what finished stages take, by model; with --prune, free it."""
     from edgecomp.pipeline.cache_contents import prune_cache, read_contents
-    from edgecomp.tables import cache_table
+    from edgecomp.terminal.tables import cache_table
 
     found = prune_cache(model) if prune else read_contents(model)
     _show(found, json, cache_table)
@@ -643,7 +643,7 @@ def devices_list(json: Json = False) -> None:
 def devices_show(name: Annotated[str, typer.Argument()] = "auto", json: Json = False) -> None:
     """Show one profile, with where its numbers come from."""
     from edgecomp.devices.profile import find_device
-    from edgecomp.tables import device_table
+    from edgecomp.terminal.tables import device_table
 
     _show(find_device(name), json, device_table)
 
@@ -658,7 +658,7 @@ def devices_compare(
     """Set devices beside each other, with what each would run of a model."""
     from edgecomp.models.reading import read_model
     from edgecomp.planning.device_comparison import compare_devices
-    from edgecomp.tables import device_comparison_table
+    from edgecomp.terminal.tables import device_comparison_table
 
     found = compare_devices(names or (), [read_model(name) for name in model or ()], context)
     _show(found, json, device_comparison_table)
@@ -674,7 +674,7 @@ def devices_detect(json: Json = False) -> None:
 def devices_calibrate(json: Json = False) -> None:
     """Measure this machine's kernels in a minute or two, so that plans predict its speed."""
     from edgecomp.devices.detect import calibrate_here
-    from edgecomp.progress import progress_bars
+    from edgecomp.terminal.progress import progress_bars
 
     with progress_bars() as listen:
         for runtime in ("llama.cpp", "onnx"):

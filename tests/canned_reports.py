@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgecomp.bundle import MANIFEST, BundledFile, Manifest
+from edgecomp.bundles.bundle import MANIFEST, BundledFile, Manifest
+from edgecomp.bundles.launchers import llama_server_script
 from edgecomp.calibration.calibration import CalibrationMix, CalibrationRecord
 from edgecomp.devices.profile import find_device
 from edgecomp.evaluate.coherence import Coherence
@@ -15,7 +16,7 @@ from edgecomp.evaluate.comparison import Comparison, ScoreComparison, published
 from edgecomp.evaluate.divergence import summarise
 from edgecomp.evaluate.items import Category
 from edgecomp.evaluate.statistics import Interval, Spread
-from edgecomp.launchers import llama_server_script
+from edgecomp.judging.verdict import REQUIRED, Efficiency, Evidence, judge
 from edgecomp.making.gguf import Artifact
 from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_plan
 from edgecomp.measure.machine import MachineState
@@ -24,9 +25,8 @@ from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, recipe_for
-from edgecomp.report import ModelFacts, Report
+from edgecomp.reporting.report import ModelFacts, Report
 from edgecomp.runtimes.protocol import DivergenceSamples
-from edgecomp.verdict import REQUIRED, Efficiency, Evidence, judge
 
 BASE_PERCENT = 60.0
 MACHINE = MachineState(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from scripted_adb import calls
 
-from edgecomp.android_launcher import android_script, is_android
+from edgecomp.bundles.android_launcher import android_script, is_android
 from edgecomp.devices.profile import find_device
 from edgecomp.recipes.run_settings import RunSettings
 

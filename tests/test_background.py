@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from edgecomp.background import (
+from edgecomp.common.errors import RunBusy
+from edgecomp.common.events import StageFinished, StageStarted
+from edgecomp.devices.profile import find_device
+from edgecomp.jobs.background import (
     BackgroundFit,
     FitRequest,
     is_running,
@@ -23,9 +26,6 @@ from edgecomp.background import (
     read_outcome,
     run_folder,
 )
-from edgecomp.common.errors import RunBusy
-from edgecomp.common.events import StageFinished, StageStarted
-from edgecomp.devices.profile import find_device
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
@@ -130,7 +130,7 @@ def test_a_run_that_was_started_again_is_read_from_its_beginning(  # A12
 STARTER = """
 import sys, time
 from pathlib import Path
-from edgecomp.background import BackgroundFit, FitRequest
+from edgecomp.jobs.background import BackgroundFit, FitRequest
 from edgecomp.common.errors import RunBusy
 request = FitRequest.model_validate_json(Path(sys.argv[1]).read_text())
 Path(sys.argv[2] + sys.argv[3]).touch()
@@ -189,7 +189,7 @@ def test_the_worker_ends_with_its_starter_and_leaves_a_run_to_resume(
     wanted.write_text(request_made.model_dump_json())
     script = (
         "import sys; from pathlib import Path\n"
-        "from edgecomp.background import BackgroundFit, FitRequest\n"
+        "from edgecomp.jobs.background import BackgroundFit, FitRequest\n"
         f"BackgroundFit(FitRequest.model_validate_json(Path({str(wanted)!r}).read_text())).wait()"
     )
     folder = run_folder(request_made)

@@ -15,13 +15,19 @@ from canned_reports import canned_report, scores, write_canned_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecomp.bundles.compare import (
+    BundleComparison,
+    Variant,
+    compare_bundles,
+    on_front,
+    read_report,
+)
+from edgecomp.bundles.compare_report import comparison_sections, html_comparison, write_comparison
 from edgecomp.common.errors import BundleBroken, EvidenceTooNarrow
-from edgecomp.compare import BundleComparison, Variant, compare_bundles, on_front, read_report
-from edgecomp.compare_report import comparison_sections, html_comparison, write_comparison
 from edgecomp.evaluate.bias_score import BiasScores
 from edgecomp.evaluate.comparison import BiasComparison, Comparison
 from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.report_text import html_report, markdown_report
+from edgecomp.reporting.report_text import html_report, markdown_report
 
 MakeBundle = Callable[..., Path]
 

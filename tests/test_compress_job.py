@@ -12,7 +12,7 @@ import pytest
 from quantized_checkpoints import gptq_parts, write_quantized
 from safetensors.torch import load_file, save_file
 
-from edgecomp.artifact_argument import find_artifact
+from edgecomp.bundles.artifact_argument import find_artifact
 from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import (
     CalibrationRefused,
@@ -22,9 +22,9 @@ from edgecomp.common.errors import (
 )
 from edgecomp.common.events import Event, StageFinished, StageStarted, Warned, ignore
 from edgecomp.common.folders import cache_folder
-from edgecomp.fit import method_of, sparsity_percent
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.formats.format_facts import tensor_types_of
+from edgecomp.jobs.fit import method_of, sparsity_percent
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgecomp.doctor import Check, Diagnosis, examine
+from edgecomp.jobs.doctor import Check, Diagnosis, examine
 
 CHECKS = ["llama.cpp", "onnxruntime", "torch", "optimum", "cache", "disk", "memory", "processors",
           "data", "calibration"]  # fmt: skip

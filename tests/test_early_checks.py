@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from canned_reports import canned_report, scores, write_canned_bundle
 
-from edgecomp.bundle import bundle_place
+from edgecomp.bundles.bundle import bundle_place
 from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.errors import (
     ChatTemplateBroken,
@@ -26,11 +26,11 @@ from edgecomp.common.errors import (
 )
 from edgecomp.common.events import Estimated, Event, StageStarted
 from edgecomp.common.package_versions import package_version
-from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
-from edgecomp.fit import FitRequest, fit, fit_recipe, versions
-from edgecomp.fit_both import fit_both
 from edgecomp.formats.exporting import find_exporter
-from edgecomp.improve import improve
+from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
+from edgecomp.jobs.fit import FitRequest, fit, fit_recipe, versions
+from edgecomp.jobs.fit_both import fit_both
+from edgecomp.jobs.improve import improve
 from edgecomp.making.compress_job import compress, compression_recipe
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.stage_cache import stages_folder

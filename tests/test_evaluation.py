@@ -21,11 +21,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from edgecomp.common.errors import ModelNotFound
 from edgecomp.common.events import Event, StageFinished, ignore
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.evaluation import Evaluation, EvaluationRequest, evaluate_artifact
 from edgecomp.formats.exporting import find_exporter
+from edgecomp.jobs.evaluation import Evaluation, EvaluationRequest, evaluate_artifact
 from edgecomp.models.reading import read_model
-from edgecomp.result_tables import evaluation_table
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.terminal.result_tables import evaluation_table
 
 
 def written_fluently(source: Path, folder: Path) -> Path:
@@ -93,7 +93,7 @@ def shown(found: Evaluation) -> str:
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgecomp.evaluation.physical_cores", lambda: 1)
+    monkeypatch.setattr("edgecomp.jobs.evaluation.physical_cores", lambda: 1)
 
 
 def beside_base(files: dict[str, Path], name: str, listen: Callable[[Event], None]) -> Evaluation:
@@ -104,7 +104,7 @@ def beside_base(files: dict[str, Path], name: str, listen: Callable[[Event], Non
 @pytest.fixture(scope="module")
 def eight(files: dict[str, Path]) -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgecomp.evaluation.physical_cores", lambda: 1)
+        patch.setattr("edgecomp.jobs.evaluation.physical_cores", lambda: 1)
         return beside_base(files, "eight", ignore)
 
 

@@ -19,14 +19,14 @@ import pytest
 from kill.series import differences, leftovers
 from rich.console import Console
 
-from edgecomp.bundle import Manifest, write_bundle
+from edgecomp.bundles.bundle import Manifest, write_bundle
 from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.checks.artifact_checks import tensor_types
-from edgecomp.fit import Fitted
+from edgecomp.jobs.fit import Fitted
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.report_tables import summary
+from edgecomp.terminal.report_tables import summary
 
 ARGUMENTS = ("--device", "office-laptop-ddr4", "--context", "256", "--items", "2", "--json")
 PROCESS_SECONDS = 300

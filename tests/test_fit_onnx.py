@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.bundle import verify_bundle
+from edgecomp.bundles.bundle import verify_bundle
+from edgecomp.bundles.compare import BundleComparison
 from edgecomp.common.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix
-from edgecomp.compare import BundleComparison
 from edgecomp.devices.profile import find_device
-from edgecomp.evaluation import EvaluationRequest, evaluate_artifact
-from edgecomp.fit import Fitted
+from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
+from edgecomp.jobs.fit import Fitted
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import measure_artifact
 from edgecomp.models.onnx_folder import read_onnx_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecomp.common.tasks import MixChoice, Rounding
-from edgecomp.fit import FitRequest
+from edgecomp.jobs.fit import FitRequest
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings
 

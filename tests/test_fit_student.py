@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.bundle import Manifest
+from edgecomp.bundles.bundle import Manifest
 from edgecomp.calibration.calibration import CalibrationMix
-from edgecomp.fit import Fitted
+from edgecomp.jobs.fit import Fitted
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe

@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 import pytest
 
-from edgecomp.artifact_argument import find_artifact
+from edgecomp.bundles.artifact_argument import find_artifact
 from edgecomp.common.errors import FileCorrupt, FileTruncated, ModelIncomplete, TokensRepeated
 from edgecomp.devices.detect import detect_device
 from edgecomp.models.reading import read_model

@@ -12,12 +12,12 @@ from canned_reports import canned_report, scores, write_canned_bundle
 from edgecomp.common.errors import ArtifactRejected
 from edgecomp.common.events import ignore
 from edgecomp.evaluate.comparison import Comparison
-from edgecomp.fit import Fitted
-from edgecomp.improve import Improvement, improve, record_path, recovered, same_questions
+from edgecomp.jobs.fit import Fitted
+from edgecomp.jobs.improve import Improvement, improve, record_path, recovered, same_questions
 from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.recipes.recipe import Recipe
-from edgecomp.report import Report
-from edgecomp.result_tables import improvement_table
+from edgecomp.reporting.report import Report
+from edgecomp.terminal.result_tables import improvement_table
 
 Runs = list[tuple[Recipe, Path]]
 
@@ -51,7 +51,7 @@ def outcomes(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             write_canned_bundle(report, folder)
             return Fitted(folder=folder, report=report)
 
-        monkeypatch.setattr("edgecomp.improve.fit_recipe", carry_out)
+        monkeypatch.setattr("edgecomp.jobs.improve.fit_recipe", carry_out)
         return runs
 
     return told

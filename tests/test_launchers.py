@@ -13,14 +13,14 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edgecomp.common.safe_text import one_line
-from edgecomp.launchers import (
+from edgecomp.bundles.launchers import (
     llama_server_arguments,
     llama_server_script,
     lm_studio_config,
     ollama_modelfile,
     systemd_script,
 )
+from edgecomp.common.safe_text import one_line
 from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.recipes.run_settings import RunSettings
 

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from fuzz.kinds import KINDS
 
-from edgecomp.artifact_argument import find_artifact
-from edgecomp.bundle import MANIFEST, Manifest, read_manifest, verify_bundle
+from edgecomp.bundles.artifact_argument import find_artifact
+from edgecomp.bundles.bundle import MANIFEST, Manifest, read_manifest, verify_bundle
 from edgecomp.common.errors import PathOutside
 from edgecomp.models.onnx_folder import CONFIG, DATA, GRAPH, TOKENIZER, read_onnx_folder
 from edgecomp.remote.ssh_measure import files_of

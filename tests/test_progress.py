@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecomp.common.events import StageFinished, StageStarted, Warned
-from edgecomp.progress import progress_bars
+from edgecomp.terminal.progress import progress_bars
 
 
 def test_brackets_in_a_warning_and_a_title_are_shown_as_they_are(

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from edgecomp.calibration.calibration import MOST_SAMPLES, TASK_SOURCES, CalibrationMix, preset_mix
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
-from edgecomp.models.reading import ModelSpec, read_model
-from edgecomp.models.tensor_types import TENSOR_TYPES
-from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import Recipe
-from edgecomp.recipes.stages import PruneStage, StructuredStage, staged_model
-from edgecomp.remedy_recipes import (
+from edgecomp.jobs.remedy_recipes import (
     Step,
     attention_at_eight_bits,
     larger_formats,
     next_step,
     recalibrated_mix,
 )
-from edgecomp.report import Report
+from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import Recipe
+from edgecomp.recipes.stages import PruneStage, StructuredStage, staged_model
+from edgecomp.reporting.report import Report
 
 WEAK: tuple[Category, ...] = (
     "knowledge", "reasoning", "multilingual", "instruction", "code", "truthfulness", "refusal",

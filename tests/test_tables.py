@@ -14,9 +14,9 @@ from edgecomp.devices.profile import find_device
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.report import Section
-from edgecomp.report_tables import section_table
-from edgecomp.tables import device_table, plan_table
+from edgecomp.reporting.report import Section
+from edgecomp.terminal.report_tables import section_table
+from edgecomp.terminal.tables import device_table, plan_table
 
 
 def printed(renderable: object, width: int) -> str:

@@ -15,9 +15,9 @@ from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreCompar
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.items import CAPABILITIES, Category
 from edgecomp.evaluate.statistics import Interval
-from edgecomp.remedies import recovery
+from edgecomp.judging.remedies import recovery
+from edgecomp.judging.verdict import REQUIRED, Efficiency, Evidence, Verdict, judge, knowledge_bias
 from edgecomp.runtimes.protocol import DivergenceSamples
-from edgecomp.verdict import REQUIRED, Efficiency, Evidence, Verdict, judge, knowledge_bias
 
 EFFICIENCY = Efficiency(
     base_bytes=16_000_000_000,

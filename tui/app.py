@@ -16,7 +16,7 @@ from .pages import PAGES, load_pages, page
 from .session import Session
 
 if TYPE_CHECKING:
-    from edgecomp.background import FitRequest, Outcome
+    from edgecomp.jobs.background import FitRequest, Outcome
     from edgecomp.recipes.recipe import Recipe
 
 SMALLEST = (80, 24)
@@ -124,7 +124,7 @@ class EdgecompApp(App[None]):
 
     def start_run(self, recipe: Recipe) -> None:
         """Carry out a recipe in a process of its own and show the Run screen."""
-        from edgecomp.background import FitRequest
+        from edgecomp.jobs.background import FitRequest
         from edgecomp.models.model_name import result_folder
 
         if self.session.run:
@@ -141,8 +141,8 @@ class EdgecompApp(App[None]):
 
     @work(thread=True, group="run")
     def carry_out(self, request: FitRequest) -> None:
-        from edgecomp.background import BackgroundFit
         from edgecomp.common.errors import EdgecompError
+        from edgecomp.jobs.background import BackgroundFit
 
         from .recent import remember_run
 

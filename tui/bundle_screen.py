@@ -18,7 +18,7 @@ from .notice import Notice
 from .page import Page
 
 if TYPE_CHECKING:
-    from edgecomp.bundle import Manifest, Verification
+    from edgecomp.bundles.bundle import Manifest, Verification
 
 
 STARTERS = {
@@ -68,7 +68,7 @@ class BundleScreen(Page):
 
     @work(thread=True, group="manifest", exclusive=True)
     def load(self, folder: Path | None) -> None:
-        from edgecomp.bundle import read_manifest
+        from edgecomp.bundles.bundle import read_manifest
         from edgecomp.common.errors import EdgecompError
 
         from .bundles import find_bundles
@@ -133,7 +133,7 @@ class BundleScreen(Page):
 
     @work(thread=True, group="verify", exclusive=True)
     def verify(self, folder: Path) -> None:
-        from edgecomp.bundle import verify_bundle
+        from edgecomp.bundles.bundle import verify_bundle
         from edgecomp.common.errors import EdgecompError
 
         def progress(done: float, total: float) -> None:
@@ -148,7 +148,7 @@ class BundleScreen(Page):
         self.app.call_from_thread(self._verified, found)
 
     def _verified(self, found: Verification) -> None:
-        from edgecomp.report_tables import verification
+        from edgecomp.terminal.report_tables import verification
 
         self.query_one("#bundle-progress").display = False
         notice = self.query_one("#bundle-notice", Notice)

@@ -21,7 +21,7 @@ from .notice import Notice
 from .page import Page
 
 if TYPE_CHECKING:
-    from edgecomp.compare import BundleComparison, Variant
+    from edgecomp.bundles.compare import BundleComparison, Variant
 
 COLUMNS = ("shown", "bundle", "format", "size", "peak", "tok/s", "KL, nats", "verdict")
 FIGURES = ("size", "peak", "tok/s", "KL, nats")
@@ -61,8 +61,8 @@ class CompareScreen(Page):
 
     @work(thread=True, group="bundles", exclusive=True)
     def load(self) -> None:
+        from edgecomp.bundles.compare import compare_bundles, read_report
         from edgecomp.common.errors import EdgecompError
-        from edgecomp.compare import compare_bundles, read_report
         from edgecomp.evaluate.comparison import require_breadth
 
         from .bundles import find_bundles
@@ -144,7 +144,7 @@ class CompareScreen(Page):
         return cells
 
     def _plot(self) -> None:
-        from edgecomp.compare import on_front
+        from edgecomp.bundles.compare import on_front
 
         view = self.query_one("#compare-plot", PlotextPlot)
         plot = view.plt

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from edgecomp.common.quantity import format_size
 from edgecomp.devices.profile import DeviceProfile, MemoryPool
-from edgecomp.tables import device_table
+from edgecomp.terminal.tables import device_table
 
 from .bars import Part, stacked_bar
 

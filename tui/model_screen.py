@@ -139,7 +139,7 @@ class ModelScreen(Page):
         self.show_model(model)
 
     def show_model(self, model: ModelSpec) -> None:
-        from edgecomp.tables import model_table
+        from edgecomp.terminal.tables import model_table
 
         from .model_bytes import bytes_by_group
 

@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from edgecomp.background import FitRequest
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.folders import config_folder
 from edgecomp.common.value import Value
+from edgecomp.jobs.background import FitRequest
 
 MOST = 12
 

@@ -16,7 +16,7 @@ from .notice import Notice
 from .page import Page
 
 if TYPE_CHECKING:
-    from edgecomp.report import Report
+    from edgecomp.reporting.report import Report
 
 
 class ResultsScreen(Page):
@@ -47,8 +47,8 @@ class ResultsScreen(Page):
 
     @work(thread=True, group="report", exclusive=True)
     def load(self, folder: Path | None) -> None:
+        from edgecomp.bundles.compare import read_report
         from edgecomp.common.errors import EdgecompError
-        from edgecomp.compare import read_report
 
         from .bundles import find_bundles
 

@@ -11,9 +11,9 @@ from rich.text import Text
 from edgecomp.common.quantity import format_size
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import RELIABILITY
-from edgecomp.report import Report, Section, capability_section, sections
-from edgecomp.report_tables import section_table
-from edgecomp.tables import facts
+from edgecomp.reporting.report import Report, Section, capability_section, sections
+from edgecomp.terminal.report_tables import section_table
+from edgecomp.terminal.tables import facts
 
 from .bars import interval_strip
 from .cut import cut_middle

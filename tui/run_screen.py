@@ -18,7 +18,7 @@ from .page import Page
 from .stage_list import StageList
 
 if TYPE_CHECKING:
-    from edgecomp.background import EventsPosition, Outcome
+    from edgecomp.jobs.background import EventsPosition, Outcome
 
     from .run_meter import RunMeter, Sample
 
@@ -96,7 +96,7 @@ class RunScreen(Page):
 
     def look(self) -> None:
         """Take in the events that came since the last look."""
-        from edgecomp.background import UNREAD, read_events, run_folder
+        from edgecomp.jobs.background import UNREAD, read_events, run_folder
 
         request = self.session.request
         if request is None:
@@ -124,7 +124,7 @@ class RunScreen(Page):
 
     def show_state(self) -> None:
         """Say what the run is doing where that is not plain from its stages."""
-        from edgecomp.background import is_running, owner, read_outcome, run_folder
+        from edgecomp.jobs.background import is_running, owner, read_outcome, run_folder
 
         request, notice = self.session.request, self.query_one("#run-notice", Notice)
         if request is None:

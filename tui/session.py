@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgecomp.background import BackgroundFit, FitRequest
     from edgecomp.devices.profile import DeviceProfile
+    from edgecomp.jobs.background import BackgroundFit, FitRequest
     from edgecomp.models.reading import ModelSpec
     from edgecomp.planning.plan import Candidate, Plan
     from edgecomp.recipes.constraints import Constraints

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edgecomp.artifact_argument import find_artifact
+from edgecomp.bundles.artifact_argument import find_artifact
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
 from edgecomp.common.machine_limits import physical_cores

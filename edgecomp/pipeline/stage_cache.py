@@ -38,7 +38,7 @@ from edgecomp.common.value import Value
 RESULT, RECORD, LOCK, USED_BY = "result.json", "stage.json", ".lock", ".used-by-"
 Result = TypeVar("Result", bound=Value)
 
-SHOWING = ("tui", "cli.py", "tables.py", "progress.py")
+SHOWING = ("tui", "cli.py", "terminal")
 """Parts of the package that make nothing."""
 
 COMPUTING = ("torch", "transformers", "tokenizers", "numpy", "gguf", "onnxruntime-genai")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgecomp.artifact_argument import NamedArtifact
+from edgecomp.bundles.artifact_argument import NamedArtifact
 from edgecomp.common.errors import RemoteFailed
 from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
 from edgecomp.measure.llama_bench import LlamaBench, bench_arguments, read_bench

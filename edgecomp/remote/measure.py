@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.artifact_argument import find_artifact
+from edgecomp.bundles.artifact_argument import find_artifact
 from edgecomp.common.errors import RemoteFailed
 from edgecomp.common.events import Listener
 from edgecomp.measure.llama_bench import LlamaBench

@@ -70,7 +70,7 @@ def test_r105_complaints_despite_good_accuracy_add_what_knowledge_cannot_see() -
 
 
 def test_r15_the_own_set_covers_what_a_verdict_needs() -> None:
-    from edgecomp.verdict import REQUIRED as NEEDED
+    from edgecomp.judging.verdict import REQUIRED as NEEDED
 
     covered = coverage((item.category, item.benchmark) for item in own_items(limit=2))
     assert set(NEEDED) <= set(covered.covered)

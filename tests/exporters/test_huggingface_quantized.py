@@ -17,8 +17,8 @@ from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, Re
 from edgecomp.common.events import ignore
 from edgecomp.common.folders import cache_folder
 from edgecomp.exporters.huggingface import export_quantized
-from edgecomp.fit import fit_recipe
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.jobs.fit import fit_recipe
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model

@@ -92,7 +92,7 @@ def _inspect_and_plan(path: Path) -> None:
     from edgecomp.models.reading import read_model
     from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.constraints import Constraints
-    from edgecomp.tables import model_table, plan_table
+    from edgecomp.terminal.tables import model_table, plan_table
 
     model = read_model(path)
     _shown(model, model_table)
@@ -245,7 +245,7 @@ def _run_profile(path: Path) -> None:
     from edgecomp.devices.profile import find_device
     from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.constraints import Constraints
-    from edgecomp.tables import device_table, plan_table
+    from edgecomp.terminal.tables import device_table, plan_table
 
     os.environ["EDGECOMP_CONFIG"] = str(path.parent.parent)
     try:
@@ -268,7 +268,7 @@ def _whole_model() -> Any:
 
 def _manifest_example(folder: Path, random: Random) -> Path:
     """A bundle."""
-    from edgecomp.bundle import BundledFile, Manifest
+    from edgecomp.bundles.bundle import BundledFile, Manifest
     from edgecomp.recipes.recipe import read_recipe
 
     recipe = read_recipe(_recipe_example(folder, random))
@@ -286,9 +286,9 @@ def _manifest_example(folder: Path, random: Random) -> Path:
 
 
 def _run_manifest(path: Path) -> None:
-    from edgecomp.artifact_argument import find_artifact
-    from edgecomp.bundle import verify_bundle
-    from edgecomp.report_tables import verification
+    from edgecomp.bundles.artifact_argument import find_artifact
+    from edgecomp.bundles.bundle import verify_bundle
+    from edgecomp.terminal.report_tables import verification
 
     _shown(verify_bundle(path.parent), verification)
     find_artifact(str(path.parent))

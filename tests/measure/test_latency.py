@@ -11,7 +11,7 @@ from edgecomp.measure.latency import Measurement, Prediction, compare_with_plan
 from edgecomp.models.reading import read_model
 from edgecomp.planning.card_fill import DRIVER_BYTES
 from edgecomp.planning.plan import Candidate
-from edgecomp.report import Report
+from edgecomp.reporting.report import Report
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,6 @@ from edgecomp.measure.serving import (
 from edgecomp.models.reading import read_model
 from edgecomp.processes.limits import Limits, limited
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.result_tables import serving_table
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.process_memory import process_memory
 from edgecomp.runtimes.serving_load import (
@@ -39,6 +38,7 @@ from edgecomp.runtimes.serving_load import (
     ServingLoad,
     draw_requests,
 )
+from edgecomp.terminal.result_tables import serving_table
 
 SETTINGS = RunSettings(context=128, threads=1, micro_batch=32)
 LOAD = ServingLoad(

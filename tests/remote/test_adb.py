@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from scripted_adb import calls
 
-from edgecomp.artifact_argument import NamedArtifact
+from edgecomp.bundles.artifact_argument import NamedArtifact
 from edgecomp.common.errors import ConnectionFailed, RemoteFailed
 from edgecomp.common.events import ignore
 from edgecomp.measure.llama_bench import LlamaBench, bench_arguments
@@ -21,7 +21,7 @@ from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.remote.adb_measure import measure_over_adb
 from edgecomp.remote.address import AdbAddress
 from edgecomp.remote.measure import measure_on
-from edgecomp.result_tables import measured_table
+from edgecomp.terminal.result_tables import measured_table
 
 PHONE = AdbAddress(serial="R5CT")
 ROW = {

@@ -14,18 +14,18 @@ from canned_reports import canned_report, write_canned_bundle
 from textual.pilot import Pilot
 from textual.worker import Worker, WorkerState
 
-from edgecomp.background import FitRequest, run_folder
 from edgecomp.common.events import Event, StageFinished, StageProgress, StageStarted, Warned
 from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.items import Category, ItemResult
+from edgecomp.jobs.background import FitRequest, run_folder
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.models.reading import ModelSpec, read_model
 from edgecomp.planning.plan import Plan
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import recipe_for
-from edgecomp.report import Report
+from edgecomp.reporting.report import Report
 from edgecomp.tui import constraints_form, recipe_screen
 from edgecomp.tui.app import EdgecompApp
 

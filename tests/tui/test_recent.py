@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.background import FitRequest
+from edgecomp.jobs.background import FitRequest
 from edgecomp.tui.recent import (
     MOST,
     read_recent,

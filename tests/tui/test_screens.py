@@ -15,9 +15,9 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, TextArea
 
-from edgecomp.background import FitRequest, run_folder
 from edgecomp.devices.profile import find_device, own_profiles_folder, profile_paths
-from edgecomp.report import Report
+from edgecomp.jobs.background import FitRequest, run_folder
+from edgecomp.reporting.report import Report
 from edgecomp.tui.app import EdgecompApp
 from edgecomp.tui.candidate_table import CandidateTable
 from edgecomp.tui.device_screen import DeviceScreen

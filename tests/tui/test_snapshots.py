@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
-from edgecomp.background import FitRequest
+from edgecomp.jobs.background import FitRequest
 from edgecomp.tui.app import EdgecompApp
 
 Settle = Callable[[Pilot[None]], Awaitable[None]]

@@ -32,7 +32,7 @@ from edgecomp.common.value import Value
 from edgecomp.processes.child import Child, serve
 from edgecomp.recipes.recipe import Recipe
 
-MODULE = "edgecomp.background"
+MODULE = "edgecomp.jobs.background"
 REQUEST, EVENTS, LOG, OUTCOME, OWNER, LOCK = (
     "request.json", "events.jsonl", "log.txt", "outcome.json", "owner", ".lock",
 )  # fmt: skip
@@ -240,7 +240,7 @@ def _writer(path: Path) -> Callable[[Event], None]:
 
 def _fit(request: dict[str, Any], progress: object) -> dict[str, Any]:
     """Carry out a request in this process, which is the worker."""
-    from edgecomp.fit import fit_recipe
+    from edgecomp.jobs.fit import fit_recipe
 
     wanted = FitRequest.model_validate(request)
     try:

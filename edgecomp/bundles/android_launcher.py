@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import shlex
 
+from edgecomp.bundles.launchers import llama_server_arguments
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.launchers import llama_server_arguments
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.remote.adb import FOLDER, LLAMA_FOLDER, llama_line
 

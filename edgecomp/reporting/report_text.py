@@ -5,12 +5,12 @@ from __future__ import annotations
 import jinja2
 from markupsafe import Markup
 
-from edgecomp.report import Report, sections
+from edgecomp.reporting.report import Report, sections
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("edgecomp", "templates"),
+        loader=jinja2.PackageLoader("edgecomp.reporting"),
         autoescape=autoescape,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -30,7 +30,7 @@ def markdown_report(report: Report) -> str:
 
 def html_report(report: Report) -> str:
     """The report as HTML with its plots inside; it loads nothing from anywhere."""
-    from edgecomp.report_plots import plots
+    from edgecomp.reporting.report_plots import plots
 
     template = _environment(autoescape=True).get_template("report.html.jinja")
     drawn = [(title, Markup(svg)) for title, svg in plots(report)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from edgecomp import __version__, proving
-from edgecomp.bundle import bundle_place, write_bundle
+from edgecomp import __version__
+from edgecomp.bundles.bundle import bundle_place, write_bundle
 from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import (
@@ -27,6 +27,9 @@ from edgecomp.evaluate.comparison import compare_results
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.jobs import proving
+from edgecomp.jobs.proving import Subject
+from edgecomp.judging.verdict import Efficiency, Evidence, judge
 from edgecomp.making.gguf import Artifact, followed, make_artifact, needs_calibration
 from edgecomp.making.mixing import require_room
 from edgecomp.making.onnx import make_onnx_artifact
@@ -46,13 +49,11 @@ from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import make_plan, placed_as, with_types
-from edgecomp.proving import Subject
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe, recipe_for, settled_constraints
 from edgecomp.recipes.sparsity import parse_sparsity
 from edgecomp.recipes.stages import DistillStage, PruneStage, staged_model
-from edgecomp.report import ModelFacts, Report
-from edgecomp.verdict import Efficiency, Evidence, judge
+from edgecomp.reporting.report import ModelFacts, Report
 
 PACKAGES = (
     "llama-cpp-python", "gguf", "onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers",

@@ -14,7 +14,7 @@ from edgecomp.calibration.calibration import TASK_SOURCES, CalibrationMix
 from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import RELIABILITY, Category, bucket
-from edgecomp.findings import Evidence
+from edgecomp.judging.findings import Evidence
 
 Kind = Literal["recalibrate", "compress less", "mixed precision", "other method", "evaluate more"]
 

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from edgecomp.bundles.compare import BundleComparison
+from edgecomp.bundles.compare_report import comparison_sections
 from edgecomp.common.quantity import format_duration, format_size
-from edgecomp.compare import BundleComparison
-from edgecomp.compare_report import comparison_sections
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.scores import Score
-from edgecomp.evaluation import Evaluation
-from edgecomp.improve import Improvement, record_path
+from edgecomp.jobs.evaluation import Evaluation
+from edgecomp.jobs.improve import Improvement, record_path
+from edgecomp.judging.verdict import Verdict
 from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustained
 from edgecomp.processes.limits import CPU_KEEPERS, KEEPERS, KeptLimits
-from edgecomp.report import Section, capability_divergence_sections, capability_section
-from edgecomp.report_tables import section_table
-from edgecomp.verdict import Verdict
+from edgecomp.reporting.report import Section, capability_divergence_sections, capability_section
+from edgecomp.terminal.report_tables import section_table
 
 
 def evaluation_table(found: Evaluation) -> RenderableType:

@@ -22,15 +22,15 @@ from edgecomp.common.value import Value
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.judging.remedies import DENSER_PERCENT, Kind, Remedy
+from edgecomp.judging.verdict import Verdict
 from edgecomp.models.reading import ModelSpec
 from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
 from edgecomp.planning.plan import Candidate
 from edgecomp.recipes.recipe import Recipe, is_solved, recipe_for
 from edgecomp.recipes.sparsity import denser, parse_sparsity
 from edgecomp.recipes.stages import PruneStage, Stage, staged_model
-from edgecomp.remedies import DENSER_PERCENT, Kind, Remedy
-from edgecomp.report import Report
-from edgecomp.verdict import Verdict
+from edgecomp.reporting.report import Report
 
 MORE_SAMPLES, LEAST_MORE_SAMPLES = 3, 2
 """The weak category's samples are taken 3 x as often, or 2 x where 3 x is more than fits (R51)."""

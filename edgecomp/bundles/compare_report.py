@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
+from edgecomp.bundles.compare import BundleComparison, Variant
 from edgecomp.common.atomic import write_text
 from edgecomp.common.quantity import format_size
-from edgecomp.compare import BundleComparison, Variant
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category
-from edgecomp.report import Section, capability_divergence_sections
+from edgecomp.reporting.report import Section, capability_divergence_sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,7 +174,7 @@ def write_comparison(comparison: BundleComparison, path: Path) -> None:
 
 def html_comparison(comparison: BundleComparison) -> str:
     """The page, with its plots inside."""
-    from edgecomp.svg_plot import svg_plot
+    from edgecomp.reporting.svg_plot import svg_plot
 
     variants = comparison.variants
     plots = [("Size against divergence; ringed: on the Pareto front", _draw_size, 3.6)]
@@ -185,7 +185,7 @@ def html_comparison(comparison: BundleComparison) -> str:
             ("Drop by category, with its 95 % interval", _draw_drops, 1 + 0.6 * len(categories)),
         ]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edgecomp", "templates"),
+        loader=jinja2.PackageLoader("edgecomp.reporting"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -11,7 +11,14 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from edgecomp.android_launcher import android_script, is_android
+from edgecomp.bundles.android_launcher import android_script, is_android
+from edgecomp.bundles.launchers import (
+    llama_server_script,
+    lm_studio_config,
+    ollama_modelfile,
+    systemd_script,
+)
+from edgecomp.bundles.onnx_launcher import genai_script
 from edgecomp.common.atomic import (
     copy_file,
     copy_folder,
@@ -26,19 +33,12 @@ from edgecomp.common.inside_folder import files_inside, path_inside
 from edgecomp.common.safe_text import file_name
 from edgecomp.common.value import Value
 from edgecomp.devices.profile import find_device
-from edgecomp.launchers import (
-    llama_server_script,
-    lm_studio_config,
-    ollama_modelfile,
-    systemd_script,
-)
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.gguf.model import read_gguf
-from edgecomp.onnx.launcher import genai_script
 from edgecomp.recipes.artifact_name import PREFIX
 from edgecomp.recipes.recipe import Recipe, write_recipe
-from edgecomp.report import Report
-from edgecomp.report_text import html_report, markdown_report
+from edgecomp.reporting.report import Report
+from edgecomp.reporting.report_text import html_report, markdown_report
 from edgecomp.runtimes.protocol import find_runtime
 
 MANIFEST = "manifest.json"

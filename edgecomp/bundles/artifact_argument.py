@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.bundle import MANIFEST, read_manifest
+from edgecomp.bundles.bundle import MANIFEST, read_manifest
 from edgecomp.common.atomic import restore_folder
 from edgecomp.common.errors import ModelNotFound
 from edgecomp.common.value import Value

@@ -7,13 +7,12 @@ from collections import Counter
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from edgecomp.bundle import Verification
+from edgecomp.bundles.bundle import Verification
 from edgecomp.common.quantity import format_size
-from edgecomp.fit import Fitted
-from edgecomp.fitting_table import FittingTable
+from edgecomp.jobs.fit import Fitted
 from edgecomp.making.compress_job import Compressed
 from edgecomp.measure.latency import Prediction
-from edgecomp.report import (
+from edgecomp.reporting.report import (
     Report,
     Section,
     capability_divergence_sections,
@@ -21,7 +20,8 @@ from edgecomp.report import (
     distillation_section,
     mixture_section,
 )
-from edgecomp.tables import facts
+from edgecomp.terminal.fitting_table import FittingTable
+from edgecomp.terminal.tables import facts
 
 
 def section_table(section: Section) -> RenderableType:

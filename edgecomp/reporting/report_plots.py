@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
-from edgecomp.report import Report
-from edgecomp.svg_plot import svg_plot
+from edgecomp.reporting.report import Report
+from edgecomp.reporting.svg_plot import svg_plot
 
 
 def plots(report: Report) -> tuple[tuple[str, str], ...]:

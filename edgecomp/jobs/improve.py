@@ -10,21 +10,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.bundle import bundle_place
+from edgecomp.bundles.bundle import bundle_place
+from edgecomp.bundles.compare import read_report
 from edgecomp.common.atomic import require_writable, write_text
 from edgecomp.common.errors import ArtifactRejected, CompressionSettingsInvalid
 from edgecomp.common.events import Listener
 from edgecomp.common.value import Value
-from edgecomp.compare import read_report
 from edgecomp.evaluate.comparison import Comparison
 from edgecomp.evaluate.items import Category
-from edgecomp.fit import fit_recipe
+from edgecomp.jobs.fit import fit_recipe
+from edgecomp.jobs.remedy_recipes import Step, next_step, weak_categories
+from edgecomp.judging.remedies import Kind, Recovery, recovery
+from edgecomp.judging.verdict import Level
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.recipe import Recipe
-from edgecomp.remedies import Kind, Recovery, recovery
-from edgecomp.remedy_recipes import Step, next_step, weak_categories
-from edgecomp.report import Report
-from edgecomp.verdict import Level
+from edgecomp.reporting.report import Report
 
 GOOD: tuple[Level, ...] = ("ship", "ship with accepted losses")
 

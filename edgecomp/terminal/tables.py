@@ -13,13 +13,13 @@ from rich.text import Text
 
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.fitting_table import FittingTable
 from edgecomp.models.reading import ModelSpec
 from edgecomp.planning.device_comparison import DeviceComparison, PlannedThere
 from edgecomp.planning.plan import Candidate, JobCost, Plan
+from edgecomp.terminal.fitting_table import FittingTable
 
 if TYPE_CHECKING:
-    from edgecomp.doctor import Diagnosis
+    from edgecomp.jobs.doctor import Diagnosis
     from edgecomp.pipeline.cache_contents import CacheContents
 
 REJECTED_SHOWN = 12

@@ -12,7 +12,7 @@ from edgecomp.common.tasks import Task
 from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, bucket
-from edgecomp.findings import (
+from edgecomp.judging.findings import (
     TOLERANCE_POINTS,
     Efficiency,
     Evidence,
@@ -22,7 +22,7 @@ from edgecomp.findings import (
     find_all,
     knowledge_bias,
 )
-from edgecomp.remedies import Remedy, evaluation_remedies, loss_remedies, matching_samples
+from edgecomp.judging.remedies import Remedy, evaluation_remedies, loss_remedies, matching_samples
 
 __all__ = ["Efficiency", "Evidence", "Finding", "Verdict", "judge", "knowledge_bias"]
 

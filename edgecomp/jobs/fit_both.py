@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.bundle import bundle_place
+from edgecomp.bundles.bundle import bundle_place
+from edgecomp.bundles.compare import BundleComparison, compare_bundles
+from edgecomp.bundles.compare_report import write_comparison
 from edgecomp.common.events import Listener
-from edgecomp.compare import BundleComparison, compare_bundles
-from edgecomp.compare_report import write_comparison
-from edgecomp.fit import FitRequest, fit, refuse_experts
+from edgecomp.jobs.fit import FitRequest, fit, refuse_experts
 from edgecomp.models.model_name import result_folder
 from edgecomp.models.reading import read_model
 

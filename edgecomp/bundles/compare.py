@@ -13,15 +13,15 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from edgecomp.bundle import read_manifest
+from edgecomp.bundles.bundle import read_manifest
 from edgecomp.common.errors import BundleBroken, EvidenceTooNarrow
 from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import Comparison, require_breadth
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.statistics import Spread
-from edgecomp.report import Report
-from edgecomp.verdict import REQUIRED, Level
+from edgecomp.judging.verdict import REQUIRED, Level
+from edgecomp.reporting.report import Report
 
 Only = Literal["perplexity"]
 

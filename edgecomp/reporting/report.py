@@ -16,13 +16,13 @@ from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.statistics import Interval, Spread
+from edgecomp.judging.verdict import Verdict
 from edgecomp.making.gguf import Artifact
 from edgecomp.making.mixing import Mixture
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.planning.plan import Candidate, JobCost
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.recipe import Recipe
-from edgecomp.verdict import Verdict
 
 
 class ModelFacts(Value):

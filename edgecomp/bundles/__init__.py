@@ -1,0 +1,1 @@
+"""What is shipped: manifest, launchers, verification, comparison."""

@@ -1,0 +1,1 @@
+"""Whole jobs: fit, evaluate, improve, measure."""

@@ -1,1 +1,0 @@
-"""ONNX folders: what they hold, how they are made, what they need."""
