@@ -27,7 +27,8 @@ from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.exporting import find_exporter, find_onnx_exporter
 from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.layered_weights import layered_weights
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.memory import MemoryEstimate, estimate_memory
 from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.planning.planner import ONNX_MICRO_BATCH

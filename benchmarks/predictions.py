@@ -21,7 +21,8 @@ from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.measure.latency import summarise_measurement
 from edgecomp.measure.machine import machine_state
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.memory import estimate_memory
 from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.planning.placement import Placement

@@ -559,7 +559,7 @@ def tui(
 
 
 SCHEMAS = {
-    "model": "edgecomp.models.reading:ModelSpec",
+    "model": "edgecomp.models.spec:ModelSpec",
     "plan": "edgecomp.planning.plan:Plan",
     "device": "edgecomp.devices.profile:DeviceProfile",
     "devices": "edgecomp.devices.profile:DeviceList",

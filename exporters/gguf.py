@@ -40,7 +40,7 @@ from edgecomp.models.gguf.writer import (
 )
 from edgecomp.models.huggingface.model import language_config, read_json, weight_tensors
 from edgecomp.models.output_tensor import OutputTensor
-from edgecomp.models.reading import ModelSpec, TensorSpec
+from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
 
 from .gguf_metadata import add_metadata, check_config, notes

@@ -20,7 +20,8 @@ from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
 from edgecomp.models.huggingface.model import language_config, read_json, stored_tensors
 from edgecomp.models.output_tensor import OutputTensor
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 
 from .gguf_tensors import CheckpointTensors, interleaved
 

@@ -12,7 +12,6 @@ import gguf
 from edgecomp.common.errors import ExportRefused
 from edgecomp.formats.exporting import FloatType
 from edgecomp.models.architectures import Architecture
-from edgecomp.models.reading import ModelSpec
 from edgecomp.models.rope_scaling import (
     longrope_attention_factor,
     rope_parameters,
@@ -21,6 +20,7 @@ from edgecomp.models.rope_scaling import (
     yarn_attention_factor,
     yarn_scale,
 )
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import PRESETS
 
 Config = dict[str, Any]

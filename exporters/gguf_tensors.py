@@ -20,9 +20,9 @@ from edgecomp.models.architectures import Architecture
 from edgecomp.models.float_conversion import converted, rounded, stored_array, to_float32
 from edgecomp.models.huggingface.model import named_tensors
 from edgecomp.models.output_tensor import OutputTensor
-from edgecomp.models.reading import ModelSpec, TensorSpec
 from edgecomp.models.rope_scaling import frequency_factors
 from edgecomp.models.safetensors_header import StoredTensor
+from edgecomp.models.spec import ModelSpec, TensorSpec
 
 # Tables and masks that the model computes anew, and towers for pictures: not language weights.
 NOT_WEIGHTS = (

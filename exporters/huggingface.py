@@ -32,8 +32,9 @@ from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.float_conversion import float32_pieces, rounded
 from edgecomp.models.gguf.header import GgufHeader, read_gguf_header
 from edgecomp.models.output_tensor import OutputTensor
-from edgecomp.models.reading import ModelSpec, TensorSpec, read_model
+from edgecomp.models.reading import read_model
 from edgecomp.models.safetensors_writer import sharded, shards_size_bytes, write_shards
+from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.runtimes.protocol import find_runtime
 
 from .gguf_tensors import deinterleaved

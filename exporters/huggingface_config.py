@@ -11,8 +11,8 @@ from edgecomp.formats.exporting import FloatType
 from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import GgufHeader
-from edgecomp.models.reading import ModelSpec
 from edgecomp.models.rope_scaling import frequency_factors, yarn_scale
+from edgecomp.models.spec import ModelSpec
 
 from .gguf_metadata import LARGEST_GEMMA_LAYERS
 from .gguf_tokenizer import END_KEYS

@@ -22,9 +22,9 @@ from edgecomp.models.huggingface.quantized import (
     read_quantization,
 )
 from edgecomp.models.output_tensor import OutputTensor
-from edgecomp.models.reading import ModelSpec
 from edgecomp.models.safetensors_header import StoredTensor
 from edgecomp.models.safetensors_writer import sharded, write_shards
+from edgecomp.models.spec import ModelSpec
 
 from .dequantized import dequantized
 from .huggingface_config import DTYPES

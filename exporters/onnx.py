@@ -20,7 +20,8 @@ from edgecomp.formats.exporting import ExportRecord, FloatType, OnnxRecord, find
 from edgecomp.formats.onnx_formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
 from edgecomp.models.huggingface.end_tokens import required_end_token_ids
 from edgecomp.models.onnx_folder import TOKENIZER, external_tensors, load_graph, read_onnx_folder
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.processes.child import Child
 
 from .onnx_codes import insert_codes

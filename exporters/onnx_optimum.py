@@ -30,8 +30,8 @@ from edgecomp.formats.optimum_formats import (
 from edgecomp.models.huggingface.end_tokens import required_end_token_ids
 from edgecomp.models.huggingface.model import language_config, read_json
 from edgecomp.models.onnx_folder import CONFIG, GRAPH, TOKENIZER, load_graph, opset_versions
-from edgecomp.models.reading import ModelSpec
 from edgecomp.models.rope_scaling import rope_parameters, sliding_rope_theta
+from edgecomp.models.spec import ModelSpec
 from edgecomp.processes.child import LONGEST_SILENCE_SECONDS, Child
 from edgecomp.processes.work_done import wait_while_working
 

@@ -20,7 +20,7 @@ from edgecomp.judging.verdict import REQUIRED, Efficiency, Evidence, judge
 from edgecomp.making.gguf import Artifact
 from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_plan
 from edgecomp.measure.machine import MachineState
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints

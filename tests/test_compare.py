@@ -26,7 +26,8 @@ from edgecomp.bundles.compare_report import comparison_sections, html_comparison
 from edgecomp.common.errors import BundleBroken, EvidenceTooNarrow
 from edgecomp.evaluate.bias_score import BiasScores
 from edgecomp.evaluate.comparison import BiasComparison, Comparison
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.reporting.report_text import html_report, markdown_report
 
 MakeBundle = Callable[..., Path]

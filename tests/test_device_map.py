@@ -14,7 +14,8 @@ from accelerate.utils import check_device_map
 from transformers import AutoModelForCausalLM
 
 from edgecomp.devices.profile import DeviceProfile, find_device
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.huggingface_device_map import device_map
 from edgecomp.recipes.run_settings import RunSettings
 

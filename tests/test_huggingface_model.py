@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qw
 
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete
 from edgecomp.models.huggingface.model import language_config, named_tensors
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
 from edgecomp.models.safetensors_header import read_safetensors_header
+from edgecomp.models.spec import ModelSpec
 
 SHAPE = {
     "vocab_size": 32, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4,

@@ -14,7 +14,8 @@ from edgecomp.common.events import ignore
 from edgecomp.evaluate.comparison import Comparison
 from edgecomp.jobs.fit import Fitted
 from edgecomp.jobs.improve import Improvement, improve, record_path, recovered, same_questions
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.reporting.report import Report
 from edgecomp.terminal.result_tables import improvement_table

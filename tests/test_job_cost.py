@@ -9,7 +9,8 @@ import pytest
 
 from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.devices.profile import find_device
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.job_cost import estimate_compression
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
-from edgecomp.models.reading import ModelSpec, TensorSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.planning.memory import (
     CELL_PADDING,
     compute_bytes,

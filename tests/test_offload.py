@@ -14,7 +14,8 @@ from shapes import write_headers
 from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.formats.format_facts import format_facts, tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import Demand, card_bytes, frame
 from edgecomp.planning.offload import (
     Offload,

@@ -11,7 +11,8 @@ import pytest
 from edgecomp.common.tasks import TASKS
 from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.formats.format_facts import SOURCE, format_facts
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import PRESETS
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan

@@ -21,7 +21,8 @@ from edgecomp.jobs.remedy_recipes import (
     next_step,
     recalibrated_mix,
 )
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import Recipe

@@ -13,7 +13,8 @@ from edgecomp.devices.kernel_rates import Calibration, KernelRate
 from edgecomp.devices.profile import DeviceProfile, find_device
 from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.speed import SpeedEstimate, estimate_speed, prompt_pairs
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgecomp.devices.profile import find_device
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.plan import StageCost
 from edgecomp.planning.planner import make_plan
 from edgecomp.planning.stage_cost import START_SECONDS, TorchRate, stage_costs

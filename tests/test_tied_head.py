@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from checkpoints import OMITTED, Weights, llama_weights, written_llama
 
-from edgecomp.models.reading import EMBEDDING, OUTPUT, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import EMBEDDING, OUTPUT
 
 HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
 

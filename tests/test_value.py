@@ -16,7 +16,7 @@ import edgecomp
 from edgecomp.common.json_schema import json_schema
 from edgecomp.common.value import Value
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
-from edgecomp.models.reading import TensorSpec
+from edgecomp.models.spec import TensorSpec
 from edgecomp.runtimes.protocol import DivergenceSamples
 
 

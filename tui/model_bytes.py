@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecomp.common.quantity import format_size
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 from .bars import bar

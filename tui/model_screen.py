@@ -19,7 +19,7 @@ from .notice import Notice
 from .page import Page
 
 if TYPE_CHECKING:
-    from edgecomp.models.reading import ModelSpec
+    from edgecomp.models.spec import ModelSpec
 
 LIST_WIDTH = 24
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgecomp.devices.profile import DeviceProfile
     from edgecomp.jobs.background import BackgroundFit, FitRequest
-    from edgecomp.models.reading import ModelSpec
+    from edgecomp.models.spec import ModelSpec
     from edgecomp.planning.plan import Candidate, Plan
     from edgecomp.recipes.constraints import Constraints
     from edgecomp.recipes.recipe import Recipe

@@ -18,7 +18,8 @@ from edgecomp.checks.tokenizer_corpus import corpus, model_texts
 from edgecomp.common.errors import ChatTemplateBroken
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.gguf.header import read_gguf_header
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.runtimes.protocol import Runtime
 
 if TYPE_CHECKING:

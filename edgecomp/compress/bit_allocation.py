@@ -17,7 +17,7 @@ from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImposs
 from edgecomp.common.tasks import Mix
 from edgecomp.common.value import Value
 from edgecomp.formats.gguf_mix import quantizable
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 SMALLEST_GAP, LARGEST_GAP = 1e-6, 1e-2

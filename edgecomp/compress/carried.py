@@ -17,7 +17,7 @@ from transformers import AutoConfig
 from edgecomp.compress.blocks import Block
 from edgecomp.compress.head_divergence import Head, divergences
 from edgecomp.models.huggingface.model import stored_tensors
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 
 
 class Carried:

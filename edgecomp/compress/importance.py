@@ -21,7 +21,8 @@ from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.models.gguf.importance_file import ColumnSums, write_importance
 from edgecomp.models.huggingface.model import expert_number, gguf_names
-from edgecomp.models.reading import OUTPUT, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import OUTPUT
 
 
 def compute_importance(

@@ -37,7 +37,8 @@ from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.triangle import Triangle
 from edgecomp.models.huggingface.model import gguf_names
-from edgecomp.models.reading import EMBEDDING, ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import EMBEDDING, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
 from edgecomp.recipes.compression_limits import ROWS_COMPARED
 

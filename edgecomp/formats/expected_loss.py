@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from edgecomp.common.tasks import Task
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 Risk = Literal["LOW", "MEDIUM", "HIGH"]

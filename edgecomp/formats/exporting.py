@@ -13,7 +13,7 @@ from typing import Literal, Protocol, cast
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.value import Value
-from edgecomp.models.reading import ModelSpec, dominant_type
+from edgecomp.models.spec import ModelSpec, dominant_type
 
 FloatType = Literal["F32", "F16", "BF16"]
 

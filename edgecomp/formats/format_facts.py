@@ -13,7 +13,7 @@ from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.gguf_mix import fallbacks, mixed_types
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
 from edgecomp.models.gguf.size import gguf_file_bytes
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES, Preset
 
 SOURCE = "source"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.formats.gguf_mix import quantizable
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 
 Layout = Literal["gptq", "compressed-tensors"]
 

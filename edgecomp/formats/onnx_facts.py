@@ -6,7 +6,7 @@ from edgecomp.formats.expected_loss import expected_divergence
 from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.onnx_formats import ONNX_FORMATS, OnnxFormat, onnx_data_bytes, onnx_types
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 
 GRAPH_BYTES, LAYER_GRAPH_BYTES = 9_000, 7_200
 """Of the graph without its weights, as the builder writes it."""

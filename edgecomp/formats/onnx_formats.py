@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from edgecomp.common.errors import CompressionSettingsInvalid
-from edgecomp.models.reading import EMBEDDING, ModelSpec, TensorSpec
+from edgecomp.models.spec import EMBEDDING, ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]

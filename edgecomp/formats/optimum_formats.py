@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgecomp.common.errors import ExportRefused
 from edgecomp.models.huggingface.model import read_json
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ from edgecomp.making.mixing import require_room
 from edgecomp.making.onnx import make_onnx_artifact
 from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.models.model_name import result_folder
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.early_checks import (
     Questions,
     check_cache,

@@ -24,7 +24,7 @@ from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.judging.remedies import DENSER_PERCENT, Kind, Remedy
 from edgecomp.judging.verdict import Verdict
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
 from edgecomp.planning.plan import Candidate
 from edgecomp.recipes.recipe import Recipe, is_solved, recipe_for

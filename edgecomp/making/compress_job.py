@@ -40,7 +40,8 @@ from edgecomp.making.gguf import (
 from edgecomp.making.huggingface import make_huggingface_artifact
 from edgecomp.making.mixing import Mixture, file_bytes, memory_bytes, require_room
 from edgecomp.making.optimum import make_optimum_artifact
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import PRESETS
 from edgecomp.pipeline.early_checks import (
     check_cache,

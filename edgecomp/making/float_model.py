@@ -7,7 +7,8 @@ from pathlib import Path
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.events import Progress, Warned
 from edgecomp.formats.exporting import default_float_type, find_exporter
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 

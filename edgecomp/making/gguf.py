@@ -23,7 +23,8 @@ from edgecomp.making.gguf_checks import check_artifact, check_base, require
 from edgecomp.making.mixing import Mixture, mixture
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.models.gguf.file_type import set_file_type
-from edgecomp.models.reading import OUTPUT, ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import OUTPUT, ModelSpec
 from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile

@@ -19,7 +19,7 @@ from edgecomp.formats.format_facts import facts_of_types, planned_file_bytes, te
 from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.formats.layered_weights import gives_logits, layered_weights
 from edgecomp.making.calibration_rows import StoredCalibration
-from edgecomp.models.reading import EMBEDDING, OUTPUT, ModelSpec
+from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
 from edgecomp.pipeline.run import Run
 from edgecomp.planning.kernels import without_kernels

@@ -17,7 +17,8 @@ from edgecomp.making.float_model import float_checkpoint
 from edgecomp.making.gguf import Artifact, chosen_codes
 from edgecomp.making.gguf_checks import Checks, require
 from edgecomp.models.onnx_folder import DATA, read_onnx_folder
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 

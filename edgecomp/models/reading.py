@@ -7,172 +7,13 @@ come out as one value whose tensors bear GGUF names, so the planner has one set 
 from __future__ import annotations
 
 import importlib.metadata
-import math
-from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from edgecomp.common.errors import ModelIncomplete, ModelNotFound
-from edgecomp.common.value import OneLine, Value
+from edgecomp.models.gguf.model import read_gguf
 from edgecomp.models.hub import download_headers, download_model, is_hub_id
-from edgecomp.models.tensor_types import TENSOR_TYPES
-
-TensorGroup = Literal["embedding", "attention", "ffn", "experts", "norm", "output", "other"]
-GROUPS: tuple[TensorGroup, ...] = (
-    "embedding", "attention", "ffn", "experts", "norm", "output", "other",
-)  # fmt: skip
-
-EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
-"""GGUF's names of the matrices outside the blocks."""
-
-
-class TensorSpec(Value):
-    """One tensor: its GGUF name, its shape as GGUF has it (rows first), its type at the source."""
-
-    name: str
-    source_name: str
-    shape: tuple[int, ...]
-    dtype: str
-    group: TensorGroup
-
-    @cached_property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @cached_property
-    def layer(self) -> int | None:
-        """The decoder layer it belongs to; None for embeddings and the head."""
-        block, _, rest = self.name.partition(".")
-        number = rest.partition(".")[0]
-        return int(number) if block == "blk" and number.isdigit() else None
-
-
-class ModelSpec(Value):
-    """What the headers of a model say."""
-
-    schema_version: Literal[1] = 1
-    path: Path
-    source: Literal["huggingface", "gguf"]
-    name: OneLine
-    architecture: OneLine
-    """GGUF's name of the family, or the Hugging Face class where GGUF has none."""
-
-    rewritable: bool
-    """True where the weights can be rewritten to GGUF or to a float checkpoint."""
-
-    layers: int
-    embedding_length: int
-    feed_forward_length: int
-    heads: int
-    kv_heads: int
-    key_length: int
-    value_length: int
-    vocabulary: int
-    context_length: int
-    sliding_window: int | None
-    full_attention_every: int
-    """Of each n layers the last attends to everything (n = 0: every layer does)."""
-
-    sliding_pattern: tuple[bool, ...] = ()
-    """One entry a layer, True where it slides; empty where `full_attention_every` says it all."""
-
-    experts: int
-    experts_used: int
-    tied_embeddings: bool
-    """The embedding serves as the head: by what is stored, whatever the config says."""
-
-    tokenizer: OneLine | None
-    chat_template: str | None
-    licence: OneLine | None
-    quantization: OneLine | None
-    """The type most weights of the source have, where that is not a float type."""
-
-    file_bytes: int
-    tensors: tuple[TensorSpec, ...]
-    repeated_tokens: tuple[str, ...] = ()
-    """Texts that a GGUF file's vocabulary holds more than once: llama.cpp ends its process."""
-
-    notes: tuple[str, ...] = ()
-    """What the user must know of how the files were read, one sentence each."""
-
-    @cached_property
-    def parameters(self) -> int:
-        return sum(tensor.elements for tensor in self.tensors)
-
-    def used_share(self, tensor: TensorSpec) -> float:
-        """Share of a tensor that one token passes through: of experts, those it is routed to."""
-        return self.experts_used / self.experts if "_exps" in tensor.name and self.experts else 1.0
-
-    @cached_property
-    def used_parameters(self) -> int:
-        """Of all experts those that one token is routed to, and everything else."""
-        return round(sum(self.used_share(tensor) * tensor.elements for tensor in self.tensors))
-
-    @cached_property
-    def parameters_by_group(self) -> dict[TensorGroup, int]:
-        totals: dict[TensorGroup, int] = dict.fromkeys(GROUPS, 0)
-        for tensor in self.tensors:
-            totals[tensor.group] += tensor.elements
-        return {group: total for group, total in totals.items() if total}
-
-    @cached_property
-    def bits_per_weight(self) -> float:
-        """Mean bits of a weight at the source."""
-        stored = sum(_stored_bits(tensor) * tensor.elements for tensor in self.tensors)
-        return stored / max(self.parameters, 1)
-
-    @property
-    def head_name(self) -> str:
-        """The matrix that gives the logits."""
-        return EMBEDDING if self.tied_embeddings else OUTPUT
-
-    @property
-    def sliding_layers(self) -> int:
-        """How many layers attend to the sliding window only."""
-        if self.sliding_pattern:
-            return sum(self.sliding_pattern)
-        if not self.sliding_window or not self.full_attention_every:
-            return 0
-        return self.layers - self.layers // self.full_attention_every
-
-    def slides(self, layer: int) -> bool:
-        """True where `layer` attends to the sliding window only."""
-        if self.sliding_pattern:
-            return self.sliding_pattern[layer]
-        if not self.sliding_window or not self.full_attention_every:
-            return False
-        return (layer + 1) % self.full_attention_every != 0
-
-
-def _stored_bits(tensor: TensorSpec) -> float:
-    if tensor.dtype in TENSOR_TYPES:
-        return TENSOR_TYPES[tensor.dtype].bits_per_weight
-    if tensor.dtype.startswith("INT"):
-        return float(tensor.dtype.removeprefix("INT"))  # without its groups' scales
-    return {"F8_E4M3": 8.0, "F8_E5M2": 8.0, "U8": 8.0, "I32": 32.0}.get(tensor.dtype, 16.0)
-
-
-def tensor_group(gguf_name: str) -> TensorGroup:
-    """The group a GGUF tensor name belongs to."""
-    if "_norm" in gguf_name:
-        return "norm"
-    if gguf_name.startswith(("token_embd", "position_embd", "per_layer_token_embd")):
-        return "embedding"
-    if gguf_name.startswith("output"):
-        return "output"
-    if "_exps" in gguf_name or "_shexp" in gguf_name or "ffn_gate_inp" in gguf_name:
-        return "experts"
-    if ".attn_" in gguf_name:
-        return "attention"
-    return "ffn" if ".ffn_" in gguf_name else "other"
-
-
-def dominant_type(tensors: tuple[TensorSpec, ...]) -> str:
-    """The type that holds most of the weights."""
-    totals: dict[str, int] = {}
-    for tensor in tensors:
-        totals[tensor.dtype] = totals.get(tensor.dtype, 0) + tensor.elements
-    return max(totals, key=lambda dtype: totals[dtype])
+from edgecomp.models.huggingface.model import read_huggingface
+from edgecomp.models.spec import ModelSpec
 
 
 def demo_model_path() -> Path:
@@ -202,14 +43,10 @@ def read_model(model: str | Path, *, weights: bool = False) -> ModelSpec:
         model = download_model(str(model)) if weights else download_headers(str(model))
     path = Path(model).expanduser()
     if path.is_dir():
-        from edgecomp.models.huggingface.model import read_huggingface
-
         return read_huggingface(path)
     if path.is_file():
         if path.suffix == ".safetensors" or path.name == "config.json":
             raise ModelIncomplete(path, "it is one file of a model.", "Give its folder.")
-        from edgecomp.models.gguf.model import read_gguf
-
         return read_gguf(path)
     raise ModelNotFound(
         str(model), "Give a Hugging Face folder, a GGUF file, a hub id (owner/name), or `demo`."

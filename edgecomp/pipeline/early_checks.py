@@ -21,7 +21,7 @@ from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.models.chat_template import read_chat_template
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.recipes.recipe import EvaluationSettings
 
 TEXT_FILE = "wikitext2_test.txt"

@@ -18,7 +18,7 @@ from edgecomp.common.events import Listener, Progress
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.value import Value
 from edgecomp.models.chat_template import ChatTemplate, read_chat_template
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.stage_cache import StoredFile, run_stage
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.runtimes.protocol import find_runtime

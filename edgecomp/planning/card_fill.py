@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from itertools import accumulate
 
 from edgecomp.formats.layered_weights import LayeredWeights
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.memory import (
     MemoryEstimate,
     card_compute_bytes,

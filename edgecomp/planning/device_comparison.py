@@ -8,7 +8,7 @@ from typing import Literal
 from edgecomp.common.value import Value
 from edgecomp.devices.profile import DeviceProfile, find_device, profile_paths
 from edgecomp.formats.format_facts import FormatFacts, format_facts
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.nearest_limit import nearest_limit
 from edgecomp.planning.plan import Candidate
 from edgecomp.planning.planner import ranked_candidates

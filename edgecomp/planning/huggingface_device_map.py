@@ -12,7 +12,7 @@ from typing import Literal
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights, stored
 from edgecomp.models.architectures import BY_GGUF_NAME, LLAMA_TENSORS
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import frame
 from edgecomp.planning.offload import Offload, fastest, offloads
 from edgecomp.planning.placement import parts

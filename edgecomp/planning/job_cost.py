@@ -20,7 +20,7 @@ from edgecomp.formats.format_facts import UNWEIGHTED
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
-from edgecomp.models.reading import ModelSpec, TensorSpec
+from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import PRESETS
 from edgecomp.planning.plan import Candidate, JobCost, StageCost
 from edgecomp.planning.stage_cost import (

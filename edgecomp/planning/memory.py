@@ -7,7 +7,7 @@ the library itself reports, for several shapes and settings, in tests/test_memor
 from __future__ import annotations
 
 from edgecomp.common.value import Value
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.run_settings import RunSettings
 

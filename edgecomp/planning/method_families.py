@@ -8,7 +8,7 @@ from typing import Literal
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.common.tasks import Task
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.plan import Candidate, Family
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.stages import DistillStage, Stage

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from edgecomp.devices.profile import DeviceProfile, Processor
 from edgecomp.formats.layered_weights import LayeredWeights
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import (
     Demand,
     Frame,

@@ -12,7 +12,7 @@ twice, in the runtime and as the caller's array.
 from __future__ import annotations
 
 from edgecomp.formats.onnx_formats import onnx_format, onnx_tensor_bytes, onnx_types
-from edgecomp.models.reading import EMBEDDING, ModelSpec
+from edgecomp.models.spec import EMBEDDING, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planning.memory import VOCABULARY_ENTRY_BYTES, MemoryEstimate
 from edgecomp.recipes.run_settings import RunSettings

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgecomp.common.value import Value
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import Demand, Frame
 from edgecomp.planning.offload import Offload, cost, fits, offload, offloads, session_seconds
 from edgecomp.planning.placement import Placement

@@ -18,7 +18,7 @@ from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
 from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.models.gguf.model import refuse_repeated_tokens
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planning.card_fill import Demand, Frame, frame
 from edgecomp.planning.job_cost import estimate_job

@@ -14,7 +14,7 @@ from edgecomp.common.value import Value
 from edgecomp.devices.kernel_rates import Calibration
 from edgecomp.devices.profile import DeviceProfile, Processor
 from edgecomp.formats.layered_weights import LayeredWeights
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.placement import Part, Placement, parts
 
 GPU_DECODE_SHARE, CPU_DECODE_SHARE = 0.70, 0.60

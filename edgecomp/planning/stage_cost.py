@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgecomp.models.reading import ModelSpec, TensorSpec
+from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.planning.plan import StageCost
 from edgecomp.recipes.compression_limits import ROWS_COMPARED, WAITING_BYTES
 from edgecomp.recipes.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.recipe import Recipe
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.value import Value
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 
 LEAST_SHARE, MOST_SHARE = 0.4, 0.6
 """Of the teacher's parameters that a student has (R41)."""

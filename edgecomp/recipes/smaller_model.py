@@ -6,7 +6,7 @@ import re
 
 from edgecomp.common.errors import ArchitectureUnsupported, CompressionSettingsInvalid
 from edgecomp.common.value import Value
-from edgecomp.models.reading import ModelSpec, TensorSpec
+from edgecomp.models.spec import ModelSpec, TensorSpec
 
 NARROWED_FAMILIES = ("llama", "qwen2", "qwen3")
 """GGUF names of the families whose every tensor compress/structured.py can slice."""

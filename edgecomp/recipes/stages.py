@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.value import Value
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.recipes.distillation import Distillation, check_share
 from edgecomp.recipes.smaller_model import Sizes, kept_of, smaller_model
 from edgecomp.recipes.sparsity import parse_sparsity

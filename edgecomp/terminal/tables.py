@@ -13,7 +13,7 @@ from rich.text import Text
 
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.device_comparison import DeviceComparison, PlannedThere
 from edgecomp.planning.plan import Candidate, JobCost, Plan
 from edgecomp.terminal.fitting_table import FittingTable

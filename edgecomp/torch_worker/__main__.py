@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.common.events import Progress
-from edgecomp.models.reading import EMBEDDING, OUTPUT
+from edgecomp.models.spec import EMBEDDING, OUTPUT
 from edgecomp.processes.child import serve
 from edgecomp.recipes.sparsity import parse_sparsity
 

@@ -21,7 +21,8 @@ from edgecomp.devices.profile import DeviceProfile
 from edgecomp.exporters.gguf import export
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import DRIVER_BYTES, Demand, beside_layers_bytes, frame
 from edgecomp.planning.offload import offload
 from edgecomp.planning.placement import Placement

@@ -20,7 +20,8 @@ from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.jobs.background import FitRequest, run_folder
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
-from edgecomp.models.reading import ModelSpec, read_model
+from edgecomp.models.reading import read_model
+from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.plan import Plan
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints

@@ -9,7 +9,7 @@ from edgecomp.common.errors import FileCorrupt, ModelIncomplete, TokensRepeated,
 from edgecomp.models.architectures import BY_GGUF_NAME
 from edgecomp.models.gguf.header import GgufHeader, read_gguf_header
 from edgecomp.models.model_name import name_by_place
-from edgecomp.models.reading import (
+from edgecomp.models.spec import (
     EMBEDDING,
     OUTPUT,
     ModelSpec,

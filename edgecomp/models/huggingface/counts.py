@@ -15,8 +15,8 @@ from typing import Any
 
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete
 from edgecomp.models.huggingface.config_entries import ADVICE
-from edgecomp.models.reading import EMBEDDING, OUTPUT, TensorSpec
 from edgecomp.models.safetensors_header import StoredTensor
+from edgecomp.models.spec import EMBEDDING, OUTPUT, TensorSpec
 
 DIMENSIONS = (
     "hidden_size", "n_embd", "num_attention_heads", "n_head", "num_key_value_heads", "head_dim",

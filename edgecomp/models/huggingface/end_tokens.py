@@ -7,7 +7,7 @@ from typing import Any
 
 from edgecomp.common.errors import ExportRefused
 from edgecomp.models.huggingface.model import read_json
-from edgecomp.models.reading import ModelSpec
+from edgecomp.models.spec import ModelSpec
 
 
 def end_token_ids(folder: Path) -> tuple[int, ...]:

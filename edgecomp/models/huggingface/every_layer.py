@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgecomp.common.errors import ModelIncomplete
 from edgecomp.models.architectures import Architecture
-from edgecomp.models.reading import TensorSpec
+from edgecomp.models.spec import TensorSpec
 
 BLOCK = re.compile(r"blk\.\d+\.(.+)")
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")

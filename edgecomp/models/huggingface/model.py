@@ -35,7 +35,9 @@ from edgecomp.models.huggingface.weight_files import (
 from edgecomp.models.huggingface.weight_files import read_json as read_json
 from edgecomp.models.huggingface.weight_files import stored_tensors as stored_tensors
 from edgecomp.models.model_name import name_by_place
-from edgecomp.models.reading import (
+from edgecomp.models.rope_scaling import frequency_factors
+from edgecomp.models.safetensors_header import StoredTensor
+from edgecomp.models.spec import (
     EMBEDDING,
     OUTPUT,
     ModelSpec,
@@ -43,8 +45,6 @@ from edgecomp.models.reading import (
     dominant_type,
     tensor_group,
 )
-from edgecomp.models.rope_scaling import frequency_factors
-from edgecomp.models.safetensors_header import StoredTensor
 
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
