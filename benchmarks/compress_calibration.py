@@ -29,13 +29,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from edgecomp.calibration.calibration import CalibrationMix, calibration_texts, pack, preset_mix
+from edgecomp.calibration.calibration import calibration_texts, pack
 from edgecomp.compress.blocks import walk
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
 from edgecomp.evaluate.items import ChoiceItem
 from edgecomp.evaluate.statistics import percentile_interval, resample_indices
 from edgecomp.models.chat_template import ChatTemplate, read_chat_template
+from edgecomp.recipes.calibration_mix import CalibrationMix, preset_mix
 
 CALIBRATION_ROWS, TEST_ROWS, LENGTH = 64, 24, 256
 MIXES = {

@@ -17,7 +17,6 @@ import os
 import sys
 from pathlib import Path
 
-from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.evaluate.divergence import DivergenceSummary
@@ -28,6 +27,7 @@ from edgecomp.making.compress_job import compression_recipe
 from edgecomp.making.gguf import Artifact, make_artifact
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
+from edgecomp.recipes.calibration_mix import preset_mix
 
 OURS: Rounding = "awq+gptq"
 

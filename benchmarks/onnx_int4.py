@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edgecomp.calibration.calibration import make_calibration, preset_mix
+from edgecomp.calibration.calibration import make_calibration
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.divergence import summarise
 from edgecomp.formats.exporting import find_exporter, find_onnx_exporter
@@ -27,6 +27,7 @@ from edgecomp.models.onnx_folder import DATA
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.early_checks import evaluation_text
 from edgecomp.processes.child import Child
+from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
 

@@ -14,11 +14,12 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from edgecomp.devices.detect import calibrate_here, detect_device
+from edgecomp.devices.detect import detect_device
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.exporting import find_exporter, find_onnx_exporter
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.onnx_facts import onnx_facts
+from edgecomp.measure.calibrate_here import calibrate_here
 from edgecomp.measure.latency import summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.models.reading import read_model

@@ -227,7 +227,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
-    from edgecomp.devices.profile import find_device
+    from edgecomp.devices.finding import find_device
     from edgecomp.models.reading import read_model
     from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.stages import shrinking_stages
@@ -352,10 +352,10 @@ def compress(
 
     In this order: blocks and neurons taken out, weights pruned, distilled, rounded.
     """
-    from edgecomp.calibration.calibration import preset_mix, read_mix
     from edgecomp.common.quantity import parse_size
     from edgecomp.making.compress_job import compress as carry_out
     from edgecomp.making.compress_job import compression_recipe
+    from edgecomp.recipes.calibration_mix import preset_mix, read_mix
     from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.report_tables import compressed
@@ -511,8 +511,9 @@ def measure(
     json: Json = False,
 ) -> None:
     """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
+    from edgecomp.jobs.measure import measure_artifact
     from edgecomp.measure.request import MeasureRequest
-    from edgecomp.measure.serving import Serving, measure_artifact
+    from edgecomp.measure.serving import Serving
     from edgecomp.remote.measure import measure_on
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.result_tables import measured_table
@@ -562,7 +563,7 @@ SCHEMAS = {
     "model": "edgecomp.models.spec:ModelSpec",
     "plan": "edgecomp.planning.plan:Plan",
     "device": "edgecomp.devices.profile:DeviceProfile",
-    "devices": "edgecomp.devices.profile:DeviceList",
+    "devices": "edgecomp.devices.finding:DeviceList",
     "device-comparison": "edgecomp.planning.device_comparison:DeviceComparison",
     "fitted": "edgecomp.jobs.fit:Fitted",
     "verification": "edgecomp.bundles.bundle:Verification",
@@ -634,7 +635,7 @@ def cache(
 @devices.command("list")
 def devices_list(json: Json = False) -> None:
     """Name every profile."""
-    from edgecomp.devices.profile import device_list
+    from edgecomp.devices.finding import device_list
 
     _show(device_list(), json, lambda value: "\n".join(value.lines()))
 
@@ -642,7 +643,7 @@ def devices_list(json: Json = False) -> None:
 @devices.command("show")
 def devices_show(name: Annotated[str, typer.Argument()] = "auto", json: Json = False) -> None:
     """Show one profile, with where its numbers come from."""
-    from edgecomp.devices.profile import find_device
+    from edgecomp.devices.finding import find_device
     from edgecomp.terminal.tables import device_table
 
     _show(find_device(name), json, device_table)
@@ -673,7 +674,7 @@ def devices_detect(json: Json = False) -> None:
 @devices.command("calibrate")
 def devices_calibrate(json: Json = False) -> None:
     """Measure this machine's kernels in a minute or two, so that plans predict its speed."""
-    from edgecomp.devices.detect import calibrate_here
+    from edgecomp.measure.calibrate_here import calibrate_here
     from edgecomp.terminal.progress import progress_bars
 
     with progress_bars() as listen:

@@ -20,6 +20,7 @@ from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused, Model
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.formats.exporting import ExportRecord, FloatType, default_float_type
 from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.formats.presets import PRESETS
 from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.float_conversion import (
     NUMPY_TYPES,
@@ -41,7 +42,7 @@ from edgecomp.models.gguf.writer import (
 from edgecomp.models.huggingface.model import language_config, read_json, weight_tensors
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.spec import ModelSpec, TensorSpec
-from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 from .gguf_metadata import add_metadata, check_config, notes
 from .gguf_tensors import CheckpointTensors, output_tensors

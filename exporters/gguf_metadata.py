@@ -11,6 +11,7 @@ import gguf
 
 from edgecomp.common.errors import ExportRefused
 from edgecomp.formats.exporting import FloatType
+from edgecomp.formats.presets import PRESETS
 from edgecomp.models.architectures import Architecture
 from edgecomp.models.rope_scaling import (
     longrope_attention_factor,
@@ -21,7 +22,6 @@ from edgecomp.models.rope_scaling import (
     yarn_scale,
 )
 from edgecomp.models.spec import ModelSpec
-from edgecomp.models.tensor_types import PRESETS
 
 Config = dict[str, Any]
 LARGEST_GEMMA_LAYERS = {"gemma2": 46, "gemma3": 62}

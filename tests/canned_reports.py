@@ -9,8 +9,8 @@ from typing import Any
 
 from edgecomp.bundles.bundle import MANIFEST, BundledFile, Manifest
 from edgecomp.bundles.launchers import llama_server_script
-from edgecomp.calibration.calibration import CalibrationMix, CalibrationRecord
-from edgecomp.devices.profile import find_device
+from edgecomp.calibration.calibration import CalibrationRecord
+from edgecomp.devices.finding import find_device
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison, published
 from edgecomp.evaluate.divergence import summarise
@@ -23,8 +23,10 @@ from edgecomp.measure.machine import MachineState
 from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.planning.planner import make_plan
+from edgecomp.planning.recipe_of_plan import recipe_for
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, recipe_for
+from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.reporting.report import ModelFacts, Report
 from edgecomp.runtimes.protocol import DivergenceSamples
 

@@ -11,7 +11,7 @@ import pytest
 from scripted_adb import calls
 
 from edgecomp.bundles.android_launcher import android_script, is_android
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 from edgecomp.recipes.run_settings import RunSettings
 
 SETTINGS = RunSettings(context=2048, threads=4, kv_type="Q8_0", sequences=3)

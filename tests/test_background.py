@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from edgecomp.common.errors import RunBusy
 from edgecomp.common.events import StageFinished, StageStarted
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 from edgecomp.jobs.background import (
     BackgroundFit,
     FitRequest,
@@ -28,8 +28,9 @@ from edgecomp.jobs.background import (
 )
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
+from edgecomp.planning.recipe_of_plan import recipe_for
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import EvaluationSettings, recipe_for
+from edgecomp.recipes.recipe import EvaluationSettings
 
 DEVICE = "office-laptop-ddr4"
 WAIT_SECONDS = 120

@@ -11,22 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.calibration.calibration import (
-    FEWEST_SAMPLES,
-    MIXES,
-    MOST_SAMPLES,
-    CalibrationMix,
-    calibration_texts,
-    check_mix,
-    make_calibration,
-    pack,
-    preset_mix,
-    read_mix,
-)
+from edgecomp.calibration.calibration import calibration_texts, make_calibration, pack
 from edgecomp.calibration.training_text import make_training_rows
 from edgecomp.common.errors import CalibrationRefused, DataMalformed, DataMissing, RecipeInvalid
 from edgecomp.common.tasks import TASKS, Task
 from edgecomp.models.chat_template import ChatTemplate, read_chat_template
+from edgecomp.recipes.calibration_mix import (
+    FEWEST_SAMPLES,
+    MIXES,
+    MOST_SAMPLES,
+    CalibrationMix,
+    check_mix,
+    preset_mix,
+    read_mix,
+)
 from edgecomp.runtimes.llama_cpp import runtime
 
 PLAIN = ChatTemplate(source=None)

@@ -13,7 +13,6 @@ from quantized_checkpoints import gptq_parts, write_quantized
 from safetensors.torch import load_file, save_file
 
 from edgecomp.bundles.artifact_argument import find_artifact
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import (
     CalibrationRefused,
     CompressionSettingsInvalid,
@@ -30,6 +29,7 @@ from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.recipe import read_recipe
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.devices.detect import detect_device
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 
 MIB = 2**20
 ROWS = (

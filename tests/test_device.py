@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgecomp.common.errors import DeviceUnknown, ProfileInvalid
-from edgecomp.devices.profile import device_list, find_device, load_profile, profile_paths
+from edgecomp.devices.finding import device_list, find_device
+from edgecomp.devices.profile import load_profile, profile_paths
 
 PROFILE = """
 schema_version = 1

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from edgecomp.cli import app
 from edgecomp.common.errors import DeviceUnknown
-from edgecomp.devices.profile import find_device, profile_paths
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import profile_paths
 from edgecomp.models.reading import read_model
 from edgecomp.planning.device_comparison import compare_devices
 from edgecomp.planning.planner import make_plan

@@ -13,7 +13,8 @@ from accelerate import dispatch_model
 from accelerate.utils import check_device_map
 from transformers import AutoModelForCausalLM
 
-from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.huggingface_device_map import device_map

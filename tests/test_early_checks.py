@@ -13,7 +13,6 @@ import pytest
 from canned_reports import canned_report, scores, write_canned_bundle
 
 from edgecomp.bundles.bundle import bundle_place
-from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.errors import (
     ChatTemplateBroken,
     DataMalformed,
@@ -34,6 +33,7 @@ from edgecomp.jobs.improve import improve
 from edgecomp.making.compress_job import compress, compression_recipe
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.stage_cache import stages_folder
+from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe
 

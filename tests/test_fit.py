@@ -20,9 +20,9 @@ from kill.series import differences, leftovers
 from rich.console import Console
 
 from edgecomp.bundles.bundle import Manifest, write_bundle
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.checks.artifact_checks import tensor_types
 from edgecomp.jobs.fit import Fitted
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
 from edgecomp.recipes.run_settings import RunSettings

@@ -16,11 +16,11 @@ from edgecomp.bundles.compare import BundleComparison
 from edgecomp.common.errors import CompressionSettingsInvalid, RuntimeRefused
 from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.jobs.fit import Fitted
+from edgecomp.jobs.measure import measure_artifact
 from edgecomp.measure.request import MeasureRequest
-from edgecomp.measure.serving import measure_artifact
 from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from edgecomp.bundles.bundle import Manifest
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.jobs.fit import Fitted
 from edgecomp.models.reading import read_model
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
 from edgecomp.recipes.run_settings import RunSettings

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecomp.formats.presets import PRESETS
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
-from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.runtimes.llama_cpp import runtime
 
 SIZES = {kind.name: sizes for kind, sizes in gguf.GGML_QUANT_SIZES.items()}

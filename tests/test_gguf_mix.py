@@ -10,10 +10,10 @@ import pytest
 
 from edgecomp.checks.artifact_checks import tensor_types
 from edgecomp.formats.gguf_mix import mixed_types
+from edgecomp.formats.presets import PRESETS
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.models.gguf.importance_file import ColumnSums, write_importance
 from edgecomp.models.reading import read_model
-from edgecomp.models.tensor_types import PRESETS
 from edgecomp.processes.child import Child
 
 SHAPES = {

@@ -11,26 +11,27 @@ from pathlib import Path
 import pytest
 
 from edgecomp.bundles.artifact_argument import find_artifact
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.common.events import Event, Noted, ignore
 from edgecomp.common.tasks import Mix
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
-from edgecomp.devices.profile import RuntimeSupport, find_device
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import RuntimeSupport
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.expected_loss import TOLERATED_NATS
+from edgecomp.formats.gguf_file_type import FILE_TYPE
 from edgecomp.formats.layered_weights import layered_weights
+from edgecomp.formats.presets import PRESETS
 from edgecomp.jobs.fit import on_trial
 from edgecomp.jobs.proving import divergence
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.making.gguf import make_artifact
 from edgecomp.making.mixing import ENDS, against_speed, file_bytes, filled, placed
-from edgecomp.models.gguf.file_type import FILE_TYPE
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.reading import read_model
-from edgecomp.models.tensor_types import PRESETS
 from edgecomp.pipeline.run import Run
 from edgecomp.planning.memory import estimate_memory
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.recipe import EvaluationSettings, read_recipe
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")

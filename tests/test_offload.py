@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from shapes import write_headers
 
-from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import format_facts, tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
 from edgecomp.models.reading import read_model

@@ -13,11 +13,12 @@ from typing import get_args
 import pytest
 
 import edgecomp.evaluate
-from edgecomp.calibration.calibration import MIXES, SourceName
 from edgecomp.calibration.own import SOURCES, own_pairs, own_passages
 from edgecomp.calibration.own.multilingual import by_language
 from edgecomp.common.errors import DataMissing
+from edgecomp.common.tasks import SourceName
 from edgecomp.evaluate.own_set import own_items
+from edgecomp.recipes.calibration_mix import MIXES
 
 FEWEST = {
     "math": 256, "general_reasoning": 128, "instructions": 96, "multilingual": 96, "code": 96,

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from edgecomp.common.tasks import TASKS
-from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import SOURCE, format_facts
+from edgecomp.formats.presets import PRESETS
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
-from edgecomp.models.tensor_types import PRESETS
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import make_plan, placed_as

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.errors import RecipeInvalid
 from edgecomp.common.tasks import Mix, MixChoice
+from edgecomp.formats.solved_types import SOLVED_TYPES
+from edgecomp.planning.recipe_of_plan import chosen_mix
+from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import SOLVED_TYPES, Recipe, chosen_mix, read_recipe, write_recipe
+from edgecomp.recipes.recipe import Recipe, read_recipe, write_recipe
 from edgecomp.recipes.run_settings import RunSettings
 
 RECIPE = Recipe(

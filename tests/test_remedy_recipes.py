@@ -11,7 +11,6 @@ from canned_reports import canned_report, scores
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.calibration.calibration import MOST_SAMPLES, TASK_SOURCES, CalibrationMix, preset_mix
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.jobs.remedy_recipes import (
@@ -24,6 +23,7 @@ from edgecomp.jobs.remedy_recipes import (
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.calibration_mix import MOST_SAMPLES, TASK_SOURCES, CalibrationMix, preset_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.recipes.stages import PruneStage, StructuredStage, staged_model

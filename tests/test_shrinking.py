@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.events import Estimated, Event, ignore
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.reading import read_model
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.stages import DistillStage, Stage, StructuredStage, staged_model
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgecomp.devices.finding import find_device
 from edgecomp.devices.kernel_rates import Calibration, KernelRate
-from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
+from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import SpeedEstimate, estimate_speed, prompt_pairs
+from edgecomp.planning.speed import SpeedEstimate, estimate_speed
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints

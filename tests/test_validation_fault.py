@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.calibration.calibration import read_mix
 from edgecomp.common.errors import ProfileInvalid, RecipeInvalid
 from edgecomp.devices.profile import load_profile, profile_paths
+from edgecomp.recipes.calibration_mix import read_mix
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.evaluate.bias_score import BiasScores
 from edgecomp.evaluate.coherence import Coherence, Garbage, check_coherence
 from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreComparison, published
@@ -17,6 +16,7 @@ from edgecomp.evaluate.items import CAPABILITIES, Category
 from edgecomp.evaluate.statistics import Interval
 from edgecomp.judging.remedies import recovery
 from edgecomp.judging.verdict import REQUIRED, Efficiency, Evidence, Verdict, judge, knowledge_bias
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.runtimes.protocol import DivergenceSamples
 
 EFFICIENCY = Efficiency(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import DeviceProfile
 
 CARD = """
 [[pools]]

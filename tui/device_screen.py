@@ -76,7 +76,7 @@ class DeviceScreen(Page):
     @work(thread=True, group="device", exclusive=True)
     def load(self, name: str) -> None:
         from edgecomp.common.errors import EdgecompError
-        from edgecomp.devices.profile import find_device
+        from edgecomp.devices.finding import find_device
 
         try:
             device = find_device(name)

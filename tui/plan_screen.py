@@ -72,7 +72,7 @@ class PlanScreen(Page):
         from textual.worker import get_current_worker
 
         from edgecomp.common.errors import EdgecompError
-        from edgecomp.devices.profile import find_device
+        from edgecomp.devices.finding import find_device
         from edgecomp.planning.planner import make_plan
 
         model, device = self.session.model, self.session.device
@@ -152,7 +152,7 @@ class PlanScreen(Page):
 
     @work(thread=True, group="recipe", exclusive=True)
     def write(self, row: Candidate, constraints: Constraints) -> None:
-        from edgecomp.recipes.recipe import recipe_for
+        from edgecomp.planning.recipe_of_plan import recipe_for
 
         session = self.session
         recipe = recipe_for(session.model_name or "demo", session.device_name, constraints, row)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgecomp.calibration.calibration import check_mix
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.folders import config_folder
 from edgecomp.common.value import Value
+from edgecomp.recipes.calibration_mix import check_mix
 from edgecomp.recipes.recipe import Recipe, read_recipe, write_recipe
 
 LINE = re.compile(r", line (\d+)")

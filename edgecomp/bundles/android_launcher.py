@@ -4,11 +4,11 @@ and llama.cpp's own `llama-cli`."""
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePosixPath
 
 from edgecomp.bundles.launchers import llama_server_arguments
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.remote.adb import FOLDER, LLAMA_FOLDER, llama_line
 
 SCRIPT = """\
 #!/bin/sh
@@ -58,4 +58,21 @@ def android_script(model_file: str, sha256: str, settings: RunSettings) -> str:
         model=model_file,
         sha256=sha256,
         line=shlex.quote(llama_line("llama-cli", shlex.join(arguments))),
+    )
+
+
+FOLDER = PurePosixPath("/data/local/tmp/edgecomp")
+"""Where a program that is no app may be run from on Android; what is pushed stays."""
+
+
+LLAMA_FOLDER = FOLDER / "llama.cpp"
+
+
+def llama_line(program: str, arguments: str) -> str:
+    """A shell line for the device that runs one of llama.cpp's programs, from wherever in
+    LLAMA_FOLDER a build or an installed tree has it; exit code 127 where none has."""
+    return (
+        f"cd {LLAMA_FOLDER} 2>/dev/null || exit 127; [ -f {program} ] || cd bin 2>/dev/null; "
+        f"[ -f {program} ] || exit 127; chmod 755 {program}; "
+        f"LD_LIBRARY_PATH=.:../lib:lib ./{program} {arguments}"
     )

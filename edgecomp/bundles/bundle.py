@@ -32,7 +32,7 @@ from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.inside_folder import files_inside, path_inside
 from edgecomp.common.safe_text import file_name
 from edgecomp.common.value import Value
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.gguf.model import read_gguf
 from edgecomp.recipes.artifact_name import PREFIX

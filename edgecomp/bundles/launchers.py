@@ -6,11 +6,10 @@ import json
 import shlex
 
 from edgecomp.common.safe_text import one_line
+from edgecomp.formats.presets import LLAMA_CACHE_TYPES
 from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.recipes.run_settings import RunSettings
 
-LLAMA_CACHE_TYPES = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0", "Q5_1": "q5_1", "Q5_0": "q5_0",
-                     "Q4_1": "q4_1", "Q4_0": "q4_0", "IQ4_NL": "iq4_nl"}  # fmt: skip
 OLLAMA_CACHE_TYPES = ("q8_0", "q4_0")
 """What Ollama's cache may be, beside f16."""
 

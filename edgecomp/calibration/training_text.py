@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.calibration.calibration import CalibrationMix, available_texts, pack
+from edgecomp.calibration.calibration import available_texts, pack
 from edgecomp.models.chat_template import ChatTemplate
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.runtimes.protocol import Runtime
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 
 UNKNOWN = "unknown"
+LLAMA_CPP_PACKAGE = "llama-cpp-python"
 
 
 def package_version(name: str) -> str:
@@ -15,3 +16,8 @@ def package_version(name: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         version = None
     return version or UNKNOWN
+
+
+def named_version(name: str) -> str:
+    """A distribution's name and its version."""
+    return f"{name} {package_version(name)}"

@@ -28,3 +28,9 @@ MixChoice = Literal[Mix, "none"]
 KvType = Literal["F16", "Q8_0", "Q4_0"]
 KV_TYPES: tuple[KvType, ...] = ("F16", "Q8_0", "Q4_0")
 """Types in which a runtime keeps keys and values."""
+
+
+SourceName = Literal[
+    "math", "general_reasoning", "text", "instructions", "multilingual", "code", "knowledge",
+    "safety",
+]  # fmt: skip

@@ -13,15 +13,13 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgecomp.common.atomic import write_text
-from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted, ignore
 from edgecomp.common.folders import config_folder
 from edgecomp.common.machine_limits import memory_limit_bytes, physical_cores, processor_quota
+from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE, named_version
 from edgecomp.devices.kernel_rates import Calibration
 from edgecomp.devices.profile import (
     DeviceProfile,
@@ -31,7 +29,6 @@ from edgecomp.devices.profile import (
     load_profile,
     profile_paths,
 )
-from edgecomp.runtimes.protocol import find_runtime
 
 ASSUMED_BANDWIDTH = 20 * 10**9
 """Of a laptop's memory where nothing was measured: two channels of DDR4 in practice give more."""
@@ -139,9 +136,9 @@ def why_stale(calibration: Calibration) -> str:
         return f"{physical_cores()} cores may now be used"
     if calibration.processor_quota != processor_quota():
         return "the share of the processors that a control group allows has changed"
-    runtime = find_runtime("llama.cpp")
-    if calibration.runtime != f"{runtime.name}, {runtime.version()}":
-        return f"the runtime is now {runtime.version()}"
+    runtime = named_version(LLAMA_CPP_PACKAGE)
+    if calibration.runtime != f"llama.cpp, {runtime}":
+        return f"the runtime is now {runtime}"
     return ""
 
 
@@ -149,41 +146,6 @@ def stored_calibration() -> Calibration | None:
     """The calibration measured here before; None where there is none or a stale one."""
     calibration = read_calibration(calibration_path())
     return calibration if calibration and not why_stale(calibration) else None
-
-
-def calibrate_here(runtime: str, listen: Listener = ignore) -> Calibration:
-    """Measure this machine in `runtime`, and keep the result where later plans find it.
-
-    ONNX Runtime's figures are kept beside llama.cpp's, which are measured first where they are
-    missing.
-    """
-    kept = stored_calibration()
-    if runtime == "onnx" and kept is None:
-        kept = calibrate_here("llama.cpp", listen)
-    stage = f"calibrate-{runtime}"
-    listen(StageStarted(stage=stage, title=f"Measuring this machine's kernels in {runtime}"))
-    began = time.perf_counter()
-
-    def progress(done: float, total: float) -> None:
-        listen(StageProgress(stage=stage, done=done, total=total))
-
-    if runtime == "onnx":
-        from edgecomp.measure.calibrate_onnx import calibrate_onnx
-
-        assert kept is not None
-        measured = kept.model_copy(update={"onnx": calibrate_onnx(kept, progress)})
-    else:
-        from edgecomp.measure.calibrate import calibrate
-
-        measured = calibrate(cpu_model(), physical_cores(), progress)
-        kept_onnx = kept.onnx if kept else None
-        measured = measured.model_copy(
-            update={"onnx": kept_onnx, "processor_quota": processor_quota()}
-        )
-    write_text(calibration_path(), measured.model_dump_json(indent=1))
-    seconds = time.perf_counter() - began
-    listen(StageFinished(stage=stage, cached=False, seconds=seconds))
-    return measured
 
 
 def _instruction_sets() -> tuple[str, ...]:

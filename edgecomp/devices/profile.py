@@ -7,7 +7,6 @@ their unit ("24 GiB", "1008 GB/s", "82.6 TFLOPS") and held here in bytes and per
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from edgecomp.common.errors import DeviceUnknown, ProfileInvalid, UnitUnknown
+from edgecomp.common.errors import ProfileInvalid, UnitUnknown
 from edgecomp.common.folders import config_folder
 from edgecomp.common.quantity import OPERATIONS, RATES, SIZES, parse_quantity
 from edgecomp.common.safe_text import one_line
@@ -154,23 +153,6 @@ class DeviceProfile(Value):
         return self.pool(self.cpu.pool)
 
 
-class DeviceList(Value):
-    """The names and titles of all profiles."""
-
-    schema_version: Literal[1] = 1
-    devices: dict[str, str]
-
-    def lines(self) -> list[str]:
-        width = max((len(name) for name in self.devices), default=0)
-        return [f"{name:{width}}  {title}" for name, title in self.devices.items()]
-
-
-def device_list() -> DeviceList:
-    """Every profile that can be named, this machine's first."""
-    titles = {name: load_profile(path).title for name, path in profile_paths().items()}
-    return DeviceList(devices={"auto": "this machine, detected", **titles})
-
-
 def own_profiles_folder() -> Path:
     """Where users keep profiles of their own."""
     return config_folder() / "devices"
@@ -206,19 +188,3 @@ def load_profile(path: Path) -> DeviceProfile:
     if profile.name != path.stem:
         raise ProfileInvalid(path, f"it is named {profile.name!r}, its file {path.stem!r}.")
     return profile
-
-
-def find_device(name: str) -> DeviceProfile:
-    """The profile called `name`; `auto` is this machine, calibrated where it has been.
-
-    Raises DeviceUnknown with the nearest names, or ProfileInvalid.
-    """
-    if name == "auto":
-        from edgecomp.devices.detect import detect_device
-
-        return detect_device()
-    paths = profile_paths()
-    if name not in paths:
-        nearest = difflib.get_close_matches(name.lower(), paths, n=2, cutoff=0.5)
-        raise DeviceUnknown(name, nearest, list(paths))
-    return load_profile(paths[name])

@@ -12,9 +12,10 @@ from edgecomp.formats.expected_loss import expected_divergence
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.gguf_mix import fallbacks, mixed_types
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
+from edgecomp.formats.presets import PRESETS, Preset
 from edgecomp.models.gguf.size import gguf_file_bytes
 from edgecomp.models.spec import ModelSpec
-from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES, Preset
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 SOURCE = "source"
 UNWEIGHTED = (SOURCE, "F32", "F16", "BF16", "Q8_0")

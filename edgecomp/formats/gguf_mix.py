@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from edgecomp.formats.presets import Preset
 from edgecomp.models.spec import ModelSpec, TensorSpec
-from edgecomp.models.tensor_types import TENSOR_TYPES, Preset
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 # Tensors the quantizer leaves as they are, by a part of their name (`tensor_allows_quantization`).
 KEPT = (

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 
 from edgecomp import __version__
 from edgecomp.bundles.bundle import bundle_place, write_bundle
-from edgecomp.calibration.calibration import preset_mix
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import (
     ArtifactRejected,
@@ -21,8 +20,8 @@ from edgecomp.common.folders import config_folder
 from edgecomp.common.package_versions import package_version
 from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.common.value import Value
-from edgecomp.devices.detect import calibrate_here
-from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.evaluate.comparison import compare_results
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
@@ -33,6 +32,7 @@ from edgecomp.judging.verdict import Efficiency, Evidence, judge
 from edgecomp.making.gguf import Artifact, followed, make_artifact, needs_calibration
 from edgecomp.making.mixing import require_room
 from edgecomp.making.onnx import make_onnx_artifact
+from edgecomp.measure.calibrate_here import calibrate_here
 from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.models.model_name import result_folder
 from edgecomp.models.reading import read_model
@@ -50,8 +50,10 @@ from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import make_plan, placed_as, with_types
+from edgecomp.planning.recipe_of_plan import recipe_for, settled_constraints
+from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import EvaluationSettings, Recipe, recipe_for, settled_constraints
+from edgecomp.recipes.recipe import EvaluationSettings, Recipe
 from edgecomp.recipes.sparsity import parse_sparsity
 from edgecomp.recipes.stages import DistillStage, PruneStage, staged_model
 from edgecomp.reporting.report import ModelFacts, Report

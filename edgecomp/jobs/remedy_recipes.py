@@ -9,25 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgecomp.calibration.calibration import (
-    MIXES,
-    MOST_SAMPLES,
-    TASK_SOURCES,
-    CalibrationMix,
-    SourceName,
-)
 from edgecomp.common.quantity import format_size
-from edgecomp.common.tasks import Rounding
+from edgecomp.common.tasks import Rounding, SourceName
 from edgecomp.common.value import Value
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.solved_types import is_solved
 from edgecomp.judging.remedies import DENSER_PERCENT, Kind, Remedy
 from edgecomp.judging.verdict import Verdict
 from edgecomp.models.spec import ModelSpec
-from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planning.plan import Candidate
-from edgecomp.recipes.recipe import Recipe, is_solved, recipe_for
+from edgecomp.planning.recipe_of_plan import recipe_for
+from edgecomp.recipes.calibration_mix import MIXES, MOST_SAMPLES, TASK_SOURCES, CalibrationMix
+from edgecomp.recipes.recipe import Recipe
 from edgecomp.recipes.sparsity import denser, parse_sparsity
 from edgecomp.recipes.stages import PruneStage, Stage, staged_model
 from edgecomp.reporting.report import Report

@@ -12,7 +12,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Task
 from edgecomp.common.value import Value
@@ -22,6 +21,7 @@ from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import RELIABILITY, Category
 from edgecomp.evaluate.statistics import Interval
 from edgecomp.making.expert_use import ExpertUse
+from edgecomp.recipes.calibration_mix import CalibrationMix
 
 Status = Literal["kept", "small loss", "lost", "not resolved", "at chance", "note"]
 KnowledgeBias = Literal["flagged", "not flagged", "not resolved", "not evaluated"]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from edgecomp.calibration.calibration import TASK_SOURCES, CalibrationMix
 from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import RELIABILITY, Category, bucket
 from edgecomp.judging.findings import Evidence
+from edgecomp.recipes.calibration_mix import TASK_SOURCES, CalibrationMix
 
 Kind = Literal["recalibrate", "compress less", "mixed precision", "other method", "evaluate more"]
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecomp.calibration.calibration import CalibrationMix, CalibrationRecord, make_calibration
+from edgecomp.calibration.calibration import CalibrationRecord, make_calibration
 from edgecomp.calibration.training_text import make_training_rows
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned
 from edgecomp.common.value import Value
 from edgecomp.pipeline.run import Run, data_digests
 from edgecomp.pipeline.stage_cache import StoredFile
+from edgecomp.recipes.calibration_mix import CalibrationMix
 
 
 class StoredCalibration(Value):

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from edgecomp.calibration.calibration import CalibrationMix, CalibrationRecord
+from edgecomp.calibration.calibration import CalibrationRecord
 from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.common.atomic import (
     copy_file,
@@ -26,10 +26,11 @@ from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Mix, Rounding, Task
 from edgecomp.common.validation_fault import worded
 from edgecomp.common.value import Value
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
+from edgecomp.formats.presets import PRESETS
 from edgecomp.making.gguf import (
     UNROUNDED,
     Artifact,
@@ -42,7 +43,6 @@ from edgecomp.making.mixing import Mixture, file_bytes, memory_bytes, require_ro
 from edgecomp.making.optimum import make_optimum_artifact
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
-from edgecomp.models.tensor_types import PRESETS
 from edgecomp.pipeline.early_checks import (
     check_cache,
     check_calibration,
@@ -53,6 +53,7 @@ from edgecomp.pipeline.run import Run
 from edgecomp.planning.huggingface_device_map import device_map
 from edgecomp.planning.job_cost import estimate_compression
 from edgecomp.planning.plan import JobCost
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.recipe import Recipe, write_recipe

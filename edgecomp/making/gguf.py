@@ -13,19 +13,20 @@ from edgecomp.common.events import Progress, Warned
 from edgecomp.common.value import Value
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import SOURCE, planned_file_bytes, tensor_types_of
+from edgecomp.formats.gguf_file_type import set_file_type
 from edgecomp.formats.gguf_mix import fallbacks
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
+from edgecomp.formats.presets import PRESETS
 from edgecomp.making.calibration_rows import StoredCalibration, calibrated_tokens
 from edgecomp.making.expert_use import ExpertUse, expert_use
 from edgecomp.making.float_model import float_checkpoint, float_export
 from edgecomp.making.gguf_checks import check_artifact, check_base, require
 from edgecomp.making.mixing import Mixture, mixture
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
-from edgecomp.models.gguf.file_type import set_file_type
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import OUTPUT, ModelSpec
-from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.artifact_name import artifact_stem

@@ -13,9 +13,9 @@ from edgecomp.common.value import Value
 from edgecomp.formats.exporting import FloatType, default_float_type, find_exporter
 from edgecomp.formats.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats.gguf_mix import fallbacks
+from edgecomp.formats.presets import PRESETS
 from edgecomp.making.float_model import float_source
 from edgecomp.models.spec import ModelSpec
-from edgecomp.models.tensor_types import PRESETS
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 

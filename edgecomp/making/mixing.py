@@ -6,18 +6,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-from edgecomp.calibration.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.common.errors import ConstraintsImpossible
 from edgecomp.common.events import Noted, Progress, ignore_progress
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MEASURED_MIXES
 from edgecomp.common.value import Value
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 from edgecomp.formats.expected_loss import TOLERATED_NATS
 from edgecomp.formats.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.formats.layered_weights import gives_logits, layered_weights
+from edgecomp.formats.solved_types import SOLVED_TYPES
 from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
@@ -27,9 +27,11 @@ from edgecomp.planning.memory import estimate_memory
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate
 from edgecomp.planning.planner import placed_as
+from edgecomp.planning.recipe_of_plan import settled_constraints
 from edgecomp.planning.speed import cpu_seconds
+from edgecomp.recipes.calibration_mix import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import SOLVED_TYPES, Recipe, settled_constraints
+from edgecomp.recipes.recipe import Recipe
 from edgecomp.torch_worker.client import TorchWorker
 
 ENDS = (EMBEDDING, OUTPUT)

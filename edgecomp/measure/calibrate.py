@@ -18,6 +18,7 @@ import numpy as np
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.folders import scratch_folder
 from edgecomp.devices.kernel_rates import Calibration, KernelRate
+from edgecomp.formats.presets import PRESETS
 from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
     DEEP,
@@ -35,7 +36,7 @@ from edgecomp.measure.kernel_timing import (
 )
 from edgecomp.measure.synthetic_model import SyntheticShape, repeat_first_layer, write_synthetic
 from edgecomp.models.gguf.header import read_gguf_header
-from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.protocol import TimedRun
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgecomp.devices.kernel_rates import KernelRate
 from edgecomp.measure.synthetic_model import SyntheticShape
+from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.tensor_types import TENSOR_TYPES
-from edgecomp.planning.speed import prompt_pairs
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import TimedRun
 from edgecomp.runtimes.worker_client import WorkerRuntime

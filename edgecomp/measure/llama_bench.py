@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from edgecomp.bundles.launchers import LLAMA_CACHE_TYPES
 from edgecomp.common.errors import RemoteFailed
 from edgecomp.common.value import Value
+from edgecomp.formats.presets import LLAMA_CACHE_TYPES
 from edgecomp.recipes.run_settings import RunSettings
 
 PROMPT_TOKENS, OUTPUT_TOKENS, REPEATS = 512, 128, 5

@@ -14,19 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edgecomp.bundles.artifact_argument import find_artifact
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
-from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.value import Value
-from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.evaluate.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.measure.energy import Counters, joules_used, read_counters
 from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.machine import MachineState, machine_state
-from edgecomp.measure.request import MeasureRequest
-from edgecomp.models.reading import read_model
-from edgecomp.processes.limits import Death, KeptLimits, MemoryLimitReached, kept_limits, limited
+from edgecomp.processes.limits import Death, KeptLimits, MemoryLimitReached, kept_limits
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
@@ -35,7 +30,6 @@ REQUESTS_A_SEQUENCE, FEWEST_REQUESTS = 6, 16
 THROUGHPUT_WINDOWS = 8
 """Parts of a load whose throughputs show its noise."""
 
-DEFAULT_CONTEXT = 4096
 SUSTAINED_WINDOWS = 24
 SUSTAINED_REQUESTS = 256
 """Different requests of a timed load; they come round again."""
@@ -136,35 +130,6 @@ class Serving(Value):
 
     unreadable: tuple[str, ...]
     """What could not be read here, and why."""
-
-
-def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Serving:
-    """Serve the artifact called `name`: with its recipe's settings where it lies in a bundle.
-
-    Raises RuntimeRefused for an artifact of another runtime, and what `find_artifact` and
-    `measure_serving` raise.
-    """
-    artifact = find_artifact(name)
-    if artifact.runtime != "llama.cpp":
-        raise RuntimeRefused(
-            f"{name} runs in {artifact.runtime}, and only llama.cpp serves concurrent load here. "
-            "`edgecomp fit` measures it with one request at a time."
-        )
-    trained = read_model(artifact.path).context_length or DEFAULT_CONTEXT
-    settings = (
-        artifact.recipe.settings
-        if artifact.recipe
-        else RunSettings(context=min(DEFAULT_CONTEXT, trained), threads=physical_cores())
-    )
-    load = ServingLoad(requests_per_second=request.requests_per_second).within(trained)
-    if request.limits and request.limits.cpus:
-        threads = min(settings.threads, request.limits.cpus)
-        settings = settings.model_copy(update={"threads": threads})
-    seconds = 60 * request.minutes if request.minutes else None
-    with limited(request.limits):
-        return measure_serving(
-            artifact.path, settings, divergence_text(), load, request.concurrencies, seconds, listen
-        )
 
 
 def measure_serving(

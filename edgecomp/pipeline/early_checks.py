@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from edgecomp.calibration.calibration import CalibrationMix, check_mix, check_sources
+from edgecomp.calibration.calibration import check_sources
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import DataMissing, DiskFull
 from edgecomp.common.folders import cache_folder
@@ -22,6 +22,7 @@ from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.spec import ModelSpec
+from edgecomp.recipes.calibration_mix import CalibrationMix, check_mix
 from edgecomp.recipes.recipe import EvaluationSettings
 
 TEXT_FILE = "wikitext2_test.txt"

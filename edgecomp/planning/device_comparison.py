@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from edgecomp.common.value import Value
-from edgecomp.devices.profile import DeviceProfile, find_device, profile_paths
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import DeviceProfile, profile_paths
 from edgecomp.formats.format_facts import FormatFacts, format_facts
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.nearest_limit import nearest_limit

@@ -10,7 +10,6 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from edgecomp.calibration.calibration import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.common.folders import cache_folder, nearest_existing
 from edgecomp.common.machine_limits import available_memory_bytes
 from edgecomp.common.quantity import format_size
@@ -20,8 +19,9 @@ from edgecomp.formats.format_facts import UNWEIGHTED
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.solved_types import SOLVED_TYPES, is_solved
 from edgecomp.models.spec import ModelSpec, TensorSpec
-from edgecomp.models.tensor_types import PRESETS
 from edgecomp.planning.plan import Candidate, JobCost, StageCost
 from edgecomp.planning.stage_cost import (
     CALIBRATION_TOKENS,
@@ -36,8 +36,8 @@ from edgecomp.planning.stage_cost import (
     stage_costs,
     waiting_bytes,
 )
+from edgecomp.recipes.calibration_mix import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.recipes.compression_limits import ROWS_SCALED
-from edgecomp.recipes.recipe import SOLVED_TYPES, is_solved
 from edgecomp.recipes.stages import Stage, staged_model
 
 DIVERGENCE_TOKENS = 32 * 512

@@ -30,9 +30,9 @@ from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.planning.plan import Candidate, JobCost, Plan, Rejection, Verdict
+from edgecomp.planning.recipe_of_plan import chosen_mix
 from edgecomp.planning.speed import SpeedEstimate, estimate_speed
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import chosen_mix
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.stages import Stage, staged_model
 

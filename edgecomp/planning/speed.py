@@ -14,6 +14,7 @@ from edgecomp.common.value import Value
 from edgecomp.devices.kernel_rates import Calibration
 from edgecomp.devices.profile import DeviceProfile, Processor
 from edgecomp.formats.layered_weights import LayeredWeights
+from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.placement import Part, Placement, parts
 
@@ -202,9 +203,3 @@ def _windows(model: ModelSpec) -> tuple[tuple[int | None, float], ...]:
     """The windows of a model's layers, each with its share of them; None sees everything."""
     sliding = model.sliding_layers / model.layers
     return ((model.sliding_window, sliding), (None, 1 - sliding))
-
-
-def prompt_pairs(tokens: int, window: int | None = None) -> float:
-    """Pairs of a query and a key that it sees, over a prompt: those the mask hides cost nothing."""
-    kept = min(tokens, window or tokens)
-    return kept * kept / 2 + (tokens - kept) * kept

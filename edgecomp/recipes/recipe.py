@@ -7,21 +7,17 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgecomp.calibration.calibration import CalibrationMix, preset_mix
-from edgecomp.common.tasks import Mix, MixChoice, Rounding
+from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.common.value import Value
 from edgecomp.common.yaml_file import read_yaml, write_yaml
-from edgecomp.formats.format_facts import SOURCE, UNWEIGHTED
+from edgecomp.formats.format_facts import SOURCE
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
-from edgecomp.formats.onnx_formats import ONNX_FORMATS
-from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
-from edgecomp.planning.plan import Candidate
+from edgecomp.formats.presets import PRESETS
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.stages import Stage
-
-SETTLED = {"context", "kv_type"}
-"""Constraints that a recipe's settings repeat, and may change."""
 
 
 class EvaluationSettings(Value):
@@ -37,13 +33,6 @@ class MeasurementSettings(Value):
 
     repeats: int = Field(default=5, gt=0)
     decode_tokens: int = Field(default=48, gt=0)
-
-
-SOLVED_TYPES = (
-    "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
-    "IQ4_XS",
-)  # fmt: skip
-"""Tensor types whose codes our solvers choose (compress/gguf_types.py)."""
 
 
 class Recipe(Value):
@@ -93,65 +82,6 @@ class Recipe(Value):
         if self.stages and self.runtime == "onnx":
             raise ValueError("stages are carried out for llama.cpp only: ONNX exports the source")
         return self
-
-
-def recipe_for(
-    model: str,
-    device: str,
-    constraints: Constraints,
-    chosen: Candidate,
-    evaluation: EvaluationSettings | None = None,
-    rounding: Rounding | None = None,
-    mix: MixChoice | None = None,
-    runtime: str = "llama.cpp",
-) -> Recipe:
-    """The recipe that makes and proves a plan's candidate.
-
-    GPTQ rounds onto AWQ's scales where it can, unless another `rounding` is asked for, and types
-    are mixed within the format's size, unless another `mix` is: at the same size that loses least
-    (benchmarks/RESULTS.md).
-    """
-    onnx = ONNX_FORMATS.get(chosen.format)
-    weighted = not onnx and chosen.format not in UNWEIGHTED
-    solved = is_solved(chosen.format) or (onnx is not None and onnx.precision == "int4")
-    return Recipe(
-        model=model,
-        device=device,
-        constraints=constraints,
-        runtime=runtime,
-        format=chosen.format,
-        mix=chosen_mix(mix, chosen.format),
-        rounding=rounding or ("awq+gptq" if solved else "llama.cpp"),
-        settings=chosen.settings,
-        importance=weighted,
-        calibration=preset_mix(constraints.task),
-        evaluation=evaluation or EvaluationSettings(),
-    )
-
-
-def is_solved(format_name: str) -> bool:
-    """Whether our solvers choose the codes of a GGUF format."""
-    weighted = format_name in PRESETS and format_name not in UNWEIGHTED
-    return weighted and PRESETS[format_name].base in SOLVED_TYPES
-
-
-def chosen_mix(choice: MixChoice | None, format_name: str) -> Mix | None:
-    """How a format's types are mixed. Where nobody says: within its size, if our solvers choose
-    codes of few bits; with 8 bits everywhere there is nothing to shift."""
-    if choice is not None:
-        return None if choice == "none" else choice
-    if not is_solved(format_name):
-        return None
-    return "same-size" if TENSOR_TYPES[PRESETS[format_name].base].bits_per_weight < 8 else None
-
-
-def settled_constraints(recipe: Recipe) -> Constraints:
-    """The recipe's constraints with the context and the cache type it runs with; ONNX Runtime's
-    cache has the graph's own type, which is no choice."""
-    settled = recipe.settings.model_dump(include=SETTLED)
-    if recipe.runtime == "onnx":
-        del settled["kv_type"]
-    return recipe.constraints.model_copy(update=settled)
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:

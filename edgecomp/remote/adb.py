@@ -13,26 +13,11 @@ from edgecomp.common.errors import ConnectionFailed, RemoteFailed
 from edgecomp.common.events import Progress
 from edgecomp.remote.address import AdbAddress
 
-FOLDER = PurePosixPath("/data/local/tmp/edgecomp")
-"""Where a program that is no app may be run from on Android; what is pushed stays."""
-
-LLAMA_FOLDER = FOLDER / "llama.cpp"
-
 ANSWER_SECONDS = 60.0
 """In which a device that is awake answers whatever takes it no work."""
 
 SLOWEST_COPY_BYTES_PER_SECOND = 10**6
 SLOWEST_HASH_BYTES_PER_SECOND = 10**7
-
-
-def llama_line(program: str, arguments: str) -> str:
-    """A shell line for the device that runs one of llama.cpp's programs, from wherever in
-    LLAMA_FOLDER a build or an installed tree has it; exit code 127 where none has."""
-    return (
-        f"cd {LLAMA_FOLDER} 2>/dev/null || exit 127; [ -f {program} ] || cd bin 2>/dev/null; "
-        f"[ -f {program} ] || exit 127; chmod 755 {program}; "
-        f"LD_LIBRARY_PATH=.:../lib:lib ./{program} {arguments}"
-    )
 
 
 def adb(

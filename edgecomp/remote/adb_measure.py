@@ -7,18 +7,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgecomp.bundles.android_launcher import FOLDER, LLAMA_FOLDER, llama_line
 from edgecomp.bundles.artifact_argument import NamedArtifact
 from edgecomp.common.errors import RemoteFailed
 from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
 from edgecomp.measure.llama_bench import LlamaBench, bench_arguments, read_bench
-from edgecomp.remote.adb import (
-    FOLDER,
-    LLAMA_FOLDER,
-    check_device,
-    llama_line,
-    push_files,
-    shell,
-)
+from edgecomp.remote.adb import check_device, push_files, shell
 from edgecomp.remote.address import AdbAddress
 
 PROGRAM = "llama-bench"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.common.package_versions import package_version
+from edgecomp.common.package_versions import named_version
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.process_memory import ProcessMemory
@@ -30,7 +30,7 @@ class WorkerRuntime:
     """The distribution whose version is the runtime's."""
 
     def version(self) -> str:
-        return f"{self.package} {package_version(self.package)}"
+        return named_version(self.package)
 
     def tokenize(
         self, artifact: Path, texts: Sequence[str], *, add_special: bool, parse_special: bool

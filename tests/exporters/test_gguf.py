@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 
 from edgecomp.checks.greedy_check import PROMPTS, check_greedy
 from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused
-from edgecomp.devices.profile import find_device
+from edgecomp.devices.finding import find_device
 from edgecomp.exporters.gguf import expected_float_size_bytes, export, reservations
 from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
 from edgecomp.formats.exporting import find_exporter

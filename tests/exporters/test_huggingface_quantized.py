@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RecipeInvalid
 from edgecomp.common.events import ignore
 from edgecomp.common.folders import cache_folder
@@ -22,6 +21,7 @@ from edgecomp.jobs.fit import fit_recipe
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model
+from edgecomp.recipes.calibration_mix import CalibrationMix
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")
 

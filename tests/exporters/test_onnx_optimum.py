@@ -11,7 +11,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgecomp.calibration.calibration import CalibrationMix
 from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RuntimeMissing
 from edgecomp.common.events import ignore
 from edgecomp.exporters.onnx_optimum import _generation_config, _write_older_checkpoint
@@ -21,6 +20,7 @@ from edgecomp.formats.optimum_formats import DECODER, optimum_task
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.onnx_folder import GRAPH, read_onnx_folder
 from edgecomp.models.reading import read_model
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
 

@@ -88,7 +88,7 @@ def _shown(value: Any, render: Callable[[Any], Any]) -> None:
 
 
 def _inspect_and_plan(path: Path) -> None:
-    from edgecomp.devices.profile import find_device
+    from edgecomp.devices.finding import find_device
     from edgecomp.models.reading import read_model
     from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.constraints import Constraints
@@ -211,8 +211,8 @@ def _gguf(folder: Path, random: Random) -> Path:
 
 
 def _recipe_example(folder: Path, random: Random) -> Path:
-    from edgecomp.calibration.calibration import preset_mix
     from edgecomp.making.compress_job import compression_recipe
+    from edgecomp.recipes.calibration_mix import preset_mix
     from edgecomp.recipes.recipe import write_recipe
 
     path = folder / "recipe.yaml"
@@ -242,7 +242,7 @@ def _profile_example(folder: Path, random: Random) -> Path:
 
 
 def _run_profile(path: Path) -> None:
-    from edgecomp.devices.profile import find_device
+    from edgecomp.devices.finding import find_device
     from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.constraints import Constraints
     from edgecomp.terminal.tables import device_table, plan_table

@@ -17,8 +17,8 @@ from edgecomp.measure.kernel_timing import (
     paced,
 )
 from edgecomp.measure.synthetic_model import write_synthetic
+from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.gguf.header import read_gguf_header
-from edgecomp.planning.speed import prompt_pairs
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.protocol import TimedRun
 

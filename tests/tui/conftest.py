@@ -15,7 +15,8 @@ from textual.pilot import Pilot
 from textual.worker import Worker, WorkerState
 
 from edgecomp.common.events import Event, StageFinished, StageProgress, StageStarted, Warned
-from edgecomp.devices.profile import DeviceProfile, find_device
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import DeviceProfile
 from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.jobs.background import FitRequest, run_folder
@@ -24,8 +25,8 @@ from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.plan import Plan
 from edgecomp.planning.planner import make_plan
+from edgecomp.planning.recipe_of_plan import recipe_for
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import recipe_for
 from edgecomp.reporting.report import Report
 from edgecomp.tui import constraints_form, recipe_screen
 from edgecomp.tui.app import EdgecompApp

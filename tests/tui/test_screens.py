@@ -15,7 +15,8 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, TextArea
 
-from edgecomp.devices.profile import find_device, own_profiles_folder, profile_paths
+from edgecomp.devices.finding import find_device
+from edgecomp.devices.profile import own_profiles_folder, profile_paths
 from edgecomp.jobs.background import FitRequest, run_folder
 from edgecomp.reporting.report import Report
 from edgecomp.tui.app import EdgecompApp

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.resources
 
-from edgecomp.calibration.calibration import SourceName
 from edgecomp.calibration.own import (
     code,
     general_reasoning,
@@ -19,6 +18,7 @@ from edgecomp.calibration.own import (
     safety,
 )
 from edgecomp.common.errors import DataMissing
+from edgecomp.common.tasks import SourceName
 
 SOURCES = {
     "math": math.pairs,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
@@ -22,7 +23,7 @@ class LlamaCpp(WorkerRuntime):
 
     name = "llama.cpp"
     worker = "edgecomp.runtimes.llama_cpp"
-    package = "llama-cpp-python"
+    package = LLAMA_CPP_PACKAGE
 
     def reported_buffers(self, log: str) -> dict[str, int]:
         return reported_buffers(log)

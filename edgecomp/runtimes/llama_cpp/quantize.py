@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.models.tensor_types import PRESETS, TENSOR_TYPES
+from edgecomp.formats.presets import PRESETS
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.runtimes.heard import Heard, counted_steps
 
 TENSOR_BEGUN = re.compile(r"^\[ *(\d+)/ *(\d+)\]", re.MULTILINE)

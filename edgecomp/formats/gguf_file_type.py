@@ -6,8 +6,8 @@ import struct
 from collections import Counter
 from pathlib import Path
 
+from edgecomp.formats.presets import PRESETS
 from edgecomp.models.gguf.header import read_gguf_header
-from edgecomp.models.tensor_types import PRESETS
 
 FILE_TYPE = "general.file_type"
 

@@ -1,0 +1,18 @@
+"""The tensor types whose codes our solvers choose."""
+
+from __future__ import annotations
+
+from edgecomp.formats.format_facts import UNWEIGHTED
+from edgecomp.formats.presets import PRESETS
+
+SOLVED_TYPES = (
+    "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "IQ4_XS",
+)  # fmt: skip
+"""Tensor types whose codes our solvers choose (compress/gguf_types.py)."""
+
+
+def is_solved(format_name: str) -> bool:
+    """Whether our solvers choose the codes of a GGUF format."""
+    weighted = format_name in PRESETS and format_name not in UNWEIGHTED
+    return weighted and PRESETS[format_name].base in SOLVED_TYPES

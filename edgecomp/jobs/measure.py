@@ -1,0 +1,46 @@
+"""An artifact by its name, measured as a server would run it."""
+
+from __future__ import annotations
+
+from edgecomp.bundles.artifact_argument import find_artifact
+from edgecomp.common.errors import RuntimeRefused
+from edgecomp.common.events import Listener
+from edgecomp.common.machine_limits import physical_cores
+from edgecomp.evaluate.own_text import divergence_text
+from edgecomp.measure.request import MeasureRequest
+from edgecomp.measure.serving import Serving, measure_serving
+from edgecomp.models.reading import read_model
+from edgecomp.processes.limits import limited
+from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.serving_load import ServingLoad
+
+DEFAULT_CONTEXT = 4096
+
+
+def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Serving:
+    """Serve the artifact called `name`: with its recipe's settings where it lies in a bundle.
+
+    Raises RuntimeRefused for an artifact of another runtime, and what `find_artifact` and
+    `measure_serving` raise.
+    """
+    artifact = find_artifact(name)
+    if artifact.runtime != "llama.cpp":
+        raise RuntimeRefused(
+            f"{name} runs in {artifact.runtime}, and only llama.cpp serves concurrent load here. "
+            "`edgecomp fit` measures it with one request at a time."
+        )
+    trained = read_model(artifact.path).context_length or DEFAULT_CONTEXT
+    settings = (
+        artifact.recipe.settings
+        if artifact.recipe
+        else RunSettings(context=min(DEFAULT_CONTEXT, trained), threads=physical_cores())
+    )
+    load = ServingLoad(requests_per_second=request.requests_per_second).within(trained)
+    if request.limits and request.limits.cpus:
+        threads = min(settings.threads, request.limits.cpus)
+        settings = settings.model_copy(update={"threads": threads})
+    seconds = 60 * request.minutes if request.minutes else None
+    with limited(request.limits):
+        return measure_serving(
+            artifact.path, settings, divergence_text(), load, request.concurrencies, seconds, listen
+        )

@@ -1,0 +1,46 @@
+"""Measuring this machine, and keeping what was measured where later plans find it."""
+
+from __future__ import annotations
+
+import time
+
+from edgecomp.common.atomic import write_text
+from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted, ignore
+from edgecomp.common.machine_limits import physical_cores, processor_quota
+from edgecomp.devices.detect import calibration_path, cpu_model, stored_calibration
+from edgecomp.devices.kernel_rates import Calibration
+
+
+def calibrate_here(runtime: str, listen: Listener = ignore) -> Calibration:
+    """Measure this machine in `runtime`, and keep the result where later plans find it.
+
+    ONNX Runtime's figures are kept beside llama.cpp's, which are measured first where they are
+    missing.
+    """
+    kept = stored_calibration()
+    if runtime == "onnx" and kept is None:
+        kept = calibrate_here("llama.cpp", listen)
+    stage = f"calibrate-{runtime}"
+    listen(StageStarted(stage=stage, title=f"Measuring this machine's kernels in {runtime}"))
+    began = time.perf_counter()
+
+    def progress(done: float, total: float) -> None:
+        listen(StageProgress(stage=stage, done=done, total=total))
+
+    if runtime == "onnx":
+        from edgecomp.measure.calibrate_onnx import calibrate_onnx
+
+        assert kept is not None
+        measured = kept.model_copy(update={"onnx": calibrate_onnx(kept, progress)})
+    else:
+        from edgecomp.measure.calibrate import calibrate
+
+        measured = calibrate(cpu_model(), physical_cores(), progress)
+        kept_onnx = kept.onnx if kept else None
+        measured = measured.model_copy(
+            update={"onnx": kept_onnx, "processor_quota": processor_quota()}
+        )
+    write_text(calibration_path(), measured.model_dump_json(indent=1))
+    seconds = time.perf_counter() - began
+    listen(StageFinished(stage=stage, cached=False, seconds=seconds))
+    return measured

@@ -1,0 +1,70 @@
+"""The recipe that makes a plan's candidate, and the constraints that a recipe keeps."""
+
+from __future__ import annotations
+
+from edgecomp.common.tasks import Mix, MixChoice, Rounding
+from edgecomp.formats.format_facts import UNWEIGHTED
+from edgecomp.formats.onnx_formats import ONNX_FORMATS
+from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.solved_types import is_solved
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.planning.plan import Candidate
+from edgecomp.recipes.calibration_mix import preset_mix
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import EvaluationSettings, Recipe
+
+SETTLED = {"context", "kv_type"}
+"""Constraints that a recipe's settings repeat, and may change."""
+
+
+def recipe_for(
+    model: str,
+    device: str,
+    constraints: Constraints,
+    chosen: Candidate,
+    evaluation: EvaluationSettings | None = None,
+    rounding: Rounding | None = None,
+    mix: MixChoice | None = None,
+    runtime: str = "llama.cpp",
+) -> Recipe:
+    """The recipe that makes and proves a plan's candidate.
+
+    GPTQ rounds onto AWQ's scales where it can, unless another `rounding` is asked for, and types
+    are mixed within the format's size, unless another `mix` is: at the same size that loses least
+    (benchmarks/RESULTS.md).
+    """
+    onnx = ONNX_FORMATS.get(chosen.format)
+    weighted = not onnx and chosen.format not in UNWEIGHTED
+    solved = is_solved(chosen.format) or (onnx is not None and onnx.precision == "int4")
+    return Recipe(
+        model=model,
+        device=device,
+        constraints=constraints,
+        runtime=runtime,
+        format=chosen.format,
+        mix=chosen_mix(mix, chosen.format),
+        rounding=rounding or ("awq+gptq" if solved else "llama.cpp"),
+        settings=chosen.settings,
+        importance=weighted,
+        calibration=preset_mix(constraints.task),
+        evaluation=evaluation or EvaluationSettings(),
+    )
+
+
+def chosen_mix(choice: MixChoice | None, format_name: str) -> Mix | None:
+    """How a format's types are mixed. Where nobody says: within its size, if our solvers choose
+    codes of few bits; with 8 bits everywhere there is nothing to shift."""
+    if choice is not None:
+        return None if choice == "none" else choice
+    if not is_solved(format_name):
+        return None
+    return "same-size" if TENSOR_TYPES[PRESETS[format_name].base].bits_per_weight < 8 else None
+
+
+def settled_constraints(recipe: Recipe) -> Constraints:
+    """The recipe's constraints with the context and the cache type it runs with; ONNX Runtime's
+    cache has the graph's own type, which is no choice."""
+    settled = recipe.settings.model_dump(include=SETTLED)
+    if recipe.runtime == "onnx":
+        del settled["kv_type"]
+    return recipe.constraints.model_copy(update=settled)
