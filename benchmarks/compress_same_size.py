@@ -21,10 +21,10 @@ from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.jobs.fit import on_trial
-from edgecomp.jobs.proving import divergence
+from edgecomp.jobs.proving import divergence, on_trial
+from edgecomp.making.artifact import Artifact
 from edgecomp.making.compress_job import compression_recipe
-from edgecomp.making.gguf import Artifact, make_artifact
+from edgecomp.making.gguf import make_artifact
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
 from edgecomp.recipes.calibration_mix import preset_mix

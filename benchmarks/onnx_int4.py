@@ -20,12 +20,12 @@ from rich.table import Table
 from edgecomp.calibration.calibration import make_calibration
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.divergence import summarise
+from edgecomp.evaluate.questions import evaluation_text
 from edgecomp.formats.exporting import find_exporter, find_onnx_exporter
 from edgecomp.formats.onnx_formats import onnx_types
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.onnx_folder import DATA
 from edgecomp.models.reading import read_model
-from edgecomp.pipeline.early_checks import evaluation_text
 from edgecomp.processes.child import Child
 from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.run_settings import RunSettings

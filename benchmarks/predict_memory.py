@@ -30,8 +30,8 @@ from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.memory import MemoryEstimate, estimate_memory
+from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
 from edgecomp.planning.onnx_memory import estimate_onnx_memory
-from edgecomp.planning.planner import ONNX_MICRO_BATCH
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.onnx import runtime as onnx

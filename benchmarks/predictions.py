@@ -25,9 +25,9 @@ from edgecomp.measure.machine import machine_state
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.memory import estimate_memory
+from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
 from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.planner import ONNX_MICRO_BATCH
 from edgecomp.planning.speed import SpeedEstimate, estimate_speed
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp

@@ -17,7 +17,7 @@ from edgecomp.evaluate.divergence import summarise
 from edgecomp.evaluate.items import Category
 from edgecomp.evaluate.statistics import Interval, Spread
 from edgecomp.judging.verdict import REQUIRED, Efficiency, Evidence, judge
-from edgecomp.making.gguf import Artifact
+from edgecomp.making.artifact import Artifact
 from edgecomp.measure.latency import DepthLatency, Measurement, compare_with_plan
 from edgecomp.measure.machine import MachineState
 from edgecomp.models.spec import ModelSpec

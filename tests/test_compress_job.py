@@ -23,14 +23,13 @@ from edgecomp.common.events import Event, StageFinished, StageStarted, Warned, i
 from edgecomp.common.folders import cache_folder
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.formats.format_facts import tensor_types_of
-from edgecomp.jobs.fit import method_of, sparsity_percent
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.calibration_mix import CalibrationMix
-from edgecomp.recipes.recipe import read_recipe
+from edgecomp.recipes.recipe import method_of, read_recipe, sparsity_percent
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")
 

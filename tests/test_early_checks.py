@@ -13,6 +13,7 @@ import pytest
 from canned_reports import canned_report, scores, write_canned_bundle
 
 from edgecomp.bundles.bundle import bundle_place
+from edgecomp.bundles.versions import versions
 from edgecomp.common.errors import (
     ChatTemplateBroken,
     DataMalformed,
@@ -27,7 +28,7 @@ from edgecomp.common.events import Estimated, Event, StageStarted
 from edgecomp.common.package_versions import package_version
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
-from edgecomp.jobs.fit import FitRequest, fit, fit_recipe, versions
+from edgecomp.jobs.fit import FitRequest, fit, fit_recipe
 from edgecomp.jobs.fit_both import fit_both
 from edgecomp.jobs.improve import improve
 from edgecomp.making.compress_job import compress, compression_recipe

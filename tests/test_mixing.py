@@ -22,8 +22,7 @@ from edgecomp.formats.expected_loss import TOLERATED_NATS
 from edgecomp.formats.gguf_file_type import FILE_TYPE
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.presets import PRESETS
-from edgecomp.jobs.fit import on_trial
-from edgecomp.jobs.proving import divergence
+from edgecomp.jobs.proving import divergence, on_trial
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.making.gguf import make_artifact
 from edgecomp.making.mixing import ENDS, against_speed, file_bytes, filled, placed

@@ -14,7 +14,7 @@ from edgecomp.devices.finding import find_device
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.reporting.report import Section
+from edgecomp.reporting.sections import Section
 from edgecomp.terminal.report_tables import section_table
 from edgecomp.terminal.tables import device_table, plan_table
 

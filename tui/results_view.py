@@ -11,7 +11,8 @@ from rich.text import Text
 from edgecomp.common.quantity import format_size
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import RELIABILITY
-from edgecomp.reporting.report import Report, Section, capability_section, sections
+from edgecomp.reporting.report import Report
+from edgecomp.reporting.sections import Section, capability_section, sections
 from edgecomp.terminal.report_tables import section_table
 from edgecomp.terminal.tables import facts
 

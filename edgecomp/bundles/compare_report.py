@@ -14,7 +14,7 @@ from edgecomp.bundles.compare import BundleComparison, Variant
 from edgecomp.common.atomic import write_text
 from edgecomp.common.quantity import format_size
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category
-from edgecomp.reporting.report import Section, capability_divergence_sections
+from edgecomp.reporting.sections import Section, capability_divergence_sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgecomp.bundles.artifact_argument import NamedArtifact, find_artifact
+from edgecomp.bundles.versions import versions
 from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.checks.token_id_check import same_token_ids
 from edgecomp.common.digests import path_digest
@@ -28,16 +29,21 @@ from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.harness_tasks import HarnessTask, run_task
 from edgecomp.evaluate.items import Bucket, Category, ItemResult
+from edgecomp.evaluate.questions import evaluation_text
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
 from edgecomp.jobs import proving
-from edgecomp.jobs.fit import method_of, sparsity_percent, versions
 from edgecomp.jobs.proving import Answers, Subject
 from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
 from edgecomp.models.chat_template import read_chat_template
-from edgecomp.pipeline.early_checks import check_cache, check_template, evaluation_text
+from edgecomp.pipeline.early_checks import check_cache, check_template
 from edgecomp.pipeline.run import path_bytes
-from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
+from edgecomp.recipes.recipe import (
+    EvaluationSettings,
+    MeasurementSettings,
+    method_of,
+    sparsity_percent,
+)
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
 

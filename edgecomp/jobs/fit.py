@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from edgecomp import __version__
 from edgecomp.bundles.bundle import bundle_place, write_bundle
+from edgecomp.bundles.versions import versions
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import (
     ArtifactRejected,
@@ -17,19 +17,19 @@ from edgecomp.common.errors import (
 )
 from edgecomp.common.events import Estimated, Listener, Warned
 from edgecomp.common.folders import config_folder
-from edgecomp.common.package_versions import package_version
 from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.common.value import Value
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.evaluate.comparison import compare_results
+from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.jobs import proving
-from edgecomp.jobs.proving import Subject
+from edgecomp.jobs.proving import on_trial
 from edgecomp.judging.verdict import Efficiency, Evidence, judge
-from edgecomp.making.gguf import Artifact, followed, make_artifact, needs_calibration
+from edgecomp.making.gguf import followed, make_artifact, needs_calibration
 from edgecomp.making.mixing import require_room
 from edgecomp.making.onnx import make_onnx_artifact
 from edgecomp.measure.calibrate_here import calibrate_here
@@ -37,31 +37,17 @@ from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.models.model_name import result_folder
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
-from edgecomp.pipeline.early_checks import (
-    Questions,
-    check_cache,
-    check_calibration,
-    check_disk,
-    check_model,
-    read_questions,
-)
+from edgecomp.pipeline.early_checks import check_cache, check_calibration, check_disk, check_model
 from edgecomp.pipeline.run import Run, path_bytes
-from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import make_plan, placed_as, with_types
 from edgecomp.planning.recipe_of_plan import recipe_for, settled_constraints
 from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
-from edgecomp.recipes.recipe import EvaluationSettings, Recipe
-from edgecomp.recipes.sparsity import parse_sparsity
-from edgecomp.recipes.stages import DistillStage, PruneStage, staged_model
+from edgecomp.recipes.recipe import EvaluationSettings, Recipe, method_of, sparsity_percent
+from edgecomp.recipes.stages import staged_model
 from edgecomp.reporting.report import ModelFacts, Report
-
-PACKAGES = (
-    "llama-cpp-python", "gguf", "onnx", "onnxruntime", "onnxruntime-genai", "torch", "transformers",
-    "tokenizers", "numpy",
-)  # fmt: skip
 
 
 class FitRequest(Value):
@@ -324,32 +310,6 @@ def _carry_out(
     )
 
 
-def on_trial(run: Run, artifact: Artifact) -> tuple[Subject, Subject]:
-    """The float base and the artifact, as they are run."""
-
-    def subject(who: Literal["base", "artifact"], file: StoredFile, kv_type: str) -> Subject:
-        return Subject(
-            who, file.path, file.sha256, run.runtime, run.template, run.threads, run.listen,
-            run.model.name, kv_type,
-        )  # fmt: skip
-
-    kv_type = run.recipe.settings.kv_type
-    return subject("base", artifact.base, "F16"), subject("artifact", artifact.file, kv_type)
-
-
-def sparsity_percent(recipe: Recipe) -> float | None:
-    """The share of weights that the recipe's last pruning sets to zero."""
-    pruned = [stage for stage in recipe.stages if isinstance(stage, PruneStage)]
-    return 100 * parse_sparsity(pruned[-1].sparsity).ratio if pruned else None
-
-
-def method_of(recipe: Recipe) -> Literal["quantization", "pruning", "distillation"]:
-    """What a verdict holds responsible for a loss."""
-    if any(isinstance(stage, DistillStage) for stage in recipe.stages):
-        return "distillation"
-    return "pruning" if recipe.stages else "quantization"
-
-
 def _as_made(
     spec: ModelSpec, device: DeviceProfile, chosen: Candidate, recipe: Recipe
 ) -> Candidate:
@@ -408,11 +368,3 @@ def _facts(spec: ModelSpec, recipe: Recipe, run: Run) -> ModelFacts:
         source_bits_per_weight=spec.bits_per_weight,
         licence=spec.licence,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that decides the bytes or the figures."""
-    return {
-        "edgecomp": __version__,
-        **{name: package_version(name) for name in PACKAGES},
-    }

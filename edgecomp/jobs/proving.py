@@ -20,10 +20,12 @@ from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.evaluate import evaluate
 from edgecomp.evaluate.items import Bucket, Item, ItemResult
 from edgecomp.evaluate.task_text import task_texts
+from edgecomp.making.artifact import Artifact
 from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.models.chat_template import ChatTemplate
-from edgecomp.pipeline.stage_cache import run_stage
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile, run_stage
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime
@@ -247,3 +249,16 @@ def measurement(
         said = f"The machine was busy (load {load:.1f}) when speed was measured."
         subject.listen(Warned(text=said))
     return made
+
+
+def on_trial(run: Run, artifact: Artifact) -> tuple[Subject, Subject]:
+    """The float base and the artifact, as they are run."""
+
+    def subject(who: Literal["base", "artifact"], file: StoredFile, kv_type: str) -> Subject:
+        return Subject(
+            who, file.path, file.sha256, run.runtime, run.template, run.threads, run.listen,
+            run.model.name, kv_type,
+        )  # fmt: skip
+
+    kv_type = run.recipe.settings.kv_type
+    return subject("base", artifact.base, "F16"), subject("artifact", artifact.file, kv_type)

@@ -31,13 +31,8 @@ from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
 from edgecomp.formats.presets import PRESETS
-from edgecomp.making.gguf import (
-    UNROUNDED,
-    Artifact,
-    followed,
-    make_artifact,
-    needs_calibration,
-)
+from edgecomp.making.artifact import Artifact
+from edgecomp.making.gguf import UNROUNDED, followed, make_artifact, needs_calibration
 from edgecomp.making.huggingface import make_huggingface_artifact
 from edgecomp.making.mixing import Mixture, file_bytes, memory_bytes, require_room
 from edgecomp.making.optimum import make_optimum_artifact

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecomp.calibration.calibration import CalibrationRecord
-from edgecomp.checks.artifact_checks import CheckResult, tensor_types
+from edgecomp.checks.artifact_checks import tensor_types
 from edgecomp.common.atomic import replacing
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned
-from edgecomp.common.value import Value
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import SOURCE, planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_file_type import set_file_type
@@ -18,6 +16,7 @@ from edgecomp.formats.gguf_mix import fallbacks
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.presets import PRESETS
+from edgecomp.making.artifact import Artifact
 from edgecomp.making.calibration_rows import StoredCalibration, calibrated_tokens
 from edgecomp.making.expert_use import ExpertUse, expert_use
 from edgecomp.making.float_model import float_checkpoint, float_export
@@ -40,31 +39,6 @@ UNROUNDED = ("source", "F32", "F16", "BF16")
 
 UNWEIGHED = ("Q8_0",)
 """Types that llama.cpp's quantizer rounds alike with and without importance, beside the floats."""
-
-
-class Artifact(Value):
-    """The finished file and what was found out while it was made."""
-
-    file: StoredFile
-    size_bytes: int
-    types: dict[str, str]
-    fallbacks: dict[str, str]
-    checks: tuple[CheckResult, ...]
-    calibration: CalibrationRecord | None
-    base: StoredFile
-    """The float file that the artifact was made from and is compared with."""
-
-    importance: StoredFile | None = None
-    """The importance matrix, in the layout of llama.cpp's tools."""
-
-    distillations: tuple[History, ...] = ()
-    """How the held-out divergence fell in each of the recipe's distillations."""
-
-    mixture: Mixture | None = None
-    """The types that the recipe's mix chose, and what each would have cost."""
-
-    expert_use: ExpertUse | None = None
-    """How often the calibration asked each expert; None where there is none or none is rounded."""
 
 
 def importance_matrix(

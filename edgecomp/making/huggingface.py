@@ -10,9 +10,10 @@ from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.formats.exporting import find_huggingface_exporter
 from edgecomp.formats.huggingface_layouts import huggingface_types
+from edgecomp.making.artifact import Artifact
 from edgecomp.making.calibration_rows import calibrated_tokens
 from edgecomp.making.float_model import float_checkpoint, float_export
-from edgecomp.making.gguf import Artifact, chosen_codes
+from edgecomp.making.gguf import chosen_codes
 from edgecomp.making.gguf_checks import Checks, check_base, require
 from edgecomp.making.shrinking import shrunk_checkpoint
 from edgecomp.models.reading import read_model

@@ -12,9 +12,10 @@ from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.formats.exporting import find_onnx_exporter
 from edgecomp.formats.onnx_formats import onnx_data_bytes, onnx_format, onnx_types
+from edgecomp.making.artifact import Artifact
 from edgecomp.making.calibration_rows import calibrated_tokens
 from edgecomp.making.float_model import float_checkpoint
-from edgecomp.making.gguf import Artifact, chosen_codes
+from edgecomp.making.gguf import chosen_codes
 from edgecomp.making.gguf_checks import Checks, require
 from edgecomp.models.onnx_folder import DATA, read_onnx_folder
 from edgecomp.models.reading import read_model

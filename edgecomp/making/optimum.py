@@ -14,8 +14,8 @@ from edgecomp.common.events import Progress
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.exporting import find_optimum_exporter
 from edgecomp.formats.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
+from edgecomp.making.artifact import Artifact
 from edgecomp.making.float_model import float_checkpoint
-from edgecomp.making.gguf import Artifact
 from edgecomp.making.gguf_checks import Checks, require
 from edgecomp.making.onnx import check_float, graph_check
 from edgecomp.models.onnx_folder import load_graph, opset_versions

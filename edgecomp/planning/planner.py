@@ -5,44 +5,32 @@ Nothing here reads weights, imports torch or takes more than a fraction of a sec
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 
-from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, ModelIncomplete
-from edgecomp.common.quantity import format_size
+from edgecomp.common.errors import ExportRefused, ModelIncomplete
 from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.formats.expected_loss import TASK_RISK, TOLERATED_NATS, risk
+from edgecomp.formats.expected_loss import TASK_RISK
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
 from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.spec import ModelSpec
-from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.planning.candidate import ONNX, RUNTIME, candidate_of, contexts
 from edgecomp.planning.card_fill import Demand, Frame, frame
 from edgecomp.planning.job_cost import estimate_job
-from edgecomp.planning.kernels import without_kernels
 from edgecomp.planning.method_families import method_families, notices, required_benchmarks
 from edgecomp.planning.nearest_limit import nearest_limit
-from edgecomp.planning.offload import TIGHT_SHARE, Offload, fastest, frames, offload, offloads
-from edgecomp.planning.onnx_memory import estimate_onnx_memory
+from edgecomp.planning.offload import fastest, frames, offload, offloads
+from edgecomp.planning.onnx_candidates import onnx_candidates, refuse_what_onnx_lacks
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
-from edgecomp.planning.plan import Candidate, JobCost, Plan, Rejection, Verdict
+from edgecomp.planning.plan import Candidate, JobCost, Plan
+from edgecomp.planning.ranking import rank, without_dominated
 from edgecomp.planning.recipe_of_plan import chosen_mix
-from edgecomp.planning.speed import SpeedEstimate, estimate_speed
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.stages import Stage, staged_model
-
-DEFAULT_CONTEXTS = (2048, 4096, 8192)
-PROMPT_TOKENS = 512
-RUNTIME, ONNX = "llama.cpp", "onnx"
-ONNX_MICRO_BATCH = 128
-"""ONNX Runtime gives the logits of every position: a larger batch costs memory, not time."""
-
-GUESSED_SPEEDS = "Speeds are guesses: run `edgecomp devices calibrate` for measured ones."
 
 
 def make_plan(
@@ -65,7 +53,7 @@ def make_plan(
     if runtime == RUNTIME:
         refuse_repeated_tokens(model)
     if runtime == ONNX:
-        _refuse_what_onnx_lacks(constraints, stages, mix)
+        refuse_what_onnx_lacks(constraints, stages, mix)
     made = staged_model(model, stages)
     if facts is None:
         facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
@@ -123,9 +111,9 @@ def ranked_candidates(
     runtime: str = RUNTIME,
 ) -> list[Candidate]:
     """Every candidate, best first, then the rejected ones: a plan without what it takes to make."""
-    all_of = _onnx_candidates if runtime == ONNX else _candidates
-    candidates = _without_dominated(list(all_of(model, device, constraints, facts)))
-    return sorted(candidates, key=lambda row: _rank(row, constraints))
+    all_of = onnx_candidates if runtime == ONNX else _candidates
+    candidates = without_dominated(list(all_of(model, device, constraints, facts)))
+    return sorted(candidates, key=lambda row: rank(row, constraints))
 
 
 def with_types(
@@ -152,28 +140,7 @@ def placed_as(
     """The candidate of a format that is placed and run as it is said, not as is fastest."""
     wanted = Demand(facts.weights, frame(model, settings, _worker_bytes(device)))
     way = offload(wanted, device, placement)
-    return _candidate(model, device, constraints, facts, way, RUNTIME)
-
-
-def _refuse_what_onnx_lacks(
-    constraints: Constraints, stages: Sequence[Stage], mix: MixChoice | None
-) -> None:
-    mixed = mix not in (None, "none")
-    asked = "--kv-type" if constraints.kv_type != "F16" else "--mix" if mixed else None
-    if asked or stages:
-        raise CompressionSettingsInvalid(
-            f"{asked or 'What a recipe does before rounding'} is for llama.cpp: ONNX artifacts are "
-            "made of the source, one type for all matrices, with a float32 cache. Leave it out, or "
-            "choose --runtime llama.cpp."
-        )
-
-
-def contexts(model: ModelSpec, constraints: Constraints) -> tuple[int, ...]:
-    """The contexts to plan for: the one asked for, or a few that the model was trained for."""
-    if constraints.context:
-        return (constraints.context,)
-    longest = model.context_length or DEFAULT_CONTEXTS[-1]
-    return tuple(size for size in DEFAULT_CONTEXTS if size <= longest) or (longest,)
+    return candidate_of(model, device, constraints, facts, way, RUNTIME)
 
 
 def _candidates(
@@ -186,28 +153,6 @@ def _candidates(
     for row in facts:
         for of_context in framed:
             yield from _placed(model, device, constraints, row, of_context)
-
-
-def _onnx_candidates(
-    model: ModelSpec,
-    device: DeviceProfile,
-    constraints: Constraints,
-    facts: Sequence[FormatFacts],
-) -> Iterator[Candidate]:
-    """Everything on the CPU, the only provider whose predictions were checked."""
-    own = device.model_copy(update={"calibration": device.calibration_in(ONNX)})
-    for row in facts:
-        for context in contexts(model, constraints):
-            settings = RunSettings(
-                context=context,
-                threads=device.cpu.cores,
-                kv_type="F32",
-                micro_batch=ONNX_MICRO_BATCH,
-            )
-            memory = estimate_onnx_memory(model, row.name, settings)
-            pools = {device.system_pool.name: memory.total_bytes}
-            way = Offload(Placement(), settings, memory, pools)
-            yield _candidate(model, own, constraints, row, way, ONNX)
 
 
 def _frames(
@@ -231,7 +176,7 @@ def _placed(
     """One candidate a kind of processor: the fastest way to use it."""
     for ways in offloads(facts.weights, framed, device):
         best = ways[0] if facts.senseless else fastest(model, facts.weights, device, ways)
-        yield _candidate(model, device, constraints, facts, best, RUNTIME)
+        yield candidate_of(model, device, constraints, facts, best, RUNTIME)
 
 
 def _weighed(
@@ -249,163 +194,4 @@ def _weighed(
     return (
         placed_speeds(model, weights, device, framed, depth),
         one_layer_more(model, weights, device, mine, chosen.placement, depth),
-    )
-
-
-def _candidate(
-    model: ModelSpec,
-    device: DeviceProfile,
-    constraints: Constraints,
-    facts: FormatFacts,
-    way: Offload,
-    runtime: str,
-) -> Candidate:
-    placement, settings, memory, pools = way
-    depth = min(PROMPT_TOKENS, max(settings.context // 2, 1))
-    guessed = not device.calibration and device.name == "auto"
-    speed = estimate_speed(
-        model,
-        facts.weights,
-        device,
-        placement,
-        depth=depth,
-        prompt_tokens=depth,
-        micro_batch=settings.micro_batch,
-        every_logit=runtime == ONNX,
-    )
-    senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
-    reasons = _rejections(model, device, constraints, facts.file_bytes, way, speed, senseless)
-    return Candidate(
-        format=facts.name,
-        context=settings.context,
-        placement=placement,
-        settings=settings,
-        file_bytes=facts.file_bytes,
-        bits_per_weight=facts.bits_per_weight,
-        memory=memory,
-        pool_bytes=pools,
-        speed=speed,
-        expected_divergence_nats=facts.expected_divergence_nats,
-        risk=risk(facts.expected_divergence_nats, constraints.task),
-        fits=_fit(pools, memory.total_bytes, device, constraints),
-        rejections=reasons,
-        notes=(*facts.notes, *((GUESSED_SPEEDS,) if guessed else ())),
-    )
-
-
-def _without_kernels(
-    facts: FormatFacts, device: DeviceProfile, placement: Placement, runtime: str
-) -> str | None:
-    missing = without_kernels(facts.matrix_types, device, runtime, placement)
-    if not missing:
-        return None
-    where = " and ".join(placement.gpus) or device.cpu.name
-    return f"{runtime} has no kernels for {', '.join(sorted(missing))} on {where}."
-
-
-def _fit(
-    pools: dict[str, int], total_bytes: int, device: DeviceProfile, constraints: Constraints
-) -> Verdict:
-    shares = [used / device.pool(name).usable_bytes for name, used in pools.items()]
-    if constraints.max_memory_bytes:
-        shares.append(total_bytes / constraints.max_memory_bytes)
-    worst = max(shares)
-    return "no" if worst > 1 else "tight" if worst > TIGHT_SHARE else "fits"
-
-
-def _rejections(
-    model: ModelSpec,
-    device: DeviceProfile,
-    constraints: Constraints,
-    file_bytes: int,
-    way: Offload,
-    speed: SpeedEstimate,
-    senseless: str | None,
-) -> tuple[Rejection, ...]:
-    reasons = [Rejection(cause="format", text=senseless)] if senseless else []
-    for name, used in way.pool_bytes.items():
-        usable = device.pool(name).usable_bytes
-        if used > usable:
-            text = f"It needs {format_size(used)} of {name} and {format_size(usable)} are usable."
-            reasons.append(Rejection(cause="memory", text=text))
-    limit = constraints.max_memory_bytes
-    if limit and way.memory.total_bytes > limit:
-        total = format_size(way.memory.total_bytes)
-        text = f"Its peak memory of {total} is over the limit of {format_size(limit)}."
-        reasons.append(Rejection(cause="limit", text=text))
-    size_limit = constraints.max_size_bytes
-    if size_limit and file_bytes > size_limit:
-        size = format_size(file_bytes)
-        text = f"Its file of {size} is over the limit of {format_size(size_limit)}."
-        reasons.append(Rejection(cause="size", text=text))
-    decoded, needed = speed.decode_tokens_per_second, constraints.min_decode_tokens_per_second
-    if needed and decoded < needed:
-        text = f"It decodes about {decoded:.3g} tok/s and {needed:g} are asked for."
-        reasons.append(Rejection(cause="speed", text=text))
-    context = way.settings.context
-    if model.context_length and context > model.context_length:
-        text = f"The model was trained for {model.context_length} tokens, not {context}."
-        reasons.append(Rejection(cause="context", text=text))
-    block = TENSOR_TYPES[constraints.kv_type].block_elements
-    if model.key_length % block or model.value_length % block:
-        heads = f"{model.key_length} and {model.value_length}"
-        text = f"A {constraints.kv_type} cache needs heads in blocks of {block}, not of {heads}."
-        reasons.append(Rejection(cause="kv-type", text=text))
-    return tuple(reasons)
-
-
-def _without_dominated(candidates: list[Candidate]) -> list[Candidate]:
-    """Reject what another candidate of the same context beats or equals in every respect."""
-    rivals: dict[tuple[int, bool], list[tuple[Candidate, tuple[float, ...]]]] = {}
-    for row in candidates:
-        if not row.rejections:
-            place = (row.context, bool(row.placement.gpus))
-            rivals.setdefault(place, []).append((row, _costs(row)))
-    result = []
-    for row in candidates:
-        if not row.rejections:
-            mine = _costs(row)
-            near = rivals[row.context, bool(row.placement.gpus)]
-            better = next((other for other, its in near if _dominates(its, mine)), None)
-            if better:
-                text = f"{better.format} is no larger, no slower, and is expected to lose no more."
-                dominated = Rejection(cause="dominated", text=text)
-                row = row.model_copy(update={"rejections": (dominated,)})
-        result.append(row)
-    return result
-
-
-def _costs(row: Candidate) -> tuple[float, ...]:
-    """All that counts, each the better the smaller."""
-    return (
-        row.file_bytes,
-        row.memory.total_bytes,
-        -row.speed.decode_tokens_per_second,
-        -row.speed.prefill_tokens_per_second,
-        row.expected_divergence_nats,
-    )
-
-
-def _dominates(its: tuple[float, ...], mine: tuple[float, ...]) -> bool:
-    return mine != its and all(map(operator.le, its, mine))
-
-
-def _rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
-    """Best first: speed against expected loss while the task tolerates it, else the least lossy.
-
-    All that a task tolerates is worth a doubling of the speed, so that a few percent more speed
-    never buy a much greater loss. The shortest context planned is the default, since a longer one
-    costs memory that nobody asked for.
-    """
-    divergence = candidate.expected_divergence_nats
-    loss = divergence / TOLERATED_NATS[constraints.task]
-    tolerable = loss <= 1
-    worth = math.log2(candidate.speed.decode_tokens_per_second) - loss
-    return (
-        float(bool(candidate.rejections)),
-        float(candidate.fits == "tight"),
-        0.0 if tolerable else 1.0,
-        candidate.context,
-        -worth if tolerable else divergence,
-        candidate.file_bytes,
     )

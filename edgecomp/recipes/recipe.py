@@ -17,7 +17,8 @@ from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.recipes.stages import Stage
+from edgecomp.recipes.sparsity import parse_sparsity
+from edgecomp.recipes.stages import DistillStage, PruneStage, Stage
 
 
 class EvaluationSettings(Value):
@@ -92,3 +93,16 @@ def write_recipe(path: Path, recipe: Recipe) -> None:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises RecipeInvalid, naming the line and the field."""
     return read_yaml(path, Recipe, "recipe")
+
+
+def sparsity_percent(recipe: Recipe) -> float | None:
+    """The share of weights that the recipe's last pruning sets to zero."""
+    pruned = [stage for stage in recipe.stages if isinstance(stage, PruneStage)]
+    return 100 * parse_sparsity(pruned[-1].sparsity).ratio if pruned else None
+
+
+def method_of(recipe: Recipe) -> Literal["quantization", "pruning", "distillation"]:
+    """What a verdict holds responsible for a loss."""
+    if any(isinstance(stage, DistillStage) for stage in recipe.stages):
+        return "distillation"
+    return "pruning" if recipe.stages else "quantization"

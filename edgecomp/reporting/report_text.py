@@ -5,7 +5,8 @@ from __future__ import annotations
 import jinja2
 from markupsafe import Markup
 
-from edgecomp.reporting.report import Report, sections
+from edgecomp.reporting.report import Report
+from edgecomp.reporting.sections import sections
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:

@@ -12,8 +12,8 @@ from edgecomp.common.quantity import format_size
 from edgecomp.jobs.fit import Fitted
 from edgecomp.making.compress_job import Compressed
 from edgecomp.measure.latency import Prediction
-from edgecomp.reporting.report import (
-    Report,
+from edgecomp.reporting.report import Report
+from edgecomp.reporting.sections import (
     Section,
     capability_divergence_sections,
     capability_section,

@@ -18,7 +18,7 @@ from edgecomp.judging.verdict import Verdict
 from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustained
 from edgecomp.processes.limits import CPU_KEEPERS, KEEPERS, KeptLimits
-from edgecomp.reporting.report import Section, capability_divergence_sections, capability_section
+from edgecomp.reporting.sections import Section, capability_divergence_sections, capability_section
 from edgecomp.terminal.report_tables import section_table
 
 

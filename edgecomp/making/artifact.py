@@ -1,0 +1,36 @@
+"""A finished artifact, and what was found out while it was made."""
+
+from __future__ import annotations
+
+from edgecomp.calibration.calibration import CalibrationRecord
+from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.common.value import Value
+from edgecomp.making.expert_use import ExpertUse
+from edgecomp.making.mixing import Mixture
+from edgecomp.pipeline.stage_cache import StoredFile
+from edgecomp.recipes.distillation import History
+
+
+class Artifact(Value):
+    """The finished file and what was found out while it was made."""
+
+    file: StoredFile
+    size_bytes: int
+    types: dict[str, str]
+    fallbacks: dict[str, str]
+    checks: tuple[CheckResult, ...]
+    calibration: CalibrationRecord | None
+    base: StoredFile
+    """The float file that the artifact was made from and is compared with."""
+
+    importance: StoredFile | None = None
+    """The importance matrix, in the layout of llama.cpp's tools."""
+
+    distillations: tuple[History, ...] = ()
+    """How the held-out divergence fell in each of the recipe's distillations."""
+
+    mixture: Mixture | None = None
+    """The types that the recipe's mix chose, and what each would have cost."""
+
+    expert_use: ExpertUse | None = None
+    """How often the calibration asked each expert; None where there is none or none is rounded."""

@@ -1,0 +1,67 @@
+"""Candidates in order, without those that another one beats in everything."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+from edgecomp.formats.expected_loss import TOLERATED_NATS
+from edgecomp.planning.plan import Candidate, Rejection
+from edgecomp.recipes.constraints import Constraints
+
+
+def without_dominated(candidates: list[Candidate]) -> list[Candidate]:
+    """Reject what another candidate of the same context beats or equals in every respect."""
+    rivals: dict[tuple[int, bool], list[tuple[Candidate, tuple[float, ...]]]] = {}
+    for row in candidates:
+        if not row.rejections:
+            place = (row.context, bool(row.placement.gpus))
+            rivals.setdefault(place, []).append((row, _costs(row)))
+    result = []
+    for row in candidates:
+        if not row.rejections:
+            mine = _costs(row)
+            near = rivals[row.context, bool(row.placement.gpus)]
+            better = next((other for other, its in near if _dominates(its, mine)), None)
+            if better:
+                text = f"{better.format} is no larger, no slower, and is expected to lose no more."
+                dominated = Rejection(cause="dominated", text=text)
+                row = row.model_copy(update={"rejections": (dominated,)})
+        result.append(row)
+    return result
+
+
+def _costs(row: Candidate) -> tuple[float, ...]:
+    """All that counts, each the better the smaller."""
+    return (
+        row.file_bytes,
+        row.memory.total_bytes,
+        -row.speed.decode_tokens_per_second,
+        -row.speed.prefill_tokens_per_second,
+        row.expected_divergence_nats,
+    )
+
+
+def _dominates(its: tuple[float, ...], mine: tuple[float, ...]) -> bool:
+    return mine != its and all(map(operator.le, its, mine))
+
+
+def rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
+    """Best first: speed against expected loss while the task tolerates it, else the least lossy.
+
+    All that a task tolerates is worth a doubling of the speed, so that a few percent more speed
+    never buy a much greater loss. The shortest context planned is the default, since a longer one
+    costs memory that nobody asked for.
+    """
+    divergence = candidate.expected_divergence_nats
+    loss = divergence / TOLERATED_NATS[constraints.task]
+    tolerable = loss <= 1
+    worth = math.log2(candidate.speed.decode_tokens_per_second) - loss
+    return (
+        float(bool(candidate.rejections)),
+        float(candidate.fits == "tight"),
+        0.0 if tolerable else 1.0,
+        candidate.context,
+        -worth if tolerable else divergence,
+        candidate.file_bytes,
+    )
