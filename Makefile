@@ -76,7 +76,7 @@ kill-test: $(INSTALLED) ## 200 kills of a fit at random moments, each followed b
 test-offload: $(INSTALLED) ## Plans with cards, carried out on devices offered over the loopback
 	$(BIN)/pytest -m offload
 
-lint: $(INSTALLED) ## Formatter, linter and types
+lint: $(INSTALLED) ## Formatter, linter, types and import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	rm -rf $(TYPED) && mkdir -p $(TYPED)/edgecomp
@@ -84,6 +84,7 @@ lint: $(INSTALLED) ## Formatter, linter and types
 	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
 		--cache-dir $(CURDIR)/.mypy_cache
 	$(BIN)/mypy --config-file pyproject.toml tools/install_llama_cpp.py
+	cd $(TYPED) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports $(CURDIR)/pyproject.toml --no-cache --quiet
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
@@ -99,13 +100,13 @@ bench-predict: $(INSTALLED) ## Memory as predicted and as measured, over four mo
 	$(BIN)/python benchmarks/predict_memory.py
 
 readme: demo ## Bring the README's generated parts up to date
-	$(BIN)/python benchmarks/readme.py
+	$(BIN)/python tools/readme.py
 
 tui-demo: $(INSTALLED) ## Record the app from start to verdict as text frames
-	$(BIN)/python benchmarks/tui_demo.py docs/tui-demo.txt
+	$(BIN)/python tools/tui_demo.py docs/tui-demo.txt
 
 screenshots: $(INSTALLED) ## Draw the README's pictures of the app anew
-	$(BIN)/python benchmarks/tui_screenshots.py docs
+	$(BIN)/python tools/tui_screenshots.py docs
 
 lock: $(INSTALLED) ## Pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | grep -viE '^(pip|setuptools|torch)==' > requirements.lock

@@ -17,13 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import psutil
 from rich.console import Console
 from rich.table import Table
-from tui_demo import Terminal
 
 from edgecomp.jobs.background import NICENESS
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+from tui_demo import Terminal
 
 STARTS, KEYS = 7, 40
 LOAD = "import numpy; a = numpy.ones((512, 512))\nwhile True: a = a @ a % 7"

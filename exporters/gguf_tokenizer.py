@@ -17,9 +17,9 @@ import gguf
 
 from edgecomp.common.errors import ExportRefused, FileCorrupt, ModelIncomplete
 from edgecomp.common.safe_text import one_line
-from edgecomp.models.chat_template import folder_template
 from edgecomp.models.huggingface.end_tokens import end_token_ids
 from edgecomp.models.huggingface.model import read_json
+from edgecomp.models.huggingface.template_file import folder_template
 from edgecomp.models.huggingface.tokenizer_entries import check_tokenizer
 
 from .pretokenizers import recognised

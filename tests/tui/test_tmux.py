@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-DRIVER = Path(__file__).parents[2] / "benchmarks" / "tui_demo.py"
+DRIVER = Path(__file__).parents[2] / "tools" / "tui_demo.py"
 
 
 @pytest.mark.long

@@ -10,7 +10,6 @@ from typing import Any
 
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete
 from edgecomp.models.architectures import BY_HF_CLASS, Architecture
-from edgecomp.models.chat_template import folder_template
 from edgecomp.models.huggingface.config_entries import (
     ADVICE,
     UNKNOWN,
@@ -27,6 +26,7 @@ from edgecomp.models.huggingface.quantized import (
     read_quantization,
     refuse_unannounced,
 )
+from edgecomp.models.huggingface.template_file import folder_template
 from edgecomp.models.huggingface.tied_head import Head, read_head
 from edgecomp.models.huggingface.weight_files import (
     ADAPTER_CONFIG,

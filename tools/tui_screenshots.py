@@ -1,6 +1,6 @@
 """Take the README's pictures of the app from a real run on the demo model.
 
-    python benchmarks/tui_screenshots.py docs
+    python tools/tui_screenshots.py docs
 
 writes plan.svg, run.svg and results.svg. It makes the run that tui_demo.py records, with six
 questions of each benchmark: some minutes, or less where that run is cached. The picture of the run

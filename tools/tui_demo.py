@@ -1,6 +1,6 @@
 """Drive the real app in tmux from the model to the verified bundle, and record what it shows.
 
-    python benchmarks/tui_demo.py FRAMES
+    python tools/tui_demo.py FRAMES
 
 Keeps six questions of each benchmark by editing the recipe, and writes the screens as text with
 their times: the one that answers each step, and while a step takes long one every half minute.
