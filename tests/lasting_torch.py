@@ -1,7 +1,7 @@
 """One process that holds torch for all tests of a module, whatever run of theirs asks it first.
 
 Loading torch takes longer than all that a tiny model needs of it. Runs of a user end their worker;
-tests/test_torch_worker.py looks at that.
+tests/torch_worker/test_torch_worker.py looks at that.
 """
 
 from __future__ import annotations

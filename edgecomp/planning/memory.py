@@ -1,7 +1,7 @@
 """Bytes of a model in llama.cpp: weights, KV cache, compute buffer, output buffer, and the rest.
 
 Formulas follow llama.cpp's allocations (as of llama-cpp-python 0.3.36) and are checked against what
-the library itself reports, for several shapes and settings, in tests/test_memory.py.
+the library itself reports, for several shapes and settings, in tests/planning/test_memory.py.
 """
 
 from __future__ import annotations

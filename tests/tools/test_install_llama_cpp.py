@@ -11,7 +11,7 @@ from types import ModuleType
 import llama_cpp
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DYING = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
 X86_FLAGS = {"sse4_2", "avx", "avx2", "fma", "f16c", "bmi2", "avx512f", "avx512_vnni", "amx_int8"}
 
