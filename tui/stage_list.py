@@ -52,7 +52,7 @@ class StageList:
     stages: dict[str, Stage] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     expected_seconds: float | None = None
-    """Of the whole job, once it has said so."""
+    """Time of the whole job, once it has said so."""
 
     def take(self, event: Event, now: float | None = None) -> str | None:
         """Bring the list up to an event; return a line for the log where it deserves one."""

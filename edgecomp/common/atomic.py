@@ -25,7 +25,7 @@ PARTIAL = ".partial"
 COPY_BYTES = 1 << 23
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-"""Of Linux's renameat2(2)."""
+"""Numbers that Linux's renameat2(2) takes."""
 
 OVERTAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 """What a rename meets where another process has just written or removed the same name."""

@@ -25,7 +25,7 @@ SMALLEST_GAP, LARGEST_GAP = 1e-6, 1e-2
 second nothing is taken that it stopped at."""
 
 MOST_NODES = 2000
-"""Of the solver's tree: real models take below a hundred."""
+"""Nodes of the solver's tree, at most; real models take below a hundred."""
 
 SOLVED, STOPPED = 0, 1
 """scipy's status: within the gap, or at a limit."""

@@ -79,7 +79,7 @@ class Block:
 
     @property
     def tokens(self) -> int:
-        """Of the whole calibration."""
+        """How many tokens the whole calibration has."""
         return self.hidden.shape[0] * self.hidden.shape[1]
 
     @property

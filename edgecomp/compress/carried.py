@@ -55,7 +55,7 @@ class Carried:
         return worths, {kind: found[kind] for kind in rounded}
 
     def mean_squares(self) -> Tensor:
-        """Of each column that the head reads, float32 [width]."""
+        """Mean square of each column that the head reads, float32 [width]."""
         return self._unchanged.flatten(0, 1).square().mean(dim=0)
 
 

@@ -38,7 +38,7 @@ class Expert(nn.Module):
         super().__init__()
         self.roles, self.activation = roles, activation
         self.tokens = torch.empty(0, dtype=torch.int64)
-        """Of the batch that was read last, those that were routed here."""
+        """Which tokens of the last batch were routed here."""
         gate, up, down = roles
         self.add_module(gate, nn.Linear(width, hidden, bias=False))
         self.add_module(up, nn.Linear(width, hidden, bias=False))

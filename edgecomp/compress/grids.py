@@ -96,7 +96,7 @@ class Scale(NamedTuple):
 
 
 def column_scales(step: Tensor, offset: Tensor) -> list[Scale]:
-    """Of columns whose steps and offsets are float32 [columns, rows]."""
+    """The scale of each column whose steps and offsets are float32 [columns, rows]."""
     parts = (step.contiguous(), offset.contiguous(), _divisor(step).contiguous())
     return [Scale(*rows) for rows in zip(*(part.unbind() for part in parts), strict=True)]
 

@@ -20,7 +20,7 @@ ROWS = 4096
 """Rows of the head in memory at a time."""
 
 LARGEST_CHANGE = 80.0
-"""Of a logit: its exponential is still a float32."""
+"""Largest change of a logit: its exponential is still a float32."""
 
 
 class Head(NamedTuple):
@@ -37,7 +37,7 @@ class Head(NamedTuple):
             yield read_rows(self.stored, rows).to(device, torch.float32)
 
     def logits(self, states: Tensor, weight: Tensor) -> Tensor:
-        """Of the rows `weight`, for states [n, width]: float32 [n, rows]."""
+        """Logits under the rows `weight` for states [n, width]: float32 [n, rows]."""
         logits = states @ weight.T
         return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
 

@@ -43,11 +43,11 @@ from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
 from edgecomp.recipes.compression_limits import ROWS_COMPARED
 
 TRIED_BITS = 4
-"""Of the type that is tried for real, at least: mixes lie about there."""
+"""Fewest bits of the type that is tried for real: mixes lie about there."""
 
 ON_THE_GRID = 1e-3
-"""Of the largest error: below it the weights lie on a type's own grid, and trying it tells nothing.
-"""
+"""Share of the largest error below which the weights lie on a type's own grid, so that trying it
+tells nothing."""
 
 SMALLEST = torch.finfo(torch.float32).tiny
 

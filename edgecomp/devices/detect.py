@@ -31,7 +31,7 @@ from edgecomp.devices.profile import (
 )
 
 ASSUMED_BANDWIDTH = 20 * 10**9
-"""Of a laptop's memory where nothing was measured: two channels of DDR4 in practice give more."""
+"""Bytes a second of memory that was not measured: two channels of DDR4 give more in practice."""
 
 ASSUMED_FLOPS_PER_CORE = 30 * 10**9
 """AVX2 at a low clock."""

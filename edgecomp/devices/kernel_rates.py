@@ -55,7 +55,7 @@ class Calibration(Value):
     """Bandwidth of a large copy by all threads, bytes read plus bytes written."""
 
     float_operations_per_second: float
-    """Of a large single-precision matrix product by all threads."""
+    """Rate of a large single-precision matrix product by all threads."""
 
     onnx: Calibration | None = None
     """The same of ONNX Runtime; None where it was not measured."""

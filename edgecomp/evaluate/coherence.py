@@ -40,14 +40,14 @@ LONGEST_LOOP_TOKENS = 12
 FEWEST_REPEATS = 4
 LOOP_SHARE = 0.5
 LETTER_SHARE = 0.7
-"""Of visible characters; prose lies above 0.85."""
+"""Least share of letters among visible characters; prose lies above 0.85."""
 
 MARKUP = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+|[*_#`]", re.MULTILINE)
 
 BROKEN_SHARE = 0.02
 FOREIGN_SHARE = 0.3
 ALLOWED_SHARE = 0.25
-"""Of the prompts, so many may go wrong in a model that is whole."""
+"""Share of the prompts that may go wrong in a model that is whole."""
 
 PERPLEXITY_BLOW_UP_RATIO = 2.0
 

@@ -17,7 +17,7 @@ TEXT_FILE = "wikitext2_test.txt"
 
 
 CHARACTERS_PER_TOKEN = 16
-"""Of a text: more than any tokenizer takes together on the average."""
+"""Characters kept for each token wanted: more than any tokenizer takes together on average."""
 
 
 class Questions(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from edgecomp.evaluate.items import Bucket, ChoiceItem, CodeCheck, Item, NumberCheck, bucket
 
 LONGEST_CHARACTERS = 40_000
-"""Of one capability: several times what is read."""
+"""Characters kept of one capability's text: several times what is read."""
 
 
 def task_texts(items: Sequence[Item]) -> dict[Bucket, str]:

@@ -24,7 +24,7 @@ class ExportRecord(Value):
     schema_version: Literal[1] = 1
     path: Path
     size_bytes: int
-    """Of the file, or of all files of the folder."""
+    """Size of the file, or of all files of the folder."""
 
     float_type: FloatType
     tensors: dict[str, str]

@@ -114,7 +114,8 @@ def _file_bytes(model: ModelSpec, types: Mapping[str, str], header_bytes: int) -
 
 
 def _header_bytes(model: ModelSpec) -> int:
-    """Of the GGUF file: exact where it can be written; else guessed from the vocabulary."""
+    """Size of the GGUF file's header: exact where it can be written, else guessed from the
+    vocabulary."""
     try:
         return find_gguf_exporter().expected_header_size_bytes(model)
     except (ArchitectureUnsupported, ExportRefused, ModelIncomplete):

@@ -58,14 +58,14 @@ class LayeredWeights:
     head: Shares
     looked_up: Shares
     experts: tuple[Shares, ...] = ()
-    """Of each layer, what are experts; empty where the model has none."""
+    """Sums of each layer's experts; empty where the model has none."""
 
     largest_bytes: int = 0
-    """Of the largest matrix of a layer, all its experts together."""
+    """Size of the largest matrix of a layer, all its experts together."""
 
     @cached_property
     def stored_bytes(self) -> int:
-        """Of everything."""
+        """Size of all weights together."""
         return stored((self._first[-1], self.head, self.looked_up))
 
     def layers_between(self, first: int, last: int) -> Shares:

@@ -9,7 +9,7 @@ from edgecomp.formats.onnx_formats import ONNX_FORMATS, OnnxFormat, onnx_data_by
 from edgecomp.models.spec import ModelSpec
 
 GRAPH_BYTES, LAYER_GRAPH_BYTES = 9_000, 7_200
-"""Of the graph without its weights, as the builder writes it."""
+"""Size of the graph without its weights, as the builder writes it: fixed, and for each layer."""
 
 TOKENIZER_BYTES_PER_TOKEN = 36
 """A token's entry and its merge rule in tokenizer.json, about."""

@@ -45,8 +45,8 @@ class Round(Value):
     level: Level | None
     artifact_bytes: int | None
     recovered: dict[Category, Recovery]
-    """Of each weak category, against the bundle it started from (R52); 50 % of the lost points is
-    the best that recalibration is known to give back (R112)."""
+    """What each weak category got back, against the bundle it started from (R52); 50 % of the lost
+    points is the best that recalibration is known to give back (R112)."""
 
     notices: tuple[str, ...]
 

@@ -151,7 +151,7 @@ class _Made(NamedTuple):
 
     file: StoredFile
     spec: ModelSpec
-    """Of the float file that was rounded: the source itself where there are no stages."""
+    """The float file that was rounded: the source itself where there are no stages."""
 
     run: Run
     """By the recipe as it was followed: with the types that its mix chose."""

@@ -15,7 +15,7 @@ class Heat(Value):
 
     frequency_mhz: float | None
     temperature_celsius: float | None
-    """Of the hottest sensor of the processor."""
+    """The hottest sensor of the processor."""
 
 
 def read_heat() -> Heat:

@@ -25,10 +25,10 @@ class DepthLatency(Value):
 
     prefill_tokens_per_second: Spread
     decode_tokens_per_second: Spread
-    """Of whole repeats: tokens over the sum of their seconds."""
+    """Tokens over their seconds, once a repeat."""
 
     token_seconds: Spread
-    """Of single decoded tokens."""
+    """Time of each decoded token by itself."""
 
 
 class Measurement(Value):

@@ -23,7 +23,7 @@ class BenchedSpeed(Value):
     """Tokens that were in the context before."""
 
     tokens_per_second: tuple[float, ...]
-    """Of each repeat."""
+    """One figure a repeat."""
 
     mean_tokens_per_second: float
     standard_deviation: float

@@ -13,7 +13,7 @@ from edgecomp.common.value import Value
 from edgecomp.devices.detect import cpu_model
 
 BUSY_SHARE = 0.25
-"""Of the processors, kept busy by other work, from which on timings cannot be trusted."""
+"""Share of the processors kept busy by other work from which on timings cannot be trusted."""
 
 WATCHED_SECONDS = 0.5
 
@@ -67,7 +67,8 @@ def busy_processors(seconds: float) -> float:
 
 
 def _busy_seconds() -> float:
-    """Of all processors together, since the machine started; what a hypervisor took counts."""
+    """Busy time of all processors together since the machine started; what a hypervisor took
+    counts."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)

@@ -79,7 +79,7 @@ class ServingLevel(Value):
     prompt_tokens_per_second: float
     requests_per_second: float
     kv_cells: int
-    """Of the whole cache."""
+    """Cells of the whole cache."""
 
     kv_cells_peak: int
     kv_growth: tuple[tuple[float, int], ...]
@@ -99,7 +99,8 @@ class Sustained(Value):
     level: ServingLevel
     windows: tuple[Window, ...]
     drift_percent: float
-    """Of the median throughput, over the whole run, by the Theil-Sen slope; negative: slower."""
+    """Change over the whole run in percent of the median throughput, by the Theil-Sen slope;
+    negative: slower."""
 
     drift_interval: Interval
     frequency_change_percent: float | None
@@ -242,7 +243,7 @@ def _served(
 
 
 def percentiles(values: ArrayLike) -> Percentiles:
-    """Of at least one value."""
+    """The percentiles of at least one value."""
     p50, p90, p99 = np.percentile(np.asarray(values, dtype=np.float64), [50, 90, 99])
     return Percentiles(p50=float(p50), p90=float(p90), p99=float(p99), count=int(np.size(values)))
 
@@ -346,7 +347,7 @@ def _written(raw: RawServing) -> list[float]:
 def _joules_per_token(
     joules: dict[str, float], raw: RawServing, readings: Sequence[Reading]
 ) -> float | None:
-    """Of the time between the first and the last reading, and the tokens written in it."""
+    """Energy a token, over the time between the first and the last reading."""
     if not joules:
         return None
     covered = readings[-1].seconds - readings[0].seconds

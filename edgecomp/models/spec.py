@@ -67,7 +67,7 @@ class ModelSpec(Value):
     context_length: int
     sliding_window: int | None
     full_attention_every: int
-    """Of each n layers the last attends to everything (n = 0: every layer does)."""
+    """The last of each n layers attends to everything (n = 0: every layer does)."""
 
     sliding_pattern: tuple[bool, ...] = ()
     """One entry a layer, True where it slides; empty where `full_attention_every` says it all."""
@@ -101,7 +101,7 @@ class ModelSpec(Value):
 
     @cached_property
     def used_parameters(self) -> int:
-        """Of all experts those that one token is routed to, and everything else."""
+        """Parameters that one token passes through: its experts, and everything else."""
         return round(sum(self.used_share(tensor) * tensor.elements for tensor in self.tensors))
 
     @cached_property

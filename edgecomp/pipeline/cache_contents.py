@@ -40,7 +40,7 @@ class CachedModel(Value):
     stages: int
     size_bytes: int
     outdated_bytes: int
-    """Of those, made by other code than today's: no run takes them again."""
+    """Part of them made by other code than today's: no run takes them again."""
 
     last_used: float
     """Seconds since 1970."""

@@ -40,7 +40,7 @@ class Frame:
     """The compute buffer of a card that holds a part of the layers."""
 
     pipeline_bytes: int
-    """Of one card where several hold everything between them."""
+    """Compute buffer of one card where several hold everything between them."""
 
     tied: bool
     """The head is the embedding, of which llama.cpp keeps a copy on the host for looking up."""

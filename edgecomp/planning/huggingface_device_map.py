@@ -64,7 +64,7 @@ def _way(
 
 
 def _places(weights: LayeredWeights, device: DeviceProfile, way: Offload) -> Iterator[Place]:
-    """Of each decoder layer, then of the head."""
+    """Where each decoder layer lies, then the head."""
     cpu, *cards = parts(weights, way.placement)
     system = device.system_pool
     missing = way.pool_bytes[system.name] - system.usable_bytes

@@ -44,11 +44,11 @@ DIVERGENCE_TOKENS = 32 * 512
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
 DEFAULT_QUESTIONS = 510
 WRITTEN_SHARE = 0.3
-"""Of the questions, so many are answered in text; the rest choose."""
+"""Share of the questions that are answered in text; the rest choose."""
 
 CHECKED_TOKENS = 8 * 48
 TORCH_SHARE = 0.6
-"""Of the peak of a large matrix product that whole decoder blocks reach."""
+"""Share of the peak of a large matrix product that whole decoder blocks reach."""
 
 SCALES_TRIED = 10
 """By AWQ (compress/awq.py)."""
@@ -228,7 +228,8 @@ def _weighs(made: ModelSpec, format_name: str, rounding: Rounding | None) -> boo
 
 
 def _hessian_bytes(model: ModelSpec) -> int:
-    """Of the statistics of a block's inputs, each half a float32 matrix (compress/triangle.py)."""
+    """Size of the statistics of a block's inputs, each half a float32 matrix
+    (compress/triangle.py)."""
     layers = max(model.layers, 1)
     return sum(2 * _experts(t) * t.shape[-1] ** 2 for t in _readers(model)) // layers
 
@@ -238,7 +239,7 @@ def _experts(tensor: TensorSpec) -> int:
 
 
 def _readers(model: ModelSpec) -> list[TensorSpec]:
-    """Of the matrices that read one input, the one that stands for them."""
+    """One matrix for each input of a block: those that read the same one share its statistics."""
     return [t for t in block_matrices(model) if any(f".{role}." in t.name for role in INPUT_ROLES)]
 
 

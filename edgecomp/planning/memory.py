@@ -21,7 +21,7 @@ TOUCHED_BYTES = 5_700_000
 """Code of the kernels, and small tables, that a process takes once any model runs."""
 
 VOCABULARY_ENTRY_BYTES = 265
-"""Of one token in llama.cpp's tables: its text, its place in the maps, and its merge rule."""
+"""Bytes of one token in llama.cpp's tables: its text, its place in the maps, and its merge rule."""
 
 ROTATED_VALUES = 64
 SCHEDULER_COPIES = 4
@@ -67,7 +67,7 @@ def kv_cells(model: ModelSpec, layer: int, settings: RunSettings) -> int:
 
 
 def kv_layer_bytes(model: ModelSpec, settings: RunSettings) -> list[int]:
-    """Of each layer: cells x KV heads x (key and value length in the cache's type)."""
+    """Bytes of each layer: cells x KV heads x (key and value length in the cache's type)."""
     kind = TENSOR_TYPES[settings.kv_type]
     row = kind.size_bytes(model.kv_heads * model.key_length)
     row += kind.size_bytes(model.kv_heads * model.value_length)
@@ -127,8 +127,8 @@ def _compute_bytes(
 
 
 def _places_bytes(model: ModelSpec, settings: RunSettings) -> int:
-    """Of one token: its position, and where its keys and values go in a cache. Without flash
-    attention values are stored transposed, each at an index of its own."""
+    """Bytes of one token's places: its position, and where its keys and values go in a cache.
+    Without flash attention values are stored transposed, each at an index of its own."""
     values = model.kv_heads * model.value_length
     return 20 if settings.flash_attention else 8 * values + 12
 

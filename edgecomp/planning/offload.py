@@ -217,7 +217,7 @@ def _fullest(way: Offload, device: DeviceProfile) -> float:
 def session_seconds(
     model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, way: Offload
 ) -> float:
-    """Of reading half of the context and writing as much, at the depth of the half.
+    """Time to read half of the context and write as much, at the depth of the half.
 
     A placement is settled once for all depths. At a short one, a cache with the CPU looks better
     than it is.

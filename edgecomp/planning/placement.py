@@ -57,7 +57,7 @@ class Part(NamedTuple):
     """Its layers are first..last-1."""
 
     experts: int
-    """Of the cards' layers, those whose experts are this part's although the rest is not."""
+    """How many of the cards' layers have their experts in this part, although the rest is not."""
 
     weights: Shares
     head: Shares

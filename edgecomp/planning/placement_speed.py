@@ -24,7 +24,7 @@ class PlacedSpeed(Value):
     decode_tokens_per_second: float
     prefill_tokens_per_second: float
     session_seconds: float
-    """Of filling the context, half read and half written: what placements are chosen by."""
+    """Time to fill the context, half read and half written: what placements are chosen by."""
 
 
 class LayerGain(Value):

@@ -19,21 +19,22 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.placement import Part, Placement, parts
 
 GPU_DECODE_SHARE, CPU_DECODE_SHARE = 0.70, 0.60
-"""Of a pool's bandwidth that decoding reaches: what published llama.cpp runs reach (GPU), and what
-quantized kernels reach on few cores (CPU)."""
+"""Share of a pool's bandwidth that decoding reaches: by published llama.cpp runs (GPU), and by
+quantized kernels on few cores (CPU)."""
 
 GPU_PREFILL_SHARE, CPU_PREFILL_SHARE = 0.35, 0.30
-"""Of the peak half-precision (GPU) or single-precision (CPU) arithmetic."""
+"""Share of the peak half-precision (GPU) or single-precision (CPU) arithmetic that a prompt
+reaches."""
 
 HANDOVER_SECONDS = 30e-6
-"""Of activations from one processor to another, with the wait for them: a guess."""
+"""Time to hand activations from one processor to another, with the wait for them: a guess."""
 
 LENT_BATCH = 32
 """From this batch on, llama.cpp copies what lies in the system's memory to a card for one use,
 instead of multiplying on the CPU (`offload_op` of its GPU backends)."""
 
 LINK_SHARE = 0.7
-"""Of the link's rate that such copies reach: a guess."""
+"""Share of the link's rate that such copies reach: a guess."""
 
 GPU_LAYER_SECONDS, CPU_LAYER_SECONDS = 6e-6, 20e-6
 SLOW_KERNELS = {"Q4_1": 0.6, "Q5_1": 0.6, "Q3_K": 0.6, "IQ3_S": 0.4, "IQ3_XXS": 0.4, "IQ2_S": 0.4,
@@ -96,7 +97,7 @@ def seconds_per_token(
     prompt_tokens: int,
     micro_batch: int,
 ) -> tuple[float, float]:
-    """Of decoding at `depth`, and of reading a prompt of `prompt_tokens`."""
+    """Seconds a token: decoded at `depth`, and read within a prompt of `prompt_tokens`."""
     calibration = device.calibration
     processors = [device.cpu, *(g for n in placement.gpus for g in device.gpus if g.name == n)]
     placed = parts(weights, placement)

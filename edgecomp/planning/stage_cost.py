@@ -19,14 +19,14 @@ CALIBRATION_TOKENS = 128 * 256
 ROW_TOKENS = 256
 TORCH_BYTES = 450 * 10**6
 START_SECONDS = 6.0
-"""Of a process that imports torch and transformers."""
+"""Time until a process has imported torch and transformers."""
 
 ACTIVATIONS_PER_LAYER = 20
 """Floats of the width that training keeps of each token and layer."""
 
 ROUNDING_OPERATIONS = 10_000
-"""Of trying one type on one weight: rounding to nearest searches the scales of each block. From one
-run of the demo model's student on 2 busy cores, so rather too many."""
+"""Operations of trying one type on one weight: rounding to nearest searches the scales of each
+block. From one run of the demo model's student on 2 busy cores, so rather too many."""
 
 LOGITS_KEPT = 4
 """Copies of the logits in training: themselves, their log-softmax, and the gradients of both."""
@@ -114,7 +114,8 @@ def waiting_bytes(model: ModelSpec) -> int:
 
 
 def hessian_operations(model: ModelSpec, tensor: TensorSpec, tokens: int) -> float:
-    """Of X^T X of a matrix's inputs; a token's row is an input of each expert it is routed to."""
+    """Operations of X^T X of a matrix's inputs; a token's row is an input of each expert it is
+    routed to."""
     readers = model.experts_used if len(tensor.shape) == 3 else 1
     return 2.0 * tokens * readers * tensor.shape[-1] ** 2
 
@@ -130,9 +131,9 @@ def _hidden_bytes(model: ModelSpec) -> int:
 def sensitivity_cost(
     model: ModelSpec, types: int, tokens: int, carried_tokens: int, rate: TorchRate
 ) -> StageCost:
-    """Of comparing so many types on some rows of every matrix of the blocks and of the head, and of
-    trying one for real: on so many tokens, of which some are carried on from each block to the
-    head."""
+    """Cost of comparing so many types on some rows of every matrix of the blocks and of the head,
+    and of trying one for real: on so many tokens, of which some are carried on from each block to
+    the head."""
     matrices = block_matrices(model)
     inside, head = sum(t.elements for t in matrices), model.vocabulary * model.embedding_length
     compared = sum(min(t.elements // t.shape[-1], ROWS_COMPARED) * t.shape[-1] for t in matrices)

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import psutil
 
 LEAST_WORK_SHARE = 0.01
-"""Of one processor, over a time of silence, below which nothing was done: threads that only wake to
-look at a clock stay far below."""
+"""Share of one processor, over a time of silence, below which nothing was done: threads that only
+wake to look at a clock stay far below."""
 
 MOVED = ("read_bytes", "write_bytes", "read_chars", "write_chars")
 BYTES_PER_SECOND = 10**6
-"""Of reading and writing that count as a second of work each: a slow network drive's pace."""
+"""Bytes read and written that count as a second of work: a slow network drive's pace."""
 
 
 @dataclass(frozen=True)
 class WorkDone:
-    """Of a process and those it has started, since they began."""
+    """What a process and those it has started have done since they began."""
 
     processor_seconds: dict[int, float]
     """By process."""

@@ -17,11 +17,11 @@ FEWEST_SAMPLES, MOST_SAMPLES = 128, 512
 
 
 SENSITIVITY_ROWS = 8
-"""Of the calibration's rows, on which types are compared: some thousand tokens rank the tensors."""
+"""Rows of the calibration on which types are compared: some thousand tokens rank the tensors."""
 
 
 CARRIED_ROWS = 2
-"""Of those, on which types are tried and divergence is measured."""
+"""Rows among them on which types are tried and divergence is measured."""
 
 
 MIXES: dict[Task, dict[SourceName, int]] = {

@@ -16,10 +16,10 @@ class Constraints(Value):
     """Tokens of context the artifact must serve."""
 
     max_memory_bytes: int | None = Field(default=None, gt=0)
-    """Of the running process, everything counted."""
+    """Most memory of the running process, everything counted."""
 
     max_size_bytes: int | None = Field(default=None, gt=0)
-    """Of the artifact's file."""
+    """Largest file of the artifact."""
 
     min_decode_tokens_per_second: float | None = Field(default=None, gt=0)
     kv_type: KvType = "F16"

@@ -14,10 +14,10 @@ from edgecomp.common.value import Value
 from edgecomp.models.spec import ModelSpec
 
 LEAST_SHARE, MOST_SHARE = 0.4, 0.6
-"""Of the teacher's parameters that a student has (R41)."""
+"""Share of the teacher's parameters that a student has (R41)."""
 
 TARGET_BYTES = 4 + 2
-"""Of one token id and its log-probability in the cache."""
+"""Bytes of one token id and its log-probability in the cache."""
 
 STATE_BYTES_PER_PARAMETER = 16
 """The weights, AdamW's two moments and the best weights seen, all float32."""

@@ -29,7 +29,7 @@ class RunSettings(Value):
     """Layers on the cards, from the last on; the head counts as one."""
 
     tensor_split: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Of those, the layers of each card; empty: as the runtime divides them."""
+    """How many of those layers each card has; empty: as the runtime divides them."""
 
     cpu_expert_layers: int = Field(default=0, ge=0)
     """The first layers of the model, whose experts stay with the CPU."""

@@ -100,7 +100,7 @@ class DistillStage(Distillation):
     """A Hugging Face folder with the source's tokenizer; None: what the stages before made."""
 
     tokens: int = Field(default=131_072, gt=0)
-    """Of training text, at most; the calibration's sources in its proportions, none twice."""
+    """Most tokens of training text; the calibration's sources in its proportions, none twice."""
 
     top_k: int = Field(default=64, gt=0)
     temperature: float = Field(default=1.0, gt=0)

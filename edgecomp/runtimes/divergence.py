@@ -31,8 +31,8 @@ def log_probabilities(logits: Logits) -> Logits:
 
 
 def log_probability(logits: Logits, tokens: Sequence[int]) -> list[tuple[float, bool]]:
-    """Of each of `tokens`, its log-probability under logits [vocabulary], and whether no other
-    token has a greater one."""
+    """The log-probability of each of `tokens` under logits [vocabulary], and whether no other token
+    has a greater one."""
     most = float(logits.max())
     above = most + float(np.log(np.exp(logits - most).sum(dtype=np.float64)))
     return [(float(logits[token]) - above, float(logits[token]) == most) for token in tokens]

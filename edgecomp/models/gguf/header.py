@@ -37,12 +37,12 @@ SCALARS = {
 }
 LONGEST_NAME_BYTES = 65_535
 MOST_ENTRIES = 1 << 22
-"""Of metadata, of all arrays and of the tensor table together. A vocabulary has some hundred
-thousand tokens, with as many scores and kinds; a damaged count within a large file would fill the
-memory and take minutes."""
+"""Most entries of metadata, of all arrays and of the tensor table together. A vocabulary has some
+hundred thousand tokens, with as many scores and kinds; a damaged count within a large file would
+fill the memory and take minutes."""
 
 MOST_TEXT_BYTES = 1 << 26
-"""Of all texts of a header together; a vocabulary of 262,144 tokens has a twentieth of it."""
+"""Most bytes of all texts of a header; a vocabulary of 262,144 tokens has a twentieth of it."""
 
 Scalar = str | int | float | bool
 

@@ -25,8 +25,8 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 class ColumnSums(NamedTuple):
-    """Of one tensor: its input columns squared and summed [experts, columns] over the tokens that
-    each expert saw [experts]. A plain matrix counts as one expert that saw all."""
+    """Input columns of one tensor, squared and summed [experts, columns] over the tokens that each
+    expert saw [experts]. A plain matrix counts as one expert that saw all."""
 
     squares: NDArray[np.float64]
     tokens: NDArray[np.int64]

@@ -158,7 +158,8 @@ def _whole(header: GgufHeader, architecture: str, key: str) -> int:
 
 
 def _sliding(header: GgufHeader, architecture: str, usual: int) -> tuple[int, tuple[bool, ...]]:
-    """Of each n layers the last attends to everything; or one entry a layer, True where it slides.
+    """The n of which each n-th layer attends to everything; or one entry a layer, True where it
+    slides.
 
     llama.cpp reads either from the file, and takes the family's own n where it has neither
     (`load_swa_pattern`).

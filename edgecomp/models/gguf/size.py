@@ -33,7 +33,7 @@ def header_size_bytes(header: GgufHeader) -> int:
 
 
 def _table_row_bytes(name: str, dimensions: int) -> int:
-    """Of the tensor table: name, shape, type and offset."""
+    """Size of a row of the tensor table: name, shape, type and offset."""
     return 8 + len(name.encode("utf-8")) + 4 + 8 * dimensions + 4 + 8
 
 

@@ -45,7 +45,7 @@ class Quantization:
     """What GPTQ's first layout leaves off a stored zero point: 1; 0 everywhere else."""
 
     bits: int | None = None
-    """Of each weight, where the tensors' shapes do not tell."""
+    """Bits of a weight, where the tensors' shapes do not tell."""
 
     group: int | None = None
     """Columns that share a scale; None or -1: what the number of scales says."""

@@ -21,7 +21,8 @@ from edgecomp.runtimes.llama_cpp.session import Position, Session
 from edgecomp.runtimes.process_memory import process_memory
 
 PROMPT_STRIDE = 0.382
-"""Of the text: prompts begin at places spread over it, so that they share no beginning."""
+"""Share of the text from one prompt's beginning to the next: they are spread over it, so that they
+share no beginning."""
 
 REPORT_SECONDS = 1.0
 

@@ -63,7 +63,7 @@ class GrowingCache:
 
     @property
     def size_bytes(self) -> int:
-        """Of a full context."""
+        """Size of the cache of a full context."""
         rows = self._values.values()
         return sum(row.shape[1] * self._context * row.shape[3] * row.dtype.itemsize for row in rows)
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 SIZE = 64
 PROVIDERS_SKIPPED = ("AzureExecutionProvider",)
-"""Of calls to a server, not of a device."""
+"""Providers that call a server instead of computing on a device."""
 
 
 def product(provider: str) -> str:
