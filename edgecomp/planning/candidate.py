@@ -37,11 +37,11 @@ def candidate_of(
     device: DeviceProfile,
     constraints: Constraints,
     facts: FormatFacts,
-    way: Offload,
+    option: Offload,
     runtime: str,
 ) -> Candidate:
-    """The candidate of a format that lies in the device's memories as `way` says."""
-    placement, settings, memory, pools = way
+    """The candidate of a format that lies in the device's memories as `option` says."""
+    placement, settings, memory, pools = option
     depth = min(PROMPT_TOKENS, max(settings.context // 2, 1))
     guessed = not device.calibration and device.name == "auto"
     speed = estimate_speed(
@@ -55,7 +55,7 @@ def candidate_of(
         every_logit=runtime == ONNX,
     )
     senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
-    reasons = _rejections(model, device, constraints, facts.file_bytes, way, speed, senseless)
+    reasons = _rejections(model, device, constraints, facts.file_bytes, option, speed, senseless)
     return Candidate(
         format=facts.name,
         context=settings.context,
@@ -99,19 +99,19 @@ def _rejections(
     device: DeviceProfile,
     constraints: Constraints,
     file_bytes: int,
-    way: Offload,
+    option: Offload,
     speed: SpeedEstimate,
     senseless: str | None,
 ) -> tuple[Rejection, ...]:
     reasons = [Rejection(cause="format", text=senseless)] if senseless else []
-    for name, used in way.pool_bytes.items():
+    for name, used in option.pool_bytes.items():
         usable = device.pool(name).usable_bytes
         if used > usable:
             text = f"It needs {format_size(used)} of {name} and {format_size(usable)} are usable."
             reasons.append(Rejection(cause="memory", text=text))
     limit = constraints.max_memory_bytes
-    if limit and way.memory.total_bytes > limit:
-        total = format_size(way.memory.total_bytes)
+    if limit and option.memory.total_bytes > limit:
+        total = format_size(option.memory.total_bytes)
         text = f"Its peak memory of {total} is over the limit of {format_size(limit)}."
         reasons.append(Rejection(cause="limit", text=text))
     size_limit = constraints.max_size_bytes
@@ -123,7 +123,7 @@ def _rejections(
     if needed and decoded < needed:
         text = f"It decodes about {decoded:.3g} tok/s and {needed:g} are asked for."
         reasons.append(Rejection(cause="speed", text=text))
-    context = way.settings.context
+    context = option.settings.context
     if model.context_length and context > model.context_length:
         text = f"The model was trained for {model.context_length} tokens, not {context}."
         reasons.append(Rejection(cause="context", text=text))

@@ -26,7 +26,7 @@ RATIO_STEPS = 7
 
 
 @dataclass(frozen=True)
-class Frame:
+class RuntimeFootprint:
     """What a model run with one context and micro batch asks of memories, whatever its format."""
 
     settings: RunSettings
@@ -46,9 +46,11 @@ class Frame:
     """The head is the embedding, of which llama.cpp keeps a copy on the host for looking up."""
 
 
-def frame(model: ModelSpec, settings: RunSettings, worker_bytes: int | None = None) -> Frame:
+def footprint(
+    model: ModelSpec, settings: RunSettings, worker_bytes: int | None = None
+) -> RuntimeFootprint:
     """What `model` run with `settings` asks beside its weights."""
-    return Frame(
+    return RuntimeFootprint(
         settings=settings,
         memory=estimate_memory(model, 0, settings, worker_bytes),
         kv_before=(0, *accumulate(kv_layer_bytes(model, settings))),
@@ -59,16 +61,16 @@ def frame(model: ModelSpec, settings: RunSettings, worker_bytes: int | None = No
 
 
 @dataclass(frozen=True)
-class Demand:
+class MemoryDemand:
     """A frame with weights in one format."""
 
     weights: LayeredWeights
-    frame: Frame
+    footprint: RuntimeFootprint
 
     @cached_property
     def memory(self) -> MemoryEstimate:
         """Everything together, wherever it lies."""
-        return self.frame.memory.model_copy(update={"weights_bytes": self.weights.stored_bytes})
+        return self.footprint.memory.model_copy(update={"weights_bytes": self.weights.stored_bytes})
 
     @cached_property
     def places(self) -> int:
@@ -89,26 +91,30 @@ class Demand:
             experts = weights.experts_before
             held -= experts[min(last, layers, cpu_expert_layers)] - experts[first]
         if kv_on_gpu:
-            before = self.frame.kv_before
+            before = self.footprint.kv_before
             held += before[min(last, layers)] - before[min(first, layers)]
         return held
 
 
 def card_bytes(
-    wanted: Demand, gpu_layers: int, counts: Sequence[int], cpu_expert_layers: int, kv_on_gpu: bool
+    demand: MemoryDemand,
+    gpu_layers: int,
+    counts: Sequence[int],
+    cpu_expert_layers: int,
+    kv_on_gpu: bool,
 ) -> list[int]:
     """All that each card holds, where `counts` of the last `gpu_layers` layers lie on each."""
-    at, used = wanted.places - gpu_layers, []
-    beside = beside_layers_bytes(wanted, gpu_layers, cpu_expert_layers, kv_on_gpu, len(counts) > 1)
+    at, used = demand.places - gpu_layers, []
+    beside = beside_layers_bytes(demand, gpu_layers, cpu_expert_layers, kv_on_gpu, len(counts) > 1)
     for count in counts:
-        held = wanted.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu)
+        held = demand.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu)
         used.append(held + beside if count else 0)
         at += count
     return used
 
 
 def beside_layers_bytes(
-    wanted: Demand, gpu_layers: int, cpu_expert_layers: int, kv_on_gpu: bool, several: bool
+    demand: MemoryDemand, gpu_layers: int, cpu_expert_layers: int, kv_on_gpu: bool, several: bool
 ) -> int:
     """What a card holds beside weights and cache, however many layers are on it.
 
@@ -116,33 +122,33 @@ def beside_layers_bytes(
     matrices, which the card borrows for prompts; else, where the runtime sees several cards,
     whether or not all of them hold layers, the copies by which they take turns.
     """
-    frame, whole = wanted.frame, gpu_layers >= wanted.places and not cpu_expert_layers
+    footprint, whole = demand.footprint, gpu_layers >= demand.places and not cpu_expert_layers
     if whole:
-        compute = frame.memory.compute_bytes
-        compute += frame.pipeline_bytes if several and kv_on_gpu else 0
+        compute = footprint.memory.compute_bytes
+        compute += footprint.pipeline_bytes if several and kv_on_gpu else 0
     else:
         part = kv_on_gpu and not cpu_expert_layers
-        compute = frame.card_compute_bytes if part else frame.memory.compute_bytes
-        compute += wanted.weights.largest_bytes
-    return compute + frame.memory.output_bytes + DRIVER_BYTES
+        compute = footprint.card_compute_bytes if part else footprint.memory.compute_bytes
+        compute += demand.weights.largest_bytes
+    return compute + footprint.memory.output_bytes + DRIVER_BYTES
 
 
-def filled(
-    wanted: Demand,
+def pack_layers_first_fit(
+    demand: MemoryDemand,
     capacities: Sequence[int],
     gpu_layers: int,
     cpu_expert_layers: int,
     kv_on_gpu: bool,
 ) -> tuple[int, ...] | None:
     """Layers of each card, each filled before the next; None where they do not hold them all."""
-    places = wanted.places
+    places = demand.places
     at, counts = places - gpu_layers, []
     beside = beside_layers_bytes(
-        wanted, gpu_layers, cpu_expert_layers, kv_on_gpu, len(capacities) > 1
+        demand, gpu_layers, cpu_expert_layers, kv_on_gpu, len(capacities) > 1
     )
 
     def fits(first: int, capacity: int, count: int) -> bool:
-        held = wanted.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu)
+        held = demand.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu)
         return held + beside <= capacity
 
     for index, capacity in enumerate(capacities):
@@ -150,31 +156,31 @@ def filled(
         if left and fits(at, capacity, left):
             counts.append(left)
         elif left and index < len(capacities) - 1:
-            counts.append(most(left - 1, partial(fits, at, capacity)))
+            counts.append(largest_feasible(left - 1, partial(fits, at, capacity)))
         else:
             counts.append(0)
         at += counts[-1]
     return tuple(counts) if at == places else None
 
 
-def evenly_filled(
-    wanted: Demand,
+def pack_layers_balanced(
+    demand: MemoryDemand,
     capacities: Sequence[int],
     gpu_layers: int,
     cpu_expert_layers: int,
     kv_on_gpu: bool,
 ) -> tuple[int, ...] | None:
-    """As `filled`, with the fullest card as empty as can be."""
+    """As `pack_layers_first_fit`, with the fullest card as empty as can be."""
     best, low, high = None, 0.0, 1.0
     for _ in range(RATIO_STEPS):
         ratio = (low + high) / 2
         scaled = [round(ratio * capacity) for capacity in capacities]
-        counts = filled(wanted, scaled, gpu_layers, cpu_expert_layers, kv_on_gpu)
+        counts = pack_layers_first_fit(demand, scaled, gpu_layers, cpu_expert_layers, kv_on_gpu)
         best, low, high = (counts, low, ratio) if counts else (best, ratio, high)
     return best
 
 
-def most(limit: int, fits: Callable[[int], bool]) -> int:
+def largest_feasible(limit: int, fits: Callable[[int], bool]) -> int:
     """The largest number up to `limit` that fits, where all smaller ones do; 0 where none does."""
     low, high = 0, limit
     while low < high:

@@ -13,7 +13,7 @@ from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights, stored
 from edgecomp.models.architectures import BY_GGUF_NAME, LLAMA_TENSORS
 from edgecomp.models.spec import ModelSpec
-from edgecomp.planning.card_fill import frame
+from edgecomp.planning.card_fill import footprint
 from edgecomp.planning.offload import Offload, fastest, offloads
 from edgecomp.planning.placement import parts
 from edgecomp.recipes.run_settings import RunSettings
@@ -30,12 +30,12 @@ def device_map(
     """Module names to places, for `from_pretrained(..., device_map=...)`, of a model whose tensors
     have `types`, by GGUF name."""
     weights = layered_weights(model, types)
-    way = _way(model, weights, device, settings)
+    option = _option(model, weights, device, settings)
     row = BY_GGUF_NAME.get(model.architecture)
     names = (row.hf_tensors if row else {}) or LLAMA_TENSORS
     prefix = row.hf_layers if row else "model.layers"
-    layers = list(_places(weights, device, way))
-    embedding = _embedding_place(model, weights, device, way, layers)
+    layers = list(_places(weights, device, option))
+    embedding = _embedding_place(model, weights, device, option, layers)
     top = prefix.rpartition(".")[0]
     found: dict[str, Place] = {str(names["token_embd"]): embedding}
     if "position_embd" in names:
@@ -46,28 +46,28 @@ def device_map(
     return found | {str(names["output_norm"]): layers[-1], "lm_head": layers[-1]}
 
 
-def _way(
+def _option(
     model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, settings: RunSettings
 ) -> Offload:
     """The fastest way of whole layers with their cache, on cards that torch knows."""
-    on_cpu, *others = offloads(weights, [frame(model, settings)], device)
+    on_cpu, *others = offloads(weights, [footprint(model, settings)], device)
     known = {gpu.name for gpu in device.gpus if gpu.backend in TORCH_BACKENDS}
-    ways = [
-        way
+    options = [
+        option
         for kind in others
-        for way in kind
-        if known.issuperset(way.placement.gpus)
-        and way.placement.kv_on_gpu
-        and not way.placement.cpu_expert_layers
+        for option in kind
+        if known.issuperset(option.placement.gpus)
+        and option.placement.kv_on_gpu
+        and not option.placement.cpu_expert_layers
     ]
-    return fastest(model, weights, device, ways or on_cpu)
+    return fastest(model, weights, device, options or on_cpu)
 
 
-def _places(weights: LayeredWeights, device: DeviceProfile, way: Offload) -> Iterator[Place]:
+def _places(weights: LayeredWeights, device: DeviceProfile, option: Offload) -> Iterator[Place]:
     """Where each decoder layer lies, then the head."""
-    cpu, *cards = parts(weights, way.placement)
+    cpu, *cards = parts(weights, option.placement)
     system = device.system_pool
-    missing = way.pool_bytes[system.name] - system.usable_bytes
+    missing = option.pool_bytes[system.name] - system.usable_bytes
     before = weights.stored_before
     for layer in range(cpu.last):
         yield "disk" if before[layer] < missing else "cpu"
@@ -87,14 +87,14 @@ def _embedding_place(
     model: ModelSpec,
     weights: LayeredWeights,
     device: DeviceProfile,
-    way: Offload,
+    option: Offload,
     layers: list[Place],
 ) -> Place:
     """With the head where they are one; else on the first card, if it still has room: accelerate
     would copy an embedding from the system's memory to the card for every token."""
-    if model.tied_embeddings or not way.placement.gpus:
+    if model.tied_embeddings or not option.placement.gpus:
         return layers[-1]
-    pool = device.pool(next(iter(way.pool_bytes)))
-    room = pool.usable_bytes - way.pool_bytes[pool.name]
-    first = _card(device, way.placement.gpus[0])
+    pool = device.pool(next(iter(option.pool_bytes)))
+    room = pool.usable_bytes - option.pool_bytes[pool.name]
+    first = _card(device, option.placement.gpus[0])
     return first if stored((weights.looked_up,)) <= room else "cpu"

@@ -16,13 +16,13 @@ from edgecomp.devices.profile import DeviceProfile, Processor
 from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import (
-    Demand,
-    Frame,
+    MemoryDemand,
+    RuntimeFootprint,
     card_bytes,
-    evenly_filled,
-    filled,
-    frame,
-    most,
+    footprint,
+    largest_feasible,
+    pack_layers_balanced,
+    pack_layers_first_fit,
 )
 from edgecomp.planning.memory import MemoryEstimate
 from edgecomp.planning.placement import Placement
@@ -50,57 +50,59 @@ class Offload(NamedTuple):
     """Peak bytes in each memory of the device: the cards' in their order, the system's last."""
 
 
-def frames(
+def possible_footprints(
     model: ModelSpec, settings: RunSettings, device: DeviceProfile, worker_bytes: int | None
-) -> tuple[Frame, ...]:
-    """The frames to place the model in: with `settings`, and, where a card could borrow what lies
-    with the CPU, with larger batches."""
+) -> tuple[RuntimeFootprint, ...]:
+    """The footprints to place the model with: of `settings`, and, where a card could borrow what
+    lies with the CPU, of larger batches."""
     sizes = [settings.micro_batch]
     if any(device.pool(gpu.pool).kind == "vram" for gpu in device.gpus):
         longest = settings.context // 2
         sizes += [size for size in MICRO_BATCHES if settings.micro_batch < size <= longest]
     return tuple(
-        frame(model, settings.model_copy(update={"micro_batch": size}), worker_bytes)
+        footprint(model, settings.model_copy(update={"micro_batch": size}), worker_bytes)
         for size in sizes
     )
 
 
 def offloads(
-    weights: LayeredWeights, framed: Sequence[Frame], device: DeviceProfile
+    weights: LayeredWeights, footprints: Sequence[RuntimeFootprint], device: DeviceProfile
 ) -> list[list[Offload]]:
     """The ways to run on the CPU, on the cards, and on each processor that shares its memory."""
-    wanted = [Demand(weights, row) for row in framed]
-    ways = [[offload(wanted[0], device, Placement())]]
-    on_cards = list(_on_cards(wanted, device, TIGHT_SHARE))
-    if not any(fits(way, device) for way in on_cards):
+    demands = [MemoryDemand(weights, row) for row in footprints]
+    options = [[offload(demands[0], device, Placement())]]
+    on_cards = list(_on_cards(demands, device, TIGHT_SHARE))
+    if not any(fits(option, device) for option in on_cards):
         # What the rest of the memory lacks may find room in the last tenth of the cards.
-        on_cards += _on_cards(wanted, device, 1.0)
-    ways.append(on_cards)
+        on_cards += _on_cards(demands, device, 1.0)
+    options.append(on_cards)
     for gpu in device.gpus:
         if device.pool(gpu.pool).kind == "unified":
             # One memory for both: there is nothing to split.
-            whole = Placement(gpus=(gpu.name,), gpu_layers=wanted[0].places)
-            ways.append([offload(wanted[0], device, whole)])
-    return [way for way in ways if way]
+            whole = Placement(gpus=(gpu.name,), gpu_layers=demands[0].places)
+            options.append([offload(demands[0], device, whole)])
+    return [option for option in options if option]
 
 
-def offload(wanted: Demand, device: DeviceProfile, placement: Placement) -> Offload:
+def offload(demand: MemoryDemand, device: DeviceProfile, placement: Placement) -> Offload:
     """What comes of one placement."""
-    settings = wanted.frame.settings
+    settings = demand.footprint.settings
     if placement.gpus:
         settings = settings.model_copy(update={name: getattr(placement, name) for name in PLACED})
     return Offload(
         placement,
         settings,
-        wanted.memory,
-        _pool_bytes(wanted, device, placement),
+        demand.memory,
+        _pool_bytes(demand, device, placement),
     )
 
 
-def _on_cards(wanted: Sequence[Demand], device: DeviceProfile, share: float) -> Iterator[Offload]:
+def _on_cards(
+    demands: Sequence[MemoryDemand], device: DeviceProfile, share: float
+) -> Iterator[Offload]:
     """Ways that use cards, filled to `share` where they cannot hold everything."""
     for cards, capacities in _card_sets(device):
-        for demand in wanted:
+        for demand in demands:
             whole = False
             for placement in _splits(demand, cards, capacities, share):
                 whole |= placement.gpu_layers == demand.places and not placement.cpu_expert_layers
@@ -128,20 +130,22 @@ def _card_sets(device: DeviceProfile) -> Iterator[tuple[list[Processor], list[in
 
 
 def _splits(
-    wanted: Demand, cards: Sequence[Processor], capacities: Sequence[int], share: float
+    demand: MemoryDemand, cards: Sequence[Processor], capacities: Sequence[int], share: float
 ) -> Iterator[Placement]:
     """The placements that fill these cards, the cache with its layers first."""
     tried: set[tuple[int, int]] = set()
     partly = [round(share * size) for size in capacities]
+    several = sum(map(bool, capacities)) > 1
+    packings = (pack_layers_first_fit, *((pack_layers_balanced,) if several else ()))
     for kv_on_gpu in (True, False):
-        for gpu_layers, kept in _most_on_cards(wanted, capacities, partly, kv_on_gpu):
+        for gpu_layers, kept in _most_on_cards(demand, capacities, partly, kv_on_gpu):
             if not gpu_layers or (gpu_layers, kept) in tried:
                 # Moving the cache away makes no room for anything else.
                 continue
             tried.add((gpu_layers, kept))
-            whole = gpu_layers == wanted.places and not kept and kv_on_gpu
-            for fill in (filled, evenly_filled) if sum(map(bool, capacities)) > 1 else (filled,):
-                counts = fill(wanted, capacities if whole else partly, gpu_layers, kept, kv_on_gpu)
+            whole = gpu_layers == demand.places and not kept and kv_on_gpu
+            for pack in packings:
+                counts = pack(demand, capacities if whole else partly, gpu_layers, kept, kv_on_gpu)
                 if counts:
                     yield Placement(
                         gpus=tuple(c.name for c, n in zip(cards, counts, strict=True) if n),
@@ -155,41 +159,46 @@ def _splits(
 
 
 def _most_on_cards(
-    wanted: Demand, capacities: Sequence[int], partly: Sequence[int], kv_on_gpu: bool
+    demand: MemoryDemand, capacities: Sequence[int], partly: Sequence[int], kv_on_gpu: bool
 ) -> Iterator[tuple[int, int]]:
     """Layers on the cards, and of them the first whose experts are not: as many whole layers as
     fit, and as many experts as fit beside all the rest."""
-    places, layers = wanted.places, wanted.places - 1
+    places, layers = demand.places, demand.places - 1
 
     def fits(gpu_layers: int, kept: int, room: Sequence[int] = partly) -> bool:
-        return filled(wanted, room, gpu_layers, kept, kv_on_gpu) is not None
+        return pack_layers_first_fit(demand, room, gpu_layers, kept, kv_on_gpu) is not None
 
     if fits(places, 0, capacities if kv_on_gpu else partly):
         yield places, 0
         return
-    yield most(layers, lambda count: fits(count, 0)), 0
-    if not wanted.weights.experts:
+    yield largest_feasible(layers, lambda count: fits(count, 0)), 0
+    if not demand.weights.experts:
         return
     if fits(places, layers):
-        yield places, layers - most(layers - 1, lambda moved: fits(places, layers - moved))
+        yield (
+            places,
+            layers - largest_feasible(layers - 1, lambda moved: fits(places, layers - moved)),
+        )
     else:
-        yield most(layers, partial(fits, kept=layers)), layers
+        yield largest_feasible(layers, partial(fits, kept=layers)), layers
 
 
-def _pool_bytes(wanted: Demand, device: DeviceProfile, placement: Placement) -> dict[str, int]:
+def _pool_bytes(
+    demand: MemoryDemand, device: DeviceProfile, placement: Placement
+) -> dict[str, int]:
     system = device.system_pool.name
     pools = [gpu.pool for name in placement.gpus for gpu in device.gpus if gpu.name == name]
-    total = wanted.memory.total_bytes
+    total = demand.memory.total_bytes
     if not pools or system in pools:
         return {system: total}
     where = (placement.cpu_expert_layers, placement.kv_on_gpu)
     counts = placement.tensor_split or (placement.gpu_layers,)
-    used = [held for held in card_bytes(wanted, placement.gpu_layers, counts, *where) if held]
+    used = [held for held in card_bytes(demand, placement.gpu_layers, counts, *where) if held]
     # The host keeps the process, and a compute buffer of its own.
-    begin = wanted.places - placement.gpu_layers
-    left = total - wanted.layer_bytes(begin, wanted.places, *where)
-    if wanted.frame.tied:
-        left += wanted.head_bytes
+    begin = demand.places - placement.gpu_layers
+    left = total - demand.layer_bytes(begin, demand.places, *where)
+    if demand.footprint.tied:
+        left += demand.head_bytes
     return {**dict(zip(pools, used, strict=True)), system: left}
 
 
@@ -205,43 +214,43 @@ def placement_of(settings: RunSettings, device: DeviceProfile) -> Placement:
     return Placement(gpus=tuple(held) or (cards[0].name,), **chosen)
 
 
-def fits(way: Offload, device: DeviceProfile) -> bool:
+def fits(option: Offload, device: DeviceProfile) -> bool:
     """True where no memory of the device is asked for more than it has."""
-    return _fullest(way, device) <= 1
+    return _fullest(option, device) <= 1
 
 
-def _fullest(way: Offload, device: DeviceProfile) -> float:
-    return max(used / device.pool(name).usable_bytes for name, used in way.pool_bytes.items())
+def _fullest(option: Offload, device: DeviceProfile) -> float:
+    return max(used / device.pool(name).usable_bytes for name, used in option.pool_bytes.items())
 
 
 def session_seconds(
-    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, way: Offload
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, option: Offload
 ) -> float:
     """Time to read half of the context and write as much, at the depth of the half.
 
     A placement is settled once for all depths. At a short one, a cache with the CPU looks better
     than it is.
     """
-    half = max(way.settings.context // 2, 1)
+    half = max(option.settings.context // 2, 1)
     decode, prefill = seconds_per_token(
-        model, weights, device, way.placement, half, half, way.settings.micro_batch
+        model, weights, device, option.placement, half, half, option.settings.micro_batch
     )
     return half * (decode + prefill)
 
 
 def cost(
-    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, way: Offload
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, option: Offload
 ) -> tuple[bool, float, float]:
     """What ways are compared by, the less the better: whether something overflows, the session's
     seconds, and, of equals, how full the fullest memory gets."""
-    seconds = session_seconds(model, weights, device, way)
-    return not fits(way, device), float(f"{seconds:.6g}"), _fullest(way, device)
+    seconds = session_seconds(model, weights, device, option)
+    return not fits(option, device), float(f"{seconds:.6g}"), _fullest(option, device)
 
 
 def fastest(
-    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, ways: Sequence[Offload]
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, options: Sequence[Offload]
 ) -> Offload:
     """The way that costs least."""
-    if len(ways) == 1:
-        return ways[0]
-    return min(ways, key=lambda way: cost(model, weights, device, way))
+    if len(options) == 1:
+        return options[0]
+    return min(options, key=lambda option: cost(model, weights, device, option))

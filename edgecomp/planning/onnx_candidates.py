@@ -54,5 +54,5 @@ def onnx_candidates(
             )
             memory = estimate_onnx_memory(model, row.name, settings)
             pools = {device.system_pool.name: memory.total_bytes}
-            way = Offload(Placement(), settings, memory, pools)
-            yield candidate_of(model, own, constraints, row, way, ONNX)
+            option = Offload(Placement(), settings, memory, pools)
+            yield candidate_of(model, own, constraints, row, option, ONNX)

@@ -8,7 +8,7 @@ from edgecomp.common.value import Value
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.models.spec import ModelSpec
-from edgecomp.planning.card_fill import Demand, Frame
+from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint
 from edgecomp.planning.offload import Offload, cost, fits, offload, offloads, session_seconds
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.speed import estimate_speed
@@ -46,35 +46,35 @@ def placed_speeds(
     model: ModelSpec,
     weights: LayeredWeights,
     device: DeviceProfile,
-    framed: Sequence[Frame],
+    footprints: Sequence[RuntimeFootprint],
     depth: int,
 ) -> tuple[PlacedSpeed, ...]:
     """Every way that was weighed, those that fit first, the fastest first."""
-    ways = [way for kind in offloads(weights, framed, device) for way in kind]
-    ways.sort(key=lambda way: cost(model, weights, device, way))
-    return tuple(_placed_speed(model, weights, device, way, depth) for way in ways)
+    options = [option for kind in offloads(weights, footprints, device) for option in kind]
+    options.sort(key=lambda option: cost(model, weights, device, option))
+    return tuple(_placed_speed(model, weights, device, option, depth) for option in options)
 
 
 def _placed_speed(
-    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, way: Offload, depth: int
+    model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, option: Offload, depth: int
 ) -> PlacedSpeed:
     speed = estimate_speed(
         model,
         weights,
         device,
-        way.placement,
+        option.placement,
         depth=depth,
         prompt_tokens=depth,
-        micro_batch=way.settings.micro_batch,
+        micro_batch=option.settings.micro_batch,
     )
     return PlacedSpeed(
-        placement=way.placement,
-        micro_batch=way.settings.micro_batch,
-        pool_bytes=way.pool_bytes,
-        fits=fits(way, device),
+        placement=option.placement,
+        micro_batch=option.settings.micro_batch,
+        pool_bytes=option.pool_bytes,
+        fits=fits(option, device),
         decode_tokens_per_second=speed.decode_tokens_per_second,
         prefill_tokens_per_second=speed.prefill_tokens_per_second,
-        session_seconds=session_seconds(model, weights, device, way),
+        session_seconds=session_seconds(model, weights, device, option),
     )
 
 
@@ -82,18 +82,18 @@ def one_layer_more(
     model: ModelSpec,
     weights: LayeredWeights,
     device: DeviceProfile,
-    frame: Frame,
+    footprint: RuntimeFootprint,
     placement: Placement,
     depth: int,
 ) -> LayerGain | None:
     """What the next layer on the cards would bring; None where they have all, or nothing."""
-    wanted = Demand(weights, frame)
-    more = _one_more(placement, wanted.places)
+    demand = MemoryDemand(weights, footprint)
+    more = _one_more(placement, demand.places)
     if more is None:
         return None
-    now, then = (offload(wanted, device, place) for place in (placement, more))
+    now, then = (offload(demand, device, place) for place in (placement, more))
     pool = max(now.pool_bytes, key=lambda name: then.pool_bytes[name] - now.pool_bytes[name])
-    before, after = (_placed_speed(model, weights, device, way, depth) for way in (now, then))
+    before, after = (_placed_speed(model, weights, device, option, depth) for option in (now, then))
     return LayerGain(
         what="layer's experts" if placement.cpu_expert_layers else "layer",
         pool=pool,

@@ -17,11 +17,11 @@ from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.candidate import ONNX, RUNTIME, candidate_of, contexts
-from edgecomp.planning.card_fill import Demand, Frame, frame
+from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, footprint
 from edgecomp.planning.job_cost import estimate_job
 from edgecomp.planning.method_families import method_families, notices, required_benchmarks
 from edgecomp.planning.nearest_limit import nearest_limit
-from edgecomp.planning.offload import fastest, frames, offload, offloads
+from edgecomp.planning.offload import fastest, offload, offloads, possible_footprints
 from edgecomp.planning.onnx_candidates import onnx_candidates, refuse_what_onnx_lacks
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
@@ -138,9 +138,9 @@ def placed_as(
     settings: RunSettings,
 ) -> Candidate:
     """The candidate of a format that is placed and run as it is said, not as is fastest."""
-    wanted = Demand(facts.weights, frame(model, settings, _worker_bytes(device)))
-    way = offload(wanted, device, placement)
-    return candidate_of(model, device, constraints, facts, way, RUNTIME)
+    demand = MemoryDemand(facts.weights, footprint(model, settings, _worker_bytes(device)))
+    option = offload(demand, device, placement)
+    return candidate_of(model, device, constraints, facts, option, RUNTIME)
 
 
 def _candidates(
@@ -149,17 +149,19 @@ def _candidates(
     constraints: Constraints,
     facts: Sequence[FormatFacts],
 ) -> Iterator[Candidate]:
-    framed = [_frames(model, device, constraints, size) for size in contexts(model, constraints)]
+    by_context = [
+        _footprints(model, device, constraints, size) for size in contexts(model, constraints)
+    ]
     for row in facts:
-        for of_context in framed:
-            yield from _placed(model, device, constraints, row, of_context)
+        for footprints in by_context:
+            yield from _placed(model, device, constraints, row, footprints)
 
 
-def _frames(
+def _footprints(
     model: ModelSpec, device: DeviceProfile, constraints: Constraints, context: int
-) -> tuple[Frame, ...]:
+) -> tuple[RuntimeFootprint, ...]:
     settings = RunSettings(context=context, threads=device.cpu.cores, kv_type=constraints.kv_type)
-    return frames(model, settings, device, _worker_bytes(device))
+    return possible_footprints(model, settings, device, _worker_bytes(device))
 
 
 def _worker_bytes(device: DeviceProfile) -> int | None:
@@ -171,11 +173,11 @@ def _placed(
     device: DeviceProfile,
     constraints: Constraints,
     facts: FormatFacts,
-    framed: Sequence[Frame],
+    footprints: Sequence[RuntimeFootprint],
 ) -> Iterator[Candidate]:
     """One candidate a kind of processor: the fastest way to use it."""
-    for ways in offloads(facts.weights, framed, device):
-        best = ways[0] if facts.senseless else fastest(model, facts.weights, device, ways)
+    for options in offloads(facts.weights, footprints, device):
+        best = options[0] if facts.senseless else fastest(model, facts.weights, device, options)
         yield candidate_of(model, device, constraints, facts, best, RUNTIME)
 
 
@@ -188,10 +190,11 @@ def _weighed(
 ) -> tuple[tuple[PlacedSpeed, ...], LayerGain | None]:
     """The placements that the choice was made of, and what one layer more would bring it."""
     weights = next(row.weights for row in facts if row.name == chosen.format)
-    framed = _frames(model, device, constraints, chosen.context)
-    mine = next(row for row in framed if row.settings.micro_batch == chosen.settings.micro_batch)
+    footprints = _footprints(model, device, constraints, chosen.context)
+    batch = chosen.settings.micro_batch
+    used = next(row for row in footprints if row.settings.micro_batch == batch)
     depth = chosen.speed.prompt_tokens
     return (
-        placed_speeds(model, weights, device, framed, depth),
-        one_layer_more(model, weights, device, mine, chosen.placement, depth),
+        placed_speeds(model, weights, device, footprints, depth),
+        one_layer_more(model, weights, device, used, chosen.placement, depth),
     )

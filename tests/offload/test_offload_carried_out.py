@@ -23,7 +23,7 @@ from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
-from edgecomp.planning.card_fill import DRIVER_BYTES, Demand, beside_layers_bytes, frame
+from edgecomp.planning.card_fill import DRIVER_BYTES, MemoryDemand, beside_layers_bytes, footprint
 from edgecomp.planning.offload import offload
 from edgecomp.planning.placement import Placement
 from edgecomp.processes.child import Child
@@ -107,9 +107,9 @@ def demo() -> ModelSpec:
     return read_model("demo")
 
 
-def wanted(model: ModelSpec, settings: RunSettings) -> Demand:
+def demand_of(model: ModelSpec, settings: RunSettings) -> MemoryDemand:
     types = {tensor.name: tensor.dtype for tensor in model.tensors}
-    return Demand(layered_weights(model, types), frame(model, settings))
+    return MemoryDemand(layered_weights(model, types), footprint(model, settings))
 
 
 def planned(
@@ -121,7 +121,7 @@ def planned(
         gpus=tuple(gpu.name for gpu, count in zip(device.gpus, split, strict=True) if count),
         gpu_layers=sum(split), tensor_split=split, cpu_expert_layers=experts, kv_on_gpu=kv_on_gpu,
     )  # fmt: skip
-    return offload(wanted(model, settings), device, placement).settings
+    return offload(demand_of(model, settings), device, placement).settings
 
 
 def held(model: ModelSpec, settings: RunSettings) -> tuple[dict[str, dict[str, int]], str]:
@@ -173,11 +173,11 @@ def test_experts_stay_with_the_cpu_where_the_plan_says_so(
 
 def agree(model: ModelSpec, settings: RunSettings, cards: list[str]) -> None:
     """Weights and cache of each memory are the predicted ones, to what llama.cpp prints of them."""
-    demand = wanted(model, settings)
+    demand = demand_of(model, settings)
     found, log = held(model, settings)
     at = demand.places - settings.gpu_layers
     rest = {"model": demand.weights.stored_bytes, "KV": demand.memory.kv_cache_bytes}
-    if demand.frame.tied:
+    if demand.footprint.tied:
         rest["model"] += demand.head_bytes
     for address, count in zip(cards, settings.tensor_split, strict=True):
         place = (at, at + count, settings.cpu_expert_layers)
@@ -238,12 +238,12 @@ def test_a_part_of_any_shape_computes_as_planned(
 def computes_as_planned(model: ModelSpec, settings: RunSettings, cards: list[str]) -> None:
     """Each card's compute buffer is the planned one. A device over the network borrows no matrices
     of the CPU's, for which a card is given room, and has no driver."""
-    demand = wanted(model, settings)
+    demand = demand_of(model, settings)
     found, log = held(model, settings)
     beside = beside_layers_bytes(
         demand, settings.gpu_layers, 0, settings.kv_on_gpu, len(settings.tensor_split) > 1
     )
-    predicted = beside - DRIVER_BYTES - demand.frame.memory.output_bytes
+    predicted = beside - DRIVER_BYTES - demand.footprint.memory.output_bytes
     if settings.gpu_layers < demand.places:
         predicted -= demand.weights.largest_bytes
     for address, count in zip(cards, settings.tensor_split, strict=True):
@@ -261,7 +261,7 @@ def test_no_compute_buffer_is_larger_than_planned(
     split, how, other = PLACEMENTS[name]
     run = RunSettings(context=1024, threads=1, **other)
     settings = planned(demo, two_cards, run, split, **how)
-    memory = wanted(demo, settings).frame
+    memory = demand_of(demo, settings).footprint
     found, log = held(demo, settings)
     planned_bytes = memory.memory.compute_bytes + memory.pipeline_bytes
     for kinds in found.values():

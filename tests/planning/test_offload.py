@@ -17,15 +17,15 @@ from edgecomp.formats.format_facts import format_facts, tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
-from edgecomp.planning.card_fill import Demand, card_bytes, frame
+from edgecomp.planning.card_fill import MemoryDemand, card_bytes, footprint
 from edgecomp.planning.offload import (
     Offload,
     fastest,
     fits,
-    frames,
     offload,
     offloads,
     placement_of,
+    possible_footprints,
     session_seconds,
 )
 from edgecomp.planning.placement import Placement
@@ -48,9 +48,9 @@ def best_on_cards(
     model: ModelSpec, weights: LayeredWeights, device: DeviceProfile, context: int
 ) -> Offload:
     run = RunSettings(context=context, threads=device.cpu.cores)
-    framed = frames(model, run, device, None)
-    ways = [way for kind in offloads(weights, framed, device) for way in kind]
-    return fastest(model, weights, device, ways)
+    footprints = possible_footprints(model, run, device, None)
+    options = [option for kind in offloads(weights, footprints, device) for option in kind]
+    return fastest(model, weights, device, options)
 
 
 def with_memory(device: DeviceProfile, **sizes: int) -> DeviceProfile:
@@ -152,12 +152,12 @@ def test_no_placement_on_cards_asks_one_for_more_than_it_has(
     model, weights = KNOWN[name]
     device = with_memory(TWO, vram0=first, vram1=second)
     run = RunSettings(context=context, threads=8)
-    for kind in offloads(weights, frames(model, run, device, None), device):
-        for way in kind:
-            for pool in list(way.pool_bytes)[:-1]:
-                assert way.pool_bytes[pool] <= device.pool(pool).usable_bytes
-            placed = placement_of(way.settings, device)
-            assert placed == way.placement
+    for kind in offloads(weights, possible_footprints(model, run, device, None), device):
+        for option in kind:
+            for pool in list(option.pool_bytes)[:-1]:
+                assert option.pool_bytes[pool] <= device.pool(pool).usable_bytes
+            placed = placement_of(option.settings, device)
+            assert placed == option.placement
 
 
 @settings(max_examples=60)
@@ -168,9 +168,13 @@ def test_what_is_chosen_fits_wherever_anything_does(
     model, weights = KNOWN[name]
     device = with_memory(TWO, vram0=first, vram1=second, ram=host)
     run = RunSettings(context=context, threads=8)
-    ways = [w for k in offloads(weights, frames(model, run, device, None), device) for w in k]
-    chosen = fastest(model, weights, device, ways)
-    assert fits(chosen, device) == any(fits(way, device) for way in ways)
+    options = [
+        w
+        for k in offloads(weights, possible_footprints(model, run, device, None), device)
+        for w in k
+    ]
+    chosen = fastest(model, weights, device, options)
+    assert fits(chosen, device) == any(fits(option, device) for option in options)
 
 
 @settings(max_examples=60)
@@ -225,20 +229,20 @@ def test_what_a_card_holds_is_what_llama_cpp_reports_of_it(demo_gguf: Path) -> N
     --tensor-split 13,7`, then `-ngl 31 --tensor-split 16,15`), in MiB of weights and cache."""
     model = read_model(demo_gguf)
     weights = weights_of(model, "source")
-    wanted = Demand(weights, frame(model, RunSettings(context=2048, threads=1)))
+    demand = MemoryDemand(weights, footprint(model, RunSettings(context=2048, threads=1)))
     for gpu_layers, counts, reported in (
         (20, (13, 7), (27.48 + 19.5, 41.37 + 9.0)),
         (31, (16, 15), (33.82 + 24.0, 58.28 + 21.0)),
     ):
-        at = wanted.places - gpu_layers
+        at = demand.places - gpu_layers
         for count, mebibytes in zip(counts, reported, strict=True):
-            held = wanted.layer_bytes(at, at + count, 0, True)
+            held = demand.layer_bytes(at, at + count, 0, True)
             assert held / 2**20 == pytest.approx(mebibytes, abs=0.011)
             at += count
     # All layers on several cards: the compute buffer with its copies was 24.91 MiB.
-    compute = wanted.frame.memory.compute_bytes + wanted.frame.pipeline_bytes
+    compute = demand.footprint.memory.compute_bytes + demand.footprint.pipeline_bytes
     assert compute / 2**20 == pytest.approx(24.91, rel=0.01)
-    used = card_bytes(wanted, 31, (16, 15), 0, True)
+    used = card_bytes(demand, 31, (16, 15), 0, True)
     assert sum(used) > weights.stored_bytes
 
 
@@ -258,8 +262,10 @@ def test_shares_that_are_not_the_layers_on_cards_are_refused() -> None:
 
 def test_a_placement_and_its_settings_say_the_same(llama: ModelSpec) -> None:
     card = find_device("rtx-4090")
-    wanted = Demand(weights_of(llama, "Q4_0"), frame(llama, RunSettings(context=512, threads=4)))
+    demand = MemoryDemand(
+        weights_of(llama, "Q4_0"), footprint(llama, RunSettings(context=512, threads=4))
+    )
     placement = Placement(gpus=("gpu",), gpu_layers=9, kv_on_gpu=False)
-    way = offload(wanted, card, placement)
-    assert (way.settings.gpu_layers, way.settings.kv_on_gpu) == (9, False)
-    assert set(way.pool_bytes) == {"vram", "ram"}
+    option = offload(demand, card, placement)
+    assert (option.settings.gpu_layers, option.settings.kv_on_gpu) == (9, False)
+    assert set(option.pool_bytes) == {"vram", "ram"}
