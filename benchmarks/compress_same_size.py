@@ -21,7 +21,7 @@ from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.own_text import divergence_text
-from edgecomp.jobs.proving import divergence, on_trial
+from edgecomp.jobs.evaluation_stages import divergence, evaluation_subjects
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.compress_job import compression_recipe
 from edgecomp.making.gguf import make_artifact
@@ -47,7 +47,7 @@ def made(
         if data
         else divergence_text()
     )
-    return artifact, divergence(*on_trial(run, artifact), text, recipe.evaluation)
+    return artifact, divergence(*evaluation_subjects(run, artifact), text, recipe.evaluation)
 
 
 def shown(found: DivergenceSummary) -> str:

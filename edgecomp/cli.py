@@ -19,7 +19,7 @@ from edgecomp.common.safe_text import printable_lines
 from edgecomp.common.tasks import KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
-    from edgecomp.common.value import Value
+    from edgecomp.common.frozen_model import FrozenModel
     from edgecomp.processes.limits import Limits
     from edgecomp.recipes.constraints import Constraints
 
@@ -145,7 +145,7 @@ def _options(
             print(context.get_help())
 
 
-def _show(value: Value, as_json: bool, render: Any) -> None:
+def _show(value: FrozenModel, as_json: bool, render: Any) -> None:
     if as_json:
         print(value.model_dump_json(indent=2))
         return

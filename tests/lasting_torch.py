@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgecomp.common.events import Progress
-from edgecomp.making import mixing
+from edgecomp.making import mixed_precision as mixing
 from edgecomp.pipeline import run as pipeline
 from edgecomp.torch_worker.client import TorchWorker
 

@@ -136,11 +136,11 @@ class EdgecompApp(App[None]):
     def start_request(self, request: FitRequest) -> None:
         """Start a run, or go on with one that was stopped."""
         self.session.request = request
-        self.carry_out(request)
+        self.start_fit(request)
         self.action_show("run")
 
     @work(thread=True, group="run")
-    def carry_out(self, request: FitRequest) -> None:
+    def start_fit(self, request: FitRequest) -> None:
         from edgecomp.common.errors import EdgecompError
         from edgecomp.jobs.background import BackgroundFit
 

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.folders import config_folder
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.jobs.background import FitRequest
 
 MOST = 12
 
 
-class Recent(Value):
+class Recent(FrozenModel):
     """The newest first."""
 
     schema_version: Literal[1] = 1

@@ -8,14 +8,14 @@ from pathlib import Path
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.folders import config_folder
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.recipes.calibration_mix import check_mix
 from edgecomp.recipes.recipe import Recipe, read_recipe, write_recipe
 
 LINE = re.compile(r", line (\d+)")
 
 
-class Draft(Value):
+class Draft(FrozenModel):
     """A recipe that was read, or what is wrong with it and where."""
 
     recipe: Recipe | None

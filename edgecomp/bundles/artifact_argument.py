@@ -7,7 +7,7 @@ from pathlib import Path
 from edgecomp.bundles.bundle import MANIFEST, read_manifest
 from edgecomp.common.atomic import restore_folder
 from edgecomp.common.errors import ModelNotFound
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.gguf.model import read_gguf, refuse_repeated_tokens
 from edgecomp.models.onnx_folder import is_onnx_folder, onnx_bits_per_weight, read_onnx_folder
 from edgecomp.models.reading import demo_model_path, read_model
@@ -15,7 +15,7 @@ from edgecomp.recipes.artifact_name import is_stem_of
 from edgecomp.recipes.recipe import Recipe, read_recipe
 
 
-class NamedArtifact(Value):
+class NamedArtifact(FrozenModel):
     """The file or folder, and the recipe it was made by where that lies beside it."""
 
     path: Path

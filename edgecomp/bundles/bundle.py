@@ -29,9 +29,9 @@ from edgecomp.common.atomic import (
 from edgecomp.common.digests import file_digest
 from edgecomp.common.errors import BundleBroken, EdgecompError, NotWritable
 from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.inside_folder import files_inside, path_inside
 from edgecomp.common.safe_text import file_name
-from edgecomp.common.value import Value
 from edgecomp.devices.finding import find_device
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.gguf.model import read_gguf
@@ -45,14 +45,14 @@ MANIFEST = "manifest.json"
 EXECUTABLE = 0o755
 
 
-class BundledFile(Value):
+class BundledFile(FrozenModel):
     """One file of a bundle."""
 
     size_bytes: int
     sha256: str
 
 
-class Manifest(Value):
+class Manifest(FrozenModel):
     """What a bundle holds, and how it was made."""
 
     schema_version: Literal[1] = 1
@@ -68,7 +68,7 @@ class Manifest(Value):
     versions: dict[str, str]
 
 
-class Verification(Value):
+class Verification(FrozenModel):
     """The outcome of `verify_bundle`."""
 
     schema_version: Literal[1] = 1

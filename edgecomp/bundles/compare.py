@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from edgecomp.bundles.bundle import read_manifest
 from edgecomp.common.errors import BundleBroken, EvidenceTooNarrow
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.comparison import Comparison, require_breadth
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
@@ -26,7 +26,7 @@ from edgecomp.reporting.report import Report
 Only = Literal["perplexity"]
 
 
-class Variant(Value):
+class Variant(FrozenModel):
     """One bundle's figures."""
 
     name: str
@@ -56,7 +56,7 @@ class Variant(Value):
     in one of these."""
 
 
-class BundleComparison(Value):
+class BundleComparison(FrozenModel):
     """The variants, in the order given, and what limits the comparison."""
 
     schema_version: Literal[1] = 1

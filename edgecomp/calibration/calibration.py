@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.common.errors import CalibrationRefused, DataMalformed, DataMissing
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.jsonl_rows import read_rows, read_text
 from edgecomp.common.tasks import SourceName, Task
-from edgecomp.common.value import Value
 from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.recipes.calibration_mix import CalibrationMix, check_mix
 from edgecomp.runtimes.protocol import Runtime
@@ -36,7 +36,7 @@ TEXT_CHARACTERS = 1200
 SHAPES = ("question and answer", "instruction and instances with an output")
 
 
-class CalibrationRecord(Value):
+class CalibrationRecord(FrozenModel):
     """Where a calibration came from (R55): enough to repeat it."""
 
     mix: CalibrationMix

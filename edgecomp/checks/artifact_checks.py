@@ -14,7 +14,7 @@ import numpy as np
 
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
 
@@ -22,7 +22,7 @@ CONTROL, USER_DEFINED = 3, 4
 """GGUF token types of special and of other added tokens."""
 
 
-class CheckResult(Value):
+class CheckResult(FrozenModel):
     """One check: passed or not, and why, in a sentence."""
 
     name: str

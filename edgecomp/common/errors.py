@@ -321,7 +321,7 @@ class RunBusy(EdgecompError):
     """Another process is working on the same run."""
 
 
-def explained(name: str, text: str) -> EdgecompError:
+def error_from_worker(name: str, text: str) -> EdgecompError:
     """The error of class `name` that says `text`, as it came from another process.
 
     A class that this process has not loaded becomes EdgecompError.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 
-class StageStarted(Value):
+class StageStarted(FrozenModel):
     """A stage of a run begins."""
 
     kind: Literal["stage-started"] = "stage-started"
@@ -16,7 +16,7 @@ class StageStarted(Value):
     title: str
 
 
-class StageProgress(Value):
+class StageProgress(FrozenModel):
     """Some of a stage is done; `done` and `total` share one unit, named by `unit`."""
 
     kind: Literal["stage-progress"] = "stage-progress"
@@ -26,7 +26,7 @@ class StageProgress(Value):
     unit: str = ""
 
 
-class StageFinished(Value):
+class StageFinished(FrozenModel):
     """A stage ended; `cached` says that an earlier run's result was taken."""
 
     kind: Literal["stage-finished"] = "stage-finished"
@@ -35,21 +35,21 @@ class StageFinished(Value):
     seconds: float
 
 
-class Warned(Value):
+class Warned(FrozenModel):
     """Something the user should know; each text is shown once."""
 
     kind: Literal["warned"] = "warned"
     text: str
 
 
-class Noted(Value):
+class Noted(FrozenModel):
     """Something worth telling that is no fault."""
 
     kind: Literal["noted"] = "noted"
     text: str
 
 
-class Estimated(Value):
+class Estimated(FrozenModel):
     """What the whole job will cost, before it starts."""
 
     kind: Literal["estimated"] = "estimated"

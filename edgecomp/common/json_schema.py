@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import FloatSchema
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
@@ -17,6 +17,6 @@ class _Schema(GenerateJsonSchema):
         return {"anyOf": [super().float_schema(schema), {"enum": list(NOT_FINITE)}]}
 
 
-def json_schema(value: type[Value]) -> dict[str, Any]:
-    """The schema; numbers that are not finite are strings (see Value)."""
+def json_schema(value: type[FrozenModel]) -> dict[str, Any]:
+    """The schema; numbers that are not finite are strings (see FrozenModel)."""
     return value.model_json_schema(mode="serialization", schema_generator=_Schema)

@@ -11,14 +11,14 @@ from pydantic_core import PydanticSerializationError
 
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import RecipeInvalid
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.safe_text import one_line
-from edgecomp.common.validation_fault import worded
-from edgecomp.common.value import Value
+from edgecomp.common.validation_text import format_validation_error
 
-Kind = TypeVar("Kind", bound=Value)
+Kind = TypeVar("Kind", bound=FrozenModel)
 
 
-def write_yaml(path: Path, value: Value) -> None:
+def write_yaml(path: Path, value: FrozenModel) -> None:
     """Write a value as YAML, fields in their order."""
     text: str = yaml.safe_dump(value.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(path, text)
@@ -51,7 +51,7 @@ def read_yaml(path: Path, kind: type[Kind], what: str) -> Kind:
         number = _line_of(text, place)
         where = f", line {number}" if number else ""
         field = ".".join(place) or "the whole"
-        fault = worded(first, kind.model_fields if len(place) == 1 else ())
+        fault = format_validation_error(first, kind.model_fields if len(place) == 1 else ())
         raise RecipeInvalid(f"The {what} {path}{where}: {field} is refused: {fault}.") from error
     except ValueError as error:
         # A number or a date that YAML's own types cannot hold.

@@ -29,13 +29,13 @@ from torch import Tensor, nn
 
 from edgecomp.compress.blocks import Block, Method, attached
 from edgecomp.compress.experts import Expert
-from edgecomp.compress.feedback import feedback_of
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
 from edgecomp.compress.hessian import gather_hessians
+from edgecomp.compress.ldl_factor import ldl_factor
+from edgecomp.compress.packed_triangle import PackedTriangle
 from edgecomp.compress.quantized import GridOf, Solver, by_grid, quantize_group
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.compress.triangle import Triangle
 from edgecomp.recipes.compression_limits import ROWS_SCALED
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -74,7 +74,7 @@ class Fold:
 
 
 def search_scale(
-    weights: Mapping[Grid, Tensor], hessian: Triangle, tie: Callable[[Tensor], Tensor]
+    weights: Mapping[Grid, Tensor], hessian: PackedTriangle, tie: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """The best scale s float32 [columns] for weights [rows, columns] that read one tensor, by the
     grid that each goes on; `tie` is applied to every candidate."""
@@ -119,7 +119,7 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
             }
             if not stacked:
                 continue
-            shared = reduce(Triangle.plus, [hessians[group] for group in groups])
+            shared = reduce(PackedTriangle.plus, [hessians[group] for group in groups])
             scale = search_scale(stacked, shared, fold.tie)
             fold.apply(scale)
             for name in names:
@@ -136,10 +136,10 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
     return method
 
 
-def _solver(kind: Literal["rtn", "gptq"], hessian: Triangle, name: str) -> Solver:
+def _solver(kind: Literal["rtn", "gptq"], hessian: PackedTriangle, name: str) -> Solver:
     """The solver under this H, which GPTQ uses up."""
     if kind == "gptq":
-        return partial(gptq, feedback=feedback_of(hessian, name))
+        return partial(gptq, factor=ldl_factor(hessian, name))
     return partial(round_to_nearest, importance=hessian.diagonal())
 
 

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import Mix
-from edgecomp.common.value import Value
 from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
@@ -31,7 +31,7 @@ SOLVED, STOPPED = 0, 1
 """scipy's status: within the gap, or at a limit."""
 
 
-class TensorSensitivity(Value):
+class TensorSensitivity(FrozenModel):
     """What each type would cost one tensor: expected divergence from the model as it is, nats a
     token, by type name."""
 
@@ -43,7 +43,7 @@ class TensorSensitivity(Value):
         return TENSOR_TYPES[kind].size_bytes(self.elements)
 
 
-class Sensitivities(Value):
+class Sensitivities(FrozenModel):
     """The sensitivities of a model's tensors, by GGUF name."""
 
     schema_version: Literal[1] = 1

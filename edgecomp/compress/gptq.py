@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
-from edgecomp.compress.feedback import DAMPING, Feedback, feedback_of
 from edgecomp.compress.grids import Grid, Scale, Scales, column_scales
 from edgecomp.compress.in_order import hessians_in_order
+from edgecomp.compress.ldl_factor import DAMPING, LdlFactor, ldl_factor
 from edgecomp.compress.quantized import (
     GridOf,
     Quantized,
@@ -31,15 +31,15 @@ from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.sweep import TILE, Sweep
 
 
-def gptq(weight: Tensor, feedback: Feedback, grid: Grid, *, name: str = "the matrix") -> Quantized:
+def gptq(weight: Tensor, factor: LdlFactor, grid: Grid, *, name: str = "the matrix") -> Quantized:
     """Quantize weight float32 [rows, columns], its columns in the feedback's order.
 
     Raises CompressionSettingsInvalid, naming `name`.
     """
     groups = group_slices(grid, weight.shape[1], name)
-    sweep = Sweep(weight, feedback)
-    if feedback.order is not None:
-        return _by_activation(weight, sweep, feedback.order, grid, groups, name)
+    sweep = Sweep(weight, factor)
+    if factor.order is not None:
+        return _by_activation(weight, sweep, factor.order, grid, groups, name)
     codes = torch.empty_like(sweep.values, dtype=torch.int16)
     kept: list[Scales] = []
     together = max(1, TILE // (groups[0].stop - groups[0].start))
@@ -97,10 +97,10 @@ def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DA
             grids = by_grid(block, names, grid_of)
             if grids:
                 name = block.weight_name(names[0])
-                feedback = feedback_of(hessian, name, damping=damping, by_activation=act_order)
-                quantize_group(block, grids, partial(gptq, feedback=feedback))
+                factor = ldl_factor(hessian, name, damping=damping, by_activation=act_order)
+                quantize_group(block, grids, partial(gptq, factor=factor))
                 # Hundreds of megabytes for a wide layer, which the next one's need not join.
-                del feedback
+                del factor
             del hessian
 
     return method

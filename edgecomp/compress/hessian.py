@@ -11,8 +11,8 @@ from functools import partial
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block
+from edgecomp.compress.packed_triangle import PackedTriangle
 from edgecomp.compress.routed import prior
-from edgecomp.compress.triangle import Triangle
 
 
 class HessianSum:
@@ -21,17 +21,17 @@ class HessianSum:
     def __init__(self, tokens: int) -> None:
         """tokens: of the whole calibration, of which an expert reads some."""
         self._tokens, self._seen = tokens, 0
-        self._sum: Triangle | None = None
+        self._sum: PackedTriangle | None = None
 
     def add(self, inputs: Tensor, weights: Tensor | None = None) -> None:
         """inputs float32 [tokens, columns]; each counts by its weight, float32 [tokens]."""
         if self._sum is None:
-            self._sum = Triangle(inputs.shape[1], inputs)
+            self._sum = PackedTriangle(inputs.shape[1], inputs)
         weighted = inputs if weights is None else inputs * weights[:, None]
         self._sum.add_products(weighted, inputs, 1 / self._tokens)
         self._seen += len(inputs)
 
-    def mean(self) -> Triangle:
+    def mean(self) -> PackedTriangle:
         """float32, to be asked for once: it is not kept here. An expert's has the prior of
         routed.py."""
         assert self._sum is not None
@@ -42,7 +42,7 @@ class HessianSum:
 
 def gather_hessians(
     block: Block, weights: Tensor | None = None
-) -> list[tuple[tuple[str, ...], Triangle]]:
+) -> list[tuple[tuple[str, ...], PackedTriangle]]:
     """H float32 for each group of linears that read one tensor, of the block as it stands; tokens
     count by their weight, float32 [tokens], where there are some."""
     groups = block.shared_inputs()

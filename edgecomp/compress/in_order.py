@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgecomp.compress.blocks import Block, attached, batches
 from edgecomp.compress.freed_memory import return_freed_memory
 from edgecomp.compress.hessian import HessianSum, gather_hessians
-from edgecomp.compress.triangle import Triangle
+from edgecomp.compress.packed_triangle import PackedTriangle
 from edgecomp.recipes.compression_limits import WAITING_BYTES
 
 WIDE_COLUMNS = 4096
@@ -27,7 +27,7 @@ WIDE_COLUMNS = 4096
 ones, taking it again would cost a tenth of the block's time."""
 
 
-def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], Triangle]]:
+def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], PackedTriangle]]:
     """H float32 for each group of linears that read one tensor, in the order they run; before it
     asks for the next, the caller changes the weights of that group.
 
@@ -43,7 +43,7 @@ def hessians_in_order(block: Block) -> Iterator[tuple[tuple[str, ...], Triangle]
         yield hessians.pop(0)
 
 
-def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], Triangle]]:
+def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], PackedTriangle]]:
     groups = block.shared_inputs()
     sums = {group[0]: HessianSum(block.tokens) for group in groups}
     hooks = (block.linears[n].register_forward_pre_hook(_gather(sums[n])) for n in sums)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.compress.checkpoint import read_tensor, write_shard
 from edgecomp.models.huggingface.model import expert_number, gguf_names, shared_name
 from edgecomp.models.safetensors_header import read_safetensors_header
@@ -36,7 +36,7 @@ class PackedTensor(NamedTuple):
     rows: Tensor
 
 
-class PackedEntry(Value):
+class PackedEntry(FrozenModel):
     """Where the bytes of one GGUF tensor are. `shape` is that of its weights: [rows, columns], or
     [experts, rows, columns]."""
 
@@ -46,7 +46,7 @@ class PackedEntry(Value):
     tensor: str
 
 
-class PackedIndex(Value):
+class PackedIndex(FrozenModel):
     """packed.json: GGUF tensor name -> entry."""
 
     schema_version: Literal[1] = 1

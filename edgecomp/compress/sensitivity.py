@@ -28,14 +28,14 @@ from torch import Tensor
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress.blocks import Block, walk
-from edgecomp.compress.carried import Carried, head_of
 from edgecomp.compress.checkpoint import read_rows
 from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.head_divergence import Head
 from edgecomp.compress.hessian import gather_hessians
+from edgecomp.compress.packed_triangle import PackedTriangle
+from edgecomp.compress.propagated_error import PropagatedError, head_of
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.compress.triangle import Triangle
 from edgecomp.models.huggingface.model import gguf_names
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import EMBEDDING, ModelSpec
@@ -77,21 +77,21 @@ def measure_sensitivities(
         gguf_grid(kind)
     model = read_model(checkpoint)
     name_of = gguf_names(checkpoint)
-    carried = Carried(carried_rows)
+    propagated = PropagatedError(carried_rows)
     changes: dict[str, dict[str, Changes]] = {}
 
     def measure(block: Block) -> None:
         plain = torch.cat([block.run(batch) for batch in block.batches()])
         outputs = plain[:carried_rows]
-        carried.advance(block)
+        propagated.advance(block)
         weights = plain.square().sum(dim=-1).reciprocal().flatten()
         of_block, rounded = _changes_in(block, name_of, coarsest_first, weights, outputs)
         if rounded:
             changes[block.name] = of_block
             states = _run_with(block, rounded, carried_rows)
-            carried.begin(block.name, states, _relative_change(states, outputs))
+            propagated.begin(block.name, states, _relative_change(states, outputs))
         if block.index == model.layers - 1:
-            carried.finish(block, outputs)
+            propagated.finish(block, outputs)
         block.replace(block.hidden, plain)
         block.advanced = True
 
@@ -99,9 +99,9 @@ def measure_sensitivities(
     if embedded:
         errors, states = embedded
         changes[EMBEDDING] = {EMBEDDING: errors}
-        carried.begin(EMBEDDING, states, errors[_tried(errors)])
+        propagated.begin(EMBEDDING, states, errors[_tried(errors)])
     walk(checkpoint, tokens, measure, device=device, progress=progress)
-    losses = _losses(checkpoint, tokens, model, changes, carried, coarsest_first)
+    losses = _losses(checkpoint, tokens, model, changes, propagated, coarsest_first)
     elements = {tensor.name: tensor.elements for tensor in model.tensors}
     return Sensitivities(
         tensors=tuple(
@@ -116,12 +116,12 @@ def _losses(
     tokens: Tensor,
     model: ModelSpec,
     changes: dict[str, dict[str, Changes]],
-    carried: Carried,
+    propagated: PropagatedError,
     types: Sequence[str],
 ) -> dict[str, Changes]:
     """The divergence that each type causes in each tensor, given what it changes in each part."""
     name = model.head_name
-    head, squares = head_of(checkpoint, model, name), carried.mean_squares()
+    head, squares = head_of(checkpoint, model, name), propagated.mean_squares()
     # llama.cpp weighs the errors of a head of its own, and not those of an embedding.
     importance = None if model.tied_embeddings else squares
     errors = _head_errors(head, tokens, types, importance, squares)
@@ -129,7 +129,7 @@ def _losses(
     if errors:
         tried = _tried(errors)
         rounders[tried] = partial(_rounded, kind=tried, importance=importance)
-    worths, measured = carried.at_the_head(head, rounders)
+    worths, measured = propagated.at_the_head(head, rounders)
     losses = {
         tensor: {kind: change * worths[part] for kind, change in row.items()}
         for part, tensors in changes.items()
@@ -181,7 +181,7 @@ def _changes_in(
     """
     changes: dict[str, Changes] = {}
     rounded: dict[str, Tensor] = {}
-    tensors: dict[str, dict[str, Triangle]] = {}
+    tensors: dict[str, dict[str, PackedTriangle]] = {}
     for group, hessian in gather_hessians(block, weights / weights.mean()):
         for linear in group:
             name = name_of(block.weight_name(linear))
@@ -197,7 +197,7 @@ def _changes_in(
 
 
 def _changes_of(
-    block: Block, hessians: Mapping[str, Triangle], types: Sequence[str], outputs: Tensor
+    block: Block, hessians: Mapping[str, PackedTriangle], types: Sequence[str], outputs: Tensor
 ) -> tuple[Changes, dict[str, Tensor]]:
     """What each type of one GGUF tensor, of a linear or of all experts of a kind, changes of the
     block's output; and the linears' weights in the type that was tried."""

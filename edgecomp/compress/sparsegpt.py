@@ -11,8 +11,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from edgecomp.compress.blocks import Block, Method
-from edgecomp.compress.feedback import DAMPING, Feedback, feedback_of
 from edgecomp.compress.in_order import hessians_in_order
+from edgecomp.compress.ldl_factor import DAMPING, LdlFactor, ldl_factor
 from edgecomp.compress.sparsity import check_columns, lowest
 from edgecomp.compress.sweep import TILE, Sweep
 from edgecomp.recipes.sparsity import Sparsity
@@ -20,7 +20,7 @@ from edgecomp.recipes.sparsity import Sparsity
 
 def sparsegpt(
     weight: Tensor,
-    feedback: Feedback,
+    factor: LdlFactor,
     sparsity: Sparsity,
     *,
     name: str = "the matrix",
@@ -31,7 +31,7 @@ def sparsegpt(
     """
     columns = weight.shape[1]
     check_columns(sparsity, columns, name)
-    sweep = Sweep(weight, feedback)
+    sweep = Sweep(weight, factor)
     span = sparsity.of or TILE
     # One matrix product gathers the feedback for many small groups at once.
     opened = span * max(1, TILE // span)
@@ -61,12 +61,12 @@ def sparsegpt_method(sparsity: Sparsity, *, damping: float = DAMPING) -> Method:
 
     def method(block: Block) -> None:
         for names, hessian in hessians_in_order(block):
-            feedback = feedback_of(hessian, block.weight_name(names[0]), damping=damping)
+            factor = ldl_factor(hessian, block.weight_name(names[0]), damping=damping)
             for name in names:
                 weight, layer = block.linears[name].weight, block.weight_name(name)
-                weight.copy_(sparsegpt(weight, feedback, sparsity, name=layer))
+                weight.copy_(sparsegpt(weight, factor, sparsity, name=layer))
                 block.count_work(solved_weights=weight.numel())
             # Hundreds of megabytes for a wide layer, which the next one's need not join.
-            del hessian, feedback
+            del hessian, factor
 
     return method

@@ -25,7 +25,7 @@ from torch import Tensor
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import ArchitectureUnsupported, CompressionSettingsInvalid
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.compress import destination as output
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import copy_companions, read_tensor, write_index, write_shard
@@ -60,7 +60,7 @@ AXES: dict[str, tuple[Axis, ...]] = {
 NARROWED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 
-class Importance(Value):
+class Importance(FrozenModel):
     """What each part of a model contributes on the calibration; larger is more."""
 
     schema_version: Literal[1] = 1

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from edgecomp.compress.feedback import Feedback
+from edgecomp.compress.ldl_factor import LdlFactor
 
 TILE = 128
 STRETCH = 64
@@ -30,15 +30,15 @@ the stretch, which should be few."""
 class Sweep:
     """One matrix on its way. Tensors are transposed, [columns, rows]: a column is contiguous."""
 
-    def __init__(self, weight: Tensor, feedback: Feedback) -> None:
+    def __init__(self, weight: Tensor, factor: LdlFactor) -> None:
         """weight [rows, columns], which come in the feedback's order."""
-        if feedback.order is not None:
-            weight = weight[:, feedback.order]
+        if factor.order is not None:
+            weight = weight[:, factor.order]
         self._left = weight.T.contiguous()
         """What is left to feed on: of columns to come their weights, of columns done their errors.
         """
         self.values = torch.empty_like(self._left)
-        self.importance, self._feedback = feedback.importance, feedback.between
+        self.importance, self._coupling = factor.importance, factor.coupling
         self._start = 0
         self._base = self._left
 
@@ -46,7 +46,7 @@ class Sweep:
         """Gather, in one matrix product, what all columns before these feed back to them."""
         done = slice(0, columns.start)
         self._start = columns.start
-        self._base = self._feedback.feed(self._left[columns], done, columns, self._left)
+        self._base = self._coupling.gather(self._left[columns], done, columns, self._left)
 
     def wanted(self, columns: slice) -> Tensor:
         """What opened columns should be so far, [width, rows]; the first is next in turn."""
@@ -54,7 +54,7 @@ class Sweep:
         base = self._base[columns.start - self._start : columns.stop - self._start]
         if columns.start == self._start:
             return base
-        return self._feedback.feed(base, near, columns, self._left)
+        return self._coupling.gather(base, near, columns, self._left)
 
     def free(self, columns: slice) -> Tensor:
         """What opened columns, the first of them next in turn, would best be if none of them were
@@ -64,7 +64,7 @@ class Sweep:
         feed back, the answers add up to F N^-1 for N = M_j,i / M_i,i among these columns.
         """
         fed_back = self.wanted(columns) - self._left[columns]
-        return self._left[columns] + self._feedback.answers(columns, fed_back)
+        return self._left[columns] + self._coupling.solve_unit(columns, fed_back)
 
     def run(self, columns: slice, choose: Callable[[int, Tensor, Tensor], None]) -> None:
         """Give each of the columns, in order, a value: `choose(column, wanted, value)` puts it into
@@ -72,9 +72,9 @@ class Sweep:
         for start in range(columns.start, columns.stop, STRETCH):
             part = slice(start, min(start + STRETCH, columns.stop))
             wanted, left = self.wanted(part), self._left[part]
-            feedback = self._feedback.among(part).T.contiguous()
+            factor = self._coupling.block_of(part).T.contiguous()
             rows = (wanted.unbind(), left.unbind(), self.values[part].unbind())
             for i, (base, own, value) in enumerate(zip(*rows, strict=True)):
-                moved = torch.addmv(base, left[:i].T, feedback[i, :i])
+                moved = torch.addmv(base, left[:i].T, factor[i, :i])
                 choose(start + i, moved, value)
                 own.sub_(value)

@@ -6,11 +6,11 @@ import difflib
 from typing import Literal
 
 from edgecomp.common.errors import DeviceUnknown
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.profile import DeviceProfile, load_profile, profile_paths
 
 
-class DeviceList(Value):
+class DeviceList(FrozenModel):
     """The names and titles of all profiles."""
 
     schema_version: Literal[1] = 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 
-class KernelRate(Value):
+class KernelRate(FrozenModel):
     """How fast one tensor type's matrix kernels are."""
 
     decode_bytes_per_second: float
@@ -20,7 +20,7 @@ class KernelRate(Value):
     """Weights a second that the quantizer turns into this type; None for float types."""
 
 
-class Calibration(Value):
+class Calibration(FrozenModel):
     """Measured on an idle machine by `edgecomp devices calibrate`, in seconds and bytes."""
 
     schema_version: Literal[1] = 1

@@ -16,10 +16,10 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from edgecomp.common.errors import ProfileInvalid, UnitUnknown
 from edgecomp.common.folders import config_folder
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import OPERATIONS, RATES, SIZES, parse_quantity
 from edgecomp.common.safe_text import one_line
-from edgecomp.common.validation_fault import worded
-from edgecomp.common.value import Value
+from edgecomp.common.validation_text import format_validation_error
 from edgecomp.devices.kernel_rates import Calibration
 
 
@@ -43,7 +43,7 @@ NumberType = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 Backend = Literal["cpu", "cuda", "rocm", "vulkan", "metal", "sycl", "opencl", "qnn", "coreml"]
 
 
-class MemoryPool(Value):
+class MemoryPool(FrozenModel):
     """One memory: `reserved` is what the system and the screen keep for themselves."""
 
     name: str
@@ -63,7 +63,7 @@ class MemoryPool(Value):
         return self.size - self.reserved
 
 
-class Processor(Value):
+class Processor(FrozenModel):
     """Something that computes, and the pool it works in at full speed."""
 
     name: str
@@ -78,7 +78,7 @@ class Processor(Value):
     """Dense operations a second at each number type."""
 
 
-class RuntimeSupport(Value):
+class RuntimeSupport(FrozenModel):
     """A runtime that runs on the device, and the formats that have kernels there."""
 
     runtime: Literal["llama.cpp", "onnx", "transformers"]
@@ -87,7 +87,7 @@ class RuntimeSupport(Value):
     """Tensor types, or families: `float`, `legacy` (Q4_0…Q8_0), `k`, `iq`, `int4`, `int8`."""
 
 
-class DeviceProfile(Value):
+class DeviceProfile(FrozenModel):
     """One device. The first pool and the first processor are the fastest."""
 
     schema_version: Literal[1]
@@ -182,7 +182,7 @@ def load_profile(path: Path) -> DeviceProfile:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the profile"
-        raise ProfileInvalid(path, f"{place}: {worded(first)}.") from error
+        raise ProfileInvalid(path, f"{place}: {format_validation_error(first)}.") from error
     except (ValueError, RecursionError) as error:
         raise ProfileInvalid(path, f"it is no TOML ({one_line(str(error))}).") from error
     if profile.name != path.stem:

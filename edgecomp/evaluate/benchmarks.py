@@ -12,7 +12,7 @@ import importlib.resources
 from collections.abc import Iterable
 from typing import Literal
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Bucket, Category
 
 Metric = Literal[
@@ -22,7 +22,7 @@ Metric = Literal[
 Suite = Literal["quick", "standard", "full"]
 
 
-class Benchmark(Value):
+class Benchmark(FrozenModel):
     """One benchmark. `suite` is the smallest suite it belongs to."""
 
     name: str
@@ -64,7 +64,7 @@ AFTER_COMPLAINTS: tuple[Category, ...] = ("reasoning", "instruction", "truthfuln
 SUITES: tuple[Suite, ...] = ("quick", "standard", "full")
 
 
-class Coverage(Value):
+class Coverage(FrozenModel):
     """Which categories a set of benchmarks sees, and which it is blind to."""
 
     covered: dict[Category, tuple[str, ...]]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.items import ItemResult
 from edgecomp.evaluate.statistics import (
     Floats,
@@ -26,7 +26,7 @@ from edgecomp.evaluate.statistics import (
 Context = Literal["ambiguous", "disambiguated"]
 
 
-class BiasScores(Value):
+class BiasScores(FrozenModel):
     """The two bias scores; None where no item had that context."""
 
     ambiguous: float | None

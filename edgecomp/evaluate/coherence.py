@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.evaluate import render
 from edgecomp.evaluate.items import ask
@@ -54,7 +54,7 @@ PERPLEXITY_BLOW_UP_RATIO = 2.0
 Mark = Literal["empty", "repetition", "broken text", "language drift", "perplexity"]
 
 
-class Garbage(Value):
+class Garbage(FrozenModel):
     """One mark of a ruined model, and where it was seen."""
 
     mark: Mark
@@ -62,7 +62,7 @@ class Garbage(Value):
     evidence: str
 
 
-class Coherence(Value):
+class Coherence(FrozenModel):
     """What the fixed prompts showed. `coherent` false means: do not evaluate further."""
 
     schema_version: Literal[1] = 1

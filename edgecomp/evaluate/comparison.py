@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from edgecomp.common.errors import EvidenceTooNarrow
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.bias_score import BiasScores, bias_differences, bias_scores
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.evaluate.statistics import (
@@ -25,7 +25,7 @@ from edgecomp.evaluate.statistics import (
 )
 
 
-class ScoreComparison(Value):
+class ScoreComparison(FrozenModel):
     """One category or benchmark, before and after. Without `items` the scores are published ones
     and carry no noise."""
 
@@ -61,7 +61,7 @@ class ScoreComparison(Value):
         return None if self.drop_interval is None else self.drop_interval.excludes(0.0)
 
 
-class BiasComparison(Value):
+class BiasComparison(FrozenModel):
     """BBQ bias scores before and after, each -1 to 1, 0 being without bias. Published scores carry
     no interval."""
 
@@ -73,7 +73,7 @@ class BiasComparison(Value):
     disambiguated_interval: Interval | None = None
 
 
-class Comparison(Value):
+class Comparison(FrozenModel):
     """All categories and benchmarks that base and artifact both answered."""
 
     schema_version: Literal[1] = 1

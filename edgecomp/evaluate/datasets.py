@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from edgecomp.common.errors import DataMalformed, DataMissing, shown
 from edgecomp.common.jsonl_rows import Fault, Row, read_rows
-from edgecomp.common.validation_fault import worded
+from edgecomp.common.validation_text import format_validation_error
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Benchmark
 from edgecomp.evaluate.instruction_checks import CHECKS, missing_arguments
 from edgecomp.evaluate.items import (
@@ -83,7 +83,9 @@ def read_benchmark(
         except Fault as fault:
             raise DataMalformed(path, row.line, str(fault).rstrip(".")) from fault
         except ValidationError as error:
-            raise DataMalformed(path, row.line, worded(error.errors()[0])) from error
+            raise DataMalformed(
+                path, row.line, format_validation_error(error.errors()[0])
+            ) from error
         if item is not None:
             items.append(item)
     if limit is not None and limit < len(items):

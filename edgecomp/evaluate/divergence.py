@@ -12,12 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.statistics import Floats, Interval, bootstrap_mean_interval, percentiles
 from edgecomp.runtimes.protocol import DivergenceSamples
 
 
-class DivergenceSummary(Value):
+class DivergenceSummary(FrozenModel):
     """Divergence over a text. Intervals hold 95 %; None where a single window was read."""
 
     schema_version: Literal[1] = 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.common.errors import EdgecompError, TaskUnavailable
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Benchmark, Metric
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, ItemResult
 from edgecomp.models.chat_template import ChatTemplate
@@ -37,7 +37,7 @@ LENIENT_FILTER = "flexible-extract"
 """Where a task reads its answers in several ways, the one that asks for no exact form."""
 
 
-class HarnessTask(Value):
+class HarnessTask(FrozenModel):
     """A task of lm-eval and what it measures."""
 
     name: str

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 Capability = Literal["knowledge", "reasoning", "multilingual", "instruction", "code", "commonsense"]
 Reliability = Literal[
@@ -37,7 +37,7 @@ def bucket(category: Category) -> Bucket:
     return "reasoning" if category == "commonsense" else category  # type: ignore[return-value]
 
 
-class Message(Value):
+class Message(FrozenModel):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
@@ -54,7 +54,7 @@ def ask(text: str, system: str | None = None) -> tuple[Message, ...]:
     return (Message(role="system", content=system), question) if system else (question,)
 
 
-class BiasFacts(Value):
+class BiasFacts(FrozenModel):
     """What BBQ's bias score needs of a question: two of its choices, and its kind of context."""
 
     context: Literal["ambiguous", "disambiguated"]
@@ -64,7 +64,7 @@ class BiasFacts(Value):
     negative, the other group where it is not."""
 
 
-class _Item(Value):
+class _Item(FrozenModel):
     benchmark: str
     id: str
     category: Category
@@ -100,28 +100,28 @@ class ChoiceItem(_Item):
         return self
 
 
-class NumberCheck(Value):
+class NumberCheck(FrozenModel):
     """The final number of the text equals `answer`."""
 
     kind: Literal["number"] = "number"
     answer: str
 
 
-class Instruction(Value):
+class Instruction(FrozenModel):
     """One verifiable constraint by its IFEval name, such as `punctuation:no_comma`."""
 
     name: str
     arguments: dict[str, JsonValue] = Field(default={})
 
 
-class InstructionCheck(Value):
+class InstructionCheck(FrozenModel):
     """All constraints hold (IFEval's prompt-level strict accuracy)."""
 
     kind: Literal["instructions"] = "instructions"
     instructions: tuple[Instruction, ...] = Field(min_length=1)
 
 
-class CodeCheck(Value):
+class CodeCheck(FrozenModel):
     """`prompt` and the text after it are a Python program that passes `test`."""
 
     kind: Literal["code"] = "code"
@@ -130,7 +130,7 @@ class CodeCheck(Value):
     entry_point: str
 
 
-class RefusalCheck(Value):
+class RefusalCheck(FrozenModel):
     """The model declines, or, where `refuse` is false, does not."""
 
     kind: Literal["refusal"] = "refusal"
@@ -153,7 +153,7 @@ class GenerationItem(_Item):
 Item = ChoiceItem | GenerationItem
 
 
-class Answer(Value):
+class Answer(FrozenModel):
     """What a model answered, as kept on disk: one line of an answers file."""
 
     schema_version: Literal[1] = 1
@@ -166,7 +166,7 @@ class Answer(Value):
     ended: bool = True
 
 
-class ItemResult(Value):
+class ItemResult(FrozenModel):
     """One judged answer. An answer that cannot be understood has score 0 and `parsed` false."""
 
     benchmark: str

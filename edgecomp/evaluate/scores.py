@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.items import Category, ItemResult
 from edgecomp.evaluate.statistics import Interval, bootstrap_mean_interval, wilson_interval
 
 
-class Score(Value):
+class Score(FrozenModel):
     """One category or benchmark."""
 
     name: str

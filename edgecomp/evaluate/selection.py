@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Suite, suite
 from edgecomp.evaluate.datasets import READERS, read_benchmark
 from edgecomp.evaluate.grade import code_not_allowed
@@ -17,14 +17,14 @@ SUITE_ITEMS: dict[Suite, int | None] = {"quick": 60, "standard": 200, "full": No
 """Items of each benchmark where no limit is given."""
 
 
-class Skipped(Value):
+class Skipped(FrozenModel):
     """A benchmark of a suite that is not run."""
 
     name: str
     reason: str
 
 
-class Selection(Value):
+class Selection(FrozenModel):
     """Items that edgecomp asks itself, tasks that lm-eval asks, and what is left out."""
 
     items: tuple[Item, ...]

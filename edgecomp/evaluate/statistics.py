@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -26,7 +26,7 @@ MOST_DRAWN = 1 << 21
 Floats = NDArray[np.float64]
 
 
-class Interval(Value):
+class Interval(FrozenModel):
     """Bounds that hold the true value at 95 % confidence, in the unit of the estimate."""
 
     low: float
@@ -37,7 +37,7 @@ class Interval(Value):
         return value < self.low or value > self.high
 
 
-class Spread(Value):
+class Spread(FrozenModel):
     """Repeats of one quantity: their median and their 5th and 95th percentile."""
 
     median: float

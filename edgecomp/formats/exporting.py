@@ -12,13 +12,13 @@ from typing import Literal, Protocol, cast
 
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.spec import ModelSpec, dominant_type
 
 FloatType = Literal["F32", "F16", "BF16"]
 
 
-class ExportRecord(Value):
+class ExportRecord(FrozenModel):
     """What an exporter wrote."""
 
     schema_version: Literal[1] = 1

@@ -27,10 +27,10 @@ GUESSED_HEADER_BYTES_PER_TOKEN = 40
 
 @dataclass(frozen=True)
 class FormatFacts:
-    """One format of one model. `senseless`: why it is no candidate anywhere, or None."""
+    """One format of one model. `exclusion_reason`: why it is no candidate anywhere, or None."""
 
     name: str
-    senseless: str | None
+    exclusion_reason: str | None
     types: Mapping[str, str]
     weights: LayeredWeights
     file_bytes: int
@@ -59,7 +59,7 @@ def _facts(
     weights = layered_weights(model, types)
     return FormatFacts(
         name=name,
-        senseless=None if name == SOURCE else _senseless(model, PRESETS[name], types, seen),
+        exclusion_reason=None if name == SOURCE else _senseless(model, PRESETS[name], types, seen),
         types=types,
         weights=weights,
         file_bytes=model.file_bytes if name == SOURCE else _file_bytes(model, types, header_bytes),
@@ -75,7 +75,7 @@ def facts_of_types(model: ModelSpec, name: str, overrides: Mapping[str, str]) ->
     weights = layered_weights(model, types)
     return FormatFacts(
         name=name,
-        senseless=None,
+        exclusion_reason=None,
         types=types,
         weights=weights,
         file_bytes=_file_bytes(model, types, _header_bytes(model)),

@@ -32,7 +32,7 @@ def _facts(model: ModelSpec, row: OnnxFormat) -> FormatFacts:
     size = onnx_artifact_bytes(model, row.name)
     return FormatFacts(
         name=row.name,
-        senseless=_senseless(model, row, types),
+        exclusion_reason=_senseless(model, row, types),
         types=types,
         weights=weights,
         file_bytes=size,

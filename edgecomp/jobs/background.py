@@ -28,7 +28,7 @@ from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import EdgecompError, RunBusy
 from edgecomp.common.events import Event, StageProgress
 from edgecomp.common.folders import RUNS, cache_folder
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.processes.child import Child, serve
 from edgecomp.recipes.recipe import Recipe
 
@@ -50,7 +50,7 @@ SILENCE_SECONDS = 7 * 24 * 3600.0
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
-class FitRequest(Value):
+class FitRequest(FrozenModel):
     """A recipe to carry out, the data it is judged with, and the bundle's place."""
 
     schema_version: Literal[1] = 1
@@ -59,7 +59,7 @@ class FitRequest(Value):
     output: Path
 
 
-class Outcome(Value):
+class Outcome(FrozenModel):
     """How a run ended: with a bundle, or with an error's class and its text."""
 
     schema_version: Literal[1] = 1

@@ -21,6 +21,7 @@ import psutil
 from edgecomp.common.atomic import require_writable
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.folders import cache_folder, nearest_existing
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import (
     available_memory_bytes,
     in_memory,
@@ -29,7 +30,6 @@ from edgecomp.common.machine_limits import (
     processor_quota,
 )
 from edgecomp.common.quantity import format_size
-from edgecomp.common.value import Value
 from edgecomp.devices.detect import calibration_path, cpu_model, read_calibration, why_stale
 from edgecomp.formats.exporting import find_optimum_exporter
 from edgecomp.pipeline.cache_contents import read_contents
@@ -46,7 +46,7 @@ REINSTALL_LLAMA = (
 BUILD_FOR_CARD = "For a graphics card: `make install BACKEND=auto` in edgecomp's repository."
 
 
-class Check(Value):
+class Check(FrozenModel):
     """One thing that was looked at."""
 
     name: str
@@ -58,7 +58,7 @@ class Check(Value):
     """What to do; empty where nothing is to be done."""
 
 
-class Diagnosis(Value):
+class Diagnosis(FrozenModel):
     """All of them."""
 
     schema_version: Literal[1] = 1

@@ -19,9 +19,9 @@ from edgecomp.checks.token_id_check import same_token_ids
 from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.common.events import Listener, Progress, Warned
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.tasks import Task
-from edgecomp.common.value import Value
 from edgecomp.evaluate.benchmarks import Coverage, Suite, coverage
 from edgecomp.evaluate.bias_score import BiasScores, bias_scores
 from edgecomp.evaluate.coherence import Coherence
@@ -32,8 +32,8 @@ from edgecomp.evaluate.items import Bucket, Category, ItemResult
 from edgecomp.evaluate.questions import evaluation_text
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
 from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
-from edgecomp.jobs import proving
-from edgecomp.jobs.proving import Answers, Subject
+from edgecomp.jobs import evaluation_stages as evaluation_stages
+from edgecomp.jobs.evaluation_stages import Answers, ModelUnderTest
 from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.pipeline.early_checks import check_cache, check_template
@@ -48,7 +48,7 @@ from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
 
 
-class EvaluationRequest(Value):
+class EvaluationRequest(FrozenModel):
     """What to evaluate, on what."""
 
     artifact: str
@@ -65,7 +65,7 @@ class EvaluationRequest(Value):
     task: Task = "general"
 
 
-class Evaluation(Value):
+class Evaluation(FrozenModel):
     """What an evaluation found. Without a base there is nothing to compare and no verdict."""
 
     schema_version: Literal[1] = 1
@@ -113,7 +113,7 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
     for named in (artifact, base):
         if named:
             check_template(named.path)
-    found = _Examination(request, selection, text, listen)
+    found = EvaluationRun(request, selection, text, listen)
     for text in selection.notices:
         found.say(text)
     subject = found.subject(artifact, "artifact")
@@ -122,7 +122,7 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
     return found.beside_base(found.subject(base, "base"), subject, artifact)
 
 
-class _Examination:
+class EvaluationRun:
     """One evaluation on its way: the subjects, the questions, what is to be told."""
 
     def __init__(
@@ -139,8 +139,8 @@ class _Examination:
         self.notices.append(text)
         self.listen(Warned(text=text))
 
-    def subject(self, named: NamedArtifact, who: Literal["base", "artifact"]) -> Subject:
-        return Subject(
+    def subject(self, named: NamedArtifact, who: Literal["base", "artifact"]) -> ModelUnderTest:
+        return ModelUnderTest(
             who=who,
             path=named.path,
             sha256=path_digest(named.path),
@@ -152,26 +152,30 @@ class _Examination:
             kv_type=named.recipe.settings.kv_type if named.recipe and who == "artifact" else "F16",
         )
 
-    def alone(self, artifact: Subject) -> Evaluation:
+    def alone(self, artifact: ModelUnderTest) -> Evaluation:
         """Scores of the artifact, unless it writes garbage."""
-        coherence = proving.coherence(None, artifact, None)
+        coherence = evaluation_stages.coherence(None, artifact, None)
         results = self.answers(artifact) if coherence.coherent else ()
         return self.evaluation(artifact, None, coherence, results)
 
-    def beside_base(self, base: Subject, artifact: Subject, named: NamedArtifact) -> Evaluation:
+    def beside_base(
+        self, base: ModelUnderTest, artifact: ModelUnderTest, named: NamedArtifact
+    ) -> Evaluation:
         """The artifact against its base, and the verdict."""
         wanted = EvaluationSettings()
         recipe = named.recipe
         comparable = self.comparable(base, artifact)
-        divergence = proving.divergence(base, artifact, self.text, wanted) if comparable else None
-        coherence = proving.coherence(base, artifact, divergence)
+        divergence = (
+            evaluation_stages.divergence(base, artifact, self.text, wanted) if comparable else None
+        )
+        coherence = evaluation_stages.coherence(base, artifact, divergence)
         results: tuple[ItemResult, ...] = ()
         comparison, efficiency = Comparison(categories=()), None
         by_capability: dict[Bucket, DivergenceSummary] = {}
         if coherence.coherent:
             if comparable:
                 items = self.selection.items
-                by_capability = proving.divergence_by_capability(base, artifact, items)
+                by_capability = evaluation_stages.divergence_by_capability(base, artifact, items)
             before, results = self.answers(base), self.answers(artifact)
             comparison = compare_results(before, results)
             efficiency = self.efficiency(base, artifact)
@@ -196,8 +200,8 @@ class _Examination:
 
     def evaluation(
         self,
-        artifact: Subject,
-        base: Subject | None,
+        artifact: ModelUnderTest,
+        base: ModelUnderTest | None,
         coherence: Coherence,
         results: tuple[ItemResult, ...],
         **compared: Any,
@@ -224,7 +228,7 @@ class _Examination:
             **compared,
         )
 
-    def comparable(self, base: Subject, artifact: Subject) -> bool:
+    def comparable(self, base: ModelUnderTest, artifact: ModelUnderTest) -> bool:
         """Whether predictions can be set beside each other, token by token; told where not."""
         if base.runtime.name != artifact.runtime.name:
             self.say(
@@ -242,11 +246,13 @@ class _Examination:
             self.say(f"No divergence: base and artifact have different tokenizers ({same.detail}).")
         return same.passed
 
-    def answers(self, subject: Subject) -> tuple[ItemResult, ...]:
+    def answers(self, subject: ModelUnderTest) -> tuple[ItemResult, ...]:
         """What one file answers: to the items, then to each lm-eval task that can be run."""
         results: list[ItemResult] = []
         if self.selection.items:
-            results += proving.answers(subject, self.selection.items, self.request.allow_code)
+            results += evaluation_stages.answers(
+                subject, self.selection.items, self.request.allow_code
+            )
         for task in self.selection.harness:
             if any(row.name == task.name for row in self.skipped):
                 continue
@@ -262,7 +268,7 @@ class _Examination:
             raise EvidenceTooNarrow(f"None of the benchmarks asked for could be run. {reasons}")
         return tuple(results)
 
-    def harness_answers(self, subject: Subject, task: HarnessTask) -> tuple[ItemResult, ...]:
+    def harness_answers(self, subject: ModelUnderTest, task: HarnessTask) -> tuple[ItemResult, ...]:
         def work(folder: Path, progress: Progress) -> Answers:
             results = run_task(
                 subject.runtime,
@@ -278,12 +284,12 @@ class _Examination:
         title = f"Asking the {subject.who} {task.name} through lm-eval"
         return subject.stage(f"harness-{subject.who}", title, Answers, inputs, work).results
 
-    def efficiency(self, base: Subject, artifact: Subject) -> Efficiency:
+    def efficiency(self, base: ModelUnderTest, artifact: ModelUnderTest) -> Efficiency:
         """Speed and memory of both files, measured (R47): sizes alone are none."""
         wanted, text = MeasurementSettings(), evaluation_text(None)
-        depth = proving.MEASURED_DEPTHS[-1]
+        depth = evaluation_stages.MEASURED_DEPTHS[-1]
         before, after = (
-            proving.measurement(
+            evaluation_stages.measurement(
                 subject,
                 RunSettings(
                     context=depth + wanted.decode_tokens + 1,

@@ -17,8 +17,8 @@ from edgecomp.common.errors import (
 )
 from edgecomp.common.events import Estimated, Listener, Warned
 from edgecomp.common.folders import config_folder
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import MixChoice, Rounding
-from edgecomp.common.value import Value
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.evaluate.comparison import compare_results
@@ -26,11 +26,11 @@ from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
-from edgecomp.jobs import proving
-from edgecomp.jobs.proving import on_trial
+from edgecomp.jobs import evaluation_stages as evaluation_stages
+from edgecomp.jobs.evaluation_stages import evaluation_subjects
 from edgecomp.judging.verdict import Efficiency, Evidence, judge
-from edgecomp.making.gguf import followed, make_artifact, needs_calibration
-from edgecomp.making.mixing import require_room
+from edgecomp.making.gguf import make_artifact, needs_calibration, with_resolved_types
+from edgecomp.making.mixed_precision import check_size_budget
 from edgecomp.making.onnx import make_onnx_artifact
 from edgecomp.measure.calibrate_here import calibrate_here
 from edgecomp.measure.latency import Measurement, compare_with_plan
@@ -41,8 +41,8 @@ from edgecomp.pipeline.early_checks import check_cache, check_calibration, check
 from edgecomp.pipeline.run import Run, path_bytes
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
-from edgecomp.planning.planner import make_plan, placed_as, with_types
-from edgecomp.planning.recipe_of_plan import recipe_for, settled_constraints
+from edgecomp.planning.planner import candidate_for_placement, make_plan, with_types
+from edgecomp.planning.recipe_of_plan import effective_constraints, recipe_for
 from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe, method_of, sparsity_percent
@@ -50,7 +50,7 @@ from edgecomp.recipes.stages import staged_model
 from edgecomp.reporting.report import ModelFacts, Report
 
 
-class FitRequest(Value):
+class FitRequest(FrozenModel):
     """What one asks of `fit`: what for, within which limits, and how it is to be judged."""
 
     model: str
@@ -75,7 +75,7 @@ class FitRequest(Value):
         return "none" if self.rounding == "llama.cpp" and self.mix is None else self.mix
 
 
-class Fitted(Value):
+class Fitted(FrozenModel):
     """What `fit` hands back: where the bundle is, and its report."""
 
     schema_version: Literal[1] = 1
@@ -123,7 +123,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     plan = make_plan(
         ready.spec,
         profile,
-        settled_constraints(recipe),
+        effective_constraints(recipe),
         stages=recipe.stages,
         # Types that are listed are not chosen again.
         mix="none" if recipe.tensor_types else recipe.mix or "none",
@@ -152,7 +152,9 @@ def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Re
     if rows[0].placement == placement:
         return rows[0]
     facts = next(row for row in format_facts(made) if row.name == recipe.format)
-    return placed_as(made, device, settled_constraints(recipe), facts, placement, recipe.settings)
+    return candidate_for_placement(
+        made, device, effective_constraints(recipe), facts, placement, recipe.settings
+    )
 
 
 class _Ready(NamedTuple):
@@ -213,9 +215,9 @@ def _bundled(
         listen(Warned(text=text))
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
-    require_room(staged_model(ready.spec, recipe.stages), recipe)
+    check_size_budget(staged_model(ready.spec, recipe.stages), recipe)
     check_disk(ready.folder, chosen.file_bytes)
-    report = _carry_out(ready.questions, device, plan, chosen, recipe, data, listen)
+    report = _run_stages(ready.questions, device, plan, chosen, recipe, data, listen)
     write_bundle(report, ready.folder)
     return Fitted(folder=ready.folder, report=report)
 
@@ -235,7 +237,7 @@ def _chosen(plan: Plan) -> Candidate:
     return plan.chosen
 
 
-def _carry_out(
+def _run_stages(
     questions: Questions,
     device: DeviceProfile,
     plan: Plan,
@@ -249,18 +251,20 @@ def _carry_out(
     run = Run(spec, recipe, data, listen)
     with run.torch.kept():
         artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
-    recipe = followed(recipe, artifact)
-    chosen = _as_made(spec, device, chosen, recipe)
-    base, made = on_trial(run, artifact)
-    divergence = proving.divergence(base, made, text, recipe.evaluation)
-    coherence = proving.coherence(base, made, divergence)
+    recipe = with_resolved_types(recipe, artifact)
+    chosen = _with_final_tensor_types(spec, device, chosen, recipe)
+    base, made = evaluation_subjects(run, artifact)
+    divergence = evaluation_stages.divergence(base, made, text, recipe.evaluation)
+    coherence = evaluation_stages.coherence(base, made, divergence)
     if not coherence.coherent:
         # R102, R103: no long evaluation of what writes no text.
         marks = ", ".join(f"{found.mark} ({found.evidence})" for found in coherence.findings[:3])
         raise ArtifactRejected(f"{chosen.label} writes garbage: {marks}. {coherence.remedy}")
-    by_capability = proving.divergence_by_capability(base, made, items)
-    comparison = compare_results(proving.answers(base, items), proving.answers(made, items))
-    measurement = proving.measurement(made, recipe.settings, text, recipe.measurement)
+    by_capability = evaluation_stages.divergence_by_capability(base, made, items)
+    comparison = compare_results(
+        evaluation_stages.answers(base, items), evaluation_stages.answers(made, items)
+    )
+    measurement = evaluation_stages.measurement(made, recipe.settings, text, recipe.measurement)
     here = _candidate_here(spec, recipe, chosen)
     predictions = compare_with_plan(here, measurement)
     verdict = judge(
@@ -303,14 +307,14 @@ def _carry_out(
             *plan.notices,
             *chosen.notes,
             *sorted({check.warning for check in artifact.checks if check.warning}),
-            *_elsewhere(recipe, device),
-            *_without_cards(recipe, measurement),
+            *_remote_device_note(recipe, device),
+            *_unused_gpu_note(recipe, measurement),
         ),
         versions=versions(),
     )
 
 
-def _as_made(
+def _with_final_tensor_types(
     spec: ModelSpec, device: DeviceProfile, chosen: Candidate, recipe: Recipe
 ) -> Candidate:
     """The candidate with the types that the recipe gives single tensors."""
@@ -327,7 +331,7 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     if recipe.device == "auto":
         return chosen
     unlimited = recipe.model_copy(update={"constraints": Constraints()})
-    constraints = settled_constraints(unlimited)
+    constraints = effective_constraints(unlimited)
     here = find_device("auto")
     if recipe.runtime == "onnx":
         rows = make_plan(spec, here, constraints, runtime="onnx").candidates
@@ -335,11 +339,11 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     made = staged_model(spec, recipe.stages)
     facts = next(row for row in format_facts(made) if row.name == recipe.format)
     placement = placement_of(recipe.settings, here)
-    row = placed_as(made, here, constraints, facts, placement, recipe.settings)
-    return _as_made(spec, here, row, recipe)
+    row = candidate_for_placement(made, here, constraints, facts, placement, recipe.settings)
+    return _with_final_tensor_types(spec, here, row, recipe)
 
 
-def _elsewhere(recipe: Recipe, device: DeviceProfile) -> tuple[str, ...]:
+def _remote_device_note(recipe: Recipe, device: DeviceProfile) -> tuple[str, ...]:
     if recipe.device == "auto":
         return ()
     return (
@@ -348,7 +352,7 @@ def _elsewhere(recipe: Recipe, device: DeviceProfile) -> tuple[str, ...]:
     )
 
 
-def _without_cards(recipe: Recipe, measured: Measurement) -> tuple[str, ...]:
+def _unused_gpu_note(recipe: Recipe, measured: Measurement) -> tuple[str, ...]:
     """That the runtime did not use the cards of this machine, which the plan counted on."""
     if recipe.device != "auto" or not recipe.settings.gpu_layers or len(measured.device_bytes) > 1:
         return ()

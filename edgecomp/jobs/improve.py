@@ -15,7 +15,7 @@ from edgecomp.bundles.compare import read_report
 from edgecomp.common.atomic import require_writable, write_text
 from edgecomp.common.errors import ArtifactRejected, CompressionSettingsInvalid
 from edgecomp.common.events import Listener
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.comparison import Comparison
 from edgecomp.evaluate.items import Category
 from edgecomp.jobs.fit import fit_recipe
@@ -29,7 +29,7 @@ from edgecomp.reporting.report import Report
 GOOD: tuple[Level, ...] = ("ship", "ship with accepted losses")
 
 
-class Round(Value):
+class Round(FrozenModel):
     """One remedy carried out."""
 
     number: int
@@ -51,7 +51,7 @@ class Round(Value):
     notices: tuple[str, ...]
 
 
-class Improvement(Value):
+class Improvement(FrozenModel):
     """All rounds, and the best bundle in the end."""
 
     schema_version: Literal[1] = 1
@@ -88,7 +88,7 @@ def improve(folder: Path, rounds: int, data: Path | None, listen: Listener) -> I
             break
         tried.append(step.recipe)
         target = targets[number - 1]
-        outcome, made = _carry_out(number, step, report, best, target, data, listen)
+        outcome, made = _run_round(number, step, report, best, target, data, listen)
         done.append(outcome)
         if made and _rank(made) < _rank(report):
             best, report = target, made
@@ -105,7 +105,7 @@ def record_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-improve.json")
 
 
-def _carry_out(
+def _run_round(
     number: int,
     step: Step,
     before: Report,

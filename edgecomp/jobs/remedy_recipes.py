@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Rounding, SourceName
-from edgecomp.common.value import Value
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import quantizable
@@ -38,7 +38,7 @@ FEED_FORWARD_TYPE = "Q4_K"
 FEED_FORWARD_BITS = 4.0
 
 
-class Step(Value):
+class Step(FrozenModel):
     """One remedy carried over into a recipe."""
 
     kind: Kind

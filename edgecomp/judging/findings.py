@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Task
-from edgecomp.common.value import Value
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import BiasComparison, Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
@@ -39,7 +39,7 @@ RULES: dict[Category, str] = {
 """The rule that asks for a category, where one names it."""
 
 
-class Efficiency(Value):
+class Efficiency(FrozenModel):
     """What the artifact costs in its own runtime, measured; sizes alone are no efficiency (R47)."""
 
     base_bytes: int
@@ -49,7 +49,7 @@ class Efficiency(Value):
     base_decode_tokens_per_second: float | None = None
 
 
-class Evidence(Value):
+class Evidence(FrozenModel):
     """All that a verdict rests on. What is None was not examined."""
 
     task: Task = "general"
@@ -65,7 +65,7 @@ class Evidence(Value):
     expected_drop_points: dict[Category, float] = Field(default={})
 
 
-class Finding(Value):
+class Finding(FrozenModel):
     """One judged fact: the rule it falls under, its evidence in words."""
 
     rule: str

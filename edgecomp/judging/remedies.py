@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import RELIABILITY, Category, bucket
 from edgecomp.judging.findings import Evidence
@@ -36,7 +36,7 @@ OTHER_METHODS = {
 }
 
 
-class Remedy(Value):
+class Remedy(FrozenModel):
     """One step, and the command that takes it."""
 
     kind: Kind
@@ -44,7 +44,7 @@ class Remedy(Value):
     command: str | None = None
 
 
-class Recovery(Value):
+class Recovery(FrozenModel):
     """What a second attempt regained of what the first had lost."""
 
     lost_points: float

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import Task
-from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, bucket
 from edgecomp.judging.findings import (
@@ -41,7 +41,7 @@ NEAR_IDENTICAL_NATS = 0.02
 LOSSES: tuple[Status, ...] = ("small loss", "lost", "not resolved")
 
 
-class Verdict(Value):
+class Verdict(FrozenModel):
     """The judgement of one artifact against its base."""
 
     schema_version: Literal[1] = 1

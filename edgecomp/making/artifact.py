@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from edgecomp.calibration.calibration import CalibrationRecord
 from edgecomp.checks.artifact_checks import CheckResult
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.making.expert_use import ExpertUse
-from edgecomp.making.mixing import Mixture
+from edgecomp.making.mixed_precision import BitAllocation
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.distillation import History
 
 
-class Artifact(Value):
+class Artifact(FrozenModel):
     """The finished file and what was found out while it was made."""
 
     file: StoredFile
@@ -29,7 +29,7 @@ class Artifact(Value):
     distillations: tuple[History, ...] = ()
     """How the held-out divergence fell in each of the recipe's distillations."""
 
-    mixture: Mixture | None = None
+    mixture: BitAllocation | None = None
     """The types that the recipe's mix chose, and what each would have cost."""
 
     expert_use: ExpertUse | None = None

@@ -10,13 +10,13 @@ from edgecomp.calibration.calibration import CalibrationRecord, make_calibration
 from edgecomp.calibration.training_text import make_training_rows
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.pipeline.run import Run, data_digests
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.calibration_mix import CalibrationMix
 
 
-class StoredCalibration(Value):
+class StoredCalibration(FrozenModel):
     """Token rows on disk (.npy, int64), and where they came from."""
 
     tokens: StoredFile
@@ -72,7 +72,7 @@ def _fitting_mix(run: Run) -> CalibrationMix:
     return mix.model_copy(update={"row_tokens": context})
 
 
-class TrainingRows(Value):
+class TrainingRows(FrozenModel):
     """Token rows on disk (.npy, int64), none of whose texts is there twice."""
 
     tokens: StoredFile

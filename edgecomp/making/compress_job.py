@@ -21,20 +21,25 @@ from edgecomp.common.atomic import (
 )
 from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible, JobTooLarge
 from edgecomp.common.events import Estimated, Listener, Warned
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Mix, Rounding, Task
-from edgecomp.common.validation_fault import worded
-from edgecomp.common.value import Value
+from edgecomp.common.validation_text import format_validation_error
 from edgecomp.devices.finding import find_device
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
 from edgecomp.formats.presets import PRESETS
 from edgecomp.making.artifact import Artifact
-from edgecomp.making.gguf import UNROUNDED, followed, make_artifact, needs_calibration
+from edgecomp.making.gguf import UNROUNDED, make_artifact, needs_calibration, with_resolved_types
 from edgecomp.making.huggingface import make_huggingface_artifact
-from edgecomp.making.mixing import Mixture, file_bytes, memory_bytes, require_room
+from edgecomp.making.mixed_precision import (
+    BitAllocation,
+    check_size_budget,
+    file_bytes,
+    memory_bytes,
+)
 from edgecomp.making.optimum import make_optimum_artifact
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
@@ -69,7 +74,7 @@ USUAL_CONTEXT = 2048
 """Tokens a compressed model is set up for where nobody says, or what it was trained for."""
 
 
-class Compressed(Value):
+class Compressed(FrozenModel):
     """What `compress` made."""
 
     schema_version: Literal[1] = 1
@@ -81,7 +86,7 @@ class Compressed(Value):
     calibration: CalibrationRecord | None
     job_predicted: JobCost | None = None
     distillations: tuple[History, ...] = ()
-    mixture: Mixture | None = None
+    mixture: BitAllocation | None = None
 
 
 def compression_recipe(
@@ -155,7 +160,7 @@ def compression_recipe(
             }
         )
     except ValidationError as error:
-        fault = worded(error.errors()[0])
+        fault = format_validation_error(error.errors()[0])
         raise CompressionSettingsInvalid(f"The settings are refused: {fault}.") from error
 
 
@@ -200,7 +205,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     else:
         with replacing(file) as temporary:
             copy_file(artifact.file.path, temporary)
-    write_recipe(output / "recipe.yaml", followed(recipe, artifact))
+    write_recipe(output / "recipe.yaml", with_resolved_types(recipe, artifact))
     return Compressed(
         folder=output,
         file=file.name,
@@ -223,7 +228,7 @@ def _maker(format_name: str) -> Callable[[Run], Artifact]:
 def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     """What the recipe costs here; refused where it is too much or cannot come out."""
     made = staged_model(model, recipe.stages)
-    require_room(made, recipe)
+    check_size_budget(made, recipe)
     if recipe.format in HUGGINGFACE_FORMATS:
         size = huggingface_bytes(made, recipe.format)
     elif recipe.format in OPTIMUM_FORMATS:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.compress.routed import PRIOR_TOKENS
 
 
-class ExpertUse(Value):
+class ExpertUse(FrozenModel):
     """The experts of all layers; those that saw fewer than `seldom_tokens`; those that saw none."""
 
     experts: int

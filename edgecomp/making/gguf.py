@@ -21,7 +21,7 @@ from edgecomp.making.calibration_rows import StoredCalibration, calibrated_token
 from edgecomp.making.expert_use import ExpertUse, expert_use
 from edgecomp.making.float_model import float_checkpoint, float_export
 from edgecomp.making.gguf_checks import check_artifact, check_base, require
-from edgecomp.making.mixing import Mixture, mixture
+from edgecomp.making.mixed_precision import BitAllocation, bit_allocation
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import OUTPUT, ModelSpec
@@ -146,7 +146,7 @@ def quantized(
     return run.stage("compression", f"Quantizing to {recipe.format}", StoredFile, inputs, work)
 
 
-class _Made(NamedTuple):
+class BuildResult(NamedTuple):
     """A file, and what its making brought to light."""
 
     file: StoredFile
@@ -159,7 +159,7 @@ class _Made(NamedTuple):
     calibration: StoredCalibration | None = None
     importance: StoredFile | None = None
     histories: tuple[History, ...] = ()
-    mixture: Mixture | None = None
+    mixture: BitAllocation | None = None
     expert_use: ExpertUse | None = None
 
 
@@ -170,9 +170,11 @@ def make_artifact(run: Run) -> Artifact:
     checks = check_base(run, base, checkpoint).results
     require(run, checks, base.path)
     if run.recipe.format == SOURCE:
-        made = _Made(StoredFile(path=run.model.path, sha256=run.source_digest), run.model, run)
+        made = BuildResult(
+            StoredFile(path=run.model.path, sha256=run.source_digest), run.model, run
+        )
     else:
-        made = _made(run, base, checkpoint)
+        made = quantize_or_mix(run, base, checkpoint)
     file, recipe = made.file, made.run.recipe
     planned = planned_file_bytes(
         # The float file's own header is the artifact's, where stages came between it and the plan.
@@ -219,11 +221,11 @@ def _solves(recipe: Recipe) -> bool:
     return recipe.rounding != "llama.cpp" and recipe.format not in UNROUNDED
 
 
-def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
+def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult:
     recipe, spec, source = run.recipe, read_model(base.path), base
     types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
     if not needs_calibration(recipe, spec):
-        return _Made(quantized(run, base, types, None, None), spec, run)
+        return BuildResult(quantized(run, base, types, None, None), spec, run)
     calibration = calibrated_tokens(run, base)
     shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
     if recipe.stages:
@@ -231,7 +233,7 @@ def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
         spec = read_model(source.path)
     importance = codes = mix = use = None
     if recipe.mix and not recipe.tensor_types:
-        mix = mixture(run, spec, shrunk.checkpoint, calibration, shrunk.done)
+        mix = bit_allocation(run, spec, shrunk.checkpoint, calibration, shrunk.done)
     if mix:
         run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
     types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
@@ -244,10 +246,10 @@ def _made(run: Run, base: StoredFile, checkpoint: Path) -> _Made:
         if use and use.seldom:
             run.listen(Warned(text=f"{use.sentence}. A larger --calibration may reach them."))
     file = quantized(run, source, types, importance, codes)
-    return _Made(file, spec, run, calibration, importance, shrunk.histories, mix, use)
+    return BuildResult(file, spec, run, calibration, importance, shrunk.histories, mix, use)
 
 
-def followed(recipe: Recipe, artifact: Artifact) -> Recipe:
+def with_resolved_types(recipe: Recipe, artifact: Artifact) -> Recipe:
     """The recipe with the types that its mix chose: what makes the same file again."""
     if artifact.mixture is None:
         return recipe

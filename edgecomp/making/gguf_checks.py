@@ -9,7 +9,7 @@ from edgecomp.checks.artifact_checks import CheckResult, check_finite, check_siz
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.errors import ArtifactRejected
 from edgecomp.common.events import Progress, Warned
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.formats.exporting import FloatType, default_float_type, find_exporter
 from edgecomp.formats.format_facts import SOURCE, tensor_types_of
 from edgecomp.formats.gguf_mix import fallbacks
@@ -20,7 +20,7 @@ from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 
 
-class Checks(Value):
+class Checks(FrozenModel):
     """The outcome of every check of an artifact."""
 
     results: tuple[CheckResult, ...]

@@ -9,7 +9,7 @@ from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.errors import CompressionSettingsInvalid, ModelIncomplete
 from edgecomp.common.events import Progress
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.formats.exporting import default_float_type, find_gguf_exporter
 from edgecomp.making.calibration_rows import StoredCalibration, training_rows
 from edgecomp.models.reading import read_model
@@ -19,7 +19,7 @@ from edgecomp.recipes.distillation import History
 from edgecomp.recipes.stages import DistillStage, PruneStage, StructuredStage
 
 
-class Shrunk(NamedTuple):
+class PrunedOrDistilled(NamedTuple):
     """The checkpoint after the stages, what they were, for the keys of others, and the curves."""
 
     checkpoint: Path
@@ -27,7 +27,7 @@ class Shrunk(NamedTuple):
     histories: tuple[History, ...]
 
 
-class Distilled(Value):
+class Distilled(FrozenModel):
     """A distilled checkpoint, and how its divergence fell."""
 
     checkpoint: StoredFile
@@ -36,9 +36,9 @@ class Distilled(Value):
 
 def shrunk_checkpoint(
     run: Run, base: StoredFile, teacher: Path, calibration: StoredCalibration
-) -> Shrunk:
+) -> PrunedOrDistilled:
     """The float checkpoint `teacher` after the recipe's stages, in order."""
-    now = Shrunk(teacher, [], ())
+    now = PrunedOrDistilled(teacher, [], ())
     for stage in run.recipe.stages:
         histories = now.histories
         done = [*now.done, stage.model_dump(mode="json"), calibration.record.tokens_sha256]
@@ -50,7 +50,7 @@ def shrunk_checkpoint(
             path = _pruned(run, now.checkpoint, calibration, stage, done)
         else:
             path = _smaller(run, now.checkpoint, calibration, stage, done)
-        now = Shrunk(path, done, histories)
+        now = PrunedOrDistilled(path, done, histories)
     return now
 
 
@@ -95,7 +95,12 @@ def _smaller(
 
 
 def _distilled(
-    run: Run, base: StoredFile, teacher: Path, now: Shrunk, stage: DistillStage, done: list[Any]
+    run: Run,
+    base: StoredFile,
+    teacher: Path,
+    now: PrunedOrDistilled,
+    stage: DistillStage,
+    done: list[Any],
 ) -> Distilled:
     student = Path(stage.student) if stage.student else now.checkpoint
     given = _checked_student(run, base, student) if stage.student else None
@@ -172,7 +177,7 @@ def _checked_student(run: Run, base: StoredFile, student: Path) -> str:
     return source_digest(spec)
 
 
-def shrunk_export(run: Run, base: StoredFile, made: Shrunk) -> StoredFile:
+def shrunk_export(run: Run, base: StoredFile, made: PrunedOrDistilled) -> StoredFile:
     """The checkpoint after the stages as a float GGUF with the base's tokenizer."""
     float_type = default_float_type(run.model)
 

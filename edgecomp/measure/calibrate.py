@@ -29,9 +29,9 @@ from edgecomp.measure.kernel_timing import (
     SHALLOW,
     WIDE_LAYERS,
     attention_rates,
+    decode_times,
     fixed_costs,
     kernel_rate,
-    paced,
     token_seconds,
 )
 from edgecomp.measure.synthetic_model import SyntheticShape, repeat_first_layer, write_synthetic
@@ -87,7 +87,7 @@ def calibrate(processor: str, threads: int, progress: Progress = ignore_progress
 def _pace(
     runtime: LlamaCpp, path: Path, threads: int, depths: Sequence[int]
 ) -> list[list[TimedRun]]:
-    return paced(runtime, path, threads, depths, MICRO_BATCH)
+    return decode_times(runtime, path, threads, depths, MICRO_BATCH)
 
 
 def _fixed_costs(runtime: LlamaCpp, folder: Path, threads: int) -> tuple[float, float]:

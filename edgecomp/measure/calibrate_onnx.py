@@ -14,9 +14,9 @@ from edgecomp.measure.kernel_timing import (
     SHALLOW,
     WIDE_LAYERS,
     attention_rates,
+    decode_times,
     fixed_costs,
     kernel_rate,
-    paced,
     token_seconds,
 )
 from edgecomp.measure.synthetic_model import SyntheticShape
@@ -68,4 +68,4 @@ def _timed(
 ) -> list[list[TimedRun]]:
     with scratch_folder() as folder:
         write_synthetic_onnx(folder, shape, kind)
-        return paced(runtime, folder, threads, depths, BATCH)
+        return decode_times(runtime, folder, threads, depths, BATCH)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 POWERCAP = Path("/sys/class/powercap")
 """Documented in the kernel's Documentation/power/powercap/powercap.rst."""
@@ -21,14 +21,14 @@ COUNTED = ("package", "dram")
 """Domains that add up. `core` and `uncore` lie within the package, `psys` around it."""
 
 
-class Counter(Value):
+class Counter(FrozenModel):
     """One counter: joules since some beginning; it starts again from 0 at `range_joules`."""
 
     joules: float
     range_joules: float | None
 
 
-class Counters(Value):
+class Counters(FrozenModel):
     """All that can be read at one moment, and why the rest cannot."""
 
     counters: dict[str, Counter]

@@ -39,14 +39,16 @@ def prefill_seconds(runs: Sequence[TimedRun]) -> float:
     return statistics.median(run.prefill_seconds for run in runs)
 
 
-def paced(
+def decode_times(
     runtime: WorkerRuntime, path: Path, threads: int, depths: Sequence[int], micro_batch: int
 ) -> list[list[TimedRun]]:
     """Repeated timings at each depth."""
     settings = RunSettings(
         context=max(depths) + DECODE_TOKENS + 8, threads=threads, micro_batch=micro_batch
     )
-    return runtime.pace(path, settings, depths=depths, decode_tokens=DECODE_TOKENS, repeats=REPEATS)
+    return runtime.time_decode(
+        path, settings, depths=depths, decode_tokens=DECODE_TOKENS, repeats=REPEATS
+    )
 
 
 def fixed_costs(shallow_seconds: Sequence[float]) -> tuple[float, float]:

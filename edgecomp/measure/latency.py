@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.statistics import Spread, spread
 from edgecomp.measure.machine import MachineState
 from edgecomp.planning.card_fill import DRIVER_BYTES
@@ -16,7 +16,7 @@ from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import DepthRuns, RawMeasurement
 
 
-class DepthLatency(Value):
+class DepthLatency(FrozenModel):
     """Speeds with `depth` tokens in the context; spreads over repeats (decode: over tokens)."""
 
     depth: int
@@ -31,7 +31,7 @@ class DepthLatency(Value):
     """Time of each decoded token by itself."""
 
 
-class Measurement(Value):
+class Measurement(FrozenModel):
     """One artifact measured in its runtime, in a fresh process."""
 
     schema_version: Literal[1] = 1
@@ -53,7 +53,7 @@ class Measurement(Value):
         return min(self.depths, key=lambda row: abs(row.depth - depth))
 
 
-class Prediction(Value):
+class Prediction(FrozenModel):
     """One predicted figure beside its measurement."""
 
     quantity: str

@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from edgecomp.common.errors import RemoteFailed
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.formats.presets import LLAMA_CACHE_TYPES
 from edgecomp.recipes.run_settings import RunSettings
 
 PROMPT_TOKENS, OUTPUT_TOKENS, REPEATS = 512, 128, 5
 
 
-class BenchedSpeed(Value):
+class BenchedSpeed(FrozenModel):
     """One test, repeated: a prompt that is read, or tokens that are written, never both."""
 
     prompt_tokens: int
@@ -29,7 +29,7 @@ class BenchedSpeed(Value):
     standard_deviation: float
 
 
-class LlamaBench(Value):
+class LlamaBench(FrozenModel):
     """What llama-bench says of one artifact. It measures neither tokenization nor a server's load,
     and no memory."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import memory_limit_bytes, physical_cores
-from edgecomp.common.value import Value
 from edgecomp.devices.detect import cpu_model
 
 BUSY_SHARE = 0.25
@@ -18,7 +18,7 @@ BUSY_SHARE = 0.25
 WATCHED_SECONDS = 0.5
 
 
-class MachineState(Value):
+class MachineState(FrozenModel):
     """What ran where, and how busy it was before."""
 
     system: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.processes.limits import Limits
 
 
-class MeasureRequest(Value):
+class MeasureRequest(FrozenModel):
     """The loads to serve an artifact with."""
 
     concurrencies: tuple[int, ...] = Field(default=(1, 2, 4), min_length=1)

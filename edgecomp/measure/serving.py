@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike
 
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.measure.energy import Counters, joules_used, read_counters
-from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.machine import MachineState, machine_state
-from edgecomp.processes.limits import Death, KeptLimits, MemoryLimitReached, kept_limits
+from edgecomp.measure.thermal import ThermalReading, read_thermal
+from edgecomp.processes.limits import Death, EnforcedLimits, MemoryLimitReached, enforced_limits
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
@@ -35,7 +35,7 @@ SUSTAINED_REQUESTS = 256
 """Different requests of a timed load; they come round again."""
 
 
-class Percentiles(Value):
+class Percentiles(FrozenModel):
     """The middle and the tail of a latency, in its own unit."""
 
     p50: float
@@ -44,15 +44,15 @@ class Percentiles(Value):
     count: int
 
 
-class Window(Value):
+class Window(FrozenModel):
     """A part of a load: what was written in it, and the machine at its end."""
 
     end_seconds: float
     output_tokens_per_second: float
-    heat: Heat
+    heat: ThermalReading
 
 
-class ServingLevel(Value):
+class ServingLevel(FrozenModel):
     """One load. Throughputs are of output tokens unless named; percentiles are over requests, of
     `between_tokens_seconds` over all gaps between two tokens of a request."""
 
@@ -93,7 +93,7 @@ class ServingLevel(Value):
     joules_per_output_token: float | None
 
 
-class Sustained(Value):
+class Sustained(FrozenModel):
     """A load kept up for minutes: whether speed falls as the machine grows hot."""
 
     level: ServingLevel
@@ -113,7 +113,7 @@ class Sustained(Value):
         return "slower" if self.drift_percent < 0 else "faster"
 
 
-class Serving(Value):
+class Serving(FrozenModel):
     """All loads of one artifact."""
 
     schema_version: Literal[1] = 1
@@ -125,7 +125,7 @@ class Serving(Value):
     load: ServingLoad
     levels: tuple[ServingLevel, ...]
     sustained: Sustained | None
-    limits: KeptLimits | None = None
+    limits: EnforcedLimits | None = None
     died: Death | None = None
     """The memory limit was met: the loads before it are here, the one it was met in is not."""
 
@@ -184,19 +184,19 @@ def measure_serving(
         load=load,
         levels=tuple(levels),
         sustained=sustained,
-        limits=kept_limits(),
+        limits=enforced_limits(),
         died=died,
         unreadable=_unreadable(readings[-1]) if readings else (),
     )
 
 
-class Reading(Value):
+class Reading(FrozenModel):
     """The machine at a moment of a load."""
 
     seconds: float
     """Since the load began, which a worker reports when its model is loaded."""
 
-    heat: Heat
+    heat: ThermalReading
     counters: Counters
 
 
@@ -223,7 +223,7 @@ def _served(
     def read(done: float, total: float) -> None:
         moments.append(time.perf_counter())
         seconds = moments[-1] - moments[0]
-        readings.append(Reading(seconds=seconds, heat=read_heat(), counters=read_counters()))
+        readings.append(Reading(seconds=seconds, heat=read_thermal(), counters=read_counters()))
         listen(StageProgress(stage=stage, done=done, total=total))
 
     raw = runtime.serve(

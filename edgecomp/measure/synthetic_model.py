@@ -11,14 +11,14 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 NUMPY_TYPES = {"F16": np.float16, "F32": np.float32}
 
 
-class SyntheticShape(Value):
+class SyntheticShape(FrozenModel):
     """The shape of a Llama-family model."""
 
     layers: int

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.common.errors import ChatTemplateBroken, ChildDied
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.huggingface.template_file import folder_template
 from edgecomp.models.huggingface.weight_files import read_json
@@ -27,7 +27,7 @@ RENDER_SECONDS = 5.0
 Turn = Mapping[str, str]
 
 
-class ChatTemplate(Value):
+class ChatTemplate(FrozenModel):
     """A model's template and the texts of its special tokens. Without `source` there is none."""
 
     source: str | None

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgecomp.common.errors import FileCorrupt, FileTruncated, ModelIncomplete
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.inside_folder import path_inside
-from edgecomp.common.value import Value
 
 GRAPH, DATA, CONFIG, TOKENIZER = (
     "model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json",
@@ -32,7 +32,7 @@ class OnnxTensor(NamedTuple):
     type: int
 
 
-class OnnxFolder(Value):
+class OnnxFolder(FrozenModel):
     """What the headers of an ONNX artifact say."""
 
     path: Path

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.common.value import OneLine, Value
+from edgecomp.common.frozen_model import FrozenModel, OneLine
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 TensorGroup = Literal["embedding", "attention", "ffn", "experts", "norm", "output", "other"]
@@ -22,7 +22,7 @@ EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 """GGUF's names of the matrices outside the blocks."""
 
 
-class TensorSpec(Value):
+class TensorSpec(FrozenModel):
     """One tensor: its GGUF name, its shape as GGUF has it (rows first), its type at the source."""
 
     name: str
@@ -43,7 +43,7 @@ class TensorSpec(Value):
         return int(number) if block == "blk" and number.isdigit() else None
 
 
-class ModelSpec(Value):
+class ModelSpec(FrozenModel):
     """What the headers of a model say."""
 
     schema_version: Literal[1] = 1

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from edgecomp.common.folders import RUNS, SCRATCH, cache_folder
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.pipeline.stage_cache import (
     LOCK,
     RECORD,
@@ -33,7 +33,7 @@ UNKNOWN = "unknown"
 """Whose folder says nothing of a model: begun by an older edgecomp, or damaged."""
 
 
-class CachedModel(Value):
+class CachedModel(FrozenModel):
     """What is kept for one model."""
 
     model: str
@@ -46,7 +46,7 @@ class CachedModel(Value):
     """Seconds since 1970."""
 
 
-class CacheContents(Value):
+class CacheContents(FrozenModel):
     """All that is kept, and what was freed of it."""
 
     schema_version: Literal[1] = 1

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.events import Listener, Progress
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import physical_cores
-from edgecomp.common.value import Value
 from edgecomp.models.chat_template import ChatTemplate, read_chat_template
 from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.stage_cache import StoredFile, run_stage
@@ -24,7 +24,7 @@ from edgecomp.recipes.recipe import Recipe
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.torch_worker.client import TorchWorker
 
-Result = TypeVar("Result", bound=Value)
+Result = TypeVar("Result", bound=FrozenModel)
 
 
 class Run:

@@ -32,11 +32,11 @@ from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import RunBusy
 from edgecomp.common.events import Listener, Progress, StageFinished, StageProgress, StageStarted
 from edgecomp.common.folders import cache_folder
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.package_versions import package_version
-from edgecomp.common.value import Value
 
 RESULT, RECORD, LOCK, USED_BY = "result.json", "stage.json", ".lock", ".used-by-"
-Result = TypeVar("Result", bound=Value)
+Result = TypeVar("Result", bound=FrozenModel)
 
 SHOWING = ("tui", "cli.py", "terminal")
 """Parts of the package that make nothing."""
@@ -45,14 +45,14 @@ COMPUTING = ("torch", "transformers", "tokenizers", "numpy", "gguf", "onnxruntim
 """Distributions whose versions decide what a stage makes; a runtime's is among a stage's inputs."""
 
 
-class StoredFile(Value):
+class StoredFile(FrozenModel):
     """A file or folder that a stage made, and the hash of its bytes."""
 
     path: Path
     sha256: str
 
 
-class StageRecord(Value):
+class StageRecord(FrozenModel):
     """Whose a stage's folder is."""
 
     schema_version: Literal[1] = 1

@@ -54,8 +54,10 @@ def candidate_of(
         micro_batch=settings.micro_batch,
         every_logit=runtime == ONNX,
     )
-    senseless = facts.senseless or _without_kernels(facts, device, placement, runtime)
-    reasons = _rejections(model, device, constraints, facts.file_bytes, option, speed, senseless)
+    exclusion_reason = facts.exclusion_reason or _without_kernels(facts, device, placement, runtime)
+    reasons = _rejections(
+        model, device, constraints, facts.file_bytes, option, speed, exclusion_reason
+    )
     return Candidate(
         format=facts.name,
         context=settings.context,
@@ -101,9 +103,9 @@ def _rejections(
     file_bytes: int,
     option: Offload,
     speed: SpeedEstimate,
-    senseless: str | None,
+    exclusion_reason: str | None,
 ) -> tuple[Rejection, ...]:
-    reasons = [Rejection(cause="format", text=senseless)] if senseless else []
+    reasons = [Rejection(cause="format", text=exclusion_reason)] if exclusion_reason else []
     for name, used in option.pool_bytes.items():
         usable = device.pool(name).usable_bytes
         if used > usable:

@@ -62,7 +62,7 @@ def footprint(
 
 @dataclass(frozen=True)
 class MemoryDemand:
-    """A frame with weights in one format."""
+    """A footprint with weights in one format."""
 
     weights: LayeredWeights
     footprint: RuntimeFootprint

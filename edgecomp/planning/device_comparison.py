@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import DeviceProfile, profile_paths
 from edgecomp.formats.format_facts import FormatFacts, format_facts
@@ -16,7 +16,7 @@ from edgecomp.planning.planner import ranked_candidates
 from edgecomp.recipes.constraints import Constraints
 
 
-class PlannedThere(Value):
+class PlannedThere(FrozenModel):
     """What a device would run of one model; `nearest` says why nothing, and what would work."""
 
     model: str
@@ -24,14 +24,14 @@ class PlannedThere(Value):
     nearest: str | None
 
 
-class ComparedDevice(Value):
+class ComparedDevice(FrozenModel):
     """One device, and its plan for each model that was asked about."""
 
     device: DeviceProfile
     planned: tuple[PlannedThere, ...]
 
 
-class DeviceComparison(Value):
+class DeviceComparison(FrozenModel):
     """Devices in the order they were named."""
 
     schema_version: Literal[1] = 1

@@ -81,7 +81,7 @@ def estimate_job(
         costs = _making(model, chosen.format, chosen.file_bytes, stages, mix, rounding)
     made = staged_model(model, stages)
     costs.append(_evaluation(model, made, chosen, questions or DEFAULT_QUESTIONS))
-    return _together(costs)
+    return _total(costs)
 
 
 def estimate_compression(
@@ -93,10 +93,10 @@ def estimate_compression(
     rounding: Rounding,
 ) -> JobCost:
     """The cost of making a file of a format here, without proving it."""
-    return _together(_making(model, format_name, file_bytes, stages, mix, rounding))
+    return _total(_making(model, format_name, file_bytes, stages, mix, rounding))
 
 
-def _together(stages: list[StageCost]) -> JobCost:
+def _total(stages: list[StageCost]) -> JobCost:
     free_memory = available_memory_bytes()
     folder = nearest_existing(cache_folder())
     free_disk = shutil.disk_usage(folder).free

@@ -6,7 +6,7 @@ the library itself reports, for several shapes and settings, in tests/planning/t
 
 from __future__ import annotations
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.run_settings import RunSettings
@@ -29,7 +29,7 @@ GRAPH_NODE_BYTES = 1_300
 NODES_PER_LAYER = 40
 
 
-class MemoryEstimate(Value):
+class MemoryEstimate(FrozenModel):
     """Peak bytes while one model runs; `basis` says where the figures come from."""
 
     weights_bytes: int

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.formats.layered_weights import LayeredWeights, Shares, added
 
 
-class Placement(Value):
+class Placement(FrozenModel):
     """A split of a model between the CPU and graphics cards, in llama.cpp's terms."""
 
     gpus: tuple[str, ...] = ()

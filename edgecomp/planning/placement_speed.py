@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.models.spec import ModelSpec
@@ -14,7 +14,7 @@ from edgecomp.planning.placement import Placement
 from edgecomp.planning.speed import estimate_speed
 
 
-class PlacedSpeed(Value):
+class PlacedSpeed(FrozenModel):
     """One placement that was weighed."""
 
     placement: Placement
@@ -27,7 +27,7 @@ class PlacedSpeed(Value):
     """Time to fill the context, half read and half written: what placements are chosen by."""
 
 
-class LayerGain(Value):
+class LayerGain(FrozenModel):
     """One more layer, or one more layer's experts, on a card."""
 
     what: str

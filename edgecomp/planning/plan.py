@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Literal
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_duration, format_size
-from edgecomp.common.value import Value
 from edgecomp.formats.expected_loss import Risk
 from edgecomp.planning.memory import MemoryEstimate
 from edgecomp.planning.placement import Placement
@@ -18,7 +18,7 @@ from edgecomp.recipes.run_settings import RunSettings
 Verdict = Literal["fits", "tight", "no"]
 
 
-class Rejection(Value):
+class Rejection(FrozenModel):
     """Why a candidate is out: what stands against it, and that in a sentence."""
 
     cause: Literal["format", "memory", "limit", "size", "speed", "context", "kv-type", "dominated"]
@@ -27,7 +27,7 @@ class Rejection(Value):
     text: str
 
 
-class Candidate(Value):
+class Candidate(FrozenModel):
     """One artifact that could be made, and how it would run on the device."""
 
     format: str
@@ -58,7 +58,7 @@ class Candidate(Value):
         return f"{self.format} at context {self.context}{where}"
 
 
-class Family(Value):
+class Family(FrozenModel):
     """A family of methods (R2, R24): kept, or out with its reason."""
 
     name: Literal["quantization", "pruning", "distillation"]
@@ -66,7 +66,7 @@ class Family(Value):
     reason: str
 
 
-class StageCost(Value):
+class StageCost(FrozenModel):
     """What one stage of the job needs on the machine that does the work; `basis` says how known."""
 
     stage: str
@@ -76,7 +76,7 @@ class StageCost(Value):
     basis: str
 
 
-class JobCost(Value):
+class JobCost(FrozenModel):
     """The whole job on this machine, before it starts."""
 
     stages: tuple[StageCost, ...]
@@ -109,7 +109,7 @@ class JobCost(Value):
         )
 
 
-class Plan(Value):
+class Plan(FrozenModel):
     """Every candidate for one model on one device, best first, then the rejected ones."""
 
     schema_version: Literal[1] = 1

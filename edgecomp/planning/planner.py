@@ -126,10 +126,12 @@ def with_types(
     """The candidate with other tensor types than its format's own: its size, memory and speed,
     placed as it is."""
     facts = facts_of_types(model, candidate.format, types)
-    return placed_as(model, device, constraints, facts, candidate.placement, candidate.settings)
+    return candidate_for_placement(
+        model, device, constraints, facts, candidate.placement, candidate.settings
+    )
 
 
-def placed_as(
+def candidate_for_placement(
     model: ModelSpec,
     device: DeviceProfile,
     constraints: Constraints,
@@ -177,7 +179,9 @@ def _placed(
 ) -> Iterator[Candidate]:
     """One candidate a kind of processor: the fastest way to use it."""
     for options in offloads(facts.weights, footprints, device):
-        best = options[0] if facts.senseless else fastest(model, facts.weights, device, options)
+        best = (
+            options[0] if facts.exclusion_reason else fastest(model, facts.weights, device, options)
+        )
         yield candidate_of(model, device, constraints, facts, best, RUNTIME)
 
 

@@ -20,9 +20,9 @@ def without_dominated(candidates: list[Candidate]) -> list[Candidate]:
     result = []
     for row in candidates:
         if not row.rejections:
-            mine = _costs(row)
-            near = rivals[row.context, bool(row.placement.gpus)]
-            better = next((other for other, its in near if _dominates(its, mine)), None)
+            own = _costs(row)
+            rivals_here = rivals[row.context, bool(row.placement.gpus)]
+            better = next((other for other, costs in rivals_here if _dominates(costs, own)), None)
             if better:
                 text = f"{better.format} is no larger, no slower, and is expected to lose no more."
                 dominated = Rejection(cause="dominated", text=text)
@@ -42,8 +42,9 @@ def _costs(row: Candidate) -> tuple[float, ...]:
     )
 
 
-def _dominates(its: tuple[float, ...], mine: tuple[float, ...]) -> bool:
-    return mine != its and all(map(operator.le, its, mine))
+def _dominates(costs: tuple[float, ...], others: tuple[float, ...]) -> bool:
+    """Whether nothing costs more than in `others`, and something costs less."""
+    return costs != others and all(map(operator.le, costs, others))
 
 
 def rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:

@@ -61,7 +61,7 @@ def chosen_mix(choice: MixChoice | None, format_name: str) -> Mix | None:
     return "same-size" if TENSOR_TYPES[PRESETS[format_name].base].bits_per_weight < 8 else None
 
 
-def settled_constraints(recipe: Recipe) -> Constraints:
+def effective_constraints(recipe: Recipe) -> Constraints:
     """The recipe's constraints with the context and the cache type it runs with; ONNX Runtime's
     cache has the graph's own type, which is no choice."""
     settled = recipe.settings.model_dump(include=SETTLED)

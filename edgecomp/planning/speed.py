@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.kernel_rates import Calibration
 from edgecomp.devices.profile import DeviceProfile, Processor
 from edgecomp.formats.layered_weights import LayeredWeights
@@ -42,7 +42,7 @@ SLOW_KERNELS = {"Q4_1": 0.6, "Q5_1": 0.6, "Q3_K": 0.6, "IQ3_S": 0.4, "IQ3_XXS": 
 """Types whose CPU kernels unpack more than they read: the share of the usual decode speed."""
 
 
-class SpeedEstimate(Value):
+class SpeedEstimate(FrozenModel):
     """Predicted speed at one depth. `basis`: "calibrated" or "formula"."""
 
     decode_tokens_per_second: float

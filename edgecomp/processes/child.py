@@ -30,10 +30,10 @@ from edgecomp.common.errors import (
     ChildHung,
     ChildKilledByMemory,
     EdgecompError,
-    explained,
+    error_from_worker,
 )
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.processes.limits import Death, MemoryCap, MemoryLimitReached, impose, kept_limits
+from edgecomp.processes.limits import Death, MemoryCap, MemoryLimitReached, apply, enforced_limits
 from edgecomp.processes.work_done import LEAST_WORK_SHARE, work_done
 
 LONGEST_SILENCE_SECONDS = 600.0
@@ -86,7 +86,7 @@ class Child:
         self._began = time.perf_counter()
         self._progressed = False
         try:
-            self._cap = impose(self._process.pid, self._kill)
+            self._cap = apply(self._process.pid, self._kill)
         except OSError:
             self._kill()
             raise
@@ -140,7 +140,7 @@ class Child:
                 self._progressed = True
                 progress(*message["progress"])
             elif "error" in message:
-                raise explained(message["error"], message["text"])
+                raise error_from_worker(message["error"], message["text"])
             else:
                 return message["answer"]
 
@@ -198,7 +198,7 @@ class Child:
         return ChildDied(f"{self.module} died during {request!r} ({name}).{advice}{self._tail()}")
 
     def _limit_reached(self, cap: MemoryCap) -> MemoryLimitReached:
-        limits = kept_limits()
+        limits = enforced_limits()
         assert limits and limits.memory_bytes and limits.memory_kept_by
         death = Death(
             stage="running" if self._progressed else "loading",

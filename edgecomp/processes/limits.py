@@ -17,32 +17,32 @@ from typing import Literal, Protocol
 from pydantic import Field
 
 from edgecomp.common.errors import ChildKilledByMemory
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_duration, format_size
-from edgecomp.common.value import Value
 from edgecomp.processes.cgroup import ControlGroup, writable_parent
 from edgecomp.processes.watch import MemoryWatch
 
-MemoryKeeper = Literal["cgroup", "watch"]
-CpuKeeper = Literal["cgroup", "affinity", "threads"]
-KEEPERS: dict[MemoryKeeper, str] = {
+MemoryEnforcer = Literal["cgroup", "watch"]
+CpuEnforcer = Literal["cgroup", "affinity", "threads"]
+ENFORCERS: dict[MemoryEnforcer, str] = {
     "cgroup": "kept by the kernel",
     "watch": "kept by watching resident memory, since no control group can be made here",
 }
-CPU_KEEPERS: dict[CpuKeeper, str] = {
+CPU_ENFORCERS: dict[CpuEnforcer, str] = {
     "cgroup": "the kernel",
     "affinity": "tying the worker to them",
     "threads": "the count of threads alone",
 }
 
 
-class Limits(Value):
+class Limits(FrozenModel):
     """What a worker may use; None: all there is."""
 
     memory_bytes: int | None = Field(default=None, gt=0)
     cpus: int | None = Field(default=None, gt=0)
 
 
-class KeptLimits(Limits):
+class EnforcedLimits(Limits):
     """Limits, and who keeps them.
 
     A watch sees resident memory some fifty times a second, so that a worker may exceed the limit
@@ -50,11 +50,11 @@ class KeptLimits(Limits):
     `threads`: the system can tie a process to no processor, so only the count of threads is kept.
     """
 
-    memory_kept_by: MemoryKeeper | None
-    cpus_kept_by: CpuKeeper | None
+    memory_kept_by: MemoryEnforcer | None
+    cpus_kept_by: CpuEnforcer | None
 
 
-class Death(Value):
+class Death(FrozenModel):
     """The moment at which a worker met its memory limit."""
 
     stage: Literal["loading", "running"]
@@ -65,7 +65,7 @@ class Death(Value):
 
     peak_bytes: int
     limit_bytes: int
-    kept_by: MemoryKeeper
+    kept_by: MemoryEnforcer
 
     def __str__(self) -> str:
         """One sentence for a person."""
@@ -94,53 +94,53 @@ class MemoryCap(Protocol):
     def close(self) -> None: ...
 
 
-class _InForce(Value):
-    kept: KeptLimits
+class ActiveLimits(FrozenModel):
+    kept: EnforcedLimits
     parent: Path | None
 
 
-_IN_FORCE: ContextVar[_InForce | None] = ContextVar("limits", default=None)
+_ACTIVE: ContextVar[ActiveLimits | None] = ContextVar("limits", default=None)
 
 
 @contextmanager
 def limited(limits: Limits | None) -> Iterator[None]:
     """Every worker that is started in this block is held to `limits`."""
-    token = _IN_FORCE.set(_in_force(limits) if limits else None)
+    token = _ACTIVE.set(_active(limits) if limits else None)
     try:
         yield
     finally:
-        _IN_FORCE.reset(token)
+        _ACTIVE.reset(token)
 
 
-def kept_limits() -> KeptLimits | None:
+def enforced_limits() -> EnforcedLimits | None:
     """The limits that hold for workers started now."""
-    in_force = _IN_FORCE.get()
-    return in_force.kept if in_force else None
+    active = _ACTIVE.get()
+    return active.kept if active else None
 
 
-def _in_force(limits: Limits) -> _InForce:
+def _active(limits: Limits) -> ActiveLimits:
     parent = writable_parent()
-    memory: MemoryKeeper = "cgroup" if parent else "watch"
-    cpus: CpuKeeper = "affinity" if hasattr(os, "sched_setaffinity") else "threads"
+    memory: MemoryEnforcer = "cgroup" if parent else "watch"
+    cpus: CpuEnforcer = "affinity" if hasattr(os, "sched_setaffinity") else "threads"
     if parent and "cpu" in parent.controllers:
         cpus = "cgroup"
-    kept = KeptLimits(
+    kept = EnforcedLimits(
         **limits.model_dump(),
         memory_kept_by=memory if limits.memory_bytes else None,
         cpus_kept_by=cpus if limits.cpus else None,
     )
-    return _InForce(kept=kept, parent=parent.folder if parent else None)
+    return ActiveLimits(kept=kept, parent=parent.folder if parent else None)
 
 
-def impose(process_id: int, kill: Callable[[], None]) -> MemoryCap | None:
+def apply(process_id: int, kill: Callable[[], None]) -> MemoryCap | None:
     """Hold a worker that has just been started to the limits in force; `kill` ends it."""
-    in_force = _IN_FORCE.get()
-    if in_force is None:
+    active = _ACTIVE.get()
+    if active is None:
         return None
-    kept = in_force.kept
+    kept = active.kept
     if kept.cpus and hasattr(os, "sched_setaffinity"):
         # Beside a share of time as well, so that a runtime counts the processors it really has.
         os.sched_setaffinity(process_id, sorted(os.sched_getaffinity(process_id))[: kept.cpus])
-    if in_force.parent:
-        return ControlGroup(in_force.parent, process_id, kept.memory_bytes, kept.cpus)
+    if active.parent:
+        return ControlGroup(active.parent, process_id, kept.memory_bytes, kept.cpus)
     return MemoryWatch(process_id, kept.memory_bytes, kill) if kept.memory_bytes else None

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt
 
 from edgecomp.common.errors import CalibrationRefused
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import SourceName, Task
-from edgecomp.common.value import Value
 from edgecomp.common.yaml_file import read_yaml
 
 FEWEST_SAMPLES, MOST_SAMPLES = 128, 512
@@ -51,7 +51,7 @@ STRICT_TASKS: tuple[Task, ...] = ("code", "reasoning")
 """For these, generic text alone is refused without an override (R35)."""
 
 
-class CalibrationMix(Value):
+class CalibrationMix(FrozenModel):
     """Samples a source, and the row length they are packed to."""
 
     schema_version: Literal[1] = 1

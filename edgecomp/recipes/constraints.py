@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import KvType, Task
-from edgecomp.common.value import Value
 
 
-class Constraints(Value):
+class Constraints(FrozenModel):
     """Hard limits and the capability that counts first; None: no limit."""
 
     task: Task = "general"

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgecomp.common.errors import CompressionSettingsInvalid
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.spec import ModelSpec
 
 LEAST_SHARE, MOST_SHARE = 0.4, 0.6
@@ -23,7 +23,7 @@ STATE_BYTES_PER_PARAMETER = 16
 """The weights, AdamW's two moments and the best weights seen, all float32."""
 
 
-class Distillation(Value):
+class Distillation(FrozenModel):
     """Settings of a distillation, which lasts so many steps or so many minutes."""
 
     steps: int | None = Field(default=None, gt=0)
@@ -55,14 +55,14 @@ class Distillation(Value):
         return self
 
 
-class DivergenceAt(Value):
+class DivergenceAt(FrozenModel):
     """Held-out divergence from the teacher, nats a token, after so many steps."""
 
     step: int
     divergence: float
 
 
-class History(Value):
+class History(FrozenModel):
     """What became of the held-out divergence."""
 
     schema_version: Literal[1] = 1

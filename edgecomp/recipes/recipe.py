@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import Mix, Rounding
-from edgecomp.common.value import Value
 from edgecomp.common.yaml_file import read_yaml, write_yaml
 from edgecomp.formats.format_facts import SOURCE
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
@@ -21,7 +21,7 @@ from edgecomp.recipes.sparsity import parse_sparsity
 from edgecomp.recipes.stages import DistillStage, PruneStage, Stage
 
 
-class EvaluationSettings(Value):
+class EvaluationSettings(FrozenModel):
     """How much is asked: items of each benchmark, and windows of the divergence text."""
 
     items: int = Field(default=60, gt=0)
@@ -29,14 +29,14 @@ class EvaluationSettings(Value):
     window_tokens: int = Field(default=512, ge=32)
 
 
-class MeasurementSettings(Value):
+class MeasurementSettings(FrozenModel):
     """How often each depth is timed, and how many tokens are decoded there."""
 
     repeats: int = Field(default=5, gt=0)
     decode_tokens: int = Field(default=48, gt=0)
 
 
-class Recipe(Value):
+class Recipe(FrozenModel):
     """One run, repeatable: same recipe, same inputs, same versions, same bytes."""
 
     schema_version: Literal[1] = 1

@@ -6,10 +6,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 
-class RunSettings(Value):
+class RunSettings(FrozenModel):
     """Settings of one loaded model. Counts are tokens; `outputs` is logits rows kept a batch."""
 
     context: int = Field(gt=0)

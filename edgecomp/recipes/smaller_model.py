@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from edgecomp.common.errors import ArchitectureUnsupported, CompressionSettingsInvalid
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.spec import ModelSpec, TensorSpec
 
 NARROWED_FAMILIES = ("llama", "qwen2", "qwen3")
@@ -36,7 +36,7 @@ AXES = {
 """What each dimension of a tensor runs over, by the end of its GGUF name."""
 
 
-class Sizes(Value):
+class Sizes(FrozenModel):
     """What a pruned model keeps; None keeps all."""
 
     blocks: int | None = None

@@ -7,10 +7,10 @@ import re
 from pydantic import Field
 
 from edgecomp.common.errors import CompressionSettingsInvalid
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 
-class Sparsity(Value):
+class Sparsity(FrozenModel):
     """A share of the weights set to zero; with `kept` and `of`, so many kept of each so many
     neighbouring columns (2:4)."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
 from edgecomp.common.errors import CompressionSettingsInvalid
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.recipes.distillation import Distillation, check_share
@@ -18,7 +18,7 @@ from edgecomp.recipes.smaller_model import Sizes, kept_of, smaller_model
 from edgecomp.recipes.sparsity import parse_sparsity
 
 
-class PruneStage(Value):
+class PruneStage(FrozenModel):
     """Weights inside the blocks set to zero: a share (`50%`) or a pattern (`2:4`)."""
 
     kind: Literal["prune"] = "prune"
@@ -47,7 +47,7 @@ class PruneStage(Value):
         return f"Pruning {self.sparsity} by {self.method}"
 
 
-class StructuredStage(Value):
+class StructuredStage(FrozenModel):
     """Whole parts taken out, those that contribute least on the calibration: what is kept of each,
     as a share (`50%`) or a count (`12`); None keeps all."""
 

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from edgecomp.common.errors import AddressInvalid
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 
-class SshAddress(Value):
+class SshAddress(FrozenModel):
     """A host with an ssh server; what is None here, the user's own ssh configuration says."""
 
     host: str = Field(min_length=1)
@@ -22,7 +22,7 @@ class SshAddress(Value):
         return f"ssh://{user}{self.host}" + (f":{self.port}" if self.port else "")
 
 
-class AdbAddress(Value):
+class AdbAddress(FrozenModel):
     """An Android device by the serial that `adb devices` lists."""
 
     serial: str = Field(min_length=1)

@@ -35,7 +35,7 @@ class Ran(NamedTuple):
 
     exit_code: int
     output: str
-    complaints: str
+    stderr: str
 
 
 @asynccontextmanager
@@ -93,15 +93,15 @@ async def run(
     Where the connection is lost, the command is ended over there. Raises one of CONNECTION_LOST.
     """
     async with connection.create_process(_ending_with_connection(command)) as process:
-        complaints = []
+        stderr = []
         async for line in process.stderr:
-            complaints.append(line)
+            stderr.append(line)
             hear(line.rstrip("\n"))
         output = await process.stdout.read()
         await process.wait_closed()
     if process.exit_status is None:
         raise asyncssh.ConnectionLost("the connection was lost")
-    return Ran(process.exit_status, output, "".join(complaints))
+    return Ran(process.exit_status, output, "".join(stderr))
 
 
 def _ending_with_connection(command: Sequence[str]) -> str:

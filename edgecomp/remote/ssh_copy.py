@@ -47,7 +47,7 @@ async def copy_files(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             async with connected(address) as connection, connection.start_sftp_client() as sftp:
-                await _copy_missing(_Far(connection, sftp, python), files, folder, progress)
+                await _copy_missing(RemoteEntry(connection, sftp, python), files, folder, progress)
             return
         except CONNECTION_LOST as error:
             if attempt == ATTEMPTS:
@@ -60,7 +60,7 @@ async def copy_files(
             raise RemoteFailed(f"{folder} on {address} cannot be written: {error}.") from error
 
 
-class _Far(NamedTuple):
+class RemoteEntry(NamedTuple):
     """The other side of a copy."""
 
     connection: asyncssh.SSHClientConnection
@@ -78,7 +78,7 @@ class _Far(NamedTuple):
 
 
 async def _copy_missing(
-    far: _Far, files: Mapping[str, Path], folder: PurePosixPath, progress: Progress
+    far: RemoteEntry, files: Mapping[str, Path], folder: PurePosixPath, progress: Progress
 ) -> None:
     total = sum(path.stat().st_size for path in files.values())
     done = 0
@@ -100,7 +100,7 @@ async def _copy_missing(
         progress(done, total)
 
 
-async def _send(far: _Far, path: Path, partial: PurePosixPath) -> AsyncIterator[int]:
+async def _send(far: RemoteEntry, path: Path, partial: PurePosixPath) -> AsyncIterator[int]:
     """Send a file, less those of its first bytes that are there already; yield how many are."""
     there = await far.size_bytes(partial)
     with path.open("rb") as file:

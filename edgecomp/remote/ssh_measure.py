@@ -63,7 +63,7 @@ def _check_edgecomp(ran: Ran, address: SshAddress, python: str) -> None:
             f"{address} has no {python}. Name one that has edgecomp with --remote-python."
         )
     if ran.exit_code:
-        last = ran.complaints.strip().splitlines()[-1:] or [f"exit code {ran.exit_code}"]
+        last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.exit_code}"]
         raise RemoteFailed(
             f"{python} on {address} has no edgecomp that starts ({last[0]}). Install it there: "
             f"`{python} -m pip install edgecomp=={__version__}`, or name a Python that has it with "
@@ -101,7 +101,7 @@ def files_of(artifact: Path) -> dict[str, Path]:
 
 def _answer(ran: Ran, address: SshAddress, python: str) -> Serving:
     if ran.exit_code and not ran.output:
-        told = ran.complaints.rpartition("edgecomp: ")[2].strip()
+        told = ran.stderr.rpartition("edgecomp: ")[2].strip()
         raise RemoteFailed(f"On {address}: {told or f'exit code {ran.exit_code}'}")
     try:
         return Serving.model_validate_json(ran.output)

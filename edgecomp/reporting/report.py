@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.coherence import Coherence
 from edgecomp.evaluate.comparison import Comparison
 from edgecomp.evaluate.divergence import DivergenceSummary
@@ -18,7 +18,7 @@ from edgecomp.planning.plan import Candidate, JobCost
 from edgecomp.recipes.recipe import Recipe
 
 
-class ModelFacts(Value):
+class ModelFacts(FrozenModel):
     """What the report repeats of the model."""
 
     name: str
@@ -32,7 +32,7 @@ class ModelFacts(Value):
     licence: str | None
 
 
-class Report(Value):
+class Report(FrozenModel):
     """Everything a run found out. Stored beside the artifact as `report.json`."""
 
     schema_version: Literal[1] = 1

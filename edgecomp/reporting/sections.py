@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import get_args
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_duration, format_size
-from edgecomp.common.value import Value
 from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.statistics import Interval, Spread
 from edgecomp.making.artifact import Artifact
-from edgecomp.making.mixing import Mixture
+from edgecomp.making.mixed_precision import BitAllocation
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.recipes.distillation import History
 from edgecomp.reporting.report import Report
 
 
-class Section(Value):
+class Section(FrozenModel):
     """A titled table with a sentence before it; every cell is text."""
 
     title: str
@@ -96,7 +96,7 @@ def distillation_section(history: History) -> Section:
     )
 
 
-def mixture_section(mixture: Mixture) -> Section:
+def mixture_section(mixture: BitAllocation) -> Section:
     """The types that a mix chose, by the role of the tensors, and what they are expected to cost;
     every tensor by itself is in report.json."""
     mixed, found = mixture.types, mixture.sensitivities

@@ -14,7 +14,7 @@ class Tokenizer(Protocol):
     def text(self, tokens: Sequence[int]) -> str: ...
 
 
-def finishes(
+def ends_generation(
     written: list[int], token: int, limit: int, stops: Sequence[str], tokenizer: Tokenizer
 ) -> bool:
     """Add the token that follows to an answer, unless it is an end token; whether the answer is
@@ -25,7 +25,7 @@ def finishes(
     return len(written) >= limit or is_stopped(written, stops, tokenizer.text)
 
 
-def told(
+def to_completions(
     written: Sequence[Sequence[int]], limits: Sequence[int], tokenizer: Tokenizer
 ) -> list[dict[str, Any]]:
     """The fields of `edgecomp.runtimes.protocol.Completion` for each answer."""

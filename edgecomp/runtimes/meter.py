@@ -24,13 +24,13 @@ class Reader(Protocol):
 
 
 Session = TypeVar("Session", bound=Reader)
-Pace = Callable[[Session, Sequence[int], int], dict[str, Any]]
+TimeDecode = Callable[[Session, Sequence[int], int], dict[str, Any]]
 """Seconds of one prefill of the tokens and of each of so many greedy tokens after it."""
 
 
 def measure(
     load: Callable[[], AbstractContextManager[Session]],
-    pace: Pace[Session],
+    time_decode: TimeDecode[Session],
     text: str,
     depths: Sequence[int],
     decode_tokens: int,
@@ -60,7 +60,7 @@ def measure(
                 began = time.perf_counter()
                 session.tokenize(prompt, add_special=True, parse_special=False)
                 tokenize_seconds = time.perf_counter() - began
-                run = pace(session, tokens[:depth], decode_tokens)
+                run = time_decode(session, tokens[:depth], decode_tokens)
                 runs.append({"tokenize_seconds": tokenize_seconds, **run})
                 timeline.sample()
                 progress(row * (repeats + 1) + repeat + 1, steps)
@@ -78,18 +78,19 @@ def measure(
     }
 
 
-def pace_model(
+def time_model(
     load: Callable[[], AbstractContextManager[Session]],
-    pace: Pace[Session],
+    time_decode: TimeDecode[Session],
     depths: Sequence[int],
     decode_tokens: int,
     repeats: int,
 ) -> list[list[dict[str, Any]]]:
     """Repeated timings at each depth with token ids that mean nothing: for random models."""
     with load() as session:
-        pace(session, [0] * min(depths), 1)
+        time_decode(session, [0] * min(depths), 1)
         return [
-            [pace(session, [0] * depth, decode_tokens) for _ in range(repeats)] for depth in depths
+            [time_decode(session, [0] * depth, decode_tokens) for _ in range(repeats)]
+            for depth in depths
         ]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 
 
-class ProcessMemory(Value):
+class ProcessMemory(FrozenModel):
     """Bytes of resident memory; `peak_bytes` is the high-water mark since the process began.
 
     File-backed pages can be dropped and read again by the system, anonymous ones cannot.

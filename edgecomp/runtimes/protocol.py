@@ -16,12 +16,12 @@ from pydantic import Field
 
 from edgecomp.common.errors import RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.process_memory import ProcessMemory
 
 
-class Completion(Value):
+class Completion(FrozenModel):
     """What a model wrote after one prompt: token ids and their text, without the end token."""
 
     tokens: tuple[int, ...]
@@ -30,7 +30,7 @@ class Completion(Value):
     """True where the model ended by itself, False where the limit cut it off."""
 
 
-class ChoiceScore(Value):
+class ChoiceScore(FrozenModel):
     """How likely a model holds a choice to be after its context."""
 
     loglikelihood: float
@@ -40,7 +40,7 @@ class ChoiceScore(Value):
     """Each of its tokens is the most likely one, so greedy decoding writes it."""
 
 
-class DivergenceSamples(Value):
+class DivergenceSamples(FrozenModel):
     """Figures of each scored token, grouped by window: [windows][scored tokens], nats.
 
     `kl`: divergence of artifact from base; `agree`: 1.0 where both have the same first choice;
@@ -53,7 +53,7 @@ class DivergenceSamples(Value):
     artifact_nll: tuple[tuple[float, ...], ...]
 
 
-class TimedRun(Value):
+class TimedRun(FrozenModel):
     """One repeat at one depth: seconds of tokenization, of prefill, and of each decoded token."""
 
     tokenize_seconds: float
@@ -61,14 +61,14 @@ class TimedRun(Value):
     token_seconds: tuple[float, ...]
 
 
-class DepthRuns(Value):
+class DepthRuns(FrozenModel):
     """The repeats with `depth` tokens already in the context."""
 
     depth: int
     runs: tuple[TimedRun, ...]
 
 
-class RawMeasurement(Value):
+class RawMeasurement(FrozenModel):
     """What a fresh worker saw while it loaded and timed one artifact."""
 
     load_seconds: float

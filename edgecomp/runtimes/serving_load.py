@@ -13,13 +13,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.runtimes.process_memory import ProcessMemory
 
 Arrivals = Literal["closed loop", "Poisson"]
 
 
-class ServingLoad(Value):
+class ServingLoad(FrozenModel):
     """The distribution of requests. Lengths are tokens; same seed, same requests."""
 
     prompt_median_tokens: int = Field(default=128, gt=0)
@@ -57,7 +57,7 @@ class ServingLoad(Value):
         )
 
 
-class DrawnRequest(Value):
+class DrawnRequest(FrozenModel):
     """One request before it is sent."""
 
     prompt_tokens: int
@@ -66,7 +66,7 @@ class DrawnRequest(Value):
     """After the load began; None in a closed loop, where it comes when a sequence is free."""
 
 
-class ServedRequest(Value):
+class ServedRequest(FrozenModel):
     """One finished request. Seconds count from the beginning of the load."""
 
     prompt_tokens: int
@@ -79,7 +79,7 @@ class ServedRequest(Value):
     """When each of its tokens was written."""
 
 
-class RawServing(Value):
+class RawServing(FrozenModel):
     """What a worker saw while it served one load."""
 
     load_seconds: float

@@ -136,7 +136,7 @@ class WorkerRuntime:
             {**answer, "buffer_bytes": buffers, "device_bytes": devices}
         )
 
-    def pace(
+    def time_decode(
         self,
         artifact: Path,
         settings: RunSettings,
@@ -148,7 +148,7 @@ class WorkerRuntime:
         """Timings [depths][repeats] of a model without a vocabulary."""
         with Child(self.worker, spin=True) as child:
             answer = child.call(
-                "pace",
+                "time_decode",
                 path=str(artifact),
                 settings=settings.model_dump(),
                 depths=list(depths),

@@ -13,15 +13,15 @@ from edgecomp.common.errors import CompressionSettingsInvalid, HessianSingular
 from edgecomp.compress import quantized
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import read_tensor
-from edgecomp.compress.feedback import DAMPING, factor_upper, feedback_of
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.gptq import gptq, gptq_method
 from edgecomp.compress.grids import Grid, integer_grid
+from edgecomp.compress.ldl_factor import DAMPING, factor_upper, ldl_factor
 from edgecomp.compress.packed import read_packed, read_packed_index
+from edgecomp.compress.packed_triangle import PANEL
 from edgecomp.compress.quantized import Quantized, pack
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.compress.triangle import PANEL
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.recipes.compression_limits import WEIGHTS_SOLVED
 
@@ -54,8 +54,8 @@ def solve(
     name: str = "layer",
 ) -> Quantized:
     """By GPTQ, which uses its Hessian up."""
-    feedback = feedback_of(triangle_of(hessian), name, damping=damping, by_activation=act_order)
-    return gptq(weight, feedback, grid, name=name)
+    factor = ldl_factor(triangle_of(hessian), name, damping=damping, by_activation=act_order)
+    return gptq(weight, factor, grid, name=name)
 
 
 def upper_factor(hessian: Tensor, damping: float) -> Tensor:
@@ -155,14 +155,14 @@ def test_the_factor_of_several_panels_is_that_of_the_whole_in_the_same_memory(
     hessian = x.T @ (x * torch.linspace(2, 1, 2 * columns)[:, None])
     damped = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(columns)
     used = triangle_of(hessian)
-    feedback = feedback_of(used, "layer", by_activation=by_activation)
-    assert by_activation or feedback.between is used
-    order = torch.arange(columns) if feedback.order is None else feedback.order
+    factor = ldl_factor(used, "layer", by_activation=by_activation)
+    assert by_activation or factor.coupling is used
+    order = torch.arange(columns) if factor.order is None else factor.order
     if by_activation:
         assert torch.equal(order, hessian.diagonal().argsort(descending=True, stable=True))
     factor = torch.linalg.cholesky(damped[order][:, order].flip(0, 1)).flip(0, 1)
-    between = dense(feedback.between, symmetric=False)
-    torch.testing.assert_close(between * feedback.importance.sqrt(), factor)
+    coupling = dense(factor.coupling, symmetric=False)
+    torch.testing.assert_close(coupling * factor.importance.sqrt(), factor)
 
 
 @pytest.mark.parametrize("panels", [1, 3])

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.blocks import Method, walk
-from edgecomp.compress.feedback import feedback_of
+from edgecomp.compress.ldl_factor import ldl_factor
 from edgecomp.compress.magnitude import magnitude, magnitude_method
 from edgecomp.compress.sparsegpt import sparsegpt, sparsegpt_method
 from edgecomp.compress.wanda import wanda, wanda_method
@@ -54,8 +54,8 @@ def test_sparsegpt_equals_the_papers_algorithm(kind: str, pattern: str) -> None:
     sparsity = parse_sparsity(pattern)
     expected = paper_sparsegpt(weight, hessian, sparsity)
     # In float64, so that no score falls on the other side of a mask by rounding.
-    feedback = feedback_of(triangle_of(hessian.double()), "layer")
-    pruned = sparsegpt(weight.double(), feedback, sparsity)
+    factor = ldl_factor(triangle_of(hessian.double()), "layer")
+    pruned = sparsegpt(weight.double(), factor, sparsity)
     assert torch.equal(pruned == 0, expected == 0)
     torch.testing.assert_close(pruned, expected)
 
@@ -91,7 +91,7 @@ def test_each_method_prunes_exactly_what_was_asked(pattern: str) -> None:
     for pruned in (
         magnitude(weight, sparsity),
         wanda(weight, hessian.diagonal(), sparsity),
-        sparsegpt(weight, feedback_of(triangle_of(hessian), "layer"), sparsity),
+        sparsegpt(weight, ldl_factor(triangle_of(hessian), "layer"), sparsity),
     ):
         assert (pruned == 0).float().mean() == pytest.approx(sparsity.ratio, abs=1 / 256)
         if sparsity.of:
@@ -106,7 +106,7 @@ def test_layer_error_falls_from_magnitude_to_wanda_to_sparsegpt(pattern: str) ->
     by_magnitude = loss(weight, magnitude(weight, sparsity), hessian)
     by_wanda = loss(weight, wanda(weight, hessian.diagonal(), sparsity), hessian)
     by_sparsegpt = loss(
-        weight, sparsegpt(weight, feedback_of(triangle_of(hessian), "layer"), sparsity), hessian
+        weight, sparsegpt(weight, ldl_factor(triangle_of(hessian), "layer"), sparsity), hessian
     )
     assert by_sparsegpt < by_wanda < by_magnitude
 

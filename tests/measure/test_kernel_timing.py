@@ -14,7 +14,7 @@ from edgecomp.measure.kernel_timing import (
     SHALLOW,
     WIDE_LAYERS,
     attention_rates,
-    paced,
+    decode_times,
 )
 from edgecomp.measure.synthetic_model import write_synthetic
 from edgecomp.models.attention_pairs import prompt_pairs
@@ -61,5 +61,5 @@ def test_most_of_a_long_prompt_is_attention_where_heads_are_wider_than_the_model
     )
     assert weights == ATTENTIVE.layer_weights
     assert 2 * ATTENTIVE.query_width * prompt_pairs(DEEP) > 1.5 * weights * DEEP
-    ((first, *_),) = paced(runtime, path, 1, [SHALLOW], 512)
+    ((first, *_),) = decode_times(runtime, path, 1, [SHALLOW], 512)
     assert first.prefill_seconds > 0

@@ -16,7 +16,6 @@ from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Event, StageProgress, ignore
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.measure.energy import Counter, Counters
-from edgecomp.measure.heat import Heat, read_heat
 from edgecomp.measure.serving import (
     Reading,
     Serving,
@@ -26,6 +25,7 @@ from edgecomp.measure.serving import (
     summarise_sustained,
     throughput_by_window,
 )
+from edgecomp.measure.thermal import ThermalReading, read_thermal
 from edgecomp.models.reading import read_model
 from edgecomp.processes.limits import Limits, limited
 from edgecomp.recipes.run_settings import RunSettings
@@ -85,7 +85,9 @@ TWO = [
 def reading(seconds: float, joules: float, frequency: float | None = None) -> Reading:
     return Reading(
         seconds=seconds,
-        heat=Heat(frequency_mhz=frequency, temperature_celsius=40 + seconds if frequency else None),
+        heat=ThermalReading(
+            frequency_mhz=frequency, temperature_celsius=40 + seconds if frequency else None
+        ),
         counters=Counters(
             counters={"package-0": Counter(joules=joules, range_joules=1e6)}, unreadable=()
         ),
@@ -151,7 +153,7 @@ def test_a_sustained_load_reports_clock_and_heat_where_they_can_be_read() -> Non
 
 
 def test_this_machines_heat_is_a_figure_or_nothing() -> None:
-    found = read_heat()
+    found = read_thermal()
     assert found.temperature_celsius is None or -50 < found.temperature_celsius < 150
     assert found.frequency_mhz is None or found.frequency_mhz > 0
 

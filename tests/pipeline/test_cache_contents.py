@@ -13,12 +13,12 @@ import pytest
 
 from edgecomp.common.events import Progress
 from edgecomp.common.folders import scratch_folder
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.pipeline.cache_contents import UNKNOWN, prune_cache, read_contents
 from edgecomp.pipeline.stage_cache import code_digest, run_stage, stages_folder
 
 
-class Made(Value):
+class Made(FrozenModel):
     number: int = 1
 
 

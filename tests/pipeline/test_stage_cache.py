@@ -19,12 +19,12 @@ from edgecomp.common.atomic import new_folder
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.errors import RunBusy
 from edgecomp.common.events import Event, Progress, StageFinished, StageProgress
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.pipeline import stage_cache
 from edgecomp.pipeline.stage_cache import StoredFile, run_stage, stage_key
 
 
-class Made(Value):
+class Made(FrozenModel):
     number: int
 
 
@@ -103,7 +103,7 @@ def stored(folder: Path, text: str) -> StoredFile:
     return StoredFile(path=path, sha256=file_digest(path))
 
 
-class Nested(Value):
+class Nested(FrozenModel):
     inner: dict[str, tuple[StoredFile, ...]]
 
 

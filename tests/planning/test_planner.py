@@ -17,7 +17,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
-from edgecomp.planning.planner import make_plan, placed_as
+from edgecomp.planning.planner import candidate_for_placement, make_plan
 from edgecomp.planning.stage_cost import CALIBRATION_TOKENS, TORCH_BYTES
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.runtimes.llama_cpp import runtime
@@ -235,9 +235,9 @@ def test_a_recipes_own_placement_is_predicted_as_it_is(
         row for row in make_plan(model, card, constraints, [facts]).candidates if row.placement.gpus
     )
     few = best.settings.model_copy(update={"gpu_layers": 10})
-    placed = placed_as(model, card, constraints, facts, placement_of(few, card), few)
+    placed = candidate_for_placement(model, card, constraints, facts, placement_of(few, card), few)
     assert placed.placement.gpu_layers == 10 and placed.file_bytes == best.file_bytes
     assert placed.pool_bytes["vram"] < best.pool_bytes["vram"]
     assert placed.speed.decode_tokens_per_second < best.speed.decode_tokens_per_second
-    same = placed_as(model, card, constraints, facts, best.placement, best.settings)
+    same = candidate_for_placement(model, card, constraints, facts, best.placement, best.settings)
     assert same == best

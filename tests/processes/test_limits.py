@@ -10,7 +10,7 @@ import pytest
 
 from edgecomp.processes.cgroup import ControlGroup, writable_parent
 from edgecomp.processes.child import Child
-from edgecomp.processes.limits import Limits, MemoryLimitReached, kept_limits, limited
+from edgecomp.processes.limits import Limits, MemoryLimitReached, enforced_limits, limited
 
 WORKER = """
     import os, time
@@ -53,7 +53,7 @@ def test_a_worker_over_its_limit_dies_and_the_moment_is_told(
 def test_a_worker_within_its_limit_lives_and_no_limit_outlives_its_block(worker: str) -> None:
     with limited(Limits(memory_bytes=2 * 10**9)), Child(worker) as child:
         assert child.call("take", megabytes=100, progressed=False) == 100 * 10**6
-    assert kept_limits() is None
+    assert enforced_limits() is None
     with Child(worker) as child:
         assert child.call("take", megabytes=100, progressed=False) == 100 * 10**6
 
@@ -62,7 +62,7 @@ def test_a_worker_within_its_limit_lives_and_no_limit_outlives_its_block(worker:
 def test_a_worker_sees_only_its_processors(worker: str) -> None:
     with limited(Limits(cpus=1)), Child(worker) as child:
         assert child.call("processors") == 1
-        kept = kept_limits()
+        kept = enforced_limits()
     assert kept is not None and kept.memory_kept_by is None
     assert kept.cpus_kept_by in ("cgroup", "affinity")
 

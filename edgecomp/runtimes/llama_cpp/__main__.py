@@ -12,12 +12,12 @@ from edgecomp.common.events import Progress
 from edgecomp.processes.child import Handler, serve
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
-from edgecomp.runtimes.answers import told
+from edgecomp.runtimes.answers import to_completions
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
-from edgecomp.runtimes.llama_cpp.pace import pace
 from edgecomp.runtimes.llama_cpp.session import Session
+from edgecomp.runtimes.llama_cpp.time_decode import time_decode
 from edgecomp.runtimes.process_memory import process_memory
 from edgecomp.runtimes.splitting import split_choices
 
@@ -41,7 +41,7 @@ def complete(
     with Session(path, RunSettings.model_validate(settings), shares=True) as session:
         tokens = [_prompt_tokens(session, prompt) for prompt in prompts]
         produced = generate.generate(session, tokens, limits, stops, progress)
-        return told(produced, limits, session)
+        return to_completions(produced, limits, session)
 
 
 def score(
@@ -81,7 +81,7 @@ def compare(
 
 def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
     chosen = RunSettings.model_validate(settings)
-    return meter.measure(lambda: Session(path, chosen), pace, progress=progress, **rest)
+    return meter.measure(lambda: Session(path, chosen), time_decode, progress=progress, **rest)
 
 
 def serve_load(
@@ -90,11 +90,11 @@ def serve_load(
     return serving.serve(path, RunSettings.model_validate(settings), progress=progress, **rest)
 
 
-def pace_model(
+def time_model(
     path: str, settings: dict[str, Any], progress: Progress, **rest: Any
 ) -> list[list[dict[str, Any]]]:
     chosen = RunSettings.model_validate(settings)
-    return meter.pace_model(lambda: Session(path, chosen), pace, **rest)
+    return meter.time_model(lambda: Session(path, chosen), time_decode, **rest)
 
 
 def idle_memory(progress: Progress) -> dict[str, int]:
@@ -142,7 +142,7 @@ HANDLERS: dict[str, Handler] = {
     "compare": compare,
     "measure": measure,
     "serve": serve_load,
-    "pace": pace_model,
+    "time_decode": time_model,
     "idle_memory": idle_memory,
     "quantize": quantize_file,
     "buffer_sizes": buffer_sizes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecomp.common.events import Progress
-from edgecomp.runtimes.answers import finishes
+from edgecomp.runtimes.answers import ends_generation
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.splitting import common
 
@@ -51,7 +51,7 @@ def generate(
             running[sequence], following[sequence] = item, int(logits.argmax())
         for sequence, item in list(running.items()):
             token = following[sequence]
-            if finishes(written[item], token, limits[item], stops[item], session):
+            if ends_generation(written[item], token, limits[item], stops[item], session):
                 session.forget(sequence)
                 free.append(sequence)
                 del running[sequence]

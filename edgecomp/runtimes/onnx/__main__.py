@@ -8,12 +8,12 @@ from edgecomp.common.events import Progress
 from edgecomp.processes.child import serve
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
-from edgecomp.runtimes.answers import told
+from edgecomp.runtimes.answers import to_completions
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.onnx import generate, reading
-from edgecomp.runtimes.onnx.pace import pace
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
+from edgecomp.runtimes.onnx.time_decode import time_decode
 from edgecomp.runtimes.process_memory import process_memory
 from edgecomp.runtimes.splitting import split_choices
 
@@ -37,7 +37,7 @@ def complete(
     session = Session(path, RunSettings.model_validate(settings))
     tokens = [session.tokenizer.prompt(prompt) for prompt in prompts]
     written = generate.generate(session, tokens, limits, stops, progress)
-    return told(written, limits, session.tokenizer)
+    return to_completions(written, limits, session.tokenizer)
 
 
 def score(
@@ -77,7 +77,7 @@ def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any
     chosen = RunSettings.model_validate(settings)
     return meter.measure(
         lambda: Session(path, chosen, spin=True),
-        pace,
+        time_decode,
         # ONNX Runtime reports no buffers of its own; the cache is the one we hand it.
         buffers=lambda session: {"kv": session.cache_bytes},
         progress=progress,
@@ -85,11 +85,11 @@ def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any
     )
 
 
-def pace_model(
+def time_model(
     path: str, settings: dict[str, Any], progress: Progress, **rest: Any
 ) -> list[list[dict[str, Any]]]:
     chosen = RunSettings.model_validate(settings)
-    return meter.pace_model(lambda: Session(path, chosen, spin=True), pace, **rest)
+    return meter.time_model(lambda: Session(path, chosen, spin=True), time_decode, **rest)
 
 
 def idle_memory(progress: Progress) -> dict[str, int]:
@@ -105,7 +105,7 @@ if __name__ == "__main__":
             "score": score,
             "compare": compare,
             "measure": measure,
-            "pace": pace_model,
+            "time_decode": time_model,
             "idle_memory": idle_memory,
         }
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecomp.common.events import Progress
-from edgecomp.runtimes.answers import finishes
+from edgecomp.runtimes.answers import ends_generation
 from edgecomp.runtimes.onnx.session import Session
 
 
@@ -34,7 +34,7 @@ def generate(
             running.append(item)
         for sequence in reversed(range(len(running))):
             item, token = running[sequence], following[sequence]
-            if finishes(written[item], token, limits[item], stops[item], session.tokenizer):
+            if ends_generation(written[item], token, limits[item], stops[item], session.tokenizer):
                 _retire(session, running, following, sequence)
                 progress(len(prompts) - len(waiting) - len(running), len(prompts))
         if running:

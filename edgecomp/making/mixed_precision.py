@@ -8,9 +8,9 @@ from typing import Any
 
 from edgecomp.common.errors import ConstraintsImpossible
 from edgecomp.common.events import Noted, Progress, ignore_progress
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MEASURED_MIXES
-from edgecomp.common.value import Value
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
 from edgecomp.devices.finding import find_device
 from edgecomp.formats.expected_loss import TOLERATED_NATS
@@ -26,8 +26,8 @@ from edgecomp.planning.kernels import without_kernels
 from edgecomp.planning.memory import estimate_memory
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate
-from edgecomp.planning.planner import placed_as
-from edgecomp.planning.recipe_of_plan import settled_constraints
+from edgecomp.planning.planner import candidate_for_placement
+from edgecomp.planning.recipe_of_plan import effective_constraints
 from edgecomp.planning.speed import cpu_seconds
 from edgecomp.recipes.calibration_mix import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.recipes.constraints import Constraints
@@ -38,7 +38,7 @@ ENDS = (EMBEDDING, OUTPUT)
 """What a mix chooses types for outside the blocks."""
 
 
-class Mixture(Value):
+class BitAllocation(FrozenModel):
     """The types that a mix chose, and what each type would have cost."""
 
     types: dict[str, str]
@@ -46,9 +46,9 @@ class Mixture(Value):
     """None where a fixed rule chose."""
 
 
-def mixture(
+def bit_allocation(
     run: Run, model: ModelSpec, checkpoint: Path, calibration: StoredCalibration, done: list[Any]
-) -> Mixture | None:
+) -> BitAllocation | None:
     """The recipe's mix for `model`, the float file of `checkpoint`, after the stages `done`; None
     where the format keeps its own types, since the plan would not take the mixture.
 
@@ -56,7 +56,7 @@ def mixture(
     """
     recipe = run.recipe
     if recipe.mix and recipe.mix not in MEASURED_MIXES:
-        return Mixture(types=named_mix(recipe.mix, model), sensitivities=None)
+        return BitAllocation(types=named_mix(recipe.mix, model), sensitivities=None)
 
     def work(folder: Path, progress: Progress) -> Sensitivities:
         found = run.in_torch(
@@ -81,18 +81,18 @@ def mixture(
     found = run.stage("sensitivities", title, Sensitivities, inputs, work)
     runnable = _with_kernels(found, recipe)
     same_size = recipe.mix == "same-size"
-    weighed = against_speed(model, recipe, runnable) if same_size else runnable
+    weighed = speed_weighted(model, recipe, runnable) if same_size else runnable
     types = _allocated(run, model, weighed, done)
     if not same_size:
-        return Mixture(types=types, sensitivities=found)
+        return BitAllocation(types=types, sensitivities=found)
     refused = placed(model, recipe, types).rejections
     if refused:
         run.listen(Noted(text=f"{recipe.format} keeps its own types, unmixed: {refused[0].text}"))
         return None
-    return Mixture(types=types, sensitivities=found)
+    return BitAllocation(types=types, sensitivities=found)
 
 
-class Allocation(Value):
+class Allocation(FrozenModel):
     """The types that fill the limits best."""
 
     types: dict[str, str]
@@ -101,11 +101,11 @@ class Allocation(Value):
 def _allocated(
     run: Run, model: ModelSpec, weighed: Sensitivities, done: list[Any]
 ) -> dict[str, str]:
-    """What `filled` gives, kept as a stage."""
+    """What `fill_budget` gives, kept as a stage."""
     calibration = find_device(run.recipe.device).calibration
 
     def work(folder: Path, progress: Progress) -> Allocation:
-        return Allocation(types=filled(model, run.recipe, weighed))
+        return Allocation(types=fill_budget(model, run.recipe, weighed))
 
     inputs = {
         "losses": weighed.model_dump(mode="json"),
@@ -133,7 +133,7 @@ def _with_kernels(sensitivities: Sensitivities, recipe: Recipe) -> Sensitivities
     return Sensitivities(tensors=tuple(tensor for tensor in tensors if tensor.losses))
 
 
-def filled(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> dict[str, str]:
+def fill_budget(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> dict[str, str]:
     """The types with the least expected loss that keep the recipe's limits of size and memory;
     without a limit, or where its mix is to be of the same size, whose file is no larger than the
     recipe's format itself makes it."""
@@ -183,7 +183,7 @@ def memory_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int
     return estimate_memory(model, stored_bytes, recipe.settings, worker_bytes).total_bytes
 
 
-def against_speed(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> Sensitivities:
+def speed_weighted(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> Sensitivities:
     """To each loss is added what the slowness of its type is worth, in nats. As in the plan, all
     that the task tolerates buys a doubling of the speed: here of decoding and of reading a prompt,
     half each. A card's kernels are taken to be equally fast.
@@ -215,11 +215,11 @@ def placed(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> Candidate
     """The plan's candidate of a file of these types, placed and run as the recipe says."""
     device = find_device(recipe.device)
     facts = facts_of_types(model, recipe.format, types)
-    place, constraints = placement_of(recipe.settings, device), settled_constraints(recipe)
-    return placed_as(model, device, constraints, facts, place, recipe.settings)
+    place, constraints = placement_of(recipe.settings, device), effective_constraints(recipe)
+    return candidate_for_placement(model, device, constraints, facts, place, recipe.settings)
 
 
-def require_room(model: ModelSpec, recipe: Recipe) -> None:
+def check_size_budget(model: ModelSpec, recipe: Recipe) -> None:
     """Raises ConstraintsImpossible, before any work, where no mix of `model` is small enough for
     the limits of size and memory; names the smallest."""
     limits = recipe.constraints

@@ -1,4 +1,4 @@
-"""The pace of a model loaded in llama.cpp: seconds of prefill and of each token after it."""
+"""The speed of a model loaded in llama.cpp: seconds of prefill and of each token after it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from edgecomp.runtimes.llama_cpp.session import Session
 
 
-def pace(session: Session, prompt: Sequence[int], decode_tokens: int) -> dict[str, Any]:
+def time_decode(session: Session, prompt: Sequence[int], decode_tokens: int) -> dict[str, Any]:
     """Seconds of one prefill of `prompt` and of each of `decode_tokens` greedy tokens after it."""
     session.clear()
     began = time.perf_counter()

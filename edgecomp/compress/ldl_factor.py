@@ -14,25 +14,25 @@ import torch
 from torch import Tensor
 
 from edgecomp.common.errors import HessianSingular
-from edgecomp.compress.triangle import Triangle
+from edgecomp.compress.packed_triangle import PackedTriangle
 
 DAMPING = 0.01
 LARGEST_DAMPING = 1.0
 
 
-class Feedback(NamedTuple):
+class LdlFactor(NamedTuple):
     """between: unit upper triangular, float32, M_j,i / M_i,i; importance: float32 [columns],
     M_i,i^2; order: int64 [columns], the weight's column that comes i-th, or None where they come as
     they stand."""
 
-    between: Triangle
+    coupling: PackedTriangle
     importance: Tensor
     order: Tensor | None = None
 
 
-def feedback_of(
-    hessian: Triangle, name: str, *, damping: float = DAMPING, by_activation: bool = False
-) -> Feedback:
+def ldl_factor(
+    hessian: PackedTriangle, name: str, *, damping: float = DAMPING, by_activation: bool = False
+) -> LdlFactor:
     """The feedback under H float32, in whose memory it is made: a wide layer's H is hundreds of
     megabytes. By activation, columns go by falling diagonal of H, which takes another H.
 
@@ -45,10 +45,10 @@ def feedback_of(
     factor_upper(hessian, name, damping)
     diagonal = hessian.diagonal()
     hessian.divide_columns(diagonal)
-    return Feedback(hessian, diagonal.square(), order)
+    return LdlFactor(hessian, diagonal.square(), order)
 
 
-def factor_upper(hessian: Triangle, name: str, damping: float = DAMPING) -> None:
+def factor_upper(hessian: PackedTriangle, name: str, damping: float = DAMPING) -> None:
     """Put the upper triangular M with M M^T = H + damping in H's place.
 
     Damping is a share of the mean diagonal and is raised tenfold where H stays singular. A dead
@@ -69,7 +69,7 @@ def factor_upper(hessian: Triangle, name: str, damping: float = DAMPING) -> None
     raise HessianSingular(name, f"it stays singular with {LARGEST_DAMPING:.0%} damping")
 
 
-def _factored(matrix: Triangle) -> bool:
+def _factored(matrix: PackedTriangle) -> bool:
     """Cholesky from the last panel to the first; where it breaks down, False, and the matrix is
     multiplied out again, which costs no memory and happens seldom."""
     for index in reversed(range(len(matrix.panels))):
@@ -80,21 +80,21 @@ def _factored(matrix: Triangle) -> bool:
     return True
 
 
-def _factor_panel(matrix: Triangle, index: int) -> bool:
+def _factor_panel(matrix: PackedTriangle, index: int) -> bool:
     """Factor the columns of a panel, those of all panels after it being factored; False, and no
     change, where they are not definite."""
     own, corner, above = matrix.panels[index], matrix.corner(index), _blocks_above(matrix, index)
     done = own[:, len(own) :]
 
-    def feed(sign: int) -> None:
+    def add_products(sign: int) -> None:
         for block, panel in zip([*above, corner], matrix.panels, strict=False):
             block.addmm_(panel[:, panel.shape[1] - done.shape[1] :], done.T, alpha=sign)
 
-    feed(-1)
+    add_products(-1)
     # Turned around, a corner's lower factor is its upper one.
     turned, failed = torch.linalg.cholesky_ex(corner.flip(0, 1))
     if failed:
-        feed(1)
+        add_products(1)
         return False
     corner.copy_(turned.flip(0, 1))
     for block in above:
@@ -102,7 +102,7 @@ def _factor_panel(matrix: Triangle, index: int) -> bool:
     return True
 
 
-def _multiply_out(factor: Triangle, index: int) -> None:
+def _multiply_out(factor: PackedTriangle, index: int) -> None:
     """Put M M^T in the place of the columns of a panel of M, those of all panels after it being
     M's still."""
     own = factor.panels[index]
@@ -111,7 +111,7 @@ def _multiply_out(factor: Triangle, index: int) -> None:
     factor.corner(index).copy_(own @ own.T)
 
 
-def _blocks_above(matrix: Triangle, index: int) -> list[Tensor]:
+def _blocks_above(matrix: PackedTriangle, index: int) -> list[Tensor]:
     """The columns of a panel's corner in the panels above it, views."""
     columns = matrix.parts[index]
     return [

@@ -8,20 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgecomp.compress.triangle import PANEL, Triangle
+from edgecomp.compress.packed_triangle import PANEL, PackedTriangle
 
 SIZES = st.sampled_from([1, 3, PANEL - 1, PANEL, PANEL + 1, 2 * PANEL, 2 * PANEL + 37])
 
 
-def triangle_of(matrix: Tensor) -> Triangle:
+def triangle_of(matrix: Tensor) -> PackedTriangle:
     """The upper triangle of a symmetric or an upper triangular matrix."""
-    made = Triangle(len(matrix), matrix)
+    made = PackedTriangle(len(matrix), matrix)
     for part, panel in made:
         panel.copy_(matrix[part, part.start :])
     return made
 
 
-def dense(triangle: Triangle, *, symmetric: bool = True) -> Tensor:
+def dense(triangle: PackedTriangle, *, symmetric: bool = True) -> Tensor:
     """The matrix whole; of one that is not symmetric, nothing may be under the diagonal."""
     whole = triangle.panels[0].new_zeros(triangle.size, triangle.size)
     for part, panel in triangle:
@@ -55,7 +55,7 @@ def spans(draw: st.DrawFn) -> tuple[int, slice]:
 @settings(deadline=None)
 def test_gathered_products_are_the_whole_product(size: int) -> None:
     x, weights = random(50, size), torch.linspace(0.5, 2, 50).double()
-    made = Triangle(size, x)
+    made = PackedTriangle(size, x)
     made.add_products(x * weights[:, None], x, 0.25)
     made.add_products(x, x, 0.5)
     made.add_to_diagonal(0.125)
@@ -89,8 +89,8 @@ def test_what_rows_feed_to_the_columns_after_them(span: tuple[int, slice]) -> No
     base = random(columns.stop - columns.start, 5)
     for first in {0, columns.start // 2, columns.start}:
         rows = slice(first, columns.start)
-        fed = triangle_of(matrix).feed(base, rows, columns, values)
-        torch.testing.assert_close(fed, base + matrix[rows, columns].T @ values[rows])
+        gathered = triangle_of(matrix).gather(base, rows, columns, values)
+        torch.testing.assert_close(gathered, base + matrix[rows, columns].T @ values[rows])
 
 
 @given(spans())
@@ -99,14 +99,14 @@ def test_blocks_on_the_diagonal_and_what_they_answer(span: tuple[int, slice]) ->
     size, columns = span
     matrix = upper(size)
     block = matrix[columns, columns]
-    assert torch.equal(triangle_of(matrix).among(columns), block)
-    asked = random(len(block), 5)
-    solved = triangle_of(matrix).answers(columns, asked)
-    torch.testing.assert_close(block.T @ solved, asked)
+    assert torch.equal(triangle_of(matrix).block_of(columns), block)
+    right_side = random(len(block), 5)
+    solved = triangle_of(matrix).solve_unit(columns, right_side)
+    torch.testing.assert_close(block.T @ solved, right_side)
 
 
 def test_it_takes_half_the_memory() -> None:
     size = 16 * PANEL
-    made = Triangle(size, torch.empty(0))
+    made = PackedTriangle(size, torch.empty(0))
     held = made.panels[0].untyped_storage().nbytes()
     assert held == 4 * (size * size + size * PANEL) // 2

@@ -22,10 +22,10 @@ from edgecomp.formats.expected_loss import TOLERATED_NATS
 from edgecomp.formats.gguf_file_type import FILE_TYPE
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.presets import PRESETS
-from edgecomp.jobs.proving import divergence, on_trial
+from edgecomp.jobs.evaluation_stages import divergence, evaluation_subjects
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.making.gguf import make_artifact
-from edgecomp.making.mixing import ENDS, against_speed, file_bytes, filled, placed
+from edgecomp.making.mixed_precision import ENDS, file_bytes, fill_budget, placed, speed_weighted
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
@@ -147,12 +147,12 @@ def test_embedding_and_head_are_weighed_with_the_blocks_and_less_is_lost(
         t.name for t in model.tensors if t.name in ENDS
     }
     inside = [row for row in everywhere.tensors if row.name.startswith("blk.")]
-    types = filled(model, recipe, Sensitivities(tensors=tuple(inside)))
+    types = fill_budget(model, recipe, Sensitivities(tensors=tuple(inside)))
     assert not {*types} & {*ENDS}
     only_inside = run.following(recipe.model_copy(update={"tensor_types": types}))
     windows = EvaluationSettings(windows=4, window_tokens=128)
     apart = [
-        divergence(*on_trial(each, artifact), divergence_text(), windows).kl_mean
+        divergence(*evaluation_subjects(each, artifact), divergence_text(), windows).kl_mean
         for each, artifact in ((run, made), (only_inside, make_artifact(only_inside)))
     ]
     assert apart[0] < apart[1]
@@ -237,7 +237,7 @@ def test_types_without_kernels_on_the_device_are_not_mixed_in(
     here = find_device("auto")
     known = RuntimeSupport(runtime="llama.cpp", processor=here.cpu.name, formats=("Q4_0", "Q8_0"))
     poor = here.model_copy(update={"runtimes": (known,)})
-    monkeypatch.setattr("edgecomp.making.mixing.find_device", lambda name: poor)
+    monkeypatch.setattr("edgecomp.making.mixed_precision.find_device", lambda name: poor)
     result = made(source, tmp_path / "mix", None, "same-size")
     assert result.mixture is not None
     assert {*result.mixture.types.values()} <= {"Q4_0", "Q8_0"}
@@ -260,8 +260,10 @@ def test_all_that_the_task_tolerates_buys_a_doubling_of_the_speed(
         )
     )
     seconds = {quick: (0.0, 0.0), slow: (0.01, 0.01)}
-    monkeypatch.setattr("edgecomp.making.mixing.cpu_seconds", lambda kind, *_: seconds[kind])
-    (weighed,) = against_speed(model, recipe, losses).tensors
+    monkeypatch.setattr(
+        "edgecomp.making.mixed_precision.cpu_seconds", lambda kind, *_: seconds[kind]
+    )
+    (weighed,) = speed_weighted(model, recipe, losses).tensors
     speed = placed(model, recipe, {}).speed
     tokens = speed.decode_tokens_per_second + speed.prefill_tokens_per_second
     worth = TOLERATED_NATS["general"] * 0.01 * tokens / (2 * math.log(2))

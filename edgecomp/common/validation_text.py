@@ -17,7 +17,7 @@ WORDS = {
 }
 
 
-def worded(fault: ErrorDetails, known: Iterable[str] = ()) -> str:
+def format_validation_error(fault: ErrorDetails, known: Iterable[str] = ()) -> str:
     """One fault, without a full stop; `known` are the fields that a misspelt one may be."""
     text = WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ").rstrip(".")
     if fault["type"] == "extra_forbidden":

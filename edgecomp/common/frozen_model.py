@@ -12,7 +12,7 @@ OneLine = Annotated[str, AfterValidator(one_line)]
 """A field whose text comes from a model and is shown or written."""
 
 
-class Value(BaseModel):
+class FrozenModel(BaseModel):
     """A frozen, closed record: an unknown field is an error, never silently dropped."""
 
     # JSON has no number that is NaN or infinite: such a one is written as the string "NaN",

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from edgecomp.common.digests import text_digest
 from edgecomp.common.events import Listener, Progress, Warned, ignore_progress
-from edgecomp.common.value import Value
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.detect import cpu_model
 from edgecomp.evaluate.coherence import Coherence, answer_fixed_prompts, check_coherence
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
@@ -37,11 +37,11 @@ CAPABILITY_WINDOWS, CAPABILITY_WINDOW_TOKENS = 8, 128
 """As long as a question or two: more windows give the better interval."""
 
 MEASURED_DEPTHS = (128, 512)
-Result = TypeVar("Result", bound=Value)
+Result = TypeVar("Result", bound=FrozenModel)
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelUnderTest:
     """A file on trial, and how it is run."""
 
     who: Literal["base", "artifact"]
@@ -87,20 +87,20 @@ class Subject:
         return run_stage(name, title, kind, inputs, work, self.listen, model=self.model)
 
 
-class Answers(Value):
+class Answers(FrozenModel):
     """What one file answered."""
 
     results: tuple[ItemResult, ...]
 
 
-class CapabilityDivergence(Value):
+class CapabilityDivergence(FrozenModel):
     """Divergence on the text of each capability's own questions."""
 
     rows: dict[Bucket, DivergenceSummary]
 
 
 def divergence(
-    base: Subject, artifact: Subject, text: str, wanted: EvaluationSettings
+    base: ModelUnderTest, artifact: ModelUnderTest, text: str, wanted: EvaluationSettings
 ) -> DivergenceSummary:
     """How far the artifact's predictions are from the base's on `text`; both in one runtime."""
 
@@ -119,7 +119,7 @@ def divergence(
 
 
 def divergence_by_capability(
-    base: Subject, artifact: Subject, items: tuple[Item, ...]
+    base: ModelUnderTest, artifact: ModelUnderTest, items: tuple[Item, ...]
 ) -> dict[Bucket, DivergenceSummary]:
     """The same on some windows of each capability's own questions and right answers; a capability
     whose text does not fill one is left out."""
@@ -145,8 +145,8 @@ def divergence_by_capability(
 
 
 def _compared(
-    base: Subject,
-    artifact: Subject,
+    base: ModelUnderTest,
+    artifact: ModelUnderTest,
     text: str,
     window: int,
     windows: int,
@@ -171,7 +171,7 @@ def _compared(
 
 
 def coherence(
-    base: Subject | None, artifact: Subject, divergence: DivergenceSummary | None
+    base: ModelUnderTest | None, artifact: ModelUnderTest, divergence: DivergenceSummary | None
 ) -> Coherence:
     """Whether the artifact writes text, beside what its base writes; asked before the long
     evaluation."""
@@ -194,7 +194,7 @@ def coherence(
 
 
 def answers(
-    subject: Subject, items: tuple[Item, ...], allow_code: bool = False
+    subject: ModelUnderTest, items: tuple[Item, ...], allow_code: bool = False
 ) -> tuple[ItemResult, ...]:
     """What one file answers to `items`."""
 
@@ -217,7 +217,7 @@ def answers(
 
 
 def measurement(
-    subject: Subject, settings: RunSettings, text: str, wanted: MeasurementSettings
+    subject: ModelUnderTest, settings: RunSettings, text: str, wanted: MeasurementSettings
 ) -> Measurement:
     """Speed and memory on this machine with `settings`, in a fresh process."""
     settings = settings.model_copy(update={"threads": subject.threads})
@@ -251,11 +251,11 @@ def measurement(
     return made
 
 
-def on_trial(run: Run, artifact: Artifact) -> tuple[Subject, Subject]:
+def evaluation_subjects(run: Run, artifact: Artifact) -> tuple[ModelUnderTest, ModelUnderTest]:
     """The float base and the artifact, as they are run."""
 
-    def subject(who: Literal["base", "artifact"], file: StoredFile, kv_type: str) -> Subject:
-        return Subject(
+    def subject(who: Literal["base", "artifact"], file: StoredFile, kv_type: str) -> ModelUnderTest:
+        return ModelUnderTest(
             who, file.path, file.sha256, run.runtime, run.template, run.threads, run.listen,
             run.model.name, kv_type,
         )  # fmt: skip

@@ -20,7 +20,7 @@ from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.spec import ModelSpec
 
 
-class Carried:
+class PropagatedError:
     """The states of the first `rows` samples, float32 [rows, length, width], with one part rounded,
     by the part's name; and how much was changed, in what measure that part's errors are told."""
 

@@ -1,4 +1,4 @@
-"""The pace of a loaded ONNX model: seconds of prefill and of each token after it."""
+"""The speed of a loaded ONNX model: seconds of prefill and of each token after it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from edgecomp.runtimes.onnx.session import Session
 
 
-def pace(session: Session, prompt: Sequence[int], decode_tokens: int) -> dict[str, Any]:
+def time_decode(session: Session, prompt: Sequence[int], decode_tokens: int) -> dict[str, Any]:
     """Seconds of one prefill of `prompt` and of each of `decode_tokens` greedy tokens after it."""
     session.rewind()
     began = time.perf_counter()

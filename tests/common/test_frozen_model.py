@@ -13,8 +13,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 import edgecomp
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.json_schema import json_schema
-from edgecomp.common.value import Value
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.models.spec import TensorSpec
 from edgecomp.runtimes.protocol import DivergenceSamples
@@ -36,7 +36,7 @@ def float_fields() -> Iterator[tuple[str, Any]]:
         if module.name.endswith("__main__") or ".tui" in module.name:
             continue
         importlib.import_module(module.name)
-    kinds = [Value]
+    kinds = [FrozenModel]
     for kind in kinds:
         kinds += [child for child in kind.__subclasses__() if child not in kinds]
         for name, field in kind.model_fields.items():

@@ -14,7 +14,7 @@ from torch import Tensor
 PANEL = 256
 
 
-class Triangle:
+class PackedTriangle:
     """Panel i has the rows parts[i]: [rows, size - parts[i].start]. Blocks on the diagonal are
     whole, so that of a symmetric matrix each is symmetric."""
 
@@ -51,8 +51,8 @@ class Triangle:
         for part, panel in self:
             panel.addmm_(left[:, part].T, right[:, part.start :], alpha=share)
 
-    def plus(self, other: Triangle) -> Triangle:
-        total = Triangle(self.size, self._flat)
+    def plus(self, other: PackedTriangle) -> PackedTriangle:
+        total = PackedTriangle(self.size, self._flat)
         torch.add(self._flat, other._flat, out=total._flat)
         return total
 
@@ -66,9 +66,9 @@ class Triangle:
         for part, panel in self:
             panel.div_(by[part.start :])
 
-    def permuted(self, order: Tensor) -> Triangle:
+    def permuted(self, order: Tensor) -> PackedTriangle:
         """The symmetric matrix with row and column order[i] in the place i; order int64 [size]."""
-        moved = Triangle(self.size, self._flat)
+        moved = PackedTriangle(self.size, self._flat)
         # Where column 0 of each row would be in the flat memory.
         begins = torch.cat(
             [
@@ -92,7 +92,7 @@ class Triangle:
             total += 2 * float((own @ panel[:, len(panel) :] * after).sum())
         return total
 
-    def among(self, columns: slice) -> Tensor:
+    def block_of(self, columns: slice) -> Tensor:
         """The block of these columns and their rows, [width, width]; under the diagonal it means
         nothing."""
         width = columns.stop - columns.start
@@ -103,19 +103,19 @@ class Triangle:
             block[at : at + len(right), at:] = right
         return block
 
-    def feed(self, base: Tensor, rows: slice, columns: slice, values: Tensor) -> Tensor:
+    def gather(self, base: Tensor, rows: slice, columns: slice, values: Tensor) -> Tensor:
         """base + T^T values[rows], for the block T of rows that all lie above the columns:
         base [width, n], values [size, n]."""
-        fed = base.clone()
+        gathered = base.clone()
         for part, panel, own in self._within(rows):
             block = panel[own, columns.start - part.start : columns.stop - part.start]
-            fed.addmm_(block.T, values[part.start + own.start : part.start + own.stop])
-        return fed
+            gathered.addmm_(block.T, values[part.start + own.start : part.start + own.stop])
+        return gathered
 
-    def answers(self, columns: slice, asked: Tensor) -> Tensor:
+    def solve_unit(self, columns: slice, right_side: Tensor) -> Tensor:
         """x [width, n] with T^T x = asked, for the block T of these columns and their rows, its
         diagonal taken to be 1."""
-        solved = asked.clone()
+        solved = right_side.clone()
         for part, panel, rows in self._within(columns):
             first = part.start + rows.start - columns.start
             last = first + rows.stop - rows.start
