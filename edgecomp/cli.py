@@ -358,7 +358,7 @@ def compress(
     from edgecomp.recipes.calibration_mix import preset_mix, read_mix
     from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.terminal.progress import progress_bars
-    from edgecomp.terminal.report_tables import compressed
+    from edgecomp.terminal.report_tables import compressed_table
 
     texts = read_mix(calibration) if calibration else preset_mix(task)
     recipe = compression_recipe(
@@ -371,7 +371,7 @@ def compress(
     )  # fmt: skip
     with progress_bars() as listen:
         made = carry_out(recipe, output, data, listen)
-    _show(made, json, compressed)
+    _show(made, json, compressed_table)
 
 
 @recipes.command("show")

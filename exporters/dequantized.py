@@ -21,7 +21,7 @@ AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """The column of a word's eight that each of its nibbles, from the low end, belongs to."""
 
 
-def dequantized(linear: QuantizedLinear, quantization: Quantization) -> Floats:
+def dequantize(linear: QuantizedLinear, quantization: Quantization) -> Floats:
     """The weights of one linear, float32 [rows, columns]. Raises FileCorrupt where its tensors do
     not fit together."""
     try:
@@ -31,7 +31,7 @@ def dequantized(linear: QuantizedLinear, quantization: Quantization) -> Floats:
             case "awq":
                 weight = _awq(linear)
             case _:
-                weight = _compressed(linear, quantization)
+                weight = _dequantize_compressed(linear, quantization)
         return weight.reshape(linear.shape)
     except (ValueError, IndexError) as error:
         first = next(iter(linear.parts.values()))
@@ -45,9 +45,9 @@ def _gptq(linear: QuantizedLinear, quantization: Quantization) -> Floats:
     [groups, rows]; g_idx [columns]: each column's group."""
     bits, parts, zero_shift = linear.bits, linear.parts, quantization.zero_shift
     rows, columns = linear.shape
-    codes = unpacked(_integers(parts["qweight"]).T, bits)[:, :columns]
+    codes = unpack(_integers(parts["qweight"]).T, bits)[:, :columns]
     # A zero point is within the codes: what AutoGPTQ stores of 0, less 1, has wrapped around.
-    zeros = (unpacked(_integers(parts["qzeros"]), bits)[:, :rows] + zero_shift) & ((1 << bits) - 1)
+    zeros = (unpack(_integers(parts["qzeros"]), bits)[:, :rows] + zero_shift) & ((1 << bits) - 1)
     scales = _floats(parts["scales"])
     group = _groups(parts.get("g_idx"), columns, len(scales), quantization.group)
     return (codes - zeros[group].T).astype(np.float32) * scales[group].T
@@ -56,7 +56,7 @@ def _gptq(linear: QuantizedLinear, quantization: Quantization) -> Floats:
 def _awq(linear: QuantizedLinear) -> Floats:
     """qweight [columns, rows / 8]; qzeros [groups, rows / 8]; scales [groups, rows]."""
     parts = linear.parts
-    codes, zeros = (_awq_order(unpacked(_integers(parts[p]), 4)) for p in ("qweight", "qzeros"))
+    codes, zeros = (_awq_order(unpack(_integers(parts[p]), 4)) for p in ("qweight", "qzeros"))
     size = len(codes) // len(zeros)
     zeros = np.repeat(zeros, size, axis=0)
     scales = np.repeat(_floats(parts["scales"]), size, axis=0)
@@ -69,14 +69,14 @@ def _awq_order(codes: Integers) -> Integers:
     return ordered.reshape(codes.shape)
 
 
-def _compressed(linear: QuantizedLinear, quantization: Quantization) -> Floats:
+def _dequantize_compressed(linear: QuantizedLinear, quantization: Quantization) -> Floats:
     """weight_packed [rows, columns * bits / 32], or weight int8; weight_scale [rows, groups], one
     for each row or for all; weight_zero_point, where there is one, packed along the rows."""
     bits, parts = linear.bits, linear.parts
     rows, columns = linear.shape
     packed = "weight_packed" in parts
     codes = (
-        unpacked(_integers(parts["weight_packed"]), bits)[:, :columns] - (1 << (bits - 1))
+        unpack(_integers(parts["weight_packed"]), bits)[:, :columns] - (1 << (bits - 1))
         if packed
         else _integers(parts["weight"])
     )
@@ -85,7 +85,7 @@ def _compressed(linear: QuantizedLinear, quantization: Quantization) -> Floats:
     if "weight_zero_point" in parts:
         zeros = _integers(parts["weight_zero_point"])
         if packed:
-            zeros = unpacked(zeros.T, bits)[:, :rows].T - (1 << (bits - 1))
+            zeros = unpack(zeros.T, bits)[:, :rows].T - (1 << (bits - 1))
     group = _groups(parts.get("weight_g_idx"), columns, scales.shape[1], quantization.group)
     if zeros.size > 1:
         zeros = zeros.reshape(scales.shape)[:, group]
@@ -100,7 +100,7 @@ def _groups(stored: StoredTensor | None, columns: int, count: int, size: int | N
     return (np.arange(columns) // size).astype(np.int32)
 
 
-def unpacked(words: Integers, bits: int) -> Integers:
+def unpack(words: Integers, bits: int) -> Integers:
     """Codes int32 [n, words * 32 / bits] of the bit streams in words int32 [n, words]."""
     raw = np.ascontiguousarray(words).view(np.uint32).astype(np.uint64)
     count = words.shape[1] * WORD_BITS // bits

@@ -27,7 +27,7 @@ from edgecomp.models.float_conversion import (
     float32_pieces,
     raw_pieces,
     require_finite,
-    rounded,
+    round_to_type,
 )
 from edgecomp.models.gguf.header import DEFAULT_ALIGNMENT, read_gguf_header
 from edgecomp.models.gguf.size import gguf_file_bytes
@@ -163,7 +163,7 @@ def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path 
         fields = packed_fields(writer.kv_data[0])
     else:
         add_metadata(writer, model, architecture, config, float_type, model.name)
-        fields = packed_fields(writer.kv_data[0]) | _described(vocabulary)
+        fields = packed_fields(writer.kv_data[0]) | _read_vocabulary(vocabulary)
     return _Export(
         float_type,
         fields,
@@ -192,7 +192,7 @@ def _checked_config(model: ModelSpec, architecture: Architecture) -> dict[str, A
     return config
 
 
-def _described(vocabulary: Path) -> dict[str, bytes]:
+def _read_vocabulary(vocabulary: Path) -> dict[str, bytes]:
     """The entries of a GGUF file that tell of its tokenizer and origin, not of its weights."""
     return {
         key: raw
@@ -228,7 +228,7 @@ def _from_gguf(model: ModelSpec, float_type: FloatType) -> _Export:
                 yield piece
             return
         for floats in float32_pieces(header, row):
-            yield rounded(floats, tensor.type, tensor.name)
+            yield round_to_type(floats, tensor.type, tensor.name)
 
     return _Export(float_type, fields, tensors, header.alignment, lambda: pieces, ())
 

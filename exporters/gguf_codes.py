@@ -23,7 +23,7 @@ from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 
-from .gguf_tensors import CheckpointTensors, interleaved
+from .gguf_tensors import CheckpointTensors, interleave
 
 
 def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:
@@ -73,9 +73,9 @@ def _rows(
 ) -> NDArray[np.uint8]:
     """Rows of bytes in the order in which the file has rows of weights."""
     if architecture.interleaved_rope and ".attn_q." in name:
-        return interleaved(raw, model.heads)
+        return interleave(raw, model.heads)
     if architecture.interleaved_rope and ".attn_k." in name:
-        return interleaved(raw, model.kv_heads)
+        return interleave(raw, model.kv_heads)
     return raw
 
 

@@ -17,7 +17,7 @@ from edgecomp.common.errors import ExportRefused
 from edgecomp.formats.exporting import FloatType
 from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.models.architectures import Architecture
-from edgecomp.models.float_conversion import converted, rounded, stored_array, to_float32
+from edgecomp.models.float_conversion import convert, round_to_type, stored_array, to_float32
 from edgecomp.models.huggingface.model import named_tensors
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.rope_scaling import frequency_factors
@@ -72,30 +72,30 @@ class CheckpointTensors:
             array = self._laid_out(stored_array(stored), tensor.name)
             if self._architecture.norm_offset and "_norm." in tensor.name:
                 values = to_float32(np.ascontiguousarray(array), stored.dtype)
-                yield rounded(
+                yield round_to_type(
                     values + np.float32(self._architecture.norm_offset), "F32", stored.name
                 )
             else:
-                yield from converted(array, stored.dtype, tensor.type, stored.name)
+                yield from convert(array, stored.dtype, tensor.type, stored.name)
 
     def _laid_out(self, array: NDArray[Any], name: str) -> NDArray[Any]:
         if self._architecture.interleaved_rope:
             if ".attn_q." in name:
-                return interleaved(array, self._model.heads)
+                return interleave(array, self._model.heads)
             if ".attn_k." in name:
-                return interleaved(array, self._model.kv_heads)
+                return interleave(array, self._model.kv_heads)
         if array.ndim == 2 and any(f".{r}." in name for r in self._architecture.transposed):
             return array.T
         return array
 
 
-def interleaved(array: NDArray[Any], heads: int) -> NDArray[Any]:
+def interleave(array: NDArray[Any], heads: int) -> NDArray[Any]:
     """Rows of each head from (first half, second half) to (pair by pair): [rows, ...]."""
     halves = array.reshape(heads, 2, array.shape[0] // heads // 2, *array.shape[1:])
     return halves.swapaxes(1, 2).reshape(array.shape)
 
 
-def deinterleaved(array: NDArray[Any], heads: int) -> NDArray[Any]:
-    """The inverse of `interleaved`."""
+def deinterleave(array: NDArray[Any], heads: int) -> NDArray[Any]:
+    """The inverse of `interleave`."""
     pairs = array.reshape(heads, array.shape[0] // heads // 2, 2, *array.shape[1:])
     return pairs.swapaxes(1, 2).reshape(array.shape)

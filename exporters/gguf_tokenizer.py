@@ -22,7 +22,7 @@ from edgecomp.models.huggingface.model import read_json
 from edgecomp.models.huggingface.template_file import folder_template
 from edgecomp.models.huggingface.tokenizer_entries import check_tokenizer
 
-from .pretokenizers import recognised
+from .pretokenizers import recognise
 from .sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, read_pieces
 
 SPACE = "\u2581"
@@ -48,7 +48,7 @@ def add_tokenizer(
     tokens, types = _tokens(definition, rows, byte_level)
     if byte_level:
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(recognised(definition).name)
+        writer.add_tokenizer_pre(recognise(definition).name)
     else:
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
@@ -114,7 +114,7 @@ def _is_byte_level(definition: dict[str, Any]) -> bool:
 def tokenizer_notes(folder: Path, definition: dict[str, Any], rows: int) -> list[str]:
     """What of the tokenizer does not go over. `rows`: the embedding's."""
     found = []
-    left_out = [text for number, text in _added(definition).items() if number >= rows]
+    left_out = [text for number, text in _added_tokens(definition).items() if number >= rows]
     if left_out:
         found.append(
             f"{len(left_out)} added tokens have no row in the embedding and are left out: "
@@ -135,7 +135,7 @@ def _listed(texts: list[str]) -> str:
     return shown if len(texts) <= MOST_LISTED else f"{shown} …"
 
 
-def _added(definition: dict[str, Any]) -> dict[int, str]:
+def _added_tokens(definition: dict[str, Any]) -> dict[int, str]:
     return {int(row["id"]): str(row["content"]) for row in definition.get("added_tokens") or []}
 
 
@@ -143,8 +143,8 @@ def _texts(definition: dict[str, Any]) -> dict[int, str]:
     """Every token's text by its id."""
     vocabulary = definition["model"]["vocab"]
     if not isinstance(vocabulary, dict):
-        return _added(definition)
-    return {int(number): text for text, number in vocabulary.items()} | _added(definition)
+        return _added_tokens(definition)
+    return {int(number): text for text, number in vocabulary.items()} | _added_tokens(definition)
 
 
 def _tokens(definition: dict[str, Any], rows: int, byte_level: bool) -> tuple[list[str], list[int]]:

@@ -29,15 +29,15 @@ from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.formats.exporting import ExportRecord, FloatType, default_float_type
 from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
-from edgecomp.models.float_conversion import float32_pieces, rounded
+from edgecomp.models.float_conversion import float32_pieces, round_to_type
 from edgecomp.models.gguf.header import GgufHeader, read_gguf_header
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.reading import read_model
-from edgecomp.models.safetensors_writer import sharded, shards_size_bytes, write_shards
+from edgecomp.models.safetensors_writer import shards_size_bytes, split_into_shards, write_shards
 from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.runtimes.protocol import find_runtime
 
-from .gguf_tensors import deinterleaved
+from .gguf_tensors import deinterleave
 from .huggingface_config import config_of
 from .huggingface_tokenizer import FILES, write_tokenizer
 
@@ -65,11 +65,11 @@ def export(
     header = read_gguf_header(model.path)
     config = config_of(model, header, chosen)
     sources = _sources(model, architecture)
-    shards = sharded(_weights(sources, chosen))
+    shards = split_into_shards(_weights(sources, chosen))
 
     def pieces(weight: OutputTensor) -> Iterator[NDArray[Any]]:
         for values in _values(model, header, architecture, sources[weight.name]):
-            yield rounded(np.ascontiguousarray(values), weight.type, weight.name)
+            yield round_to_type(np.ascontiguousarray(values), weight.type, weight.name)
 
     with new_folder(destination) as partial:
         write_text(partial / "config.json", json.dumps(config, indent=2) + "\n")
@@ -107,7 +107,7 @@ def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = N
     architecture = _architecture(model)
     chosen = float_type or default_float_type(model)
     weights = _weights(_sources(model, architecture), chosen)
-    return shards_size_bytes(sharded(weights))
+    return shards_size_bytes(split_into_shards(weights))
 
 
 def _architecture(model: ModelSpec) -> Architecture:
@@ -137,7 +137,7 @@ def _sources(model: ModelSpec, architecture: Architecture) -> dict[str, _Source]
             for expert in range(tensor.shape[0]):
                 own = name.replace(".experts.", f".experts.{expert}.")
                 found[own] = _Source(tensor, tensor.shape[1:], expert)
-        elif _transposed(tensor, architecture):
+        elif _is_transposed(tensor, architecture):
             found[name] = _Source(tensor, tensor.shape[::-1])
         elif ".ffn_gate_inp_shexp." in tensor.name:
             found[name] = _Source(tensor, (1, *tensor.shape))  # a vector in GGUF only
@@ -161,7 +161,7 @@ def _hf_name(name: str, architecture: Architecture) -> str | None:
     )
 
 
-def _transposed(tensor: TensorSpec, architecture: Architecture) -> bool:
+def _is_transposed(tensor: TensorSpec, architecture: Architecture) -> bool:
     return len(tensor.shape) == 2 and any(f".{r}." in tensor.name for r in architecture.transposed)
 
 
@@ -185,13 +185,13 @@ def _values(
     heads = {"attn_q": model.heads, "attn_k": model.kv_heads}.get(tensor.name.split(".")[-2])
     permuted = architecture.interleaved_rope and heads is not None
     shifted = architecture.norm_offset and "_norm." in tensor.name
-    if not (permuted or shifted or _transposed(tensor, architecture)):
+    if not (permuted or shifted or _is_transposed(tensor, architecture)):
         yield from float32_pieces(header, row)
         return
     whole = np.concatenate(list(float32_pieces(header, row))).reshape(tensor.shape)
     if permuted:
         assert heads is not None
-        yield deinterleaved(whole, heads)
+        yield deinterleave(whole, heads)
     elif shifted:
         yield whole - np.float32(architecture.norm_offset)
     else:

@@ -14,7 +14,7 @@ from edgecomp.common.atomic import new_folder, write_text
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress
 from edgecomp.formats.exporting import ExportRecord, FloatType
-from edgecomp.models.float_conversion import converted, rounded, stored_array, to_float32
+from edgecomp.models.float_conversion import convert, round_to_type, stored_array, to_float32
 from edgecomp.models.huggingface.model import read_json, stored_tensors
 from edgecomp.models.huggingface.quantized import (
     joined_tensors,
@@ -23,10 +23,10 @@ from edgecomp.models.huggingface.quantized import (
 )
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.safetensors_header import StoredTensor
-from edgecomp.models.safetensors_writer import sharded, write_shards
+from edgecomp.models.safetensors_writer import split_into_shards, write_shards
 from edgecomp.models.spec import ModelSpec
 
-from .dequantized import dequantized
+from .dequantized import dequantize
 from .huggingface_config import DTYPES
 
 SAID_IN = ("quantization_config", "compression_config")
@@ -49,14 +49,16 @@ def export_dequantized(
     stored = stored_tensors(model.path)
     linears = quantized_linears(stored, quantization)
     tensors = joined_tensors(stored, linears)
-    shards = sharded([_weight(tensor, float_type) for tensor in tensors.values()])
+    shards = split_into_shards([_weight(tensor, float_type) for tensor in tensors.values()])
 
     def pieces(weight: OutputTensor) -> Iterator[NDArray[Any]]:
         if weight.name in linears:
-            yield rounded(dequantized(linears[weight.name], quantization), weight.type, weight.name)
+            yield round_to_type(
+                dequantize(linears[weight.name], quantization), weight.type, weight.name
+            )
             return
         tensor = tensors[weight.name]
-        yield from converted(stored_array(tensor), tensor.dtype, weight.type, weight.name)
+        yield from convert(stored_array(tensor), tensor.dtype, weight.type, weight.name)
 
     with new_folder(destination) as partial:
         copy_companions(model.path, partial, None)
@@ -92,7 +94,7 @@ def differing_weights(folder: Path, checkpoint: Path) -> tuple[str, ...]:
         name
         for name, linear in quantized_linears(stored_tensors(folder), quantization).items()
         if not np.array_equal(
-            dequantized(linear, quantization),
+            dequantize(linear, quantization),
             to_float32(stored_array(floats[name]), floats[name].dtype),
         )
     )

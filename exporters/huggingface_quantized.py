@@ -24,10 +24,10 @@ from edgecomp.compress.onnx_grids import SCALE_BYTES
 from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
 from edgecomp.formats.exporting import ExportRecord
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, HuggingfaceFormat
-from edgecomp.models.float_conversion import converted, stored_array
+from edgecomp.models.float_conversion import convert, stored_array
 from edgecomp.models.huggingface.model import read_json, stored_tensors
 from edgecomp.models.output_tensor import OutputTensor
-from edgecomp.models.safetensors_writer import sharded, write_shards
+from edgecomp.models.safetensors_writer import split_into_shards, write_shards
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 WORD_BITS = 32
@@ -51,14 +51,14 @@ def export_quantized(
             weights += _part_weights(tensor.name.removesuffix("weight"), codes[tensor.name], row)
         else:
             weights.append(OutputTensor(tensor.name, tensor.shape, "F16"))
-    shards = sharded(weights)
+    shards = split_into_shards(weights)
     stored = stored_tensors(checkpoint)
     kept: dict[str, Parts] = {}
 
     def pieces(weight: OutputTensor) -> Iterable[NDArray[Any]]:
         if weight.name in stored:
             tensor = stored[weight.name]
-            yield from converted(stored_array(tensor), tensor.dtype, "F16", weight.name)
+            yield from convert(stored_array(tensor), tensor.dtype, "F16", weight.name)
             return
         prefix, _, part = weight.name.rpartition(".")
         if prefix not in kept:

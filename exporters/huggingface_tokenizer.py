@@ -15,7 +15,7 @@ from edgecomp.common.atomic import write_text
 from edgecomp.models.gguf.header import GgufHeader
 
 from .gguf_tokenizer import PHI3
-from .pretokenizers import definition, named
+from .pretokenizers import definition, pretokenizer_named
 from .sentencepiece_model import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -32,7 +32,7 @@ def write_tokenizer(header: GgufHeader, folder: Path) -> str | None:
     tokens, types = _list(header, "tokens"), _list(header, "token_type")
     if kind == "gpt2":
         name = str(header.get("tokenizer.ggml.pre", "default"))
-        row = named(name)
+        row = pretokenizer_named(name)
         if row is None:
             return f"its pre-tokenizer {name!r} is not in the table"
         model: Json = {

@@ -50,7 +50,7 @@ def insert_codes(folder: Path, checkpoint: Path) -> tuple[str, ...]:
     for names in _placed_together(entries.keys(), stored):
         parts = [read_packed(checkpoint, entries[name]).numpy() for name in names]
         kinds = {entries[name].type for name in names}
-        place = _matrix(names) if len(names) == 1 else _fused(names[0])
+        place = _matrix(names) if len(names) == 1 else _fused_name(names[0])
         if len(kinds) != 1 or f"{place}_Q4" not in stored:
             raise ExportRefused(
                 f"The codes of {', '.join(names)} have no place in {folder}: {place} is not there "
@@ -65,7 +65,7 @@ def _placed_together(names: Iterable[str], stored: dict[str, OnnxTensor]) -> lis
     groups: list[tuple[str, ...]] = []
     for name in names:
         role = name.split(".")[-2]
-        if role in FUSED and f"{_fused(name)}_Q4" in stored:
+        if role in FUSED and f"{_fused_name(name)}_Q4" in stored:
             if role == FUSED[0]:
                 groups.append(tuple(name.replace(FUSED[0], other) for other in FUSED))
         else:
@@ -82,7 +82,7 @@ def _matrix(names: tuple[str, ...]) -> str:
     return f"model.layers.{match.group(1)}.{role}.MatMul.weight"
 
 
-def _fused(name: str) -> str:
+def _fused_name(name: str) -> str:
     return f"model.layers.{name.split('.')[1]}.attn.qkv_proj.MatMul.weight"
 
 

@@ -59,7 +59,7 @@ SAME_AS = {
 """Other names that llama.cpp gives the same behaviour."""
 
 
-def recognised(tokenizer: dict[str, Any]) -> PreTokenizer:
+def recognise(tokenizer: dict[str, Any]) -> PreTokenizer:
     """The pre-tokenizer of a tokenizer.json. Raises ExportRefused where llama.cpp has none."""
     steps = _steps(tokenizer.get("pre_tokenizer"))
     ignore_merges = bool(tokenizer["model"].get("ignore_merges"))
@@ -73,7 +73,7 @@ def recognised(tokenizer: dict[str, Any]) -> PreTokenizer:
     )
 
 
-def named(name: str) -> PreTokenizer | None:
+def pretokenizer_named(name: str) -> PreTokenizer | None:
     """The pre-tokenizer that llama.cpp calls `name`, if it is in the table."""
     wanted = SAME_AS.get(name, name)
     return next((row for row in PRETOKENIZERS if row.name == wanted), None)

@@ -96,11 +96,11 @@ def _left_bytes(group: Path) -> float:
     ):
         limit, used = _number(group / limit_file), _number(group / used_file)
         if limit < inf and used < inf:
-            return limit - used + _counted(group / "memory.stat", key)
+            return limit - used + _read_count(group / "memory.stat", key)
     return inf
 
 
-def _counted(file: Path, key: str) -> int:
+def _read_count(file: Path, key: str) -> int:
     with suppress(OSError, ValueError):
         rows = dict(line.split() for line in file.read_text().splitlines())
         return int(rows.get(key, 0))

@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgecomp.compress.blocks import Block, Method, attached
+from edgecomp.compress.blocks import Block, Method, attached_hooks
 from edgecomp.compress.experts import Expert
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
@@ -206,7 +206,7 @@ def _norms_before(block: Block) -> dict[str, nn.Module]:
     ]
     hooks = [norm.register_forward_hook(put_out) for norm in norms]
     hooks += [m.register_forward_pre_hook(read(name)) for name, m in readers]
-    with attached(hooks):
+    with attached_hooks(hooks):
         block.run(next(block.batches())[:1])
     return found
 

@@ -121,7 +121,7 @@ class Block:
             return hook
 
         named = self.module.named_modules()
-        with attached(m.register_forward_hook(note(child)) for child, m in named):
+        with attached_hooks(m.register_forward_hook(note(child)) for child, m in named):
             self.run(batch)
         return found[0] if found else self.name
 
@@ -140,7 +140,7 @@ class Block:
             return hook
 
         hooks = (self.linears[name].register_forward_pre_hook(hand_over(name)) for name in watch)
-        with attached(hooks):
+        with attached_hooks(hooks):
             self.begun = 0
             for batch in self.batches():
                 unseen.update(watch)
@@ -171,13 +171,13 @@ class Block:
 
             return hook
 
-        with attached(m.register_forward_pre_hook(note(n)) for n, m in self.linears.items()):
+        with attached_hooks(m.register_forward_pre_hook(note(n)) for n, m in self.linears.items()):
             self.run(next(self.batches())[:1])
         return [tuple(names) for names in groups.values()]
 
 
 @contextmanager
-def attached(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+def attached_hooks(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
     """Hooks of modules for as long as the body runs."""
     handles = list(hooks)
     try:
@@ -225,7 +225,7 @@ def walk(
             if output.begin(destination, job):
                 progress(decoder.layers, decoder.layers)
                 return
-        hidden = _embedded(decoder, tokens, destination or scratch)
+        hidden = _embed(decoder, tokens, destination or scratch)
         for index in range(decoder.layers):
 
             def report(share: float, index: int = index) -> None:
@@ -292,7 +292,7 @@ def batches(hidden: Tensor) -> Iterator[Tensor]:
     return iter(hidden[first : first + step] for first in range(0, len(hidden), step))
 
 
-def _embedded(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
+def _embed(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
     """The inputs of block 0 [samples, length, width]: in memory, or in a file where they are large.
 
     Float32 everywhere: hidden states of deep models outgrow float16, and bfloat16 would round what
@@ -301,7 +301,7 @@ def _embedded(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
     shape = (*tokens.shape, int(decoder.config.hidden_size))
     elements = tokens.numel() * shape[-1]
     if 4 * elements > available_memory_bytes() // 2 and not in_memory(folder):
-        hidden = _mapped(folder / ".hidden-states", elements).view(shape)
+        hidden = _map_file(folder / ".hidden-states", elements).view(shape)
     else:
         hidden = torch.empty(shape)
     done = 0
@@ -311,7 +311,7 @@ def _embedded(decoder: Decoder, tokens: Tensor, folder: Path) -> Tensor:
     return hidden
 
 
-def _mapped(file: Path, elements: int) -> Tensor:
+def _map_file(file: Path, elements: int) -> Tensor:
     """Float32 [elements] on the disk of `file`, which is gone from its folder at once: the mapping
     keeps it alive, and nothing is left behind after a kill. Raises DiskFull or NotWritable."""
     try:

@@ -62,7 +62,7 @@ def compute_importance(
         totals[OUTPUT] = {0: head}
     write_importance(
         destination,
-        {name: _stacked(experts) for name, experts in totals.items()},
+        {name: _stack_experts(experts) for name, experts in totals.items()},
         chunks=tokens.shape[0],
         chunk_tokens=tokens.shape[1],
         datasets=datasets,
@@ -87,7 +87,7 @@ class _Total:
         return self._squares.cpu().numpy()
 
 
-def _stacked(experts: Mapping[int, _Total]) -> ColumnSums:
+def _stack_experts(experts: Mapping[int, _Total]) -> ColumnSums:
     """The sums of one GGUF tensor, its experts in order."""
     totals = [experts[number] for number in sorted(experts)]
     return ColumnSums(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from greenlet import getcurrent, greenlet
 from torch import Tensor, nn
 
-from edgecomp.compress.blocks import Block, attached, batches
+from edgecomp.compress.blocks import Block, attached_hooks, batches
 from edgecomp.compress.freed_memory import return_freed_memory
 from edgecomp.compress.hessian import HessianSum, gather_hessians
 from edgecomp.compress.packed_triangle import PackedTriangle
@@ -48,7 +48,7 @@ def _in_one_pass(block: Block) -> Iterator[tuple[tuple[str, ...], PackedTriangle
     sums = {group[0]: HessianSum(block.tokens) for group in groups}
     hooks = (block.linears[n].register_forward_pre_hook(_gather(sums[n])) for n in sums)
     passes = [(greenlet(block.run), batch) for batch in batches(block.hidden)]
-    with attached(hooks):
+    with attached_hooks(hooks):
         for group in groups:
             if block.linears[group[0]].in_features >= WIDE_COLUMNS:
                 return_freed_memory()

@@ -63,13 +63,13 @@ def factor_upper(hessian: PackedTriangle, name: str, damping: float = DAMPING) -
     while damping <= LARGEST_DAMPING:
         hessian.add_to_diagonal((damping - added) * mean)
         added = damping
-        if _factored(hessian):
+        if _factor(hessian):
             return
         damping *= 10
     raise HessianSingular(name, f"it stays singular with {LARGEST_DAMPING:.0%} damping")
 
 
-def _factored(matrix: PackedTriangle) -> bool:
+def _factor(matrix: PackedTriangle) -> bool:
     """Cholesky from the last panel to the first; where it breaks down, False, and the matrix is
     multiplied out again, which costs no memory and happens seldom."""
     for index in reversed(range(len(matrix.panels))):

@@ -99,7 +99,7 @@ def measure_sensitivities(
     if embedded:
         errors, states = embedded
         changes[EMBEDDING] = {EMBEDDING: errors}
-        propagated.begin(EMBEDDING, states, errors[_tried(errors)])
+        propagated.begin(EMBEDDING, states, errors[_type_to_try(errors)])
     walk(checkpoint, tokens, measure, device=device, progress=progress)
     losses = _losses(checkpoint, tokens, model, changes, propagated, coarsest_first)
     elements = {tensor.name: tensor.elements for tensor in model.tensors}
@@ -127,8 +127,8 @@ def _losses(
     errors = _head_errors(head, tokens, types, importance, squares)
     rounders = {}
     if errors:
-        tried = _tried(errors)
-        rounders[tried] = partial(_rounded, kind=tried, importance=importance)
+        tried = _type_to_try(errors)
+        rounders[tried] = partial(_round, kind=tried, importance=importance)
     worths, measured = propagated.at_the_head(head, rounders)
     losses = {
         tensor: {kind: change * worths[part] for kind, change in row.items()}
@@ -151,19 +151,19 @@ def _head_errors(
     rows = read_rows(head.stored, numbers).to(squares.device, torch.float32)
     counts = counts.to(squares)
     return {
-        kind: float(counts @ ((_rounded(rows, kind, importance) - rows).square() @ squares))
+        kind: float(counts @ ((_round(rows, kind, importance) - rows).square() @ squares))
         for kind in usable_types(types, rows.shape[1])
     }
 
 
-def _tried(errors: Changes) -> str:
+def _type_to_try(errors: Changes) -> str:
     """The type that is tried for real, given the errors of all, sorted by their bits."""
     enough = [kind for kind in errors if TENSOR_TYPES[kind].bits_per_weight >= TRIED_BITS]
     telling = [kind for kind in enough if errors[kind] > ON_THE_GRID * max(errors.values())]
     return (telling or enough or list(errors)[-1:])[0]
 
 
-def _rounded(weight: Tensor, kind: str, importance: Tensor | None) -> Tensor:
+def _round(weight: Tensor, kind: str, importance: Tensor | None) -> Tensor:
     return round_to_nearest(weight, gguf_grid(kind), importance).values
 
 
@@ -208,9 +208,9 @@ def _changes_of(
     for linear, hessian in hessians.items():
         sample = weights[linear][::step]
         for kind in types:
-            errors[kind] += hessian.quadratic(_rounded(sample, kind, means[linear]) - sample)
-    tried = _tried(errors)
-    kept = {linear: _rounded(weights[linear], tried, means[linear]) for linear in hessians}
+            errors[kind] += hessian.quadratic(_round(sample, kind, means[linear]) - sample)
+    tried = _type_to_try(errors)
+    kept = {linear: _round(weights[linear], tried, means[linear]) for linear in hessians}
     states = _run_with(block, kept, len(outputs))
     worth = _relative_change(states, outputs) / max(errors[tried], SMALLEST)
     return {kind: error * worth for kind, error in errors.items()}, kept
@@ -253,10 +253,10 @@ def _rounded_embedding(
         return None
     original, (_, counts) = rows.clone(), torch.unique(tokens, return_counts=True)
     frequencies = (counts / tokens.numel()).to(rows.device)
-    rounded = {kind: _rounded(original, kind, None) for kind in kinds}
+    rounded = {kind: _round(original, kind, None) for kind in kinds}
     errors = {
         kind: float(((other - original).square().sum(dim=1) * frequencies).sum())
         for kind, other in rounded.items()
     }
-    rows.copy_(rounded[_tried(errors)])
+    rows.copy_(rounded[_type_to_try(errors)])
     return errors, decoder.embed(slice(0, len(tokens)))

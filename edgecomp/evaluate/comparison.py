@@ -104,7 +104,7 @@ def compare_results(base: Sequence[ItemResult], artifact: Sequence[ItemResult]) 
         )
     rows = [
         _compare(name, group[0][0].category, group)
-        for name, group in _grouped(pairs, lambda result: result.category).items()
+        for name, group in _group_pairs(pairs, lambda result: result.category).items()
     ]
     written = [pair for pair in pairs if pair[0].toxic is not None]
     if written and not any(row.name == "toxicity" for row in rows):
@@ -113,7 +113,7 @@ def compare_results(base: Sequence[ItemResult], artifact: Sequence[ItemResult]) 
         categories=tuple(rows),
         benchmarks=tuple(
             _compare(name, group[0][0].category, group)
-            for name, group in _grouped(pairs, lambda result: result.benchmark).items()
+            for name, group in _group_pairs(pairs, lambda result: result.benchmark).items()
         ),
         bias=_compare_bias([pair for pair in pairs if pair[0].bias is not None]),
         unpaired_items=len(base) + len(artifact) - 2 * len(pairs),
@@ -171,7 +171,7 @@ def _compare(name: str, category: Category, pairs: Sequence[Pair]) -> ScoreCompa
     )
 
 
-def _grouped(pairs: Sequence[Pair], key: Callable[[ItemResult], str]) -> dict[str, list[Pair]]:
+def _group_pairs(pairs: Sequence[Pair], key: Callable[[ItemResult], str]) -> dict[str, list[Pair]]:
     groups: dict[str, list[Pair]] = {}
     for pair in pairs:
         groups.setdefault(key(pair[0]), []).append(pair)

@@ -114,7 +114,7 @@ def run_task(
             f"{wanted.name} runs through lm-eval, which is not installed ({error.name}). "
             "Install it with: pip install 'edgecomp[harness]'."
         ) from error
-    manager = _indexed(TaskManager)
+    manager = _find_tasks(TaskManager)
     if wanted.task not in manager.all_tasks:
         raise TaskUnavailable(
             f"lm-eval {lm_eval.__version__} has no task {wanted.task!r}. "
@@ -142,7 +142,7 @@ def run_task(
 
 
 @cache
-def _indexed(manager: Callable[[], TaskManager]) -> TaskManager:
+def _find_tasks(manager: Callable[[], TaskManager]) -> TaskManager:
     """lm-eval's index of its tasks, which takes it half a minute to read: made once."""
     return manager()
 

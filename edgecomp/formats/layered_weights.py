@@ -41,7 +41,7 @@ Shares = dict[str, Share]
 """By tensor type."""
 
 
-def added(first: Shares, second: Shares, sign: int = 1) -> Shares:
+def add_shares(first: Shares, second: Shares, sign: int = 1) -> Shares:
     """Both together; the first without the second where `sign` is -1."""
     total = dict(first)
     for kind, share in second.items():
@@ -66,7 +66,7 @@ class LayeredWeights:
     @cached_property
     def stored_bytes(self) -> int:
         """Size of all weights together."""
-        return stored((self._first[-1], self.head, self.looked_up))
+        return sum_stored_bytes((self._first[-1], self.head, self.looked_up))
 
     def layers_between(self, first: int, last: int) -> Shares:
         """Sums of the layers first..last-1."""
@@ -79,13 +79,13 @@ class LayeredWeights:
     @cached_property
     def stored_before(self) -> tuple[int, ...]:
         """Bytes of the first n layers, for every n; then with the head."""
-        sums = [stored((part,)) for part in self._first]
-        return (*sums, sums[-1] + stored((self.head,)))
+        sums = [sum_stored_bytes((part,)) for part in self._first]
+        return (*sums, sums[-1] + sum_stored_bytes((self.head,)))
 
     @cached_property
     def experts_before(self) -> tuple[int, ...]:
         """Bytes of the experts of the first n layers, for every n."""
-        return tuple(stored((part,)) for part in self._first_experts)
+        return tuple(sum_stored_bytes((part,)) for part in self._first_experts)
 
     @cached_property
     def _first(self) -> tuple[Shares, ...]:
@@ -100,17 +100,17 @@ def _running_sums(layers: Iterable[Shares]) -> tuple[Shares, ...]:
     """Sums of the first n layers, for every n."""
     sums: list[Shares] = [{}]
     for layer in layers:
-        sums.append(added(sums[-1], layer))
+        sums.append(add_shares(sums[-1], layer))
     return tuple(sums)
 
 
 def _between(sums: tuple[Shares, ...], first: int, last: int) -> Shares:
     if first == 0:
         return sums[last]
-    return added(sums[last], sums[first], sign=-1) if first < last else {}
+    return add_shares(sums[last], sums[first], sign=-1) if first < last else {}
 
 
-def stored(parts: Iterable[Shares]) -> int:
+def sum_stored_bytes(parts: Iterable[Shares]) -> int:
     """Bytes that `parts` take together."""
     return sum(share.stored_bytes for part in parts for share in part.values())
 

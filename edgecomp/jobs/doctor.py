@@ -130,7 +130,7 @@ def _card_seen() -> bool:
     return any(shutil.which(program) for program in ("nvidia-smi", "rocm-smi"))
 
 
-def _computed(name: str, module: str, titles: Callable[[dict[str, Any], str], str]) -> Check:
+def _check_product(name: str, module: str, titles: Callable[[dict[str, Any], str], str]) -> Check:
     """A library whose program tells the faults of each of its devices."""
     answer, fault = _answer(["-m", module])
     reinstall = f"Install it again: `pip install --force-reinstall --no-deps {name}`."
@@ -150,13 +150,13 @@ def _computed(name: str, module: str, titles: Callable[[dict[str, Any], str], st
 
 
 def _onnx_runtime() -> Check:
-    return _computed(
+    return _check_product(
         "onnxruntime", "edgecomp.runtimes.onnx.first_product", lambda answer, device: device
     )
 
 
 def _torch() -> Check:
-    return _computed(
+    return _check_product(
         "torch",
         "edgecomp.compress.first_product",
         lambda answer, device: f"{device} ({answer['titles'][device]})",

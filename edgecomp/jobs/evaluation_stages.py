@@ -105,7 +105,7 @@ def divergence(
     """How far the artifact's predictions are from the base's on `text`; both in one runtime."""
 
     def work(folder: Path, progress: Progress) -> DivergenceSummary:
-        found = _compared(base, artifact, text, wanted.window_tokens, wanted.windows, progress)
+        found = _compare(base, artifact, text, wanted.window_tokens, wanted.windows, progress)
         assert found is not None, "the text is shorter than a window"
         return found
 
@@ -129,7 +129,7 @@ def divergence_by_capability(
         rows = {}
         for index, (name, text) in enumerate(texts.items()):
             progress(index, len(texts))
-            found = _compared(base, artifact, text, window, CAPABILITY_WINDOWS)
+            found = _compare(base, artifact, text, window, CAPABILITY_WINDOWS)
             if found:
                 rows[name] = found
         return CapabilityDivergence(rows=rows)
@@ -144,7 +144,7 @@ def divergence_by_capability(
     return artifact.stage(stage, title, CapabilityDivergence, inputs, work).rows
 
 
-def _compared(
+def _compare(
     base: ModelUnderTest,
     artifact: ModelUnderTest,
     text: str,

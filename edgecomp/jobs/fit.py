@@ -101,7 +101,7 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
     chosen = _chosen(plan)
     how = (wanted.evaluation, wanted.rounding, mix, runtime)
     recipe = recipe_for(model, device, constraints, chosen, *how)
-    return _bundled(ready, profile, plan, chosen, recipe, wanted.data, listen)
+    return _make_bundle(ready, profile, plan, chosen, recipe, wanted.data, listen)
 
 
 def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: Listener) -> Fitted:
@@ -131,7 +131,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
         rounding=recipe.rounding,
     )
     row = _candidate_of(ready.spec, profile, plan, recipe)
-    return _bundled(ready, profile, plan, row, recipe, data, listen)
+    return _make_bundle(ready, profile, plan, row, recipe, data, listen)
 
 
 def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Recipe) -> Candidate:
@@ -202,7 +202,7 @@ def refuse_experts(spec: ModelSpec, runtime: str) -> None:
         )
 
 
-def _bundled(
+def _make_bundle(
     ready: _Ready,
     device: DeviceProfile,
     plan: Plan,

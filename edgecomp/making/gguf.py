@@ -97,7 +97,7 @@ def chosen_codes(
     return run.stage("rounding", f"Rounding by {rounding.upper()}", StoredFile, inputs, work)
 
 
-def quantized(
+def quantize(
     run: Run,
     source: StoredFile,
     types: dict[str, str],
@@ -225,7 +225,7 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult
     recipe, spec, source = run.recipe, read_model(base.path), base
     types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
     if not needs_calibration(recipe, spec):
-        return BuildResult(quantized(run, base, types, None, None), spec, run)
+        return BuildResult(quantize(run, base, types, None, None), spec, run)
     calibration = calibrated_tokens(run, base)
     shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
     if recipe.stages:
@@ -245,7 +245,7 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult
         use = expert_use(importance.path)
         if use and use.seldom:
             run.listen(Warned(text=f"{use.sentence}. A larger --calibration may reach them."))
-    file = quantized(run, source, types, importance, codes)
+    file = quantize(run, source, types, importance, codes)
     return BuildResult(file, spec, run, calibration, importance, shrunk.histories, mix, use)
 
 

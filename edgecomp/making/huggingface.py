@@ -33,7 +33,7 @@ def make_huggingface_artifact(run: Run) -> Artifact:
     types = huggingface_types(read_model(shrunk.checkpoint), run.recipe.format)
     codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
     folder = _written(run, codes)
-    checks += _checked(run, folder, codes, base).results
+    checks += _check(run, folder, codes, base).results
     require(run, checks, folder.path)
     return Artifact(
         file=folder,
@@ -59,7 +59,7 @@ def _written(run: Run, codes: StoredFile) -> StoredFile:
     return run.stage("quantized-export", f"Writing {name}", StoredFile, inputs, work)
 
 
-def _checked(run: Run, made: StoredFile, codes: StoredFile, base: StoredFile) -> Checks:
+def _check(run: Run, made: StoredFile, codes: StoredFile, base: StoredFile) -> Checks:
     """That the written folder, read again, holds the solver's values, and has the source's
     tokenizer."""
 

@@ -82,10 +82,10 @@ def bit_allocation(
     runnable = _with_kernels(found, recipe)
     same_size = recipe.mix == "same-size"
     weighed = speed_weighted(model, recipe, runnable) if same_size else runnable
-    types = _allocated(run, model, weighed, done)
+    types = _allocate(run, model, weighed, done)
     if not same_size:
         return BitAllocation(types=types, sensitivities=found)
-    refused = placed(model, recipe, types).rejections
+    refused = candidate_with_types(model, recipe, types).rejections
     if refused:
         run.listen(Noted(text=f"{recipe.format} keeps its own types, unmixed: {refused[0].text}"))
         return None
@@ -98,7 +98,7 @@ class Allocation(FrozenModel):
     types: dict[str, str]
 
 
-def _allocated(
+def _allocate(
     run: Run, model: ModelSpec, weighed: Sensitivities, done: list[Any]
 ) -> dict[str, str]:
     """What `fill_budget` gives, kept as a stage."""
@@ -191,7 +191,7 @@ def speed_weighted(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivitie
     device = find_device(recipe.device)
     if placement_of(recipe.settings, device).gpus:
         return sensitivities
-    speed = placed(model, recipe, {}).speed
+    speed = candidate_with_types(model, recipe, {}).speed
     nats = TOLERATED_NATS[recipe.constraints.task] / (2 * math.log(2))
     specs = {tensor.name: tensor for tensor in model.tensors}
 
@@ -211,7 +211,7 @@ def speed_weighted(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivitie
     return Sensitivities(tensors=tuple(weighed))
 
 
-def placed(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> Candidate:
+def candidate_with_types(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> Candidate:
     """The plan's candidate of a file of these types, placed and run as the recipe says."""
     device = find_device(recipe.device)
     facts = facts_of_types(model, recipe.format, types)

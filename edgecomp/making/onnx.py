@@ -30,7 +30,7 @@ def make_onnx_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
     name = run.recipe.format
     checkpoint = float_checkpoint(run)
-    base = exported(run, checkpoint, BASE_FORMAT, None)
+    base = export(run, checkpoint, BASE_FORMAT, None)
     checks = check_float(run, base, checkpoint).results
     require(run, checks, base.path)
     spec = read_model(checkpoint)
@@ -41,7 +41,7 @@ def make_onnx_artifact(run: Run) -> Artifact:
         if run.recipe.rounding != "llama.cpp" and onnx_format(name).precision == "int4":
             calibration = calibrated_tokens(run, base)
             codes = chosen_codes(run, checkpoint, calibration, types, [])
-        file = exported(run, codes.path if codes else checkpoint, name, codes)
+        file = export(run, codes.path if codes else checkpoint, name, codes)
     checks += check_onnx(run, file, spec, onnx_data_bytes(spec, name)).results
     require(run, checks, file.path)
     return Artifact(
@@ -55,7 +55,7 @@ def make_onnx_artifact(run: Run) -> Artifact:
     )
 
 
-def exported(run: Run, checkpoint: Path, name: str, codes: StoredFile | None) -> StoredFile:
+def export(run: Run, checkpoint: Path, name: str, codes: StoredFile | None) -> StoredFile:
     """A checkpoint in an ONNX format; `codes`: that it is a rounded one, with its codes beside."""
 
     def work(folder: Path, progress: Progress) -> StoredFile:

@@ -33,7 +33,7 @@ def make_optimum_artifact(run: Run) -> Artifact:
     name = run.recipe.format
     checkpoint = float_checkpoint(run)
     decodes = optimum_task(read_model(checkpoint)) == DECODER
-    base = _exported(run, checkpoint, FLOAT_FORMAT)
+    base = _export(run, checkpoint, FLOAT_FORMAT)
     if decodes:
         checks = check_float(run, base, checkpoint).results
     else:
@@ -41,7 +41,7 @@ def make_optimum_artifact(run: Run) -> Artifact:
     require(run, checks, base.path)
     file = base
     if OPTIMUM_FORMATS[name].rounds:
-        file = _exported(run, checkpoint, name)
+        file = _export(run, checkpoint, name)
         if decodes:
             checks += _check_rounded(run, file, base, checkpoint).results
         else:
@@ -60,7 +60,7 @@ def make_optimum_artifact(run: Run) -> Artifact:
     )
 
 
-def _exported(run: Run, checkpoint: Path, name: str) -> StoredFile:
+def _export(run: Run, checkpoint: Path, name: str) -> StoredFile:
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / name
         run.torch.end()  # As for the other builder (making.py).

@@ -43,18 +43,18 @@ def shrunk_checkpoint(
         histories = now.histories
         done = [*now.done, stage.model_dump(mode="json"), calibration.record.tokens_sha256]
         if isinstance(stage, DistillStage):
-            made = _distilled(run, base, teacher, now, stage, done)
+            made = _distill(run, base, teacher, now, stage, done)
             path, histories = made.checkpoint.path, (*histories, made.history)
             done.append(made.checkpoint.sha256)  # a budget in minutes does not say what came out
         elif isinstance(stage, PruneStage):
-            path = _pruned(run, now.checkpoint, calibration, stage, done)
+            path = _prune(run, now.checkpoint, calibration, stage, done)
         else:
             path = _smaller(run, now.checkpoint, calibration, stage, done)
         now = PrunedOrDistilled(path, done, histories)
     return now
 
 
-def _pruned(
+def _prune(
     run: Run, checkpoint: Path, calibration: StoredCalibration, stage: PruneStage, done: list[Any]
 ) -> Path:
     def work(folder: Path, progress: Progress) -> StoredFile:
@@ -94,7 +94,7 @@ def _smaller(
     return run.stage("structured-pruning", stage.title, StoredFile, inputs, work).path
 
 
-def _distilled(
+def _distill(
     run: Run,
     base: StoredFile,
     teacher: Path,

@@ -100,7 +100,7 @@ def _fixed_costs(runtime: LlamaCpp, folder: Path, threads: int) -> tuple[float, 
     return fixed_costs(seconds)
 
 
-def _quantized(
+def _quantize(
     runtime: LlamaCpp, folder: Path, threads: int, kind: str, shape: SyntheticShape = ONE
 ) -> tuple[Path, float]:
     """A model of WIDE_LAYERS of this shape whose matrices are of one type, from the file of one
@@ -125,7 +125,7 @@ def _kernel(
     kind: str,
     fixed_seconds: float,
 ) -> KernelRate:
-    path, made_seconds = _quantized(runtime, folder, threads, kind)
+    path, made_seconds = _quantize(runtime, folder, threads, kind)
     shallow, batch = _pace(runtime, path, threads, [SHALLOW, BATCH])
     rate = kernel_rate(kind, shallow, batch, BATCH, fixed_seconds)
     if TENSOR_TYPES[kind].is_float:
@@ -136,7 +136,7 @@ def _kernel(
 
 def _attention(runtime: LlamaCpp, folder: Path, threads: int) -> tuple[float, float]:
     write_synthetic(folder / "one.gguf", ATTENTIVE)
-    path, _ = _quantized(runtime, folder, threads, "Q4_0", ATTENTIVE)
+    path, _ = _quantize(runtime, folder, threads, "Q4_0", ATTENTIVE)
     return attention_rates(*_pace(runtime, path, threads, [SHALLOW, DEEP // 2, DEEP]))
 
 

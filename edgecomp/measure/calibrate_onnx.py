@@ -35,18 +35,18 @@ def calibrate_onnx(machine: Calibration, progress: Progress) -> Calibration:
     taken from there."""
     threads = machine.threads
     shallow = [
-        token_seconds(_timed(NARROW.model_copy(update={"layers": layers}), threads, [SHALLOW])[0])
+        token_seconds(_time(NARROW.model_copy(update={"layers": layers}), threads, [SHALLOW])[0])
         for layers in NARROW_LAYERS
     ]
     layer_seconds, fixed_seconds = fixed_costs(shallow)
     progress(1, STEPS)
     attentive = ATTENTIVE.model_copy(update={"layers": WIDE_LAYERS})
-    attention = attention_rates(*_timed(attentive, threads, [SHALLOW, DEEP // 2, DEEP]))
+    attention = attention_rates(*_time(attentive, threads, [SHALLOW, DEEP // 2, DEEP]))
     progress(2, STEPS)
     kernels = {}
     wide = ONE.model_copy(update={"layers": WIDE_LAYERS})
     for index, kind in enumerate(MEASURED_TYPES):
-        decoded, batch = _timed(wide, threads, [SHALLOW, BATCH], kind)
+        decoded, batch = _time(wide, threads, [SHALLOW, BATCH], kind)
         fixed = WIDE_LAYERS * layer_seconds + fixed_seconds
         kernels[kind] = kernel_rate(kind, decoded, batch, BATCH, fixed)
         progress(3 + index, STEPS)
@@ -63,7 +63,7 @@ def calibrate_onnx(machine: Calibration, progress: Progress) -> Calibration:
     )
 
 
-def _timed(
+def _time(
     shape: SyntheticShape, threads: int, depths: list[int], kind: str = "INT4_32"
 ) -> list[list[TimedRun]]:
     with scratch_folder() as folder:

@@ -157,7 +157,7 @@ def measure_serving(
         for concurrency in concurrencies:
             count = max(FEWEST_REQUESTS, REQUESTS_A_SEQUENCE * concurrency)
             title = f"Serving {count} requests, {concurrency} at a time"
-            raw, readings = _served(
+            raw, readings = _serve(
                 runtime, artifact, settings, text, load, concurrency, count, None, title, listen
             )
             levels.append(
@@ -167,7 +167,7 @@ def measure_serving(
             concurrency = max(concurrencies)
             title = f"Serving for {sustained_seconds / 60:.3g} minutes, {concurrency} at a time"
             kept_up = load.model_copy(update={"requests_per_second": None})
-            raw, readings = _served(
+            raw, readings = _serve(
                 runtime, artifact, settings, text, kept_up, concurrency, SUSTAINED_REQUESTS,
                 sustained_seconds, title, listen,
             )  # fmt: skip
@@ -200,7 +200,7 @@ class Reading(FrozenModel):
     counters: Counters
 
 
-def _served(
+def _serve(
     runtime: LlamaCpp,
     artifact: Path,
     settings: RunSettings,

@@ -48,13 +48,13 @@ def stored_array(tensor: StoredTensor) -> NDArray[Any]:
             f"{tensor.name} in {tensor.file} is stored as {tensor.dtype}, not as floats. "
             "Give the checkpoint from before its quantization."
         )
-    return _mapped(tensor.file, tensor.start, NUMPY_TYPES[tensor.dtype], tensor.shape)
+    return _map_file(tensor.file, tensor.start, NUMPY_TYPES[tensor.dtype], tensor.shape)
 
 
 def raw_pieces(header: GgufHeader, tensor: TensorEntry) -> Iterator[NDArray[np.uint8]]:
     """A GGUF tensor's bytes as they are stored, in order."""
     start = header.data_start + tensor.offset
-    data = _mapped(header.path, start, np.dtype(np.uint8), (tensor.size_bytes,))
+    data = _map_file(header.path, start, np.dtype(np.uint8), (tensor.size_bytes,))
     for begin in range(0, tensor.size_bytes, PIECE_BYTES):
         yield data[begin : begin + PIECE_BYTES]
 
@@ -68,7 +68,7 @@ def float32_pieces(header: GgufHeader, tensor: TensorEntry) -> Iterator[NDArray[
     columns = tensor.shape[-1]
     row_bytes = tensor.type.size_bytes(columns)
     rows = tensor.size_bytes // row_bytes
-    data = _mapped(
+    data = _map_file(
         header.path, header.data_start + tensor.offset, np.dtype(np.uint8), (rows, row_bytes)
     )
     step = max(1, PIECE_ELEMENTS // columns)
@@ -82,7 +82,7 @@ def float32_pieces(header: GgufHeader, tensor: TensorEntry) -> Iterator[NDArray[
             ) from error
 
 
-def converted(array: NDArray[Any], dtype: str, target: str, name: str) -> Iterator[NDArray[Any]]:
+def convert(array: NDArray[Any], dtype: str, target: str, name: str) -> Iterator[NDArray[Any]]:
     """The values of `array` (stored as `dtype`) as `target`, in pieces of some rows, in order.
 
     Rounds to nearest, ties to even. Raises WeightsNotFinite for NaN or infinity in tensor `name`,
@@ -93,7 +93,7 @@ def converted(array: NDArray[Any], dtype: str, target: str, name: str) -> Iterat
     for begin in range(0, len(rows), step):
         piece = np.ascontiguousarray(rows[begin : begin + step])
         require_finite(piece, dtype, name, begin * rows.shape[-1])
-        yield piece if dtype == target else rounded(to_float32(piece, dtype), target, name)
+        yield piece if dtype == target else round_to_type(to_float32(piece, dtype), target, name)
 
 
 def to_float32(array: NDArray[Any], dtype: str) -> NDArray[np.float32]:
@@ -103,7 +103,7 @@ def to_float32(array: NDArray[Any], dtype: str) -> NDArray[np.float32]:
     return array.astype(np.float32)
 
 
-def rounded(values: NDArray[np.float32], target: str, name: str) -> NDArray[Any]:
+def round_to_type(values: NDArray[np.float32], target: str, name: str) -> NDArray[Any]:
     """float32 values as `target` (F32, F16 or BF16: 16-bit integers).
 
     Raises WeightsNotFinite for NaN or infinity, ExportRefused for what is too large for F16.
@@ -134,5 +134,5 @@ def require_finite(array: NDArray[Any], dtype: str, name: str, begin: int = 0) -
         raise WeightsNotFinite(one_line(name), begin + int(wrong.argmax()))
 
 
-def _mapped(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _map_file(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)

@@ -49,7 +49,7 @@ def download_model(hub_id: str) -> Path:
         revision = folder.name
         _snapshot(hub_id, revision, (SINGLE,))
         if not (folder / SINGLE).is_file():
-            _snapshot(hub_id, revision, _indexed(folder) or ("*.safetensors",))
+            _snapshot(hub_id, revision, _files_of_index(folder) or ("*.safetensors",))
     return folder
 
 
@@ -87,7 +87,7 @@ def _snapshot(hub_id: str, revision: str | None, patterns: Sequence[str]) -> Pat
     )
 
 
-def _indexed(folder: Path) -> tuple[str, ...]:
+def _files_of_index(folder: Path) -> tuple[str, ...]:
     """The files that the index of a folder names, none where there is no index that can be read."""
     try:
         shard_of = parsed_json((folder / INDEX).read_text(encoding="utf-8-sig"))["weight_map"]
@@ -101,7 +101,7 @@ def _weights(names: Iterable[str], folder: Path) -> list[str]:
     found = [name for name in names if name.endswith(".safetensors")]
     if SINGLE in found:
         return [SINGLE]
-    indexed = [name for name in _indexed(folder) if name in found]
+    indexed = [name for name in _files_of_index(folder) if name in found]
     return indexed or [name for name in found if not name.startswith(COPIES)]
 
 

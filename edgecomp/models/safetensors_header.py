@@ -54,7 +54,7 @@ def read_safetensors_header(path: Path) -> dict[str, StoredTensor]:
     try:
         header = parsed_json(raw.decode())
         tensors = [
-            _stored(path, 8 + length, name, row)
+            _read_row(path, 8 + length, name, row)
             for name, row in header.items()
             if name != "__metadata__"
         ]
@@ -66,7 +66,7 @@ def read_safetensors_header(path: Path) -> dict[str, StoredTensor]:
     return {tensor.name: tensor for tensor in tensors}
 
 
-def _stored(path: Path, data_start: int, name: str, row: dict[str, object]) -> StoredTensor:
+def _read_row(path: Path, data_start: int, name: str, row: dict[str, object]) -> StoredTensor:
     dtype = str(row["dtype"])
     shape = _counts(row["shape"])
     begin, end = _counts(row["data_offsets"])

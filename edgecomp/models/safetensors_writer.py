@@ -26,7 +26,7 @@ Shards = dict[str, list[OutputTensor]]
 """The weights of each file, by its name."""
 
 
-def sharded(weights: Sequence[OutputTensor]) -> Shards:
+def split_into_shards(weights: Sequence[OutputTensor]) -> Shards:
     """`weights` in files of at most LARGEST_SHARD_BYTES, named as transformers names them."""
     groups: list[list[OutputTensor]] = [[]]
     filled = 0

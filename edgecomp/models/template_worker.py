@@ -49,7 +49,7 @@ def render(
     signal.setitimer(signal.ITIMER_PROF, processor_seconds)
     try:
         text = str(
-            _compiled(source).render(
+            _compile(source).render(
                 messages=messages,
                 add_generation_prompt=add_generation_prompt,
                 bos_token=bos,
@@ -73,7 +73,7 @@ def render(
 
 
 @lru_cache(maxsize=8)
-def _compiled(source: str) -> Any:
+def _compile(source: str) -> Any:
     template = _compile_jinja_template(source)
     template.environment.globals["strftime_now"] = TODAY.strftime
     return template

@@ -50,14 +50,14 @@ def compare_devices(
         devices=tuple(
             ComparedDevice(
                 device=device,
-                planned=tuple(_planned(model, device, context, facts) for model, facts in known),
+                planned=tuple(_plan_on(model, device, context, facts) for model, facts in known),
             )
             for device in map(find_device, names or profile_paths())
         ),
     )
 
 
-def _planned(
+def _plan_on(
     model: ModelSpec, device: DeviceProfile, context: int, facts: Sequence[FormatFacts]
 ) -> PlannedThere:
     # Nothing is served beyond what a model was trained for.

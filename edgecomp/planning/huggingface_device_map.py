@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.formats.layered_weights import LayeredWeights, layered_weights, stored
+from edgecomp.formats.layered_weights import LayeredWeights, layered_weights, sum_stored_bytes
 from edgecomp.models.architectures import BY_GGUF_NAME, LLAMA_TENSORS
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import footprint
@@ -97,4 +97,4 @@ def _embedding_place(
     pool = device.pool(next(iter(option.pool_bytes)))
     room = pool.usable_bytes - option.pool_bytes[pool.name]
     first = _card(device, option.placement.gpus[0])
-    return first if stored((weights.looked_up,)) <= room else "cpu"
+    return first if sum_stored_bytes((weights.looked_up,)) <= room else "cpu"

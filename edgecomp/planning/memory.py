@@ -52,17 +52,17 @@ class MemoryEstimate(FrozenModel):
         )
 
 
-def padded(cells: int) -> int:
+def pad_cells(cells: int) -> int:
     """Cells as llama.cpp allocates them."""
     return -(-cells // CELL_PADDING) * CELL_PADDING
 
 
 def kv_cells(model: ModelSpec, layer: int, settings: RunSettings) -> int:
     """Cells of one layer's cache: a sliding layer keeps its window and one batch."""
-    cells = padded(settings.context)
+    cells = pad_cells(settings.context)
     if model.slides(layer) and model.sliding_window:
         per_sequence = model.sliding_window * settings.sequences + settings.micro_batch
-        return min(cells, padded(per_sequence))
+        return min(cells, pad_cells(per_sequence))
     return cells
 
 
@@ -72,7 +72,7 @@ def kv_layer_bytes(model: ModelSpec, settings: RunSettings) -> list[int]:
     row = kind.size_bytes(model.kv_heads * model.key_length)
     row += kind.size_bytes(model.kv_heads * model.value_length)
     if not model.sliding_window:
-        return [row * padded(settings.context)] * model.layers
+        return [row * pad_cells(settings.context)] * model.layers
     return [row * kv_cells(model, layer, settings) for layer in range(model.layers)]
 
 
@@ -109,7 +109,7 @@ def _compute_bytes(
 ) -> int:
     """The peak where `widths` rows of the width are live beside the scores of attention, and so
     many floats a token in a feed-forward block."""
-    tokens = min(settings.micro_batch, padded(settings.context))
+    tokens = min(settings.micro_batch, pad_cells(settings.context))
     cells = sorted({kv_cells(model, layer, settings) for layer in range(model.layers)})
     caches = 2 if model.sliding_layers else 1
     masks = sum(cells) * (caches // len(cells)) * (2 if settings.flash_attention else 4)
@@ -159,7 +159,7 @@ def _feed_forward_floats(model: ModelSpec, settings: RunSettings) -> int:
 def _again(model: ModelSpec, settings: RunSettings) -> bool:
     """Whether narrow queries leave a block more behind: when they are rotated, or for a head's
     scores where no hidden row is free to hold them."""
-    scores = 0 if settings.flash_attention else padded(settings.context) * model.heads
+    scores = 0 if settings.flash_attention else pad_cells(settings.context) * model.heads
     hidden = model.feed_forward_length * max(model.experts_used, 1)
     narrow = model.heads * model.key_length < model.embedding_length
     return narrow and (_rotates(model, settings) or scores > hidden)
@@ -187,8 +187,8 @@ def pipeline_bytes(model: ModelSpec, settings: RunSettings) -> int:
     card, the mask, the places and the activations, of which the compute buffer counts one
     (llama-context.cpp, ggml-backend.cpp).
     """
-    tokens = min(settings.micro_batch, padded(settings.context))
-    mask = padded(settings.context) * (2 if settings.flash_attention else 4)
+    tokens = min(settings.micro_batch, pad_cells(settings.context))
+    mask = pad_cells(settings.context) * (2 if settings.flash_attention else 4)
     entering = mask + _places_bytes(model, settings) + 4 * model.embedding_length
     return (SCHEDULER_COPIES - 1) * tokens * entering
 
@@ -211,9 +211,9 @@ def work_bytes(model: ModelSpec, settings: RunSettings) -> int:
     A block's hidden rows become 8-bit blocks; without flash attention the scores of all heads
     become F16 to be multiplied with the values.
     """
-    tokens = min(settings.micro_batch, padded(settings.context))
+    tokens = min(settings.micro_batch, pad_cells(settings.context))
     hidden = TENSOR_TYPES["Q8_0"].size_bytes(model.feed_forward_length)
-    scores = 0 if settings.flash_attention else 2 * padded(settings.context) * model.heads
+    scores = 0 if settings.flash_attention else 2 * pad_cells(settings.context) * model.heads
     return tokens * max(hidden, scores)
 
 

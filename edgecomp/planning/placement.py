@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.formats.layered_weights import LayeredWeights, Shares, added
+from edgecomp.formats.layered_weights import LayeredWeights, Shares, add_shares
 
 
 class Placement(FrozenModel):
@@ -85,7 +85,7 @@ def parts(weights: LayeredWeights, placement: Placement) -> tuple[Part, ...]:
     kept = max(min(placement.cpu_expert_layers, total), begin)
     experts = weights.experts_between(begin, kept) if begin < total else {}
     own = weights.layers_between(0, min(begin, total))
-    own = added(own, experts) if experts else own
+    own = add_shares(own, experts) if experts else own
     head = weights.head if begin > total else {}
     found = [Part(None, 0, min(begin, total), kept - begin, own, head)]
     for name, count in zip(placement.gpus, placement.layers_of_gpus, strict=True):
@@ -93,6 +93,6 @@ def parts(weights: LayeredWeights, placement: Placement) -> tuple[Part, ...]:
         begin += count
         held = weights.layers_between(first, last)
         if kept > first:
-            held = added(held, weights.experts_between(first, min(last, kept)), sign=-1)
+            held = add_shares(held, weights.experts_between(first, min(last, kept)), sign=-1)
         found.append(Part(name, first, last, 0, held, weights.head if begin > total else {}))
     return tuple(found)

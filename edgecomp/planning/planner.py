@@ -66,7 +66,7 @@ def make_plan(
     more: LayerGain | None = None
     if chosen:
         if runtime == RUNTIME and device.gpus:
-            placed, more = _weighed(made, device, constraints, facts, chosen)
+            placed, more = _compare_placements(made, device, constraints, facts, chosen)
         mixed = chosen_mix(mix, chosen.format)
         job = estimate_job(model, chosen, stages=stages, mix=mixed, rounding=rounding)
     return Plan(
@@ -156,7 +156,7 @@ def _candidates(
     ]
     for row in facts:
         for footprints in by_context:
-            yield from _placed(model, device, constraints, row, footprints)
+            yield from _place(model, device, constraints, row, footprints)
 
 
 def _footprints(
@@ -170,7 +170,7 @@ def _worker_bytes(device: DeviceProfile) -> int | None:
     return device.calibration.worker_bytes if device.calibration else None
 
 
-def _placed(
+def _place(
     model: ModelSpec,
     device: DeviceProfile,
     constraints: Constraints,
@@ -185,7 +185,7 @@ def _placed(
         yield candidate_of(model, device, constraints, facts, best, RUNTIME)
 
 
-def _weighed(
+def _compare_placements(
     model: ModelSpec,
     device: DeviceProfile,
     constraints: Constraints,

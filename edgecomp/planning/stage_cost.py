@@ -48,10 +48,10 @@ def stage_costs(model: ModelSpec, stages: Sequence[Stage], rate: TorchRate) -> I
             yield _targets(model, stage, rate)
             yield _training(after, stage, rate)
         else:
-            yield _walked(before, after, stage, rate)
+            yield _walk_cost(before, after, stage, rate)
 
 
-def _walked(before: ModelSpec, after: ModelSpec, stage: Stage, rate: TorchRate) -> StageCost:
+def _walk_cost(before: ModelSpec, after: ModelSpec, stage: Stage, rate: TorchRate) -> StageCost:
     """Three passes of the calibration over the blocks, one at a time; SparseGPT's sweep beside."""
     flops = 6.0 * before.used_parameters * CALIBRATION_TOKENS
     memory = TORCH_BYTES + _block_bytes(before) + _hidden_bytes(before)

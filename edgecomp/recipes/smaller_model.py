@@ -106,7 +106,7 @@ def smaller_model(model: ModelSpec, sizes: Sizes) -> ModelSpec:
             "heads": heads,
             "kv_heads": kv_groups,
             "tensors": tuple(
-                _narrowed(tensor, lengths) if sizes.narrows else tensor
+                _narrow(tensor, lengths) if sizes.narrows else tensor
                 for tensor in model.tensors
                 if tensor.layer is None or tensor.layer < blocks
             ),
@@ -114,7 +114,7 @@ def smaller_model(model: ModelSpec, sizes: Sizes) -> ModelSpec:
     )
 
 
-def _narrowed(tensor: TensorSpec, lengths: dict[str, int]) -> TensorSpec:
+def _narrow(tensor: TensorSpec, lengths: dict[str, int]) -> TensorSpec:
     axes = AXES.get(".".join(tensor.name.split(".")[-2:]))
     if axes is None:
         return tensor

@@ -93,7 +93,7 @@ def verification(found: Verification) -> RenderableType:
     )
 
 
-def compressed(made: Compressed) -> RenderableType:
+def compressed_table(made: Compressed) -> RenderableType:
     """What a compression made, and that it passed its checks."""
     counted = Counter(made.types.values()).most_common()
     rows = [

@@ -17,7 +17,7 @@ from edgecomp.jobs.improve import Improvement, record_path
 from edgecomp.judging.verdict import Verdict
 from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustained
-from edgecomp.processes.limits import EnforcedLimits
+from edgecomp.processes.limits import CPU_ENFORCERS, ENFORCERS, EnforcedLimits
 from edgecomp.reporting.sections import Section, capability_divergence_sections, capability_section
 from edgecomp.terminal.report_tables import section_table
 
@@ -231,7 +231,9 @@ def _limits(limits: EnforcedLimits) -> str:
     if limits.memory_bytes and limits.memory_kept_by:
         parts.append(f"{format_size(limits.memory_bytes)}, {ENFORCERS[limits.memory_kept_by]}")
     if limits.cpus and limits.cpus_kept_by:
-        parts.append(f"{limits.cpus} of the processors, kept by {CPU_ENFORCERS[limits.cpus_kept_by]}")
+        parts.append(
+            f"{limits.cpus} of the processors, kept by {CPU_ENFORCERS[limits.cpus_kept_by]}"
+        )
     return f"Limited to: {'; '.join(parts)}."
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _loaded(tokens: str, threads: int) -> Tensor:
+def _load_tokens(tokens: str, threads: int) -> Tensor:
     """Token ids int64 [rows, length] from an .npy file."""
     import numpy as np
     import torch
@@ -35,7 +35,7 @@ def importance(
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.importance import compute_importance
 
-    ids = _loaded(tokens, threads)
+    ids = _load_tokens(tokens, threads)
     on_best_device(
         lambda device: compute_importance(
             Path(checkpoint), ids, Path(destination), datasets=datasets, device=device,
@@ -78,7 +78,7 @@ def round_weights(
         "awq": lambda: awq_method(grid_of),
         "awq+gptq": lambda: awq_method(grid_of, solver="gptq"),
     }[rounding]()
-    ids = _loaded(tokens, threads)
+    ids = _load_tokens(tokens, threads)
     on_best_device(
         lambda device: walk(
             Path(checkpoint), ids, method, destination=Path(destination),
@@ -112,7 +112,7 @@ def prune(
         "wanda": wanda_method,
         "magnitude": magnitude_method,
     }
-    ids = _loaded(tokens, threads)
+    ids = _load_tokens(tokens, threads)
     on_best_device(
         lambda device: walk(
             Path(checkpoint), ids, methods[method](parse_sparsity(sparsity)),
@@ -137,7 +137,7 @@ def make_smaller(
     from edgecomp.compress.structured import measure_importance, prune
     from edgecomp.recipes.smaller_model import Sizes
 
-    ids = _loaded(tokens, threads)
+    ids = _load_tokens(tokens, threads)
     found = on_best_device(
         lambda device: measure_importance(Path(checkpoint), ids, device=device, progress=progress)
     )
@@ -159,7 +159,7 @@ def write_targets(
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.distill_targets import cache_targets
 
-    ids = _loaded(tokens, threads)
+    ids = _load_tokens(tokens, threads)
     on_best_device(
         lambda device: cache_targets(
             Path(teacher), ids, Path(destination), top_k=top_k, temperature=temperature,
@@ -186,7 +186,7 @@ def train_student(
     from edgecomp.compress.distill_targets import Targets
     from edgecomp.recipes.stages import DistillStage
 
-    ids, wanted = _loaded(tokens, threads), DistillStage.model_validate(stage)
+    ids, wanted = _load_tokens(tokens, threads), DistillStage.model_validate(stage)
     history = on_best_device(
         lambda device: distill(
             Path(student), ids, Targets(Path(targets)), Path(destination), wanted, device=device,
@@ -210,7 +210,7 @@ def sensitivities(
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.sensitivity import measure_sensitivities
 
-    ids = _loaded(tokens, threads)[:rows]
+    ids = _load_tokens(tokens, threads)[:rows]
     found = on_best_device(
         lambda device: measure_sensitivities(
             Path(checkpoint), ids, types, carried_rows=carried_rows, device=device,
@@ -220,7 +220,7 @@ def sensitivities(
     return found.model_dump(mode="json")
 
 
-def allocated(
+def allocate(
     sensitivities: dict[str, Any], budget_bytes: int, progress: Progress
 ) -> dict[str, str]:
     """The types of `edgecomp.compress.bit_allocation.allocate`."""
@@ -280,7 +280,7 @@ if __name__ == "__main__":
             "cache_targets": write_targets,
             "distill": train_student,
             "sensitivities": sensitivities,
-            "allocate": allocated,
+            "allocate": allocate,
             "greedy_check": greedy_check,
             "encoder_check": encoder_check,
         }

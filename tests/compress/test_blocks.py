@@ -166,7 +166,7 @@ def test_scratch_that_would_take_memory_is_not_written(  # A9
     folder, _ = save_model("llama")
     monkeypatch.setattr(blocks, "available_memory_bytes", lambda: 0)
     monkeypatch.setattr(blocks, "in_memory", lambda folder: True)
-    monkeypatch.setattr(blocks, "_mapped", lambda file, elements: pytest.fail("written"))
+    monkeypatch.setattr(blocks, "_map_file", lambda file, elements: pytest.fail("written"))
     walk(folder, tokens, leave)
 
 
@@ -183,9 +183,9 @@ def test_scratch_on_a_full_disk_is_an_explained_error(tmp_path: Path) -> None:  
         pytest.skip("no small disk can be mounted here")
     try:
         with pytest.raises(DiskFull):
-            blocks._mapped(disk / "states", 2**20)
+            blocks._map_file(disk / "states", 2**20)
         assert not list(disk.iterdir())
-        blocks._mapped(disk / "states", 2**10).fill_(1.0)
+        blocks._map_file(disk / "states", 2**10).fill_(1.0)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

@@ -23,7 +23,7 @@ from edgecomp.checks.greedy_check import PROMPTS, check_greedy
 from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused
 from edgecomp.devices.finding import find_device
 from edgecomp.exporters.gguf import expected_float_size_bytes, export, reservations
-from edgecomp.exporters.gguf_tensors import deinterleaved, interleaved
+from edgecomp.exporters.gguf_tensors import deinterleave, interleave
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.gguf.size import gguf_file_bytes, header_size_bytes
@@ -233,8 +233,8 @@ def test_changing_the_order_of_rotary_rows_can_be_undone(
 ) -> None:
     rows = heads * half * 2
     array = np.arange(rows * columns).reshape(rows, columns)
-    changed = interleaved(array, heads)
-    np.testing.assert_array_equal(deinterleaved(changed, heads), array)
+    changed = interleave(array, heads)
+    np.testing.assert_array_equal(deinterleave(changed, heads), array)
     # Row 2i of a head is its row i, row 2i + 1 its row i + half.
     np.testing.assert_array_equal(changed[0:2], array[[0, half]])
 

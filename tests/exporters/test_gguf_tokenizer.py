@@ -88,7 +88,7 @@ def test_each_known_pre_tokenizer_gives_the_same_tokens(
 def test_where_marks_may_be_cut_elsewhere_nothing_else_may(
     cut_by: Callable[[pretokenizers.PreTokenizer], Path],
 ) -> None:
-    tekken = pretokenizers.named("tekken")
+    tekken = pretokenizers.pretokenizer_named("tekken")
     assert tekken
     model = read_model(cut_by(tekken))
     file = export(model, model.path.with_suffix(".gguf")).path

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from edgecomp.common.errors import FileCorrupt, QuantizationUnsupported
-from edgecomp.exporters.dequantized import unpacked
+from edgecomp.exporters.dequantized import unpack
 from edgecomp.exporters.huggingface import export
 from edgecomp.models.reading import read_model
 
@@ -119,4 +119,4 @@ def test_parts_that_do_not_fit_together_are_named(
 def test_words_unpack_to_the_codes_that_were_packed(bits: int, data: st.DataObject) -> None:
     codes = data.draw(st.lists(st.integers(0, (1 << bits) - 1), min_size=32, max_size=32))
     words = made_by.packed(torch.tensor([codes]), bits).numpy()
-    assert unpacked(words, bits).tolist() == [codes]
+    assert unpack(words, bits).tolist() == [codes]

@@ -25,7 +25,13 @@ from edgecomp.formats.presets import PRESETS
 from edgecomp.jobs.evaluation_stages import divergence, evaluation_subjects
 from edgecomp.making.compress_job import Compressed, compress, compression_recipe
 from edgecomp.making.gguf import make_artifact
-from edgecomp.making.mixed_precision import ENDS, file_bytes, fill_budget, placed, speed_weighted
+from edgecomp.making.mixed_precision import (
+    ENDS,
+    candidate_with_types,
+    file_bytes,
+    fill_budget,
+    speed_weighted,
+)
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
@@ -264,7 +270,7 @@ def test_all_that_the_task_tolerates_buys_a_doubling_of_the_speed(
         "edgecomp.making.mixed_precision.cpu_seconds", lambda kind, *_: seconds[kind]
     )
     (weighed,) = speed_weighted(model, recipe, losses).tensors
-    speed = placed(model, recipe, {}).speed
+    speed = candidate_with_types(model, recipe, {}).speed
     tokens = speed.decode_tokens_per_second + speed.prefill_tokens_per_second
     worth = TOLERATED_NATS["general"] * 0.01 * tokens / (2 * math.log(2))
     assert weighed.losses == pytest.approx({quick: 0.01, slow: worth})

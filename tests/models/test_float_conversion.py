@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from safetensors.torch import save_file
 
 from edgecomp.common.errors import ExportRefused, WeightsNotFinite
-from edgecomp.models.float_conversion import converted, rounded, stored_array, to_float32
+from edgecomp.models.float_conversion import convert, round_to_type, stored_array, to_float32
 from edgecomp.models.safetensors_header import StoredTensor, read_safetensors_header
 
 floats = st.floats(width=32, allow_nan=False, min_value=-60_000, max_value=60_000)
@@ -23,31 +23,31 @@ matrices = arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 40)), 
 @given(values=matrices)
 def test_rounding_to_bfloat16_is_to_nearest_even(values: np.ndarray) -> None:
     expected = torch.from_numpy(values).to(torch.bfloat16).view(torch.int16).numpy()
-    np.testing.assert_array_equal(rounded(values, "BF16", "t").view(np.int16), expected)
+    np.testing.assert_array_equal(round_to_type(values, "BF16", "t").view(np.int16), expected)
 
 
 @given(values=matrices)
 def test_rounding_to_float16_is_to_nearest_even(values: np.ndarray) -> None:
     expected = torch.from_numpy(values).to(torch.float16).numpy()
-    np.testing.assert_array_equal(rounded(values, "F16", "t"), expected)
+    np.testing.assert_array_equal(round_to_type(values, "F16", "t"), expected)
 
 
 @given(values=matrices)
 def test_bfloat16_widens_exactly(values: np.ndarray) -> None:
-    narrow = rounded(values, "BF16", "t")
+    narrow = round_to_type(values, "BF16", "t")
     expected = torch.from_numpy(values).to(torch.bfloat16).to(torch.float32).numpy()
     np.testing.assert_array_equal(to_float32(narrow, "BF16"), expected)
 
 
 @given(values=matrices)
 def test_pieces_joined_are_the_whole(values: np.ndarray) -> None:
-    pieces = list(converted(values, "F32", "F16", "t"))
+    pieces = list(convert(values, "F32", "F16", "t"))
     np.testing.assert_array_equal(np.concatenate(pieces), values.astype(np.float16))
 
 
 def test_a_value_past_the_end_of_float16_is_refused_by_name() -> None:
     with pytest.raises(ExportRefused, match=r"blk\.0 holds 70000, and F16 ends at 65504") as told:
-        rounded(np.asarray([1.0, -70_000.0], dtype=np.float32), "F16", "blk.0")
+        round_to_type(np.asarray([1.0, -70_000.0], dtype=np.float32), "F16", "blk.0")
     assert "bfloat16" in str(told.value) and "--format" in str(told.value)
 
 
@@ -65,9 +65,9 @@ def test_a_weight_that_is_no_number_is_refused_by_name_and_place(  # P20
         "F16": lambda values: values.astype(np.float16),
         "BF16": lambda values: (values.view(np.uint32) >> 16).astype(np.uint16),
     }[stored]
-    assert len(list(converted(narrow(right), stored, target, "blk.0"))) == 1
+    assert len(list(convert(narrow(right), stored, target, "blk.0"))) == 1
     with pytest.raises(WeightsNotFinite, match=r"blk\.0 holds NaN or infinity \(its value 4 is"):
-        list(converted(narrow(damaged), stored, target, "blk.0"))
+        list(convert(narrow(damaged), stored, target, "blk.0"))
 
 
 def test_stored_tensors_are_read_as_they_were_saved(tmp_path: Path) -> None:

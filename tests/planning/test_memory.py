@@ -22,7 +22,7 @@ from edgecomp.planning.memory import (
     estimate_memory,
     kv_cache_bytes,
     output_bytes,
-    padded,
+    pad_cells,
     work_bytes,
 )
 from edgecomp.recipes.run_settings import RunSettings
@@ -212,8 +212,8 @@ def test_a_sliding_layer_keeps_its_window_and_one_batch_whatever_the_context(
     settings = RunSettings(context=context, threads=1)
     row = 2 * 2 * 32
     full = layers // every
-    cells = full * padded(context)
-    cells += (layers - full) * min(padded(context), padded(window + settings.micro_batch))
+    cells = full * pad_cells(context)
+    cells += (layers - full) * min(pad_cells(context), pad_cells(window + settings.micro_batch))
     assert kv_cache_bytes(model, settings) == row * cells
 
 
@@ -235,5 +235,5 @@ def test_more_context_never_takes_less_memory(small: int, more: int, kv_type: st
 
 @given(st.integers(1, 10**6))
 def test_cells_are_padded_up_to_whole_steps(cells: int) -> None:
-    assert padded(cells) % CELL_PADDING == 0
-    assert 0 <= padded(cells) - cells < CELL_PADDING
+    assert pad_cells(cells) % CELL_PADDING == 0
+    assert 0 <= pad_cells(cells) - cells < CELL_PADDING

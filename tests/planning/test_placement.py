@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecomp.formats.format_facts import SOURCE, tensor_types_of
-from edgecomp.formats.layered_weights import LayeredWeights, Share, layered_weights, stored
+from edgecomp.formats.layered_weights import (
+    LayeredWeights,
+    Share,
+    layered_weights,
+    sum_stored_bytes,
+)
 from edgecomp.models.reading import read_model
 from edgecomp.planning.placement import Placement, parts
 
@@ -73,8 +78,8 @@ def test_every_weight_lies_in_exactly_one_place(
         cpu_expert_layers=cpu_expert_layers,
     )
     placed = parts(MOE, placement)
-    held = sum(stored((part.weights, part.head)) for part in placed)
-    assert held == MOE.stored_bytes - stored((MOE.looked_up,))
+    held = sum(sum_stored_bytes((part.weights, part.head)) for part in placed)
+    assert held == MOE.stored_bytes - sum_stored_bytes((MOE.looked_up,))
     assert sum(part.layers for part in placed) == LAYERS
     streamed = sum(
         s.streamed_bytes for p in placed for s in (*p.weights.values(), *p.head.values())
@@ -85,7 +90,7 @@ def test_every_weight_lies_in_exactly_one_place(
 def test_experts_of_the_first_layers_stay_with_the_cpu() -> None:
     placement = Placement(gpus=("gpu",), gpu_layers=LAYERS + 1, cpu_expert_layers=5)
     cpu, card = parts(MOE, placement)
-    assert stored((cpu.weights,)) == 5 * 600 and cpu.experts == 5 and cpu.layers == 0
+    assert sum_stored_bytes((cpu.weights,)) == 5 * 600 and cpu.experts == 5 and cpu.layers == 0
     assert card.layers == LAYERS and card.head == MOE.head
 
 
@@ -106,4 +111,4 @@ def test_a_real_mixtures_experts_are_found(tiny_model: object, tmp_path: Path) -
     weights = layered_weights(model, tensor_types_of(model, "F16"))
     assert SOURCE not in weights.experts
     experts = sum(t.elements for t in model.tensors if "_exps" in t.name)
-    assert stored(weights.experts) == 2 * experts
+    assert sum_stored_bytes(weights.experts) == 2 * experts

@@ -42,14 +42,14 @@ def read_gguf(path: Path) -> ModelSpec:
     )
     if not tensors:
         raise FileCorrupt(path, "it holds no tensors.", "Vocabulary-only files cannot be run.")
-    layers = _required(header, architecture, "block_count")
+    layers = _required_count(header, architecture, "block_count")
     if layers > len(tensors):
         fault = f"it promises {layers} layers and holds {len(tensors)} tensors."
         raise FileCorrupt(path, fault)
     names = {tensor.name for tensor in tensors}
     embedding = next((t for t in tensors if t.name == EMBEDDING), None)
     heads = _whole(header, architecture, "attention.head_count")
-    width = _required(header, architecture, "embedding_length")
+    width = _required_count(header, architecture, "embedding_length")
     if embedding and embedding.shape[-1] != width:
         fault = f"its width is {width}, and the embedding has {embedding.shape[-1]} columns."
         raise FileCorrupt(path, fault)
@@ -170,7 +170,7 @@ def _sliding(header: GgufHeader, architecture: str, usual: int) -> tuple[int, tu
     return (stored if usual and isinstance(stored, int) else usual), ()
 
 
-def _required(header: GgufHeader, architecture: str, key: str) -> int:
+def _required_count(header: GgufHeader, architecture: str, key: str) -> int:
     value = _whole(header, architecture, key)
     if value <= 0:
         raise FileCorrupt(header.path, f"its metadata lacks {architecture}.{key}.")

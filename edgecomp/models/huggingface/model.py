@@ -116,9 +116,9 @@ def read_huggingface(folder: Path) -> ModelSpec:
     def count(*keys: str) -> int:
         return _count(config, keys)
 
-    layers = _required(config, ("num_hidden_layers", "n_layer"), config_path)
-    width = _required(config, ("hidden_size", "n_embd"), config_path)
-    heads = _required(config, ("num_attention_heads", "n_head"), config_path)
+    layers = _required_count(config, ("num_hidden_layers", "n_layer"), config_path)
+    width = _required_count(config, ("hidden_size", "n_embd"), config_path)
+    heads = _required_count(config, ("num_attention_heads", "n_head"), config_path)
     kv_heads = count("num_key_value_heads") or heads
     head_length = count("head_dim") or width // heads
     require_stored(config, config_path, layers, stored)
@@ -193,7 +193,7 @@ def _count(config: dict[str, Any], keys: tuple[str, ...]) -> int:
     return next((int(config[key]) for key in keys if config.get(key)), 0)
 
 
-def _required(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
+def _required_count(config: dict[str, Any], keys: tuple[str, ...], path: Path) -> int:
     value = _count(config, keys)
     if not value:
         raise FileCorrupt(path, f"it does not say {keys[0]}.", ADVICE)

@@ -114,11 +114,11 @@ def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization |
             raise QuantizationUnsupported(folder, f"awq ({version}, {bits} bits)")
         return Quantization("awq", 0)
     if method == "compressed-tensors":
-        return _compressed(said, folder)
+        return _read_compressed_tensors(said, folder)
     raise QuantizationUnsupported(folder, method)
 
 
-def _compressed(said: QuantizationEntries, folder: Path) -> Quantization:
+def _read_compressed_tensors(said: QuantizationEntries, folder: Path) -> Quantization:
     layout = said.format
     groups = [row.weights or GroupedWeights() for row in said.config_groups.values()]
     kinds = {(row.type, row.num_bits, row.group_size) for row in groups}
