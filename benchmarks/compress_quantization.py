@@ -52,7 +52,7 @@ PRUNERS = {
 
 def grid_called(name: str) -> Grid:
     plain = re.fullmatch(r"(\d)-bit-g(-?\d+)", name)
-    return integer_grid(int(plain[1]), int(plain[2]), True) if plain else gguf_grid(name)
+    return integer_grid(int(plain[1]), int(plain[2]), symmetric=True) if plain else gguf_grid(name)
 
 
 def ggml_method(kind: str) -> Method:

@@ -36,7 +36,8 @@ def made(
     model: str, format_name: str, rounding: Rounding, mix: Mix | None, limit: int | None
 ) -> tuple[Artifact, DivergenceSummary]:
     recipe = compression_recipe(
-        model, rounding, format_name, "50%", "general", preset_mix("general"), False,
+        model, rounding, format_name, "50%", "general", preset_mix("general"),
+        any_calibration=False,
         max_size_bytes=limit, tensor_mix=mix,
     )  # fmt: skip
     data = os.environ.get("EDGECOMP_DATA")

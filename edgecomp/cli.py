@@ -362,7 +362,7 @@ def compress(
 
     texts = read_mix(calibration) if calibration else preset_mix(task)
     recipe = compression_recipe(
-        model, method, format, sparsity, task, texts, any_calibration,
+        model, method, format, sparsity, task, texts, any_calibration=any_calibration,
         stages=shrinking_stages(depth, width, distill, student),
         max_size_bytes=parse_size(max_size) if max_size else None,
         max_memory_bytes=parse_size(max_memory) if max_memory else None,

@@ -45,7 +45,7 @@ def add_tokenizer(
     or the embedding has fewer rows than there are tokens.
     """
     byte_level = _is_byte_level(definition)
-    tokens, types = _tokens(definition, rows, byte_level)
+    tokens, types = _tokens(definition, rows, byte_level=byte_level)
     if byte_level:
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(recognise(definition).name)
@@ -147,7 +147,9 @@ def _texts(definition: dict[str, Any]) -> dict[int, str]:
     return {int(number): text for text, number in vocabulary.items()} | _added_tokens(definition)
 
 
-def _tokens(definition: dict[str, Any], rows: int, byte_level: bool) -> tuple[list[str], list[int]]:
+def _tokens(
+    definition: dict[str, Any], rows: int, *, byte_level: bool
+) -> tuple[list[str], list[int]]:
     """Each row's text and type. Added tokens without a row are left out: nothing can embed them."""
     added = {int(row["id"]): row for row in definition.get("added_tokens") or []}
     texts = _texts(definition)

@@ -52,7 +52,9 @@ def write_tokenizer(header: GgufHeader, folder: Path) -> str | None:
             "type": "BPE", "unk_token": unknown, "fuse_unk": True, "byte_fallback": True,
             "ignore_merges": False, "merges": list(_merges(tokens, types, scores)),
         }  # fmt: skip
-        parts = _sentencepiece_parts(header.get("tokenizer.ggml.add_space_prefix", True) is True)
+        parts = _sentencepiece_parts(
+            prefix_space=header.get("tokenizer.ggml.add_space_prefix", True) is True
+        )
     else:
         return f"its kind {kind!r} has no counterpart in the tokenizers library"
     model["vocab"] = {
@@ -85,7 +87,7 @@ def _merges(tokens: list[str], types: list[int], scores: list[float]) -> Iterato
         yield from ([left, right] for left, right in known)
 
 
-def _sentencepiece_parts(prefix_space: bool) -> Json:
+def _sentencepiece_parts(*, prefix_space: bool) -> Json:
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     prepend = [{"type": "Prepend", "prepend": SPACE}] if prefix_space else []
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix_space else []

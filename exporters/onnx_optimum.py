@@ -89,7 +89,7 @@ def export_format(
             _write_older_checkpoint(model.path, scratch / "checkpoint")
             made = scratch / "made"
             made.mkdir()
-            _run(python, model, scratch / "checkpoint", made, task, rounds)
+            _run(python, model, scratch / "checkpoint", made, task, rounds=rounds)
             for file in made.glob(f"{GRAPH}*"):
                 shutil.move(file, folder / file.name)
         for name in ("config.json", *TOKENIZER_FILES):
@@ -109,7 +109,7 @@ def export_format(
 
 
 def _run(
-    python: Path, model: ModelSpec, checkpoint: Path, made: Path, task: str, rounds: bool
+    python: Path, model: ModelSpec, checkpoint: Path, made: Path, task: str, *, rounds: bool
 ) -> None:
     wanted = {
         "checkpoint": str(checkpoint), "destination": str(made), "task": task, "rounds": rounds,

@@ -76,7 +76,7 @@ class EdgecompApp(App[None]):
         """Hold back drawing while a screen comes to the front, less long than Textual does."""
         super().delay_update(delay)
 
-    def refresh_css(self, animate: bool = True) -> None:
+    def refresh_css(self, animate: bool = True) -> None:  # noqa: FBT001, FBT002 - Textual's
         """Style the screen in front anew, unless that was done in this theme.
 
         Textual reads all style sheets again, twice, for the first visit to each screen, although
@@ -85,7 +85,7 @@ class EdgecompApp(App[None]):
         before = self._styled.get(self.screen, self._styles_read)
         self._styled[self.screen] = self._styles_read = self.theme
         if before != self.theme:
-            super().refresh_css(animate)
+            super().refresh_css(animate=animate)
 
     def action_show(self, name: str) -> None:
         """Go to a screen; what lies over it is closed first."""

@@ -40,7 +40,9 @@ def read_draft(text: str) -> Draft:
     try:
         write_text(path, text)
         recipe = read_recipe(path)
-        warnings = check_mix(recipe.calibration, recipe.constraints.task, recipe.any_calibration)
+        warnings = check_mix(
+            recipe.calibration, recipe.constraints.task, override=recipe.any_calibration
+        )
     except EdgecompError as error:
         fault = str(error).replace(str(path), "").replace("The recipe ,", "The recipe,")
         found = LINE.search(fault)

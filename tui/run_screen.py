@@ -114,11 +114,11 @@ class RunScreen(Page):
             if line:
                 log.write(line)
         if self.is_current:
-            self._draw(bool(self.session.run) or self._watched)
+            self._draw(live=bool(self.session.run) or self._watched)
 
-    def _draw(self, live: bool) -> None:
+    def _draw(self, *, live: bool) -> None:
         width = self.query_one("#run-stages").size.width - 2
-        self.query_one("#run-table", Static).update(self.stages.table(max(width, 40), live))
+        self.query_one("#run-table", Static).update(self.stages.table(max(width, 40), live=live))
         if live:
             self.query_one("#run-stages").scroll_end(animate=False)
 

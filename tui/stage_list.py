@@ -85,7 +85,7 @@ class StageList:
         """The stage at work."""
         return next((row for row in reversed(self.stages.values()) if row.seconds is None), None)
 
-    def table(self, width: int, live: bool, now: float | None = None) -> Table:
+    def table(self, width: int, now: float | None = None, *, live: bool) -> Table:
         """A line a stage in `width` cells. `live`: the run goes on."""
         now = time.monotonic() if now is None else now
         bars, figures = (10, 12) if width < 76 else (30, 18)
@@ -95,11 +95,13 @@ class StageList:
         table.add_column(width=bars)
         table.add_column(width=figures, no_wrap=True, justify="right")
         for stage in self.stages.values():
-            table.add_row(*_cells(stage, max(width - bars - figures - 4, 12), bars, live, now))
+            table.add_row(
+                *_cells(stage, max(width - bars - figures - 4, 12), bars, live=live, now=now)
+            )
         return table
 
 
-def _cells(stage: Stage, room: int, width: int, live: bool, now: float) -> list[Text]:
+def _cells(stage: Stage, room: int, width: int, now: float, *, live: bool) -> list[Text]:
     title = Text(cut_middle(stage.title, room))
     if stage.seconds is not None:
         how = "cached" if stage.cached else format_duration(stage.seconds)

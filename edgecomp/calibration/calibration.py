@@ -124,13 +124,14 @@ def make_calibration(
     template: ChatTemplate,
     runtime: Runtime,
     data: Path | None,
+    *,
     any_calibration: bool = False,
 ) -> tuple[NDArray[np.int64], CalibrationRecord]:
     """Token ids [rows, row_tokens] by the model's own tokenizer, at most one row a sample.
 
     BOS stands where the deployed model sees it: before each sample, once (R106).
     """
-    warnings = check_mix(mix, task, any_calibration) + _missing_files(mix, data)
+    warnings = check_mix(mix, task, override=any_calibration) + _missing_files(mix, data)
     texts, origins = calibration_texts(mix, template, data)
     tokens = runtime.tokenize(model_file, texts, add_special=True, parse_special=True)
     rows = pack(tokens, mix.row_tokens)[: mix.total]

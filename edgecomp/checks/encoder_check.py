@@ -53,11 +53,13 @@ def check_encoder(checkpoint: Path, artifact: Path, *, rounded: bool) -> tuple[C
         found.append(_kept(graph(inputs), seen))
     return (
         _check_ids(checkpoint, tokenizer),
-        _compare_outputs(np.concatenate(wanted), np.concatenate(found), rounded, len(texts)),
+        _compare_outputs(
+            np.concatenate(wanted), np.concatenate(found), rounded=rounded, texts=len(texts)
+        ),
     )
 
 
-def _compare_outputs(wanted: Outputs, found: Outputs, rounded: bool, texts: int) -> CheckResult:
+def _compare_outputs(wanted: Outputs, found: Outputs, texts: int, *, rounded: bool) -> CheckResult:
     error = float(np.abs(wanted - found).max() / wanted.std())
     products = (wanted * found).sum(-1)
     cosine = products / (np.linalg.norm(wanted, axis=-1) * np.linalg.norm(found, axis=-1))

@@ -84,7 +84,9 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
     if source:
         # A token without a row in the embedding can neither be read nor be written.
         known = [
-            text for text in texts if max(source.encode(text, False), default=0) < model.vocabulary
+            text
+            for text in texts
+            if max(source.encode(text, added=False), default=0) < model.vocabulary
         ]
         if len(known) < len(texts):
             notes.append(f"without {len(texts) - len(known)} texts whose tokens have no embedding")
@@ -94,14 +96,14 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
     further: set[str] = set()
     for added in (False, True):
         wanted = (
-            [source.encode(text, added) for text in texts]
+            [source.encode(text, added=added) for text in texts]
             if source
-            else _ids(runtime, model.path, texts, added)
+            else _ids(runtime, model.path, texts, added=added)
         )
-        rows = zip(texts, wanted, _ids(runtime, artifact, texts, added), strict=True)
+        rows = zip(texts, wanted, _ids(runtime, artifact, texts, added=added), strict=True)
         unequal = [row for row in rows if row[1] != row[2]]
-        equal = _equal_as_plain_text(unequal, special, artifact, runtime, added)
-        spaced = _only_spaced(unequal, source, added) if artifact.is_file() else set()
+        equal = _equal_as_plain_text(unequal, special, artifact, runtime, added=added)
+        spaced = _only_spaced(unequal, source, added=added) if artifact.is_file() else set()
         different += [row for row in unequal if row[0] not in equal | spaced]
         plain |= equal
         further |= spaced - equal
@@ -125,22 +127,23 @@ def _equal_as_plain_text(
     special: Sequence[str],
     artifact: Path,
     runtime: Runtime,
+    *,
     added: bool,
 ) -> set[str]:
     """The texts without any special token of the source whose ids are then the source's."""
     doubtful = [row for row in unequal if not any(token in row[0] for token in special)]
-    again = _ids(runtime, artifact, [row[0] for row in doubtful], added, parse_special=False)
+    again = _ids(runtime, artifact, [row[0] for row in doubtful], added=added, parse_special=False)
     return {row[0] for row, ids in zip(doubtful, again, strict=True) if row[1] == ids}
 
 
 def _only_spaced(
-    unequal: Sequence[Difference], source: SourceTokenizer | None, added: bool
+    unequal: Sequence[Difference], source: SourceTokenizer | None, *, added: bool
 ) -> set[str]:
     """The texts that the artifact reads as the source reads them with llama.cpp's spaces."""
     if source is None or source.spaced is None:
         return set()
     spaced = source.spaced
-    return {text for text, _, ids in unequal if source.encode(spaced(text), added) == ids}
+    return {text for text, _, ids in unequal if source.encode(spaced(text), added=added) == ids}
 
 
 def _result(
@@ -211,7 +214,9 @@ def same_token_ids(runtime: Runtime, base: Path, artifact: Path) -> CheckResult:
         return check_token_ids(read_model(base), artifact, runtime)
     texts = list(corpus())
     for added in (False, True):
-        rows = zip(*(_ids(runtime, path, texts, added) for path in (base, artifact)), strict=True)
+        rows = zip(
+            *(_ids(runtime, path, texts, added=added) for path in (base, artifact)), strict=True
+        )
         for text, (before, after) in zip(texts, rows, strict=True):
             if before != after:
                 detail = f"{text[:80]!r}: {before[:20]} in the base, {after[:20]} in the artifact"
@@ -223,6 +228,7 @@ def _ids(
     runtime: Runtime,
     artifact: Path,
     texts: Sequence[str],
+    *,
     added: bool,
     parse_special: bool = True,
 ) -> list[list[int]]:
@@ -236,7 +242,7 @@ def _source_tokenizer(folder: Path) -> SourceTokenizer:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def encode(text: str, added: bool) -> list[int]:
+    def encode(text: str, *, added: bool) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=added))
 
     def decode(ids: list[int]) -> str:

@@ -244,7 +244,7 @@ def _temporary(path: Path, *, is_folder: bool) -> Iterator[Path]:
     processes that its writer lives."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    temporary, lock = _new_temporary(path, is_folder)
+    temporary, lock = _new_temporary(path, is_folder=is_folder)
     try:
         yield temporary
     finally:
@@ -252,7 +252,7 @@ def _temporary(path: Path, *, is_folder: bool) -> Iterator[Path]:
         os.close(lock)
 
 
-def _new_temporary(path: Path, is_folder: bool) -> tuple[Path, int]:
+def _new_temporary(path: Path, *, is_folder: bool) -> tuple[Path, int]:
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
         temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)

@@ -88,7 +88,7 @@ class Decoder:
         ends: Any = _model(config)
         # Restored now: `forward` chooses masks by layer, and layer_types was never shortened.
         ends.config.num_hidden_layers = self.layers
-        return ends.eval().requires_grad_(False).to(self.device)
+        return ends.eval().requires_grad_(requires_grad=False).to(self.device)
 
     def _load_ends(self) -> None:
         embedding = self._ends.get_input_embeddings().weight
@@ -114,7 +114,7 @@ class Decoder:
         """
         empty: nn.Module = self._meta.get_submodule(str(index))
         module = copy.deepcopy(empty).to_empty(device=self.device)
-        module = module.eval().requires_grad_(False)
+        module = module.eval().requires_grad_(requires_grad=False)
         for name, parameter in module.named_parameters():
             parameter.data = read_tensor(
                 find_stored(self.stored, f"{self.blocks_name}.{index}.{name}")

@@ -29,7 +29,7 @@ class Student(nn.Module):
     One module, so that the gradients of both are averaged over the processes of a training.
     """
 
-    def __init__(self, checkpoint: Path, teacher_width: int, matches_states: bool) -> None:
+    def __init__(self, checkpoint: Path, teacher_width: int, *, matches_states: bool) -> None:
         super().__init__()
         self.model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
         width = int(self.model.config.get_text_config().hidden_size)

@@ -82,7 +82,7 @@ def cache_targets(
 
     ids, log_probabilities = array("ids", "int32", top_k), array("log_probabilities", "f2", top_k)
     middle, last = array("middle", "f2", width), array("last", "f2", width)
-    head = _head(stored, bool(config.tie_word_embeddings)).to(device, torch.float32)
+    head = _head(stored, tied=bool(config.tie_word_embeddings)).to(device, torch.float32)
     cap = getattr(config, "final_logit_softcapping", None)
     done = 0
 
@@ -109,7 +109,7 @@ def cache_targets(
     return Targets(folder)
 
 
-def _head(stored: dict[str, StoredTensor], tied: bool) -> Tensor:
+def _head(stored: dict[str, StoredTensor], *, tied: bool) -> Tensor:
     for name in HEADS[1:] if tied else HEADS[:1]:
         try:
             return read_tensor(find_stored(stored, name))

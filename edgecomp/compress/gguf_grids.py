@@ -62,7 +62,7 @@ def _affine(top: int) -> Fit:
     return fit
 
 
-def _packer(bits: int, bias: int, has_offset: bool) -> Pack:
+def _packer(bits: int, bias: int, *, has_offset: bool) -> Pack:
     def pack(codes: Tensor, scales: Scales) -> Tensor:
         parts = [half_bytes(scales.step[:, 0])]
         if has_offset:
@@ -88,11 +88,11 @@ SIMPLE_GRIDS = {
     grid.name: grid
     for grid in (
         # -128 is left out: x86 kernels flip signs in 8 bits, where it has no opposite.
-        _grid("Q8_0", BYTE, _symmetric(BYTE), _packer(8, 0, False)),
-        _grid("Q4_0", FOUR, _symmetric(FOUR), _packer(4, 8, False)),
-        _grid("Q4_1", FOUR_UP, _affine(15), _packer(4, 0, True)),
-        _grid("Q5_0", FIVE, _symmetric(FIVE), _packer(5, 16, False)),
-        _grid("Q5_1", FIVE_UP, _affine(31), _packer(5, 0, True)),
-        _grid("IQ4_NL", FOUR_CURVED, _symmetric(FOUR_CURVED), _packer(4, 0, False)),
+        _grid("Q8_0", BYTE, _symmetric(BYTE), _packer(8, 0, has_offset=False)),
+        _grid("Q4_0", FOUR, _symmetric(FOUR), _packer(4, 8, has_offset=False)),
+        _grid("Q4_1", FOUR_UP, _affine(15), _packer(4, 0, has_offset=True)),
+        _grid("Q5_0", FIVE, _symmetric(FIVE), _packer(5, 16, has_offset=False)),
+        _grid("Q5_1", FIVE_UP, _affine(31), _packer(5, 0, has_offset=True)),
+        _grid("IQ4_NL", FOUR_CURVED, _symmetric(FOUR_CURVED), _packer(4, 0, has_offset=False)),
     )
 }

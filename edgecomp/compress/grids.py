@@ -165,7 +165,7 @@ class Grid:
     pack: Pack | None = None
 
 
-def integer_grid(bits: int, group: int, symmetric: bool) -> Grid:
+def integer_grid(bits: int, group: int, *, symmetric: bool) -> Grid:
     """Plain integers as GPTQ and AWQ checkpoints store them: 2, 3, 4 or 8 bits, a step (and, where
     not symmetric, an integer zero point) per `group` columns, -1 for a whole row.
 
@@ -267,12 +267,15 @@ def search_step_offset(
 ) -> tuple[Tensor, Tensor]:
     """Steps and offsets [n] that nearly minimise sum_j w_j (x_j - step * code_j - offset)^2 for
     codes 0..top and x, w [n, m]."""
-    parts = [_search_step_offset(*part, top, offset_at_most_zero) for part in _columns_first(x, w)]
+    parts = [
+        _search_step_offset(*part, top, offset_at_most_zero=offset_at_most_zero)
+        for part in _columns_first(x, w)
+    ]
     return torch.cat([step for step, _ in parts]), torch.cat([offset for _, offset in parts])
 
 
 def _search_step_offset(
-    x: Tensor, w: Tensor, top: int, offset_at_most_zero: bool
+    x: Tensor, w: Tensor, top: int, *, offset_at_most_zero: bool
 ) -> tuple[Tensor, Tensor]:
     lowest, highest = x.amin(dim=0), x.amax(dim=0)
     if offset_at_most_zero:

@@ -43,4 +43,4 @@ def _smallest(scores: Tensor, count: int) -> Tensor:
     """True at the `count` smallest along the last dimension; exactly so many, also among equals."""
     mask = torch.zeros_like(scores, dtype=torch.bool)
     found = scores.topk(count, dim=-1, largest=False, sorted=False).indices
-    return mask.scatter_(-1, found, True)
+    return mask.scatter_(-1, found, value=True)

@@ -33,7 +33,7 @@ def grade(item: Item, answer: Answer, *, allow_code: bool = False) -> ItemResult
     """The result of `answer` to `item`. Raises CodeNotAllowed where code would have to be run."""
     if item.kind == "choice":
         return _grade_choice(item, answer.loglikelihoods)
-    return _grade_text(item, answer, allow_code)
+    return _grade_text(item, answer, allow_code=allow_code)
 
 
 def _grade_choice(item: ChoiceItem, loglikelihoods: tuple[float, ...]) -> ItemResult:
@@ -63,8 +63,8 @@ def _grade_choice(item: ChoiceItem, loglikelihoods: tuple[float, ...]) -> ItemRe
     )
 
 
-def _grade_text(item: GenerationItem, answer: Answer, allow_code: bool) -> ItemResult:
-    verdict = _judge(item, answer.text, allow_code) if answer.text.strip() else None
+def _grade_text(item: GenerationItem, answer: Answer, *, allow_code: bool) -> ItemResult:
+    verdict = _judge(item, answer.text, allow_code=allow_code) if answer.text.strip() else None
     return ItemResult(
         benchmark=item.benchmark,
         id=item.id,
@@ -76,7 +76,7 @@ def _grade_text(item: GenerationItem, answer: Answer, allow_code: bool) -> ItemR
     )
 
 
-def _judge(item: GenerationItem, text: str, allow_code: bool) -> bool | None:
+def _judge(item: GenerationItem, text: str, *, allow_code: bool) -> bool | None:
     """Whether `text` is right; None where it cannot be understood."""
     check = item.check
     if isinstance(check, NumberCheck):

@@ -114,11 +114,13 @@ class RuntimeModel(LM):  # type: ignore
         return answers
 
     def apply_chat_template(
-        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+        self,
+        chat_history: list[dict[str, str]],
+        add_generation_prompt: bool = True,  # noqa: FBT001, FBT002 - lm-eval's signature
     ) -> str:
         return self.template.render(chat_history, add_generation_prompt=add_generation_prompt)
 
-    def chat_template(self, chat_template: bool | str = False) -> str | None:
+    def chat_template(self, chat_template: bool | str = False) -> str | None:  # noqa: FBT001, FBT002
         return self.template.source if chat_template else ""
 
     @property

@@ -37,7 +37,7 @@ class Selection(FrozenModel):
 
 
 def select_tasks(
-    tasks: Sequence[str], data: Path | None, limit: int | None, allow_code: bool
+    tasks: Sequence[str], data: Path | None, limit: int | None, *, allow_code: bool
 ) -> Selection:
     """Exactly the named benchmarks: those with a reader from `data`, any other through lm-eval.
 
@@ -57,7 +57,9 @@ def select_tasks(
     return Selection(items=tuple(items), harness=tuple(harness), limit=limit)
 
 
-def select_suite(name: Suite, data: Path | None, limit: int | None, allow_code: bool) -> Selection:
+def select_suite(
+    name: Suite, data: Path | None, limit: int | None, *, allow_code: bool
+) -> Selection:
     """What of a suite can be asked here; without `data`, the set that ships stands for it.
 
     Raises DataMalformed.

@@ -71,7 +71,7 @@ def _facts(
 
 def facts_of_types(model: ModelSpec, name: str, overrides: Mapping[str, str]) -> FormatFacts:
     """The facts of a format of `model` in which some tensors have other types."""
-    types = tensor_types_of(model, name, name not in UNWEIGHTED, overrides)
+    types = tensor_types_of(model, name, importance=name not in UNWEIGHTED, overrides=overrides)
     weights = layered_weights(model, types)
     return FormatFacts(
         name=name,
@@ -88,8 +88,9 @@ def facts_of_types(model: ModelSpec, name: str, overrides: Mapping[str, str]) ->
 def tensor_types_of(
     model: ModelSpec,
     format_name: str,
-    importance: bool = True,
     overrides: Mapping[str, str] | None = None,
+    *,
+    importance: bool = True,
 ) -> dict[str, str]:
     """The type of every tensor of `model` in a format; `source` keeps each as it is.
 
@@ -98,7 +99,7 @@ def tensor_types_of(
     if format_name == SOURCE:
         return {tensor.name: tensor.dtype for tensor in model.tensors}
     patterns = {f"^{re.escape(name)}$": kind for name, kind in (overrides or {}).items()}
-    return mixed_types(model, PRESETS[format_name], importance, patterns)
+    return mixed_types(model, PRESETS[format_name], importance=importance, overrides=patterns)
 
 
 def planned_file_bytes(model: ModelSpec, format_name: str, types: Mapping[str, str]) -> int:

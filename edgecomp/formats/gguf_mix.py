@@ -56,8 +56,9 @@ class _Model:
 def mixed_types(
     model: ModelSpec,
     preset: Preset,
-    importance: bool,
     overrides: Mapping[str, str] | None = None,
+    *,
+    importance: bool,
 ) -> dict[str, str]:
     """The type of each tensor of `model`, by its GGUF name, under `preset`.
 

@@ -102,9 +102,9 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
     artifact = find_artifact(request.artifact)
     base = find_artifact(request.base) if request.base else None
     selection = (
-        select_tasks(request.tasks, request.data, request.limit, request.allow_code)
+        select_tasks(request.tasks, request.data, request.limit, allow_code=request.allow_code)
         if request.tasks
-        else select_suite(request.suite, request.data, request.limit, request.allow_code)
+        else select_suite(request.suite, request.data, request.limit, allow_code=request.allow_code)
     )
     if not selection.items and not selection.harness:
         reasons = " ".join(f"{row.name}: {row.reason}." for row in selection.skipped[:3])
@@ -251,7 +251,7 @@ class EvaluationRun:
         results: list[ItemResult] = []
         if self.selection.items:
             results += evaluation_stages.answers(
-                subject, self.selection.items, self.request.allow_code
+                subject, self.selection.items, allow_code=self.request.allow_code
             )
         for task in self.selection.harness:
             if any(row.name == task.name for row in self.skipped):

@@ -194,7 +194,7 @@ def coherence(
 
 
 def answers(
-    subject: ModelUnderTest, items: tuple[Item, ...], allow_code: bool = False
+    subject: ModelUnderTest, items: tuple[Item, ...], *, allow_code: bool = False
 ) -> tuple[ItemResult, ...]:
     """What one file answers to `items`."""
 

@@ -118,7 +118,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     ready = _ready(recipe.model, recipe.runtime, output, data, recipe.evaluation)
     if needs_calibration(recipe, ready.spec):
         task = recipe.constraints.task
-        check_calibration(recipe.calibration, task, data, recipe.any_calibration)
+        check_calibration(recipe.calibration, task, data, any_calibration=recipe.any_calibration)
     profile = _profile(recipe.device, recipe.runtime, listen)
     plan = make_plan(
         ready.spec,

@@ -95,7 +95,7 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
         size = planned_file_bytes(
             made,
             recipe.format,
-            tensor_types_of(made, recipe.format, recipe.importance, types),
+            tensor_types_of(made, recipe.format, importance=recipe.importance, overrides=types),
         )
         limit = recipe.constraints.max_size_bytes
         if types and (limit is None or size <= limit):
@@ -184,7 +184,9 @@ def attention_at_eight_bits(made: ModelSpec, recipe: Recipe) -> dict[str, str]:
     """Types of single tensors of the model that the recipe's stages make: attention at 8 bits,
     feed-forward at 4 where the format gives it less (R71). Empty where the format already keeps
     attention at 8 or more."""
-    now = tensor_types_of(made, recipe.format, recipe.importance, recipe.tensor_types)
+    now = tensor_types_of(
+        made, recipe.format, importance=recipe.importance, overrides=recipe.tensor_types
+    )
     types = {}
     for tensor in made.tensors:
         bits = TENSOR_TYPES[now[tensor.name]].bits_per_weight

@@ -107,7 +107,7 @@ def knowledge_bias(comparison: Comparison) -> KnowledgeBias:
 
 def _judge_row(row: ScoreComparison) -> Finding:
     measurable = row.base_above_chance is not False
-    status = _status(row.drop_points, row.drop_interval, TOLERANCE_POINTS, measurable)
+    status = _status(row.drop_points, row.drop_interval, TOLERANCE_POINTS, measurable=measurable)
     default = "R78" if row.category in RELIABILITY else "R12"
     return Finding(
         rule=RULES.get(row.category, default),
@@ -118,7 +118,7 @@ def _judge_row(row: ScoreComparison) -> Finding:
 
 
 def _status(
-    drop: float, interval: Interval | None, tolerance: float, measurable: bool = True
+    drop: float, interval: Interval | None, tolerance: float, *, measurable: bool = True
 ) -> Status:
     """Loss beyond tolerance and noise, loss within tolerance, none, or none of these shown."""
     resolved_loss = interval is not None and interval.low > 0

@@ -35,7 +35,7 @@ def calibrated_tokens(run: Run, base: StoredFile) -> StoredCalibration:
             run.template,
             run.runtime,
             run.data,
-            run.recipe.any_calibration,
+            any_calibration=run.recipe.any_calibration,
         )
         path = folder / "tokens.npy"
         np.save(path, rows)

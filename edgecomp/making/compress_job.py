@@ -96,8 +96,8 @@ def compression_recipe(
     sparsity: str,
     task: Task,
     mix: CalibrationMix,
-    any_calibration: bool,
     *,
+    any_calibration: bool,
     stages: Sequence[Stage] = (),
     max_size_bytes: int | None = None,
     max_memory_bytes: int | None = None,
@@ -181,7 +181,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     model = read_model(recipe.model)
     if needs_calibration(recipe, model):
         task = recipe.constraints.task
-        check_calibration(recipe.calibration, task, data, recipe.any_calibration)
+        check_calibration(recipe.calibration, task, data, any_calibration=recipe.any_calibration)
     job = _job(model, recipe, output)
     texts = list(model.notes)
     if recipe.format not in OPTIMUM_FORMATS:

@@ -180,7 +180,9 @@ def make_artifact(run: Run) -> Artifact:
         # The float file's own header is the artifact's, where stages came between it and the plan.
         made.spec if recipe.stages else run.model,
         recipe.format,
-        tensor_types_of(made.spec, recipe.format, recipe.importance, recipe.tensor_types),
+        tensor_types_of(
+            made.spec, recipe.format, importance=recipe.importance, overrides=recipe.tensor_types
+        ),
     )
     checks += check_artifact(made.run, file, planned, made.spec).results
     require(run, checks, file.path)
@@ -213,7 +215,9 @@ def needs_calibration(recipe: Recipe, spec: ModelSpec) -> bool:
         return True
     if not recipe.importance:
         return False
-    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
+    types = tensor_types_of(
+        spec, recipe.format, importance=recipe.importance, overrides=recipe.tensor_types
+    )
     return bool(spec.experts or _left_to_llama_cpp(spec, types, None))
 
 
@@ -223,7 +227,9 @@ def _solves(recipe: Recipe) -> bool:
 
 def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult:
     recipe, spec, source = run.recipe, read_model(base.path), base
-    types = tensor_types_of(spec, recipe.format, recipe.importance, recipe.tensor_types)
+    types = tensor_types_of(
+        spec, recipe.format, importance=recipe.importance, overrides=recipe.tensor_types
+    )
     if not needs_calibration(recipe, spec):
         return BuildResult(quantize(run, base, types, None, None), spec, run)
     calibration = calibrated_tokens(run, base)
@@ -236,7 +242,9 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult
         mix = bit_allocation(run, spec, shrunk.checkpoint, calibration, shrunk.done)
     if mix:
         run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
-    types = tensor_types_of(spec, recipe.format, recipe.importance, run.recipe.tensor_types)
+    types = tensor_types_of(
+        spec, recipe.format, importance=recipe.importance, overrides=run.recipe.tensor_types
+    )
     if _solves(recipe):
         codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
     # Of a mixture it is measured in any case: it says how often each expert was asked.

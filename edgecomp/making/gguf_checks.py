@@ -82,7 +82,9 @@ def _without_rounding(
 def check_artifact(run: Run, file: StoredFile, planned_bytes: int, base: ModelSpec) -> Checks:
     """The artifact's own checks: tokenizer, numbers, size, types."""
     recipe = run.recipe
-    planned = tensor_types_of(base, recipe.format, recipe.importance, recipe.tensor_types)
+    planned = tensor_types_of(
+        base, recipe.format, importance=recipe.importance, overrides=recipe.tensor_types
+    )
     fallen = {} if recipe.format == SOURCE else fallbacks(base, planned, PRESETS[recipe.format])
 
     def work(folder: Path, progress: Progress) -> Checks:

@@ -169,14 +169,14 @@ def _excess_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> in
 
 def file_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:
     """The size of the recipe's file where these tensors have these types."""
-    full = tensor_types_of(model, recipe.format, recipe.importance, types)
+    full = tensor_types_of(model, recipe.format, importance=recipe.importance, overrides=types)
     return planned_file_bytes(model, recipe.format, full)
 
 
 def memory_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:
     """The peak memory of the recipe's file, run with its settings on its device, where these
     tensors have these types."""
-    full = tensor_types_of(model, recipe.format, recipe.importance, types)
+    full = tensor_types_of(model, recipe.format, importance=recipe.importance, overrides=types)
     calibration = find_device(recipe.device).calibration
     worker_bytes = calibration.worker_bytes if calibration else None
     stored_bytes = layered_weights(model, full).stored_bytes

@@ -37,11 +37,12 @@ LONGEST_TEXT = 1 << 24
 def render(
     source: str,
     messages: Sequence[dict[str, str]],
-    add_generation_prompt: bool,
     bos: str,
     eos: str,
     processor_seconds: float,
     progress: Progress,
+    *,
+    add_generation_prompt: bool,
 ) -> str:
     """The conversation as `source` lays it out. Raises ChatTemplateBroken; ends this process where
     it takes longer than `processor_seconds`."""

@@ -39,11 +39,11 @@ def check_template(model: Path) -> None:
 
 
 def check_calibration(
-    mix: CalibrationMix, task: Task, data: Path | None, any_calibration: bool
+    mix: CalibrationMix, task: Task, data: Path | None, *, any_calibration: bool
 ) -> None:
     """Raises CalibrationRefused where the mix does not match the task, and DataMissing or
     DataMalformed for the data folder's texts."""
-    check_mix(mix, task, any_calibration)
+    check_mix(mix, task, override=any_calibration)
     check_sources(mix, data)
 
 

@@ -82,7 +82,7 @@ class MemoryDemand:
         before = self.weights.stored_before
         return before[-1] - before[-2]
 
-    def layer_bytes(self, first: int, last: int, cpu_expert_layers: int, kv_on_gpu: bool) -> int:
+    def layer_bytes(self, first: int, last: int, cpu_expert_layers: int, *, kv_on_gpu: bool) -> int:
         """Weights and cache that a card holds with the layers first..last-1, the head being the
         layer `places - 1`."""
         weights, layers = self.weights, self.places - 1
@@ -101,20 +101,23 @@ def card_bytes(
     gpu_layers: int,
     counts: Sequence[int],
     cpu_expert_layers: int,
+    *,
     kv_on_gpu: bool,
 ) -> list[int]:
     """All that each card holds, where `counts` of the last `gpu_layers` layers lie on each."""
     at, used = demand.places - gpu_layers, []
-    beside = beside_layers_bytes(demand, gpu_layers, cpu_expert_layers, kv_on_gpu, len(counts) > 1)
+    beside = beside_layers_bytes(
+        demand, gpu_layers, cpu_expert_layers, kv_on_gpu=kv_on_gpu, several=len(counts) > 1
+    )
     for count in counts:
-        held = demand.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu)
+        held = demand.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu=kv_on_gpu)
         used.append(held + beside if count else 0)
         at += count
     return used
 
 
 def beside_layers_bytes(
-    demand: MemoryDemand, gpu_layers: int, cpu_expert_layers: int, kv_on_gpu: bool, several: bool
+    demand: MemoryDemand, gpu_layers: int, cpu_expert_layers: int, *, kv_on_gpu: bool, several: bool
 ) -> int:
     """What a card holds beside weights and cache, however many layers are on it.
 
@@ -138,17 +141,18 @@ def pack_layers_first_fit(
     capacities: Sequence[int],
     gpu_layers: int,
     cpu_expert_layers: int,
+    *,
     kv_on_gpu: bool,
 ) -> tuple[int, ...] | None:
     """Layers of each card, each filled before the next; None where they do not hold them all."""
     places = demand.places
     at, counts = places - gpu_layers, []
     beside = beside_layers_bytes(
-        demand, gpu_layers, cpu_expert_layers, kv_on_gpu, len(capacities) > 1
+        demand, gpu_layers, cpu_expert_layers, kv_on_gpu=kv_on_gpu, several=len(capacities) > 1
     )
 
     def fits(first: int, capacity: int, count: int) -> bool:
-        held = demand.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu)
+        held = demand.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu=kv_on_gpu)
         return held + beside <= capacity
 
     for index, capacity in enumerate(capacities):
@@ -168,6 +172,7 @@ def pack_layers_balanced(
     capacities: Sequence[int],
     gpu_layers: int,
     cpu_expert_layers: int,
+    *,
     kv_on_gpu: bool,
 ) -> tuple[int, ...] | None:
     """As `pack_layers_first_fit`, with the fullest card as empty as can be."""
@@ -175,7 +180,9 @@ def pack_layers_balanced(
     for _ in range(RATIO_STEPS):
         ratio = (low + high) / 2
         scaled = [round(ratio * capacity) for capacity in capacities]
-        counts = pack_layers_first_fit(demand, scaled, gpu_layers, cpu_expert_layers, kv_on_gpu)
+        counts = pack_layers_first_fit(
+            demand, scaled, gpu_layers, cpu_expert_layers, kv_on_gpu=kv_on_gpu
+        )
         best, low, high = (counts, low, ratio) if counts else (best, ratio, high)
     return best
 

@@ -138,7 +138,7 @@ def _splits(
     several = sum(map(bool, capacities)) > 1
     packings = (pack_layers_first_fit, *((pack_layers_balanced,) if several else ()))
     for kv_on_gpu in (True, False):
-        for gpu_layers, kept in _most_on_cards(demand, capacities, partly, kv_on_gpu):
+        for gpu_layers, kept in _most_on_cards(demand, capacities, partly, kv_on_gpu=kv_on_gpu):
             if not gpu_layers or (gpu_layers, kept) in tried:
                 # Moving the cache away makes no room for anything else.
                 continue
@@ -159,14 +159,16 @@ def _splits(
 
 
 def _most_on_cards(
-    demand: MemoryDemand, capacities: Sequence[int], partly: Sequence[int], kv_on_gpu: bool
+    demand: MemoryDemand, capacities: Sequence[int], partly: Sequence[int], *, kv_on_gpu: bool
 ) -> Iterator[tuple[int, int]]:
     """Layers on the cards, and of them the first whose experts are not: as many whole layers as
     fit, and as many experts as fit beside all the rest."""
     places, layers = demand.places, demand.places - 1
 
     def fits(gpu_layers: int, kept: int, room: Sequence[int] = partly) -> bool:
-        return pack_layers_first_fit(demand, room, gpu_layers, kept, kv_on_gpu) is not None
+        return (
+            pack_layers_first_fit(demand, room, gpu_layers, kept, kv_on_gpu=kv_on_gpu) is not None
+        )
 
     if fits(places, 0, capacities if kv_on_gpu else partly):
         yield places, 0
@@ -191,12 +193,13 @@ def _pool_bytes(
     total = demand.memory.total_bytes
     if not pools or system in pools:
         return {system: total}
-    where = (placement.cpu_expert_layers, placement.kv_on_gpu)
+    experts, kv_on_gpu = placement.cpu_expert_layers, placement.kv_on_gpu
     counts = placement.tensor_split or (placement.gpu_layers,)
-    used = [held for held in card_bytes(demand, placement.gpu_layers, counts, *where) if held]
+    held = card_bytes(demand, placement.gpu_layers, counts, experts, kv_on_gpu=kv_on_gpu)
+    used = [size for size in held if size]
     # The host keeps the process, and a compute buffer of its own.
     begin = demand.places - placement.gpu_layers
-    left = total - demand.layer_bytes(begin, demand.places, *where)
+    left = total - demand.layer_bytes(begin, demand.places, experts, kv_on_gpu=kv_on_gpu)
     if demand.footprint.tied:
         left += demand.head_bytes
     return {**dict(zip(pools, used, strict=True)), system: left}

@@ -125,7 +125,7 @@ def seconds_per_token(
         # Only the last position of a prompt goes through the head.
         for kind, share in part.head.items():
             decode += share.streamed_bytes / _decode_rate(kind, processor, bandwidth, calibration)
-    handovers = _handovers(placed, apart) * HANDOVER_SECONDS
+    handovers = _handovers(placed, cache_apart=apart) * HANDOVER_SECONDS
     if calibration and not placement.gpus:
         decode += calibration.token_seconds
     return decode + handovers, prefill + handovers / batch
@@ -142,7 +142,7 @@ def cpu_seconds(
     )
 
 
-def _handovers(placed: Sequence[Part], cache_apart: bool) -> int:
+def _handovers(placed: Sequence[Part], *, cache_apart: bool) -> int:
     """How often one token's activations go to another processor."""
     cpu, *cards = placed
     if not cards:

@@ -74,7 +74,7 @@ def read_mix(path: Path) -> CalibrationMix:
     return read_yaml(path, CalibrationMix, "calibration mix")
 
 
-def check_mix(mix: CalibrationMix, task: Task, override: bool = False) -> tuple[str, ...]:
+def check_mix(mix: CalibrationMix, task: Task, *, override: bool = False) -> tuple[str, ...]:
     """Warnings about a mix for a task (R21, R31, R35).
 
     Raises CalibrationRefused where only generic text would calibrate a code or reasoning model.

@@ -54,7 +54,7 @@ class Sizes(FrozenModel):
         return any((self.neurons, self.kv_groups, self.channels))
 
 
-def kept_of(text: str, total: int, what: str, whole_multiples: bool) -> int:
+def kept_of(text: str, total: int, what: str, *, whole_multiples: bool) -> int:
     """How many of `total` a text keeps: a share (`60%`) or a count (`12`).
 
     `whole_multiples`: a share is rounded to a multiple that GGUF's blocks divide. Raises

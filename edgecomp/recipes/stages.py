@@ -81,14 +81,14 @@ class StructuredStage(FrozenModel):
     def sizes(self, model: ModelSpec) -> Sizes:
         """The counts that are kept of `model`. Raises CompressionSettingsInvalid."""
 
-        def kept(text: str | None, total: int, what: str, multiples: bool) -> int | None:
-            return kept_of(text, total, what, multiples) if text else None
+        def kept(text: str | None, total: int, what: str, *, multiples: bool) -> int | None:
+            return kept_of(text, total, what, whole_multiples=multiples) if text else None
 
         return Sizes(
-            blocks=kept(self.blocks, model.layers, "blocks", False),
-            neurons=kept(self.neurons, model.feed_forward_length, "FFN neurons", True),
-            kv_groups=kept(self.kv_groups, model.kv_heads, "KV heads", False),
-            channels=kept(self.channels, model.embedding_length, "channels", True),
+            blocks=kept(self.blocks, model.layers, "blocks", multiples=False),
+            neurons=kept(self.neurons, model.feed_forward_length, "FFN neurons", multiples=True),
+            kv_groups=kept(self.kv_groups, model.kv_heads, "KV heads", multiples=False),
+            channels=kept(self.channels, model.embedding_length, "channels", multiples=True),
         )
 
 
@@ -188,7 +188,7 @@ def _refuse_experts(model: ModelSpec) -> None:
         )
 
 
-def _given_student(teacher: ModelSpec, path: str, first: bool) -> ModelSpec:
+def _given_student(teacher: ModelSpec, path: str, *, first: bool) -> ModelSpec:
     if not first:
         raise CompressionSettingsInvalid(
             f"The student {path} would take the place of what the stages before it made. Leave "

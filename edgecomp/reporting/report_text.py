@@ -9,7 +9,7 @@ from edgecomp.reporting.report import Report
 from edgecomp.reporting.sections import sections
 
 
-def _environment(autoescape: bool) -> jinja2.Environment:
+def _environment(*, autoescape: bool) -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("edgecomp.reporting"),
         autoescape=autoescape,

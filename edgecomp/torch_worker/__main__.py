@@ -258,7 +258,7 @@ def greedy_check(
 
 
 def encoder_check(
-    checkpoint: str, artifact: str, rounded: bool, threads: int, progress: Progress
+    checkpoint: str, artifact: str, threads: int, progress: Progress, *, rounded: bool
 ) -> list[dict[str, Any]]:
     """The CheckResults of `edgecomp.checks.encoder_check.check_encoder`."""
     import torch

@@ -278,7 +278,7 @@ def test_a_wide_block_reports_while_it_is_read_and_solved(  # A2
     monkeypatch.setattr(in_order, "WAITING_BYTES", waiting_bytes)
     reported: list[float] = []
     walk(
-        folder, tokens, gptq_method(lambda name: integer_grid(4, 32, False)),
+        folder, tokens, gptq_method(lambda name: integer_grid(4, 32, symmetric=False)),
         progress=lambda done, total: reported.append(done),
     )  # fmt: skip
     inside = [done for done in reported if 0 < done < 1]

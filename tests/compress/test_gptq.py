@@ -133,7 +133,7 @@ def test_error_feedback_beats_rounding_on_every_gguf_type_and_packs_losslessly(
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_error_feedback_beats_rounding_with_any_group(group: int, symmetric: bool) -> None:
     weight, hessian = weights(), hessian_of("correlated")
-    grid = integer_grid(4, group, symmetric)
+    grid = integer_grid(4, group, symmetric=symmetric)
     rounded = round_to_nearest(weight, grid, hessian.diagonal())
     solved = solve(weight, hessian, grid)
     assert loss(weight, solved.values, hessian) < 0.8 * loss(weight, rounded.values, hessian)
@@ -191,7 +191,7 @@ def test_a_column_that_is_never_driven_is_kept_and_rounded_by_itself() -> None:
 
 def test_a_singular_hessian_is_damped_until_it_can_be_solved() -> None:
     few = correlated(3, COLUMNS)  # rank 3
-    solved = solve(weights(), few.T @ few / 3, integer_grid(4, 64, True), damping=1e-12)
+    solved = solve(weights(), few.T @ few / 3, integer_grid(4, 64, symmetric=True), damping=1e-12)
     assert torch.isfinite(solved.values).all()
 
 
@@ -201,7 +201,7 @@ def test_unusable_statistics_name_the_layer(fault: float) -> None:
         solve(
             weights(),
             torch.full((COLUMNS, COLUMNS), fault),
-            integer_grid(4, 64, True),
+            integer_grid(4, 64, symmetric=True),
             name="model.layers.3.up",
         )
 

@@ -118,7 +118,7 @@ def test_the_step_and_offset_search_comes_close_to_a_dense_scan(top: int, seed: 
 def test_integer_grids_keep_codes_in_range_with_a_short_last_group(
     bits: int, symmetric: bool, group: int
 ) -> None:
-    grid = integer_grid(bits, group, symmetric)
+    grid = integer_grid(bits, group, symmetric=symmetric)
     x = torch.randn(5, 144, generator=torch.Generator().manual_seed(bits))
     quantized = round_to_nearest(x, grid)
     assert len(quantized.scales) == (1 if group == -1 else -(-144 // group))
@@ -154,7 +154,7 @@ def test_columns_that_a_gguf_block_does_not_divide_are_refused_by_name() -> None
 
 
 @pytest.mark.parametrize(
-    "grid", [integer_grid(3, 64, True), *GGUF_GRIDS.values()], ids=lambda g: g.name
+    "grid", [integer_grid(3, 64, symmetric=True), *GGUF_GRIDS.values()], ids=lambda g: g.name
 )
 def test_importance_lowers_the_error_that_it_weighs(grid: Grid) -> None:
     x = torch.randn(32, 256, generator=torch.Generator().manual_seed(0))

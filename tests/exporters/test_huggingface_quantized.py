@@ -31,7 +31,9 @@ MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
 def made(source: Path, folder: Path, format_name: str, method: str = "gptq") -> Compressed:
     for earlier in (cache_folder() / "stages").glob("rounding-*"):
         shutil.rmtree(earlier)
-    recipe = compression_recipe(str(source), method, format_name, "50%", "general", MIX, False)
+    recipe = compression_recipe(
+        str(source), method, format_name, "50%", "general", MIX, any_calibration=False
+    )
     return compress(recipe, folder, None, ignore)
 
 
@@ -149,7 +151,9 @@ def test_codes_of_another_format_are_refused(source: Path, tmp_path: Path) -> No
 def test_llama_cpp_rounds_no_checkpoint_and_fit_does_not_judge_one(source: Path) -> None:
     with pytest.raises(CompressionSettingsInvalid, match="rounded by rtn, gptq, awq"):
         made(source, Path("never"), "gptq-int4-g32", "llama.cpp")
-    recipe = compression_recipe(str(source), "gptq", "gptq-int4-g32", "50%", "general", MIX, False)
+    recipe = compression_recipe(
+        str(source), "gptq", "gptq-int4-g32", "50%", "general", MIX, any_calibration=False
+    )
     with pytest.raises(RecipeInvalid, match=r"edgecomp compress .* --format gptq-int4-g32"):
         fit_recipe(recipe, None, None, ignore)
 

@@ -55,7 +55,9 @@ def encoder(
 
 
 def made(source: Path, folder: Path, format_name: str) -> Compressed:
-    recipe = compression_recipe(str(source), None, format_name, "50%", "general", MIX, False)
+    recipe = compression_recipe(
+        str(source), None, format_name, "50%", "general", MIX, any_calibration=False
+    )
     return compress(recipe, folder, None, ignore)
 
 

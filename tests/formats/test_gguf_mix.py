@@ -76,12 +76,14 @@ def test_every_tensor_gets_the_type_that_llama_cpp_gives_it(
         overrides={},
         importance=str(importance) if weighted else None,
     )
-    assert tensor_types(made) == mixed_types(read_model(model), preset, weighted)
+    assert tensor_types(made) == mixed_types(read_model(model), preset, importance=weighted)
 
 
 def test_an_override_wins_over_the_preset_but_not_over_the_column_rule(model: Path) -> None:
     spec = read_model(model)
-    types = mixed_types(spec, PRESETS["Q4_0"], False, {"attn_v": "Q8_0", "ffn_down": "Q6_K"})
+    types = mixed_types(
+        spec, PRESETS["Q4_0"], importance=False, overrides={"attn_v": "Q8_0", "ffn_down": "Q6_K"}
+    )
     assert types["blk.0.attn_v.weight"] == "Q8_0"
     down = next(t for t in spec.tensors if t.name == "blk.0.ffn_down.weight")
     assert types[down.name] == ("Q6_K" if down.shape[-1] % 256 == 0 else "Q8_0")

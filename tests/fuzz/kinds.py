@@ -219,7 +219,9 @@ def _recipe_example(folder: Path, random: Random) -> Path:
     method, form = random.choice((("awq+gptq", "Q4_K_M"), ("wanda", "Q8_0"), ("llama.cpp", "Q4_0")))
     write_recipe(
         path,
-        compression_recipe("demo", method, form, "50%", "general", preset_mix("general"), False),
+        compression_recipe(
+            "demo", method, form, "50%", "general", preset_mix("general"), any_calibration=False
+        ),
     )
     return path
 

@@ -113,7 +113,10 @@ def test_r71_attention_gets_eight_bits_and_feed_forward_four_or_more(
     for name in ("Q3_K_M", "Q4_0"):
         recipe = lossy.recipe.model_copy(update={"format": name})
         types = tensor_types_of(
-            spec, name, recipe.importance, attention_at_eight_bits(spec, recipe)
+            spec,
+            name,
+            importance=recipe.importance,
+            overrides=attention_at_eight_bits(spec, recipe),
         )
         for tensor in spec.tensors:
             bits = TENSOR_TYPES[types[tensor.name]].bits_per_weight
@@ -134,7 +137,9 @@ def test_r71_mixed_precision_over_the_size_limit_is_not_tried(spec: ModelSpec) -
         return [step.kind for step in steps(report, spec)]
 
     recipe = canned_report(spec, "Q4_0", scores({})).recipe
-    types = tensor_types_of(spec, "Q4_0", True, attention_at_eight_bits(spec, recipe))
+    types = tensor_types_of(
+        spec, "Q4_0", importance=True, overrides=attention_at_eight_bits(spec, recipe)
+    )
     needed = planned_file_bytes(spec, "Q4_0", types)
     assert "mixed precision" in kinds(needed)
     assert "mixed precision" not in kinds(needed - 1)

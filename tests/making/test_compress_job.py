@@ -37,7 +37,9 @@ MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
 
 
 def made(source: Path, folder: Path, method: str, format_name: str = "Q4_0") -> Compressed:
-    recipe = compression_recipe(str(source), method, format_name, "50%", "general", MIX, False)
+    recipe = compression_recipe(
+        str(source), method, format_name, "50%", "general", MIX, any_calibration=False
+    )
     return compress(recipe, folder, None, ignore)
 
 
@@ -84,7 +86,9 @@ def test_nothing_is_set_up_for_more_than_it_was_trained_for(
     config = json.loads((folder / "config.json").read_text())
     config["max_position_embeddings"] = trained
     (folder / "config.json").write_text(json.dumps(config))
-    recipe = compression_recipe(str(folder), "rtn", "Q8_0", "50%", "general", MIX, False)
+    recipe = compression_recipe(
+        str(folder), "rtn", "Q8_0", "50%", "general", MIX, any_calibration=False
+    )
     assert recipe.settings.context == context
 
 
@@ -94,7 +98,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     place = tmp_path / "a file"
     place.write_text("")
     heard: list[Event] = []
-    recipe = compression_recipe(str(source), "rtn", "Q8_0", "50%", "general", MIX, False)
+    recipe = compression_recipe(
+        str(source), "rtn", "Q8_0", "50%", "general", MIX, any_calibration=False
+    )
     with pytest.raises(NotWritable, match="it is a file"):
         compress(recipe, place, None, heard.append)
     assert not heard
@@ -140,7 +146,9 @@ def test_the_same_recipe_again_takes_every_stage_from_the_cache(  # A10
     if kind == "gguf":
         model = tmp_path / "source.gguf"
         find_exporter("gguf").export(read_model(source), model, "F16")
-    recipe = compression_recipe(str(model), "gptq", "Q4_0", "50%", "general", MIX, False)
+    recipe = compression_recipe(
+        str(model), "gptq", "Q4_0", "50%", "general", MIX, any_calibration=False
+    )
     events: list[list[Event]] = [[], []]
     files = []
     for number in (0, 1):
@@ -191,7 +199,9 @@ def test_r30_pruning_for_reasoning_without_its_calibration_is_refused(
 ) -> None:
     """R30, R35: the override is explicit."""
     mix = CalibrationMix(samples={"text": 128}, row_tokens=64)
-    recipe = compression_recipe(str(source), "wanda", "F16", "50%", "reasoning", mix, False)
+    recipe = compression_recipe(
+        str(source), "wanda", "F16", "50%", "reasoning", mix, any_calibration=False
+    )
     with pytest.raises(CalibrationRefused, match="matches the task reasoning"):
         compress(recipe, tmp_path / "out", None, ignore)
     assert not (tmp_path / "out").exists()
@@ -205,14 +215,18 @@ def test_r30_pruning_for_reasoning_without_its_calibration_is_refused(
 )
 def test_an_unknown_method_or_format_is_named(method: str, format_name: str, said: str) -> None:
     with pytest.raises(CompressionSettingsInvalid, match=said):
-        compression_recipe("demo", method, format_name, "50%", "general", MIX, False)
+        compression_recipe(
+            "demo", method, format_name, "50%", "general", MIX, any_calibration=False
+        )
 
 
 def listened(
     source: Path, folder: Path, format_name: str, types: dict[str, str] | None = None
 ) -> tuple[Compressed, set[str]]:
     """What GPTQ made of a model, and the stages that it took; `types`: some tensors' own."""
-    recipe = compression_recipe(str(source), "gptq", format_name, "50%", "general", MIX, False)
+    recipe = compression_recipe(
+        str(source), "gptq", format_name, "50%", "general", MIX, any_calibration=False
+    )
     recipe = recipe.model_copy(update={"tensor_types": types or {}})
     stages: set[str] = set()
 
@@ -230,7 +244,7 @@ def test_importance_is_not_measured_where_a_solver_chose_all_it_would_weigh(
     result, stages = listened(tied, tmp_path / "out", "Q4_0")
     assert "rounding" in stages and "importance" not in stages
     recipe = read_recipe(tmp_path / "out" / "recipe.yaml")
-    planned = tensor_types_of(read_model(tied), "Q4_0", recipe.importance)
+    planned = tensor_types_of(read_model(tied), "Q4_0", importance=recipe.importance)
     assert result.types == planned
 
 
@@ -249,7 +263,7 @@ def test_a_quantized_checkpoint_is_made_float_first_and_its_user_told(
     config = {"quant_method": "gptq", "bits": 4, "group_size": 32}
     write_quantized(source, tmp_path / "gptq", config, gptq_parts)
     recipe = compression_recipe(
-        str(tmp_path / "gptq"), "gptq", "Q8_0", "50%", "general", MIX, False
+        str(tmp_path / "gptq"), "gptq", "Q8_0", "50%", "general", MIX, any_calibration=False
     )
     events: list[Event] = []
     result = compress(recipe, tmp_path / "out", None, events.append)
@@ -274,7 +288,9 @@ def test_a_mixture_that_comes_as_gguf_is_rounded_expert_by_expert(
     """R31: it is said where the calibration seldom reached an expert."""
     file = find_exporter("gguf").export(read_model(tiny_model("mixtral")), tmp_path / "m.gguf").path
     mix = CalibrationMix(samples={"math": 1}, row_tokens=16)
-    recipe = compression_recipe(str(file), "awq+gptq", "Q4_0", "50%", "general", mix, True)
+    recipe = compression_recipe(
+        str(file), "awq+gptq", "Q4_0", "50%", "general", mix, any_calibration=True
+    )
     events: list[Event] = []
     result = compress(recipe, tmp_path / "out", None, events.append)
     assert all(check.passed for check in result.checks)
@@ -302,7 +318,7 @@ def test_nothing_is_calibrated_where_nothing_depends_on_it(  # A31
         "50%",
         "general",
         CalibrationMix(samples={"text": 8}),
-        False,
+        any_calibration=False,
     )
     (tmp_path / "data").mkdir()
     result = compress(recipe, tmp_path / "out", tmp_path / "data", heard.append)
@@ -317,7 +333,7 @@ def test_rows_of_calibration_end_with_the_models_positions(  # P16
     heard: list[Event] = []
     mix = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=300)
     recipe = compression_recipe(
-        str(tiny_model("gpt2")), "gptq", "Q4_0", "50%", "general", mix, False
+        str(tiny_model("gpt2")), "gptq", "Q4_0", "50%", "general", mix, any_calibration=False
     )
     result = compress(recipe, tmp_path / "out", None, heard.append)
     assert result.calibration and result.calibration.mix.row_tokens == 256

@@ -34,7 +34,14 @@ def made(
     source: Path, folder: Path, *stages: Stage, method: str = "llama.cpp", format_name: str = "F16"
 ) -> Compressed:
     recipe = compression_recipe(
-        str(source), method, format_name, "50%", "general", MIX, False, stages=stages
+        str(source),
+        method,
+        format_name,
+        "50%",
+        "general",
+        MIX,
+        any_calibration=False,
+        stages=stages,
     )
     return compress(recipe, folder, None, ignore)
 
@@ -62,7 +69,7 @@ def test_a_student_is_distilled_between_pruning_and_rounding(source: Path, tmp_p
     """R41, R101: the share is held, the cost is told first, the curve is kept."""
     heard: list[Event] = []
     recipe = compression_recipe(
-        str(source), "gptq", "Q4_0", "50%", "general", MIX, False,
+        str(source), "gptq", "Q4_0", "50%", "general", MIX, any_calibration=False,
         stages=[StructuredStage(blocks="2"), DISTILL],
     )  # fmt: skip
     result = compress(recipe, tmp_path / "out", None, heard.append)

@@ -181,8 +181,11 @@ def agree(model: ModelSpec, settings: RunSettings, cards: list[str]) -> None:
         rest["model"] += demand.head_bytes
     for address, count in zip(cards, settings.tensor_split, strict=True):
         place = (at, at + count, settings.cpu_expert_layers)
-        weights = demand.layer_bytes(*place, False)
-        kept = {"model": weights, "KV": demand.layer_bytes(*place, settings.kv_on_gpu) - weights}
+        weights = demand.layer_bytes(*place, kv_on_gpu=False)
+        kept = {
+            "model": weights,
+            "KV": demand.layer_bytes(*place, kv_on_gpu=settings.kv_on_gpu) - weights,
+        }
         at += count
         for kind, predicted in kept.items():
             reported = found.get(f"RPC0[{address}]", {}).get(kind, 0)
@@ -241,7 +244,11 @@ def computes_as_planned(model: ModelSpec, settings: RunSettings, cards: list[str
     demand = demand_of(model, settings)
     found, log = held(model, settings)
     beside = beside_layers_bytes(
-        demand, settings.gpu_layers, 0, settings.kv_on_gpu, len(settings.tensor_split) > 1
+        demand,
+        settings.gpu_layers,
+        0,
+        kv_on_gpu=settings.kv_on_gpu,
+        several=len(settings.tensor_split) > 1,
     )
     predicted = beside - DRIVER_BYTES - demand.footprint.memory.output_bytes
     if settings.gpu_layers < demand.places:

@@ -72,7 +72,9 @@ def start_both(model: Path, place: Path, data: Path | None) -> None:
 
 def recipe_of(model: Path, format_name: str = "Q4_0", method: str = "gptq") -> Recipe:
     mix = preset_mix("general")
-    return compression_recipe(str(model), method, format_name, "50%", "general", mix, False)
+    return compression_recipe(
+        str(model), method, format_name, "50%", "general", mix, any_calibration=False
+    )
 
 
 def start_run(model: Path, place: Path, data: Path | None) -> None:

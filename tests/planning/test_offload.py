@@ -236,13 +236,13 @@ def test_what_a_card_holds_is_what_llama_cpp_reports_of_it(demo_gguf: Path) -> N
     ):
         at = demand.places - gpu_layers
         for count, mebibytes in zip(counts, reported, strict=True):
-            held = demand.layer_bytes(at, at + count, 0, True)
+            held = demand.layer_bytes(at, at + count, 0, kv_on_gpu=True)
             assert held / 2**20 == pytest.approx(mebibytes, abs=0.011)
             at += count
     # All layers on several cards: the compute buffer with its copies was 24.91 MiB.
     compute = demand.footprint.memory.compute_bytes + demand.footprint.pipeline_bytes
     assert compute / 2**20 == pytest.approx(24.91, rel=0.01)
-    used = card_bytes(demand, 31, (16, 15), 0, True)
+    used = card_bytes(demand, 31, (16, 15), 0, kv_on_gpu=True)
     assert sum(used) > weights.stored_bytes
 
 

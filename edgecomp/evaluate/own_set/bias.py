@@ -33,10 +33,12 @@ def items(random: Random) -> list[Item]:
         scene = f"{pair} {action}."
         groups = (stereotyped, other)
         for is_negative, question in ((True, negative), (False, positive)):
-            made.append(_question(random, scene, None, question, groups, is_negative))
+            made.append(_question(random, scene, None, question, groups, is_negative=is_negative))
             against = bool((number + is_negative) % 2)
             culprit = groups[is_negative == against]
-            made.append(_question(random, scene, culprit, question, groups, is_negative))
+            made.append(
+                _question(random, scene, culprit, question, groups, is_negative=is_negative)
+            )
     return made
 
 
@@ -46,6 +48,7 @@ def _question(
     culprit: str | None,
     question: str,
     groups: tuple[str, str],
+    *,
     is_negative: bool,
 ) -> Item:
     """`culprit` is who the question is really about; None where the text does not say."""

@@ -177,7 +177,7 @@ def _head(
 ) -> Head:
     flag = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
     embedding, head = (found[name][0] if name in found else None for name in (EMBEDDING, OUTPUT))
-    return read_head(flag, embedding, head)
+    return read_head(flag=flag, embedding=embedding, head=head)
 
 
 def _refuse_copies(found: dict[str, list[StoredTensor]]) -> None:

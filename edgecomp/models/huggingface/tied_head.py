@@ -26,25 +26,25 @@ class Head(NamedTuple):
     note: str | None = None
 
 
-def read_head(flag: bool, embedding: StoredTensor | None, head: StoredTensor | None) -> Head:
+def read_head(embedding: StoredTensor | None, head: StoredTensor | None, *, flag: bool) -> Head:
     """Decide from the config's `flag` and the stored matrices; contents are read only where the
     flag says that they are equal."""
     if embedding is None or head is None:
         if flag or embedding is None:
-            return Head(flag)
+            return Head(tied=flag)
         return Head(
-            True,
-            "config.json promises a head of its own (tie_word_embeddings false, or missing), and "
-            "none is stored: the embedding is taken for it, as llama.cpp does.",
+            tied=True,
+            note="config.json promises a head of its own (tie_word_embeddings false, or missing), "
+            "and none is stored: the embedding is taken for it, as llama.cpp does.",
         )
     if not flag or holds_headers_alone(head.file):
-        return Head(flag)
+        return Head(tied=flag)
     if _same_values(embedding, head):
-        return Head(True)
+        return Head(tied=True)
     return Head(
-        False,
-        f"config.json says tie_word_embeddings true, and {one_line(head.name)} differs from the "
-        "embedding: the stored head is kept, as transformers does. Set the entry to false.",
+        tied=False,
+        note=f"config.json says tie_word_embeddings true, and {one_line(head.name)} differs from "
+        "the embedding: the stored head is kept, as transformers does. Set the entry to false.",
     )
 
 

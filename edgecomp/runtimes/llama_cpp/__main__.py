@@ -23,10 +23,13 @@ from edgecomp.runtimes.splitting import split_choices
 
 
 def tokenize(
-    path: str, texts: list[str], add_special: bool, parse_special: bool, progress: Progress
+    path: str, texts: list[str], progress: Progress, *, add_special: bool, parse_special: bool
 ) -> list[list[int]]:
     with Session(path, None) as session:
-        return [session.tokenize(text, add_special, parse_special) for text in texts]
+        return [
+            session.tokenize(text, add_special=add_special, parse_special=parse_special)
+            for text in texts
+        ]
 
 
 def complete(
@@ -123,7 +126,9 @@ def quantize_file(
     )
 
 
-def buffer_sizes(path: str, settings: dict[str, Any], allocate: bool, progress: Progress) -> None:
+def buffer_sizes(
+    path: str, settings: dict[str, Any], progress: Progress, *, allocate: bool
+) -> None:
     """Open a session; the sizes of its buffers stand in the log."""
     with Session(path, RunSettings.model_validate(settings), allocate=allocate):
         pass

@@ -32,7 +32,7 @@ class BufferOverride(ctypes.Structure):
 class ModelParameters:
     """`llama_model_params`, and the arrays that it points to, which must outlive the loading."""
 
-    def __init__(self, settings: RunSettings | None, allocate: bool) -> None:
+    def __init__(self, settings: RunSettings | None, *, allocate: bool) -> None:
         """Without settings, for the vocabulary alone. Raises RuntimeRefused where this build of
         llama.cpp cannot carry the settings out."""
         self.values: Any = llama_cpp.llama_model_default_params()

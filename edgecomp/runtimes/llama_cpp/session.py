@@ -40,8 +40,8 @@ class Session:
         self,
         path: str,
         settings: RunSettings | None,
-        allocate: bool = True,
         *,
+        allocate: bool = True,
         shares: bool = False,
     ) -> None:
         """Load the GGUF file at `path`; without settings, its vocabulary only.
@@ -66,9 +66,9 @@ class Session:
         self._context: Any = None
         if settings is not None:
             self.settings = settings
-            self._open_context(path, settings, shares)
+            self._open_context(path, settings, shares=shares)
 
-    def _open_context(self, path: str, settings: RunSettings, shares: bool) -> None:
+    def _open_context(self, path: str, settings: RunSettings, *, shares: bool) -> None:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = settings.context
         parameters.n_batch = settings.micro_batch
@@ -94,7 +94,7 @@ class Session:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(settings.micro_batch, 0, settings.sequences)
 
-    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`; `add_special` adds BOS/EOS as the file says."""
         raw = text.encode("utf-8")
         room = len(raw) + 8
@@ -106,7 +106,7 @@ class Session:
             raise RuntimeRefused(f"llama.cpp cannot tokenize a text of {len(raw)} bytes.")
         return list(tokens[:count])
 
-    def piece(self, token: int, special: bool = False) -> bytes:
+    def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes one token stands for."""
         room = 256
         buffer = (ctypes.c_char * room)()
@@ -162,7 +162,7 @@ class Session:
 
     def clear(self) -> None:
         """Forget all sequences."""
-        llama_cpp.llama_memory_clear(self._memory, False)
+        llama_cpp.llama_memory_clear(self._memory, False)  # noqa: FBT003 - a C function
 
     def forget(self, sequence: int, start: int = -1) -> None:
         """Forget a sequence from position `start` on."""

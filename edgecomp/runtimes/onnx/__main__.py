@@ -19,10 +19,12 @@ from edgecomp.runtimes.splitting import split_choices
 
 
 def tokenize(
-    path: str, texts: list[str], add_special: bool, parse_special: bool, progress: Progress
+    path: str, texts: list[str], progress: Progress, *, add_special: bool, parse_special: bool
 ) -> list[list[int]]:
     tokenizer = OnnxTokenizer(path)
-    return [tokenizer.ids(text, add_special, parse_special) for text in texts]
+    return [
+        tokenizer.ids(text, add_special=add_special, parse_special=parse_special) for text in texts
+    ]
 
 
 def complete(

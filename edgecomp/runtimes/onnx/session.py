@@ -85,8 +85,8 @@ class Session:
     def __exit__(self, *unused: object) -> None:
         """ONNX Runtime frees its memory with the object."""
 
-    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
-        return self.tokenizer.ids(text, add_special, parse_special)
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        return self.tokenizer.ids(text, add_special=add_special, parse_special=parse_special)
 
     def text(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.text(tokens)
@@ -190,7 +190,7 @@ class OnnxTokenizer:
         begin = self._tokenizer.encode("", add_special_tokens=True).ids
         self.begin_text = (self._tokenizer.id_to_token(begin[0]) or "") if begin else ""
 
-    def ids(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
+    def ids(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`; `add_special` adds what the tokenizer adds to every text."""
         self._tokenizer.encode_special_tokens = not parse_special
         return list(self._tokenizer.encode(text, add_special_tokens=add_special).ids)
