@@ -23,11 +23,12 @@ from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.jobs.evaluation_stages import divergence, evaluation_subjects
 from edgecomp.making.artifact import Artifact
-from edgecomp.making.compress_job import compression_recipe
+from edgecomp.making.compress_job import CompressionRequest, compression_recipe
 from edgecomp.making.gguf import make_artifact
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
 from edgecomp.recipes.calibration_mix import preset_mix
+from edgecomp.recipes.constraints import Constraints
 
 OURS: Rounding = "awq+gptq"
 
@@ -36,10 +37,15 @@ def made(
     model: str, format_name: str, rounding: Rounding, mix: Mix | None, limit: int | None
 ) -> tuple[Artifact, DivergenceSummary]:
     recipe = compression_recipe(
-        model, rounding, format_name, "50%", "general", preset_mix("general"),
-        any_calibration=False,
-        max_size_bytes=limit, tensor_mix=mix,
-    )  # fmt: skip
+        CompressionRequest(
+            model=model,
+            method=rounding,
+            format=format_name,
+            calibration=preset_mix("general"),
+            mix=mix,
+            constraints=Constraints(max_size_bytes=limit),
+        )
+    )
     data = os.environ.get("EDGECOMP_DATA")
     run = Run(read_model(model), recipe, Path(data) if data else None, ignore)
     artifact = make_artifact(run)

@@ -352,25 +352,27 @@ def compress(
 
     In this order: blocks and neurons taken out, weights pruned, distilled, rounded.
     """
-    from edgecomp.common.quantity import parse_size
+    from edgecomp.making.compress_job import CompressionRequest, compression_recipe
     from edgecomp.making.compress_job import compress as carry_out
-    from edgecomp.making.compress_job import compression_recipe
     from edgecomp.recipes.calibration_mix import preset_mix, read_mix
     from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.report_tables import compressed_table
 
     texts = read_mix(calibration) if calibration else preset_mix(task)
-    recipe = compression_recipe(
-        model, method, format, sparsity, task, texts, any_calibration=any_calibration,
-        stages=shrinking_stages(depth, width, distill, student),
-        max_size_bytes=parse_size(max_size) if max_size else None,
-        max_memory_bytes=parse_size(max_memory) if max_memory else None,
-        context=context,
-        tensor_mix=mix,
-    )  # fmt: skip
+    wanted = CompressionRequest(
+        model=model,
+        method=method,
+        format=format,
+        sparsity=sparsity,
+        constraints=_constraints(task, context, max_memory, max_size, None, "F16"),
+        calibration=texts,
+        any_calibration=any_calibration,
+        stages=tuple(shrinking_stages(depth, width, distill, student)),
+        mix=mix,
+    )
     with progress_bars() as listen:
-        made = carry_out(recipe, output, data, listen)
+        made = carry_out(compression_recipe(wanted), output, data, listen)
     _show(made, json, compressed_table)
 
 

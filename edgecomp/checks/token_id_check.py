@@ -73,24 +73,7 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
     """
     special = _special_tokens(model)
     source = _source_tokenizer(model.path) if model.source == "huggingface" else None
-    own = model_texts(special[:MOST_SPECIAL_TOKENS], _rendered_chat(model))
-    texts = list(dict.fromkeys([*corpus(), *own]))
-    notes = []
-    if source and source.composes:
-        composed = [unicodedata.normalize("NFC", text) for text in texts]
-        changed = sum(one != other for one, other in zip(texts, composed, strict=True))
-        notes.append(f"{changed} texts only in Unicode normal form C")
-        texts = list(dict.fromkeys(composed))
-    if source:
-        # A token without a row in the embedding can neither be read nor be written.
-        known = [
-            text
-            for text in texts
-            if max(source.encode(text, added=False), default=0) < model.vocabulary
-        ]
-        if len(known) < len(texts):
-            notes.append(f"without {len(texts) - len(known)} texts whose tokens have no embedding")
-        texts = known
+    texts, notes = _comparable_texts(model, special, source)
     different: list[Difference] = []
     plain: set[str] = set()
     further: set[str] = set()
@@ -120,6 +103,32 @@ def check_token_ids(model: ModelSpec, artifact: Path, runtime: Runtime) -> Check
     note = f" ({'; '.join(notes)})" if notes else ""
     others = len(_texts(cut) | further)
     return _result(different, others, len(texts), artifact, note, " ".join(warnings))
+
+
+def _comparable_texts(
+    model: ModelSpec, special: Sequence[str], source: SourceTokenizer | None
+) -> tuple[list[str], list[str]]:
+    """The corpus and the model's own texts, as far as `source` can read them; and what was changed
+    or left out for that."""
+    own = model_texts(special[:MOST_SPECIAL_TOKENS], _rendered_chat(model))
+    texts = list(dict.fromkeys([*corpus(), *own]))
+    notes: list[str] = []
+    if source and source.composes:
+        composed = [unicodedata.normalize("NFC", text) for text in texts]
+        changed = sum(one != other for one, other in zip(texts, composed, strict=True))
+        notes.append(f"{changed} texts only in Unicode normal form C")
+        texts = list(dict.fromkeys(composed))
+    if source:
+        # A token without a row in the embedding can neither be read nor be written.
+        known = [
+            text
+            for text in texts
+            if max(source.encode(text, added=False), default=0) < model.vocabulary
+        ]
+        if len(known) < len(texts):
+            notes.append(f"without {len(texts) - len(known)} texts whose tokens have no embedding")
+        texts = known
+    return texts, notes
 
 
 def _equal_as_plain_text(

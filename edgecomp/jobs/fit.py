@@ -21,14 +21,18 @@ from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.evaluate.comparison import compare_results
+from edgecomp.evaluate.coherence import Coherence
+from edgecomp.evaluate.comparison import Comparison, compare_results
+from edgecomp.evaluate.divergence import DivergenceSummary
+from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.jobs import evaluation_stages as evaluation_stages
 from edgecomp.jobs.evaluation_stages import evaluation_subjects
-from edgecomp.judging.verdict import Efficiency, Evidence, judge
+from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
+from edgecomp.making.artifact import Artifact
 from edgecomp.making.gguf import make_artifact, needs_calibration, with_resolved_types
 from edgecomp.making.mixed_precision import check_size_budget
 from edgecomp.making.onnx import make_onnx_artifact
@@ -101,7 +105,7 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
     chosen = _chosen(plan)
     how = (wanted.evaluation, wanted.rounding, mix, runtime)
     recipe = recipe_for(model, device, constraints, chosen, *how)
-    return _make_bundle(ready, profile, plan, chosen, recipe, wanted.data, listen)
+    return _make_bundle(ready, _Job(profile, plan, chosen, recipe, wanted.data), listen)
 
 
 def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: Listener) -> Fitted:
@@ -131,7 +135,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
         rounding=recipe.rounding,
     )
     row = _candidate_of(ready.spec, profile, plan, recipe)
-    return _make_bundle(ready, profile, plan, row, recipe, data, listen)
+    return _make_bundle(ready, _Job(profile, plan, row, recipe, data), listen)
 
 
 def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Recipe) -> Candidate:
@@ -202,22 +206,25 @@ def refuse_experts(spec: ModelSpec, runtime: str) -> None:
         )
 
 
-def _make_bundle(
-    ready: _Ready,
-    device: DeviceProfile,
-    plan: Plan,
-    chosen: Candidate,
-    recipe: Recipe,
-    data: Path | None,
-    listen: Listener,
-) -> Fitted:
+class _Job(NamedTuple):
+    """What is to be made, and for what."""
+
+    device: DeviceProfile
+    plan: Plan
+    chosen: Candidate
+    recipe: Recipe
+    data: Path | None
+
+
+def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
+    plan, chosen = job.plan, job.chosen
     for text in (*plan.notices, *chosen.notes):
         listen(Warned(text=text))
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
-    check_size_budget(staged_model(ready.spec, recipe.stages), recipe)
+    check_size_budget(staged_model(ready.spec, job.recipe.stages), job.recipe)
     check_disk(ready.folder, chosen.file_bytes)
-    report = _run_stages(ready.questions, device, plan, chosen, recipe, data, listen)
+    report = _run_stages(ready.questions, job, listen)
     write_bundle(report, ready.folder)
     return Fitted(folder=ready.folder, report=report)
 
@@ -237,80 +244,99 @@ def _chosen(plan: Plan) -> Candidate:
     return plan.chosen
 
 
-def _run_stages(
-    questions: Questions,
-    device: DeviceProfile,
-    plan: Plan,
-    chosen: Candidate,
-    recipe: Recipe,
-    data: Path | None,
-    listen: Listener,
-) -> Report:
-    items, text = questions
-    spec = read_model(recipe.model, weights=True)
-    run = Run(spec, recipe, data, listen)
+def _run_stages(questions: Questions, job: _Job, listen: Listener) -> Report:
+    """Make the artifact, prove it, judge it."""
+    spec = read_model(job.recipe.model, weights=True)
+    run = Run(spec, job.recipe, job.data, listen)
     with run.torch.kept():
-        artifact = make_onnx_artifact(run) if recipe.runtime == "onnx" else make_artifact(run)
-    recipe = with_resolved_types(recipe, artifact)
-    chosen = _with_final_tensor_types(spec, device, chosen, recipe)
+        artifact = make_onnx_artifact(run) if job.recipe.runtime == "onnx" else make_artifact(run)
+    recipe = with_resolved_types(job.recipe, artifact)
+    chosen = _with_final_tensor_types(spec, job.device, job.chosen, recipe)
+    job = job._replace(recipe=recipe, chosen=chosen)
+    found = _prove(run, artifact, questions, job)
+    here = _candidate_here(spec, recipe, chosen)
+    rivals = (row for row in job.plan.candidates if not row.rejections and row != chosen)
+    return Report(
+        model=_facts(spec, recipe, run),
+        device_title=job.device.title,
+        recipe=recipe,
+        chosen=chosen,
+        others=tuple(rivals),
+        job_predicted=job.plan.job,
+        artifact=artifact,
+        predictions=compare_with_plan(here, found.measurement),
+        measurement=found.measurement,
+        divergence=found.divergence,
+        divergence_by_capability=found.divergence_by_capability,
+        coherence=found.coherence,
+        comparison=found.comparison,
+        verdict=_verdict(artifact, found, job),
+        notices=_notices(artifact, found.measurement, job),
+        versions=versions(),
+    )
+
+
+class _Proof(NamedTuple):
+    """What was found out about an artifact beside its base."""
+
+    divergence: DivergenceSummary
+    divergence_by_capability: dict[Bucket, DivergenceSummary]
+    coherence: Coherence
+    comparison: Comparison
+    measurement: Measurement
+
+
+def _prove(run: Run, artifact: Artifact, questions: Questions, job: _Job) -> _Proof:
+    """From cheap to dear. Raises ArtifactRejected for an artifact that writes garbage."""
+    (items, text), recipe = questions, job.recipe
     base, made = evaluation_subjects(run, artifact)
     divergence = evaluation_stages.divergence(base, made, text, recipe.evaluation)
     coherence = evaluation_stages.coherence(base, made, divergence)
     if not coherence.coherent:
         # R102, R103: no long evaluation of what writes no text.
         marks = ", ".join(f"{found.mark} ({found.evidence})" for found in coherence.findings[:3])
-        raise ArtifactRejected(f"{chosen.label} writes garbage: {marks}. {coherence.remedy}")
-    by_capability = evaluation_stages.divergence_by_capability(base, made, items)
-    comparison = compare_results(
-        evaluation_stages.answers(base, items), evaluation_stages.answers(made, items)
+        raise ArtifactRejected(f"{job.chosen.label} writes garbage: {marks}. {coherence.remedy}")
+    return _Proof(
+        divergence=divergence,
+        coherence=coherence,
+        divergence_by_capability=evaluation_stages.divergence_by_capability(base, made, items),
+        comparison=compare_results(
+            evaluation_stages.answers(base, items), evaluation_stages.answers(made, items)
+        ),
+        measurement=evaluation_stages.measurement(made, recipe.settings, text, recipe.measurement),
     )
-    measurement = evaluation_stages.measurement(made, recipe.settings, text, recipe.measurement)
-    here = _candidate_here(spec, recipe, chosen)
-    predictions = compare_with_plan(here, measurement)
-    verdict = judge(
+
+
+def _verdict(artifact: Artifact, found: _Proof, job: _Job) -> Verdict:
+    speed = found.measurement.at(job.chosen.speed.prompt_tokens).decode_tokens_per_second
+    return judge(
         Evidence(
-            comparison=comparison,
-            divergence=divergence,
-            coherence=coherence,
-            task=recipe.constraints.task,
+            comparison=found.comparison,
+            divergence=found.divergence,
+            coherence=found.coherence,
+            task=job.recipe.constraints.task,
             efficiency=Efficiency(
                 base_bytes=path_bytes(artifact.base.path),
                 artifact_bytes=artifact.size_bytes,
-                decode_tokens_per_second=measurement.at(
-                    chosen.speed.prompt_tokens
-                ).decode_tokens_per_second.median,
-                peak_memory_bytes=measurement.peak_memory_bytes,
+                decode_tokens_per_second=speed.median,
+                peak_memory_bytes=found.measurement.peak_memory_bytes,
             ),
-            method=method_of(recipe),
-            sparsity_percent=sparsity_percent(recipe),
-            bits=chosen.bits_per_weight,
+            method=method_of(job.recipe),
+            sparsity_percent=sparsity_percent(job.recipe),
+            bits=job.chosen.bits_per_weight,
             calibration=artifact.calibration.mix if artifact.calibration else None,
             expert_use=artifact.expert_use,
         )
     )
-    return Report(
-        model=_facts(spec, recipe, run),
-        device_title=device.title,
-        recipe=recipe,
-        chosen=chosen,
-        others=tuple(row for row in plan.candidates if not row.rejections and row != chosen),
-        job_predicted=plan.job,
-        artifact=artifact,
-        predictions=predictions,
-        measurement=measurement,
-        divergence=divergence,
-        divergence_by_capability=by_capability,
-        coherence=coherence,
-        comparison=comparison,
-        verdict=verdict,
-        notices=(
-            *plan.notices,
-            *chosen.notes,
-            *sorted({check.warning for check in artifact.checks if check.warning}),
-            *_remote_device_note(recipe, device),
-            *_unused_gpu_note(recipe, measurement),
-        ),
-        versions=versions(),
+
+
+def _notices(artifact: Artifact, measurement: Measurement, job: _Job) -> tuple[str, ...]:
+    return (
+        *job.plan.notices,
+        *job.chosen.notes,
+        *sorted({check.warning for check in artifact.checks if check.warning}),
+        *_remote_device_note(job.recipe, job.device),
+        *_unused_gpu_note(job.recipe, measurement),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,7 +24,7 @@ from edgecomp.common.events import Estimated, Listener, Warned
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.quantity import format_size
-from edgecomp.common.tasks import Mix, Rounding, Task
+from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.common.validation_text import format_validation_error
 from edgecomp.devices.finding import find_device
 from edgecomp.formats.exporting import find_gguf_exporter
@@ -89,79 +89,90 @@ class Compressed(FrozenModel):
     mixture: BitAllocation | None = None
 
 
-def compression_recipe(
-    model: str,
-    method: str | None,
-    format_name: str,
-    sparsity: str,
-    task: Task,
-    mix: CalibrationMix,
-    *,
-    any_calibration: bool,
-    stages: Sequence[Stage] = (),
-    max_size_bytes: int | None = None,
-    max_memory_bytes: int | None = None,
-    context: int | None = None,
-    tensor_mix: Mix | None = None,
-) -> Recipe:
-    """The recipe of one method, after `stages`; without a method, of the one that loses least.
+class CompressionRequest(FrozenModel):
+    """What one asks of `compress`: a method onto a format, within which limits."""
+
+    model: str
+    method: str | None = None
+    """None: the one that loses least."""
+
+    format: str
+    sparsity: str = "50%"
+    constraints: Constraints = Constraints()
+    calibration: CalibrationMix
+    any_calibration: bool = False
+    """Go on although the calibration does not match the task (R30, R35)."""
+
+    stages: tuple[Stage, ...] = ()
+    mix: Mix | None = None
+
+
+def compression_recipe(wanted: CompressionRequest) -> Recipe:
+    """The recipe of one method, after the request's stages.
+
     Raises CompressionSettingsInvalid for a method, format or sparsity that is none, or that cannot
-    be had together."""
-    method = method or ("rtn" if format_name in OPTIMUM_FORMATS else "awq+gptq")
-    if method not in METHODS:
-        raise CompressionSettingsInvalid(
-            f"There is no method {method!r}. Known: {', '.join(METHODS)}."
-        )
-    known = (*PRESETS, *HUGGINGFACE_FORMATS, *OPTIMUM_FORMATS)
-    if format_name not in known:
-        raise CompressionSettingsInvalid(
-            f"There is no format {format_name!r}. Known: {', '.join(known)}."
-        )
-    quantized = format_name in HUGGINGFACE_FORMATS
-    optimum = format_name in OPTIMUM_FORMATS
-    if optimum and (method != "rtn" or stages or tensor_mix):
-        raise CompressionSettingsInvalid(
-            f"{format_name} is made of the source, rounded to nearest by ONNX Runtime's quantizer. "
-            "Leave out --method and what shrinks or mixes, or choose a GGUF format."
-        )
-    if max_memory_bytes and format_name not in PRESETS:
-        raise CompressionSettingsInvalid(
-            f"--max-memory is that of llama.cpp, which does not run {format_name}. Leave it out, "
-            "or choose a GGUF format."
-        )
-    parse_sparsity(sparsity)
-    pruning = method in PRUNERS
+    be had together.
+    """
+    default = "rtn" if wanted.format in OPTIMUM_FORMATS else "awq+gptq"
+    wanted = wanted.model_copy(update={"method": wanted.method or default})
+    _check_request(wanted)
+    quantized = wanted.format in HUGGINGFACE_FORMATS
+    optimum = wanted.format in OPTIMUM_FORMATS
+    pruning = wanted.method in PRUNERS
     # Pruned before it is distilled: what is left makes up for what went.
-    cut = [{"method": method, "sparsity": sparsity}] if pruning else []
-    distilled = [stage for stage in stages if isinstance(stage, DistillStage)]
+    cut = [{"method": wanted.method, "sparsity": wanted.sparsity}] if pruning else []
+    distilled = [stage for stage in wanted.stages if isinstance(stage, DistillStage)]
+    context = wanted.constraints.context or _usual_context(wanted.model)
     try:
         return Recipe.model_validate(
             {
-                "model": model,
+                "model": wanted.model,
                 "device": "auto",
-                "constraints": Constraints(
-                    task=task,
-                    context=context,
-                    max_size_bytes=max_size_bytes,
-                    max_memory_bytes=max_memory_bytes,
-                ),
-                "runtime": ("transformers" if quantized else "onnx" if optimum else "llama.cpp"),
-                "format": format_name,
-                "mix": tensor_mix,
-                "stages": [*(s for s in stages if s not in distilled), *cut, *distilled],
+                "constraints": wanted.constraints,
+                "runtime": "transformers" if quantized else "onnx" if optimum else "llama.cpp",
+                "format": wanted.format,
+                "mix": wanted.mix,
+                "stages": [*(s for s in wanted.stages if s not in distilled), *cut, *distilled],
                 # Rounding to nearest leaves the zeros of a pruned model where they are.
-                "rounding": ("rtn" if quantized else "llama.cpp") if pruning else method,
-                "settings": RunSettings(
-                    context=context or _usual_context(model), threads=physical_cores()
-                ),
-                "importance": format_name in PRESETS and PRESETS[format_name].base not in UNROUNDED,
-                "calibration": mix,
-                "any_calibration": any_calibration,
+                "rounding": ("rtn" if quantized else "llama.cpp") if pruning else wanted.method,
+                "settings": RunSettings(context=context, threads=physical_cores()),
+                "importance": _rounds_to_gguf(wanted.format),
+                "calibration": wanted.calibration,
+                "any_calibration": wanted.any_calibration,
             }
         )
     except ValidationError as error:
         fault = format_validation_error(error.errors()[0])
         raise CompressionSettingsInvalid(f"The settings are refused: {fault}.") from error
+
+
+def _check_request(wanted: CompressionRequest) -> None:
+    """Raises CompressionSettingsInvalid for what is not known, or cannot be had together."""
+    if wanted.method not in METHODS:
+        raise CompressionSettingsInvalid(
+            f"There is no method {wanted.method!r}. Known: {', '.join(METHODS)}."
+        )
+    known = (*PRESETS, *HUGGINGFACE_FORMATS, *OPTIMUM_FORMATS)
+    if wanted.format not in known:
+        raise CompressionSettingsInvalid(
+            f"There is no format {wanted.format!r}. Known: {', '.join(known)}."
+        )
+    more = wanted.method != "rtn" or wanted.stages or wanted.mix
+    if wanted.format in OPTIMUM_FORMATS and more:
+        raise CompressionSettingsInvalid(
+            f"{wanted.format} is made of the source, rounded to nearest by ONNX Runtime's "
+            "quantizer. Leave out --method and what shrinks or mixes, or choose a GGUF format."
+        )
+    if wanted.constraints.max_memory_bytes and wanted.format not in PRESETS:
+        raise CompressionSettingsInvalid(
+            f"--max-memory is that of llama.cpp, which does not run {wanted.format}. Leave it out, "
+            "or choose a GGUF format."
+        )
+    parse_sparsity(wanted.sparsity)
+
+
+def _rounds_to_gguf(format_name: str) -> bool:
+    return format_name in PRESETS and PRESETS[format_name].base not in UNROUNDED
 
 
 def _usual_context(model: str) -> int:

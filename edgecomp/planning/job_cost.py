@@ -131,77 +131,109 @@ def _making(
 ) -> list[StageCost]:
     """Intake, its check, the stages, calibration and compression: torch sees one block at a time,
     except in distillation."""
-    calibration = stored_calibration()
-    basis = "calibrated" if calibration else "formula"
-    flops = TORCH_SHARE * (
-        calibration.float_operations_per_second if calibration else FLOAT_OPERATIONS_PER_SECOND
-    )
-    torch_rate = TorchRate(flops, basis)
+    rate = _torch_rate()
     made = staged_model(model, stages)
-    half, block = 2 * model.parameters, 4 * made.parameters // max(made.layers, 1)
-    hidden = 2 * 4 * CALIBRATION_TOKENS * made.embedding_length
+    costs = [
+        _intake(model),
+        _check(model, made, rate),
+        *stage_costs(model, stages, rate),
+    ]
+    if mix in MEASURED_MIXES:
+        tokens = SENSITIVITY_ROWS * ROW_TOKENS
+        carried = CARRIED_ROWS * ROW_TOKENS
+        costs.append(sensitivity_cost(made, len(SOLVED_TYPES), tokens, carried, rate))
+    if _weighs(made, format_name, rounding):
+        costs.append(_calibration(made, rate))
+    if _rounds(format_name, rounding):
+        costs.append(_rounding(made, rate))
+    return [*costs, _compression(model, made, format_name, file_bytes)]
+
+
+def _torch_rate() -> TorchRate:
+    """How fast torch is here, as far as it was measured."""
+    calibration = stored_calibration()
+    if calibration:
+        return TorchRate(TORCH_SHARE * calibration.float_operations_per_second, "calibrated")
+    return TorchRate(TORCH_SHARE * FLOAT_OPERATIONS_PER_SECOND, "formula")
+
+
+def _intake(model: ModelSpec) -> StageCost:
+    """The float file, and of a GGUF its checkpoint as well."""
+    half = 2 * model.parameters
+    return StageCost(
+        stage="intake",
+        seconds=(model.file_bytes + half) / DISK_BYTES_PER_SECOND + 1,
+        peak_memory_bytes=WORKER_BYTES + _largest_tensor_bytes(model),
+        disk_bytes=2 * half if model.source == "gguf" else half,
+        basis="formula",
+    )
+
+
+def _check(model: ModelSpec, made: ModelSpec, rate: TorchRate) -> StageCost:
+    operations = 2 * model.used_parameters * CHECKED_TOKENS
+    source_blocks = 2 * _block_bytes(made) * model.parameters // made.parameters
+    return StageCost(
+        stage="check",
+        seconds=START_SECONDS + operations / rate.flops,
+        peak_memory_bytes=TORCH_BYTES + source_blocks,
+        disk_bytes=0,
+        basis=rate.basis,
+    )
+
+
+def _calibration(made: ModelSpec, rate: TorchRate) -> StageCost:
+    operations = 2 * made.used_parameters * CALIBRATION_TOKENS
+    return StageCost(
+        stage="calibration",
+        seconds=START_SECONDS + operations / rate.flops,
+        peak_memory_bytes=TORCH_BYTES + 2 * _block_bytes(made) + _hidden_bytes(made),
+        disk_bytes=8 * CALIBRATION_TOKENS,
+        basis=rate.basis,
+    )
+
+
+def _rounding(made: ModelSpec, rate: TorchRate) -> StageCost:
+    # AWQ stacks what it scales together, and has a block's statistics all at once.
+    waiting = _hessian_bytes(made) + waiting_bytes(made)
+    return StageCost(
+        stage="rounding",
+        seconds=START_SECONDS + _rounding_operations(made) / rate.flops,
+        peak_memory_bytes=TORCH_BYTES + 2 * _block_bytes(made) + _hidden_bytes(made) + waiting,
+        disk_bytes=6 * made.parameters,
+        basis=rate.basis,
+    )
+
+
+def _compression(model: ModelSpec, made: ModelSpec, format_name: str, file_bytes: int) -> StageCost:
     named = ONNX_FORMATS | HUGGINGFACE_FORMATS | OPTIMUM_FORMATS
     kind = named[format_name].type if format_name in named else PRESETS[format_name].base
+    calibration = stored_calibration()
     measured = calibration.kernels.get(kind) if calibration else None
     rate = measured.quantize_weights_per_second if measured else None
-    largest = _largest_tensor_bytes(model)
-    optimum = format_name in OPTIMUM_FORMATS
-    onnx = optimum or format_name in ONNX_FORMATS
-    tried = (len(SOLVED_TYPES), SENSITIVITY_ROWS * ROW_TOKENS, CARRIED_ROWS * ROW_TOKENS)
-    mixing = [sensitivity_cost(made, *tried, torch_rate)]
-    costs = [
-        StageCost(
-            stage="intake",
-            seconds=(model.file_bytes + half) / DISK_BYTES_PER_SECOND + 1,
-            peak_memory_bytes=WORKER_BYTES + largest,
-            disk_bytes=2 * half if model.source == "gguf" else half,
-            basis="formula",
-        ),
-        StageCost(
-            stage="check",
-            seconds=START_SECONDS + 2 * model.used_parameters * CHECKED_TOKENS / flops,
-            peak_memory_bytes=TORCH_BYTES + 2 * block * model.parameters // made.parameters,
-            disk_bytes=0,
-            basis=basis,
-        ),
-        *stage_costs(model, stages, torch_rate),
-        *(mixing if mix in MEASURED_MIXES else []),
-        StageCost(
-            stage="calibration",
-            seconds=START_SECONDS + 2 * made.used_parameters * CALIBRATION_TOKENS / flops,
-            peak_memory_bytes=TORCH_BYTES + 2 * block + hidden,
-            disk_bytes=8 * CALIBRATION_TOKENS,
-            basis=basis,
-        ),
-        StageCost(
-            stage="rounding",
-            seconds=START_SECONDS + _rounding_operations(made) / flops,
-            # AWQ stacks what it scales together, and has a block's statistics all at once.
-            peak_memory_bytes=TORCH_BYTES
-            + 2 * block
-            + _hessian_bytes(made)
-            + hidden
-            + waiting_bytes(made),
-            disk_bytes=6 * made.parameters,
-            basis=basis,
-        ),
-        StageCost(
-            stage="compression",
-            seconds=made.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
-            # The ONNX builder holds the float model, and the graph it makes of it.
-            peak_memory_bytes=TORCH_BYTES + 8 * made.parameters
-            if onnx
-            else WORKER_BYTES + 3 * largest,
-            disk_bytes=file_bytes + (4 * made.parameters if onnx else 0),
-            basis="calibrated" if rate else "formula",
-        ),
-    ]
-    left_out = set()
-    if not _rounds(format_name, rounding):
-        left_out.add("rounding")
-    if not _weighs(made, format_name, rounding):
-        left_out.add("calibration")
-    return [row for row in costs if row.stage not in left_out]
+    # The ONNX builder holds the float model, and the graph it makes of it.
+    onnx = format_name in OPTIMUM_FORMATS or format_name in ONNX_FORMATS
+    peak = (
+        TORCH_BYTES + 8 * made.parameters
+        if onnx
+        else (WORKER_BYTES + 3 * _largest_tensor_bytes(model))
+    )
+    return StageCost(
+        stage="compression",
+        seconds=made.parameters / (rate or QUANTIZE_WEIGHTS_PER_SECOND) + 1,
+        peak_memory_bytes=peak,
+        disk_bytes=file_bytes + (4 * made.parameters if onnx else 0),
+        basis="calibrated" if rate else "formula",
+    )
+
+
+def _block_bytes(model: ModelSpec) -> int:
+    """One decoder block as float32."""
+    return 4 * model.parameters // max(model.layers, 1)
+
+
+def _hidden_bytes(model: ModelSpec) -> int:
+    """A block's inputs and outputs over the whole calibration, float32."""
+    return 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
 
 
 def _rounds(format_name: str, rounding: Rounding | None) -> bool:

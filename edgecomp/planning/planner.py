@@ -61,14 +61,15 @@ def make_plan(
         facts = [row for row in facts if row.name != SOURCE]
     ranked = ranked_candidates(made, device, constraints, facts, runtime)
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
-    job: JobCost | None = None
     placed: tuple[PlacedSpeed, ...] = ()
     more: LayerGain | None = None
+    job: JobCost | None = None
     if chosen:
-        if runtime == RUNTIME and device.gpus:
-            placed, more = _compare_placements(made, device, constraints, facts, chosen)
         mixed = chosen_mix(mix, chosen.format)
         job = estimate_job(model, chosen, stages=stages, mix=mixed, rounding=rounding)
+    if chosen and runtime == RUNTIME and device.gpus:
+        placed, more = _compare_placements(made, device, constraints, facts, chosen)
+    nearest = nearest_limit(ranked, constraints, device, model.context_length)
     return Plan(
         model=model.name,
         architecture=model.architecture,
@@ -90,9 +91,7 @@ def make_plan(
         job=job,
         placements=placed,
         one_layer_more=more,
-        nearest=None
-        if chosen
-        else nearest_limit(ranked, constraints, device, model.context_length),
+        nearest=None if chosen else nearest,
     )
 
 

@@ -18,7 +18,12 @@ from edgecomp.common.folders import cache_folder
 from edgecomp.exporters.huggingface import export_quantized
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.jobs.fit import fit_recipe
-from edgecomp.making.compress_job import Compressed, compress, compression_recipe
+from edgecomp.making.compress_job import (
+    Compressed,
+    CompressionRequest,
+    compress,
+    compression_recipe,
+)
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.calibration_mix import CalibrationMix
@@ -32,7 +37,7 @@ def made(source: Path, folder: Path, format_name: str, method: str = "gptq") -> 
     for earlier in (cache_folder() / "stages").glob("rounding-*"):
         shutil.rmtree(earlier)
     recipe = compression_recipe(
-        str(source), method, format_name, "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(source), method=method, format=format_name, calibration=MIX)
     )
     return compress(recipe, folder, None, ignore)
 
@@ -152,7 +157,9 @@ def test_llama_cpp_rounds_no_checkpoint_and_fit_does_not_judge_one(source: Path)
     with pytest.raises(CompressionSettingsInvalid, match="rounded by rtn, gptq, awq"):
         made(source, Path("never"), "gptq-int4-g32", "llama.cpp")
     recipe = compression_recipe(
-        str(source), "gptq", "gptq-int4-g32", "50%", "general", MIX, any_calibration=False
+        CompressionRequest(
+            model=str(source), method="gptq", format="gptq-int4-g32", calibration=MIX
+        )
     )
     with pytest.raises(RecipeInvalid, match=r"edgecomp compress .* --format gptq-int4-g32"):
         fit_recipe(recipe, None, None, ignore)

@@ -17,7 +17,12 @@ from edgecomp.exporters.onnx_optimum import _generation_config, _write_older_che
 from edgecomp.exporters.optimum_environment import VARIABLE, optimum_python
 from edgecomp.formats.exporting import find_optimum_exporter
 from edgecomp.formats.optimum_formats import DECODER, optimum_task
-from edgecomp.making.compress_job import Compressed, compress, compression_recipe
+from edgecomp.making.compress_job import (
+    Compressed,
+    CompressionRequest,
+    compress,
+    compression_recipe,
+)
 from edgecomp.models.onnx_folder import GRAPH, read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.calibration_mix import CalibrationMix
@@ -56,7 +61,7 @@ def encoder(
 
 def made(source: Path, folder: Path, format_name: str) -> Compressed:
     recipe = compression_recipe(
-        str(source), None, format_name, "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(source), format=format_name, calibration=MIX)
     )
     return compress(recipe, folder, None, ignore)
 
@@ -90,7 +95,9 @@ def test_a_python_without_optimum_is_refused(
 def test_a_method_that_optimum_does_not_know_is_refused(method: str) -> None:
     with pytest.raises(CompressionSettingsInvalid, match="rounded to nearest"):
         compression_recipe(
-            "model", method, "onnx-optimum-int8", "50%", "general", MIX, any_calibration=False
+            CompressionRequest(
+                model="model", method=method, format="onnx-optimum-int8", calibration=MIX
+            )
         )
 
 

@@ -211,7 +211,7 @@ def _gguf(folder: Path, random: Random) -> Path:
 
 
 def _recipe_example(folder: Path, random: Random) -> Path:
-    from edgecomp.making.compress_job import compression_recipe
+    from edgecomp.making.compress_job import CompressionRequest, compression_recipe
     from edgecomp.recipes.calibration_mix import preset_mix
     from edgecomp.recipes.recipe import write_recipe
 
@@ -220,7 +220,9 @@ def _recipe_example(folder: Path, random: Random) -> Path:
     write_recipe(
         path,
         compression_recipe(
-            "demo", method, form, "50%", "general", preset_mix("general"), any_calibration=False
+            CompressionRequest(
+                model="demo", method=method, format=form, calibration=preset_mix("general")
+            )
         ),
     )
     return path

@@ -23,12 +23,18 @@ from edgecomp.common.events import Event, StageFinished, StageStarted, Warned, i
 from edgecomp.common.folders import cache_folder
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.formats.format_facts import tensor_types_of
-from edgecomp.making.compress_job import Compressed, compress, compression_recipe
+from edgecomp.making.compress_job import (
+    Compressed,
+    CompressionRequest,
+    compress,
+    compression_recipe,
+)
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.calibration_mix import CalibrationMix
+from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import method_of, read_recipe, sparsity_percent
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")
@@ -38,7 +44,7 @@ MIX = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=64)
 
 def made(source: Path, folder: Path, method: str, format_name: str = "Q4_0") -> Compressed:
     recipe = compression_recipe(
-        str(source), method, format_name, "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(source), method=method, format=format_name, calibration=MIX)
     )
     return compress(recipe, folder, None, ignore)
 
@@ -87,7 +93,7 @@ def test_nothing_is_set_up_for_more_than_it_was_trained_for(
     config["max_position_embeddings"] = trained
     (folder / "config.json").write_text(json.dumps(config))
     recipe = compression_recipe(
-        str(folder), "rtn", "Q8_0", "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(folder), method="rtn", format="Q8_0", calibration=MIX)
     )
     assert recipe.settings.context == context
 
@@ -99,7 +105,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     place.write_text("")
     heard: list[Event] = []
     recipe = compression_recipe(
-        str(source), "rtn", "Q8_0", "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(source), method="rtn", format="Q8_0", calibration=MIX)
     )
     with pytest.raises(NotWritable, match="it is a file"):
         compress(recipe, place, None, heard.append)
@@ -147,7 +153,7 @@ def test_the_same_recipe_again_takes_every_stage_from_the_cache(  # A10
         model = tmp_path / "source.gguf"
         find_exporter("gguf").export(read_model(source), model, "F16")
     recipe = compression_recipe(
-        str(model), "gptq", "Q4_0", "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(model), method="gptq", format="Q4_0", calibration=MIX)
     )
     events: list[list[Event]] = [[], []]
     files = []
@@ -200,7 +206,13 @@ def test_r30_pruning_for_reasoning_without_its_calibration_is_refused(
     """R30, R35: the override is explicit."""
     mix = CalibrationMix(samples={"text": 128}, row_tokens=64)
     recipe = compression_recipe(
-        str(source), "wanda", "F16", "50%", "reasoning", mix, any_calibration=False
+        CompressionRequest(
+            model=str(source),
+            method="wanda",
+            format="F16",
+            calibration=mix,
+            constraints=Constraints(task="reasoning"),
+        )
     )
     with pytest.raises(CalibrationRefused, match="matches the task reasoning"):
         compress(recipe, tmp_path / "out", None, ignore)
@@ -216,7 +228,7 @@ def test_r30_pruning_for_reasoning_without_its_calibration_is_refused(
 def test_an_unknown_method_or_format_is_named(method: str, format_name: str, said: str) -> None:
     with pytest.raises(CompressionSettingsInvalid, match=said):
         compression_recipe(
-            "demo", method, format_name, "50%", "general", MIX, any_calibration=False
+            CompressionRequest(model="demo", method=method, format=format_name, calibration=MIX)
         )
 
 
@@ -225,7 +237,7 @@ def listened(
 ) -> tuple[Compressed, set[str]]:
     """What GPTQ made of a model, and the stages that it took; `types`: some tensors' own."""
     recipe = compression_recipe(
-        str(source), "gptq", format_name, "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(source), method="gptq", format=format_name, calibration=MIX)
     )
     recipe = recipe.model_copy(update={"tensor_types": types or {}})
     stages: set[str] = set()
@@ -263,7 +275,9 @@ def test_a_quantized_checkpoint_is_made_float_first_and_its_user_told(
     config = {"quant_method": "gptq", "bits": 4, "group_size": 32}
     write_quantized(source, tmp_path / "gptq", config, gptq_parts)
     recipe = compression_recipe(
-        str(tmp_path / "gptq"), "gptq", "Q8_0", "50%", "general", MIX, any_calibration=False
+        CompressionRequest(
+            model=str(tmp_path / "gptq"), method="gptq", format="Q8_0", calibration=MIX
+        )
     )
     events: list[Event] = []
     result = compress(recipe, tmp_path / "out", None, events.append)
@@ -289,7 +303,9 @@ def test_a_mixture_that_comes_as_gguf_is_rounded_expert_by_expert(
     file = find_exporter("gguf").export(read_model(tiny_model("mixtral")), tmp_path / "m.gguf").path
     mix = CalibrationMix(samples={"math": 1}, row_tokens=16)
     recipe = compression_recipe(
-        str(file), "awq+gptq", "Q4_0", "50%", "general", mix, any_calibration=True
+        CompressionRequest(
+            model=str(file), method="awq+gptq", format="Q4_0", calibration=mix, any_calibration=True
+        )
     )
     events: list[Event] = []
     result = compress(recipe, tmp_path / "out", None, events.append)
@@ -312,13 +328,12 @@ def test_nothing_is_calibrated_where_nothing_depends_on_it(  # A31
 ) -> None:
     heard: list[Event] = []
     recipe = compression_recipe(
-        str(source),
-        "llama.cpp",
-        "Q8_0",
-        "50%",
-        "general",
-        CalibrationMix(samples={"text": 8}),
-        any_calibration=False,
+        CompressionRequest(
+            model=str(source),
+            method="llama.cpp",
+            format="Q8_0",
+            calibration=CalibrationMix(samples={"text": 8}),
+        )
     )
     (tmp_path / "data").mkdir()
     result = compress(recipe, tmp_path / "out", tmp_path / "data", heard.append)
@@ -333,7 +348,9 @@ def test_rows_of_calibration_end_with_the_models_positions(  # P16
     heard: list[Event] = []
     mix = CalibrationMix(samples={"math": 24, "instructions": 16}, row_tokens=300)
     recipe = compression_recipe(
-        str(tiny_model("gpt2")), "gptq", "Q4_0", "50%", "general", mix, any_calibration=False
+        CompressionRequest(
+            model=str(tiny_model("gpt2")), method="gptq", format="Q4_0", calibration=mix
+        )
     )
     result = compress(recipe, tmp_path / "out", None, heard.append)
     assert result.calibration and result.calibration.mix.row_tokens == 256

@@ -23,7 +23,12 @@ from edgecomp.formats.gguf_file_type import FILE_TYPE
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.presets import PRESETS
 from edgecomp.jobs.evaluation_stages import divergence, evaluation_subjects
-from edgecomp.making.compress_job import Compressed, compress, compression_recipe
+from edgecomp.making.compress_job import (
+    Compressed,
+    CompressionRequest,
+    compress,
+    compression_recipe,
+)
 from edgecomp.making.gguf import make_artifact
 from edgecomp.making.mixed_precision import (
     ENDS,
@@ -37,6 +42,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
 from edgecomp.planning.memory import estimate_memory
 from edgecomp.recipes.calibration_mix import CalibrationMix
+from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, read_recipe
 
 pytestmark = pytest.mark.usefixtures("lasting_torch")
@@ -60,10 +66,17 @@ def made(
     max_memory_bytes: int | None = None,
 ) -> Compressed:
     recipe = compression_recipe(
-        str(source), "gptq", "Q4_0", "50%", "general", MIX, any_calibration=False,
-        max_size_bytes=max_size_bytes,
-        max_memory_bytes=max_memory_bytes, context=CONTEXT, tensor_mix=mix,
-    )  # fmt: skip
+        CompressionRequest(
+            model=str(source),
+            method="gptq",
+            format="Q4_0",
+            calibration=MIX,
+            mix=mix,
+            constraints=Constraints(
+                max_size_bytes=max_size_bytes, max_memory_bytes=max_memory_bytes, context=CONTEXT
+            ),
+        )
+    )
     return compress(recipe, folder, None, ignore)
 
 
@@ -119,7 +132,7 @@ def test_a_mixture_is_called_by_what_it_is_and_not_by_a_preset(  # A28
 
 def test_without_a_limit_a_mix_is_as_large_as_its_format(source: Path, tmp_path: Path) -> None:
     plain = compression_recipe(
-        str(source), "gptq", "Q4_0", "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(source), method="gptq", format="Q4_0", calibration=MIX)
     )
     size = compress(plain, tmp_path / "plain", None, ignore).size_bytes
     assert size - SLACK_BYTES < made(source, tmp_path / "mix", None, "optimal").size_bytes <= size
@@ -127,7 +140,13 @@ def test_without_a_limit_a_mix_is_as_large_as_its_format(source: Path, tmp_path:
 
 def test_the_best_mix_fills_the_memory_at_its_context(source: Path, tmp_path: Path) -> None:
     plain = compression_recipe(
-        str(source), "rtn", "Q4_0", "50%", "general", MIX, any_calibration=False, context=CONTEXT
+        CompressionRequest(
+            model=str(source),
+            method="rtn",
+            format="Q4_0",
+            calibration=MIX,
+            constraints=Constraints(context=CONTEXT),
+        )
     )
     limit = memory_of(compress(plain, tmp_path / "plain", None, ignore)) + 20_000
     result = made(source, tmp_path / "mix", None, "optimal", limit)
@@ -142,14 +161,9 @@ def test_embedding_and_head_are_weighed_with_the_blocks_and_less_is_lost(
 ) -> None:
     source = tiny_model(family)
     recipe = compression_recipe(
-        str(source),
-        "rtn",
-        "Q4_0",
-        "50%",
-        "general",
-        MIX,
-        any_calibration=False,
-        tensor_mix="optimal",
+        CompressionRequest(
+            model=str(source), method="rtn", format="Q4_0", calibration=MIX, mix="optimal"
+        )
     )
     run = Run(read_model(source), recipe, None, ignore)
     made = make_artifact(run)
@@ -178,7 +192,7 @@ def test_a_mix_of_the_same_size_leaves_the_rest_of_the_limit_free(
     source: Path, tmp_path: Path
 ) -> None:
     plain = compression_recipe(
-        str(source), "gptq", "Q4_0", "50%", "general", MIX, any_calibration=False
+        CompressionRequest(model=str(source), method="gptq", format="Q4_0", calibration=MIX)
     )
     size = file_bytes(read_model(source), plain, {})
     result = made(source, tmp_path / "mix", size + 50_000, "same-size")
@@ -188,14 +202,9 @@ def test_a_mix_of_the_same_size_leaves_the_rest_of_the_limit_free(
 
 def test_a_format_keeps_its_types_where_the_plan_would_not_take_the_mixture(source: Path) -> None:
     recipe = compression_recipe(
-        str(source),
-        "gptq",
-        "Q4_0",
-        "50%",
-        "general",
-        MIX,
-        any_calibration=False,
-        tensor_mix="same-size",
+        CompressionRequest(
+            model=str(source), method="gptq", format="Q4_0", calibration=MIX, mix="same-size"
+        )
     )
     wanted = recipe.constraints.model_copy(update={"min_decode_tokens_per_second": 1e12})
     said: list[Event] = []
@@ -221,14 +230,13 @@ def test_a_memory_too_small_for_any_mix_is_refused_before_any_work(
 def test_memory_is_llama_cpps() -> None:
     with pytest.raises(CompressionSettingsInvalid, match="--max-memory"):
         compression_recipe(
-            "demo",
-            "gptq",
-            "gptq-int4-g64",
-            "50%",
-            "general",
-            MIX,
-            any_calibration=False,
-            max_memory_bytes=10**9,
+            CompressionRequest(
+                model="demo",
+                method="gptq",
+                format="gptq-int4-g64",
+                calibration=MIX,
+                constraints=Constraints(max_memory_bytes=10**9),
+            )
         )
 
 
@@ -250,14 +258,13 @@ def test_a_size_that_the_format_exceeds_is_refused_before_any_work(
     source: Path, tmp_path: Path
 ) -> None:
     recipe = compression_recipe(
-        str(source),
-        "gptq",
-        "Q8_0",
-        "50%",
-        "general",
-        MIX,
-        any_calibration=False,
-        max_size_bytes=60_000,
+        CompressionRequest(
+            model=str(source),
+            method="gptq",
+            format="Q8_0",
+            calibration=MIX,
+            constraints=Constraints(max_size_bytes=60_000),
+        )
     )
     with pytest.raises(ConstraintsImpossible, match="--mix optimal"):
         compress(recipe, tmp_path / "out", None, ignore)
@@ -266,14 +273,9 @@ def test_a_size_that_the_format_exceeds_is_refused_before_any_work(
 def test_a_format_that_rounds_nothing_cannot_be_mixed() -> None:
     with pytest.raises(CompressionSettingsInvalid, match="F16 rounds nothing"):
         compression_recipe(
-            "demo",
-            "gptq",
-            "F16",
-            "50%",
-            "general",
-            MIX,
-            any_calibration=False,
-            tensor_mix="optimal",
+            CompressionRequest(
+                model="demo", method="gptq", format="F16", calibration=MIX, mix="optimal"
+            )
         )
 
 
@@ -293,14 +295,9 @@ def test_all_that_the_task_tolerates_buys_a_doubling_of_the_speed(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = compression_recipe(
-        str(source),
-        "gptq",
-        "Q4_0",
-        "50%",
-        "general",
-        MIX,
-        any_calibration=False,
-        tensor_mix="same-size",
+        CompressionRequest(
+            model=str(source), method="gptq", format="Q4_0", calibration=MIX, mix="same-size"
+        )
     )
     model = read_model(source)
     matrix = next(t for t in model.tensors if t.name == "blk.0.ffn_down.weight")

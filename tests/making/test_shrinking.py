@@ -11,7 +11,12 @@ import pytest
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.events import Estimated, Event, ignore
-from edgecomp.making.compress_job import Compressed, compress, compression_recipe
+from edgecomp.making.compress_job import (
+    Compressed,
+    CompressionRequest,
+    compress,
+    compression_recipe,
+)
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.stages import DistillStage, Stage, StructuredStage, staged_model
@@ -34,14 +39,13 @@ def made(
     source: Path, folder: Path, *stages: Stage, method: str = "llama.cpp", format_name: str = "F16"
 ) -> Compressed:
     recipe = compression_recipe(
-        str(source),
-        method,
-        format_name,
-        "50%",
-        "general",
-        MIX,
-        any_calibration=False,
-        stages=stages,
+        CompressionRequest(
+            model=str(source),
+            method=method,
+            format=format_name,
+            calibration=MIX,
+            stages=tuple(stages),
+        )
     )
     return compress(recipe, folder, None, ignore)
 
@@ -69,9 +73,17 @@ def test_a_student_is_distilled_between_pruning_and_rounding(source: Path, tmp_p
     """R41, R101: the share is held, the cost is told first, the curve is kept."""
     heard: list[Event] = []
     recipe = compression_recipe(
-        str(source), "gptq", "Q4_0", "50%", "general", MIX, any_calibration=False,
-        stages=[StructuredStage(blocks="2"), DISTILL],
-    )  # fmt: skip
+        CompressionRequest(
+            model=str(source),
+            method="gptq",
+            format="Q4_0",
+            calibration=MIX,
+            stages=(
+                StructuredStage(blocks="2"),
+                DISTILL,
+            ),
+        )
+    )
     result = compress(recipe, tmp_path / "out", None, heard.append)
     (history,) = result.distillations
     assert [point.step for point in history.points] == [0, 10, 20]

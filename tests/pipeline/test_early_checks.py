@@ -31,7 +31,7 @@ from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.jobs.fit import FitRequest, fit, fit_recipe
 from edgecomp.jobs.fit_both import fit_both
 from edgecomp.jobs.improve import improve
-from edgecomp.making.compress_job import compress, compression_recipe
+from edgecomp.making.compress_job import CompressionRequest, compress, compression_recipe
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.stage_cache import stages_folder
 from edgecomp.recipes.calibration_mix import preset_mix
@@ -73,7 +73,7 @@ def start_both(model: Path, place: Path, data: Path | None) -> None:
 def recipe_of(model: Path, format_name: str = "Q4_0", method: str = "gptq") -> Recipe:
     mix = preset_mix("general")
     return compression_recipe(
-        str(model), method, format_name, "50%", "general", mix, any_calibration=False
+        CompressionRequest(model=str(model), method=method, format=format_name, calibration=mix)
     )
 
 

@@ -30,29 +30,13 @@ def read_gguf(path: Path) -> ModelSpec:
     architecture = _text(header, "general.architecture")
     if architecture is None:
         raise FileCorrupt(path, "its metadata names no architecture.")
-    tensors = tuple(
-        TensorSpec(
-            name=row.name,
-            source_name=row.name,
-            shape=row.shape,
-            dtype=row.type.name,
-            group=tensor_group(row.name),
-        )
-        for row in header.tensors
-    )
-    if not tensors:
-        raise FileCorrupt(path, "it holds no tensors.", "Vocabulary-only files cannot be run.")
+    tensors = _tensors(header)
     layers = _required_count(header, architecture, "block_count")
-    if layers > len(tensors):
-        fault = f"it promises {layers} layers and holds {len(tensors)} tensors."
-        raise FileCorrupt(path, fault)
-    names = {tensor.name for tensor in tensors}
-    embedding = next((t for t in tensors if t.name == EMBEDDING), None)
-    heads = _whole(header, architecture, "attention.head_count")
     width = _required_count(header, architecture, "embedding_length")
-    if embedding and embedding.shape[-1] != width:
-        fault = f"its width is {width}, and the embedding has {embedding.shape[-1]} columns."
-        raise FileCorrupt(path, fault)
+    embedding = next((t for t in tensors if t.name == EMBEDDING), None)
+    _require_agreement(path, layers, width, tensors, embedding)
+    names = {tensor.name for tensor in tensors}
+    heads = _whole(header, architecture, "attention.head_count")
     head_length = width // heads if heads else 0
     row = BY_GGUF_NAME.get(architecture)
     window = _whole(header, architecture, "attention.sliding_window") or None
@@ -90,6 +74,37 @@ def read_gguf(path: Path) -> ModelSpec:
         repeated_tokens=repeated,
         notes=(_repeated_text(repeated),) if repeated else (),
     )
+
+
+def _tensors(header: GgufHeader) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            name=row.name,
+            source_name=row.name,
+            shape=row.shape,
+            dtype=row.type.name,
+            group=tensor_group(row.name),
+        )
+        for row in header.tensors
+    )
+
+
+def _require_agreement(
+    path: Path,
+    layers: int,
+    width: int,
+    tensors: tuple[TensorSpec, ...],
+    embedding: TensorSpec | None,
+) -> None:
+    """Raises FileCorrupt where the metadata promise other tensors than there are."""
+    if not tensors:
+        raise FileCorrupt(path, "it holds no tensors.", "Vocabulary-only files cannot be run.")
+    if layers > len(tensors):
+        fault = f"it promises {layers} layers and holds {len(tensors)} tensors."
+        raise FileCorrupt(path, fault)
+    if embedding and embedding.shape[-1] != width:
+        fault = f"its width is {width}, and the embedding has {embedding.shape[-1]} columns."
+        raise FileCorrupt(path, fault)
 
 
 def refuse_repeated_tokens(model: ModelSpec) -> None:

@@ -93,25 +93,12 @@ def read_huggingface(folder: Path) -> ModelSpec:
     """Read a model folder's config and safetensors headers; quantized linears count as the weights
     they stand for. Raises ArchitectureUnsupported, QuantizationUnsupported, and what
     `stored_tensors` raises."""
-    config_path = folder / "config.json"
-    if (folder / ADAPTER_CONFIG).is_file() and not config_path.is_file():
-        raise ModelIncomplete(
-            folder,
-            "it holds an adapter, not the model.",
-            "Merge it into its base model by peft's merge_and_unload, and give the result.",
-        )
-    if not config_path.is_file():
-        raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
+    config_path = _find_config(folder)
     whole = read_json(config_path)
-    config = language_config(whole)
-    class_name = str(config["architectures"][0])
-    architecture = BY_HF_CLASS.get(class_name)
     # First: advice on a config is of no use where the weights cannot be read.
     stored = weight_tensors(folder, whole)
-    if architecture:
-        check_entries(config, config_path)
-    else:
-        config = usual_entries(config, config_path)
+    config, architecture = _checked_config(whole, config_path)
+    class_name = str(config["architectures"][0])
 
     def count(*keys: str) -> int:
         return _count(config, keys)
@@ -132,12 +119,11 @@ def read_huggingface(folder: Path) -> ModelSpec:
     if architecture is None:
         # Nothing is left out of the plan of a family we do not know.
         tensors += tuple(_tensor(n, n, stored[n].shape, stored[n].dtype) for n in unknown)
-    if architecture:
+    else:
         require_every_layer(folder, tensors, layers, architecture)
         require_shapes(config, config_path, tensors, (heads, kv_heads, head_length))
         tensors += _rotary_tables(config, head_length)
-    slides = sliding_layers(config, architecture, layers, config_path) if architecture else ()
-    every = period(slides, architecture.full_attention_every) if architecture and slides else 0
+    window, every, pattern = _sliding(config, architecture, layers, config_path)
     embedding = next((t for t in tensors if t.name == EMBEDDING), None)
     return ModelSpec(
         path=folder,
@@ -154,9 +140,9 @@ def read_huggingface(folder: Path) -> ModelSpec:
         value_length=head_length,
         vocabulary=embedding.shape[0] if embedding else count("vocab_size"),
         context_length=count("max_position_embeddings", "n_positions"),
-        sliding_window=count("sliding_window") if slides else None,
-        full_attention_every=every or 0,
-        sliding_pattern=slides if every is None else (),
+        sliding_window=window,
+        full_attention_every=every,
+        sliding_pattern=pattern,
         experts=count("num_local_experts", "num_experts"),
         experts_used=count("num_experts_per_tok"),
         tied_embeddings=head.tied,
@@ -168,6 +154,43 @@ def read_huggingface(folder: Path) -> ModelSpec:
         tensors=tensors,
         notes=(*left_over(folder), *((head.note,) if head.note else ())),
     )
+
+
+def _find_config(folder: Path) -> Path:
+    """The folder's config.json. Raises ModelIncomplete where there is none."""
+    path = folder / "config.json"
+    if path.is_file():
+        return path
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise ModelIncomplete(
+            folder,
+            "it holds an adapter, not the model.",
+            "Merge it into its base model by peft's merge_and_unload, and give the result.",
+        )
+    raise ModelIncomplete(folder, "it has no config.json.", "Give a Hugging Face model folder.")
+
+
+def _checked_config(
+    whole: dict[str, Any], path: Path
+) -> tuple[dict[str, Any], Architecture | None]:
+    """The entries of the language model, and its family where we know it."""
+    config = language_config(whole)
+    architecture = BY_HF_CLASS.get(str(config["architectures"][0]))
+    if architecture is None:
+        return usual_entries(config, path), None
+    check_entries(config, path)
+    return config, architecture
+
+
+def _sliding(
+    config: dict[str, Any], architecture: Architecture | None, layers: int, path: Path
+) -> tuple[int | None, int, tuple[bool, ...]]:
+    """The window, and the n of which each n-th layer sees everything, or one entry a layer."""
+    slides = sliding_layers(config, architecture, layers, path) if architecture else ()
+    if not architecture or not slides:
+        return None, 0, ()
+    every = period(slides, architecture.full_attention_every)
+    return _count(config, ("sliding_window",)), every or 0, slides if every is None else ()
 
 
 def _head(
