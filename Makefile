@@ -23,7 +23,7 @@ INSTALL_LLAMA = $(BIN)/python tools/install_llama_cpp.py '$(LLAMA)' '$(WHEELS)' 
 OPTIMUM := .venv-optimum
 OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
 
-.PHONY: help install optimum demo test test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict readme
+.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict readme
 .PHONY: tui-demo screenshots lock clean
 
 help: ## List the targets
@@ -60,6 +60,9 @@ demo: $(INSTALLED) ## Fit the embedded model under 95 MB and prove it
 
 test: $(INSTALLED) ## Run the tests, on every core
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+test-slow: $(INSTALLED) ## The tests that take half a minute or more each (some minutes)
+	$(BIN)/pytest -m slow --numprocesses auto --maxprocesses 4
 
 test-long: $(INSTALLED) ## The app with the demo model, end to end in tmux (many minutes)
 	$(BIN)/pytest -m long

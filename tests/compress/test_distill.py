@@ -82,7 +82,10 @@ def pruned(folder: Path, text: Tensor, out: Path, sizes: Sizes) -> Path:
     return out
 
 
-@pytest.mark.parametrize("sizes", [Sizes(blocks=2), Sizes(blocks=2, channels=48)])
+@pytest.mark.parametrize(
+    "sizes",
+    [Sizes(blocks=2), pytest.param(Sizes(blocks=2, channels=48), marks=pytest.mark.slow)],
+)
 def test_r42_held_out_divergence_falls_by_more_than_half(
     sizes: Sizes, save_model: Save, text: Tensor, tmp_path: Path
 ) -> None:
@@ -165,7 +168,10 @@ distill(
 """
 
 
-@pytest.mark.parametrize("sizes", [Sizes(blocks=2), Sizes(blocks=2, channels=48)])
+@pytest.mark.parametrize(
+    "sizes",
+    [Sizes(blocks=2), pytest.param(Sizes(blocks=2, channels=48), marks=pytest.mark.slow)],
+)
 def test_two_processes_take_the_steps_of_one_and_go_on_after_a_kill(
     sizes: Sizes, save_model: Save, text: Tensor, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_task_lm_eval_does_not_have_is_named(own_tasks: None) -> None:
         run("nonsense_task:reasoning")
 
 
+@pytest.mark.slow  # lm-eval reads its index of tasks for half a minute
 def test_missing_data_are_told_with_their_source_and_the_file_to_give_instead() -> None:
     pytest.importorskip("lm_eval")
     with pytest.raises(TaskUnavailable, match=r"openai/grade-school-math.*gsm8k\.jsonl.*--data"):

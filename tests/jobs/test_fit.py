@@ -200,6 +200,7 @@ def test_a_damaged_bundle_is_found_out_and_the_file_named(
     assert victim.name in done.stdout + done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(
     source: Path, first: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -291,6 +292,7 @@ DEMO_RECIPE = Recipe(
 
 
 @pytest.mark.demo
+@pytest.mark.slow
 def test_a_recipe_fits_the_real_demo_model_and_passes_every_check(tmp_path: Path) -> None:
     write_recipe(tmp_path / "recipe.yaml", DEMO_RECIPE)
     done = subprocess.run(
