@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from edgecomp.checks.artifact_checks import CONTROL, USER_DEFINED, CheckResult
 from edgecomp.checks.tokenizer_corpus import corpus, model_texts
@@ -43,12 +43,16 @@ Difference = tuple[str, list[int], list[int]]
 """A text, its ids in the source, its ids in the artifact."""
 
 
+class Encode(Protocol):
+    """Token ids of a text; `added`: with what the tokenizer adds to every text."""
+
+    def __call__(self, text: str, *, added: bool) -> list[int]: ...
+
+
 class SourceTokenizer(NamedTuple):
     """The tokenizer of a checkpoint."""
 
-    encode: Callable[[str, bool], list[int]]
-    """Token ids of a text; True: with what the tokenizer adds to every text."""
-
+    encode: Encode
     decode: Callable[[list[int]], str]
     composes: bool
     """Whether it puts texts into Unicode normal form C first."""

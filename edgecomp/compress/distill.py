@@ -128,7 +128,8 @@ class _Run:
         self.training, self.held_out = len(tokens) - held_out, held_out
         torch.manual_seed(settings.seed)
         width = targets.batch(torch.tensor([0]))["last"].shape[-1]
-        self.student = Student(student, width, bool(settings.intermediate_weight)).train()
+        matches_states = bool(settings.intermediate_weight)
+        self.student = Student(student, width, matches_states=matches_states).train()
         self.powers = self._powers()
         self.parameters = [
             *self.student.model.named_parameters(),

@@ -50,7 +50,7 @@ class Session:
         share what they hold; sliding layers then keep the whole context. Raises RuntimeRefused.
         """
         llama_cpp.llama_backend_init()
-        parameters = ModelParameters(settings, allocate)
+        parameters = ModelParameters(settings, allocate=allocate)
         with redirect_stderr(Heard(sys.stderr)) as heard:
             self._model = llama_cpp.llama_model_load_from_file(path.encode(), parameters.values)
         if not self._model:
