@@ -87,7 +87,7 @@ lint: $(INSTALLED) ## Formatter, linter, types and import layers
 	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
 		--cache-dir $(CURDIR)/.mypy_cache
 	$(BIN)/mypy --config-file pyproject.toml tools/install_llama_cpp.py
-	cd $(TYPED) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports $(CURDIR)/pyproject.toml --no-cache --quiet
+	cd $(TYPED) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports $(CURDIR)/pyproject.toml --no-cache --no-logo
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
