@@ -1,7 +1,8 @@
 """The pieces of a SentencePiece model file, without the SentencePiece library.
 
 The file is a protocol buffer (`sentencepiece_model.proto` of google/sentencepiece); three of its
-messages' fields are wanted: ModelProto.pieces (1) with piece (1), score (2) and type (3).
+messages' fields are wanted: ModelProto.pieces (1) with piece (1), score (2) and type (3). The
+library itself would read a file that nobody vouches for with native code in this process.
 """
 
 from __future__ import annotations

@@ -6,6 +6,12 @@ equations. A group's scales are chosen under the weights M_i,i^2 that rounding e
 In natural order a group's scales are chosen when its turn comes, from the weights as they then are,
 error fed back. By activation columns go by falling diagonal of H; groups keep their columns, so
 scales are chosen beforehand from the original weights ("static groups").
+
+The paper's parts, by its names: H is HessianSum (hessian.py); Cholesky(H^-1) is replaced by M, its
+inverse (ldl_factor.py); the error E of a column is what Sweep keeps of a column that is done; the
+loop over a block's columns is Sweep.run, and the update of all later blocks is Sweep.open, which
+gathers it when their turn comes. `paper_gptq` in tests/compress/test_gptq.py is the paper's
+algorithm as it stands there, slow and obvious; the two agree to rounding.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Columns are visited in order; sweep.py has the equations of the feedback. The mask is chosen for 128
 columns at a time from the weights as they then are (the paper's "adaptive mask selection", B_s =
 128), or for each M columns under N:M, by the error that pruning would cost: M_i,i^2 wanted_i^2, the
-paper's w^2 / [H^-1]_ii.
+paper's w^2 / [H^-1]_ii. `paper_sparsegpt` in tests/compress/test_pruning.py is the paper's
+algorithm as it stands there, slow and obvious.
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ def bootstrap_mean_interval(
 
     For correlated tokens, give the mean of each window and the number of its tokens as weight:
     windows are then resampled whole (block bootstrap). Efron & Tibshirani 1993, chapter 13.
+    scipy.stats.bootstrap would save few of these lines and takes most of a second to import.
     """
     sample = np.asarray(values, dtype=np.float64)
     weight = np.ones_like(sample) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -6,17 +6,18 @@ counter cannot be read, that is said with its reason; nothing is estimated.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+
+import pynvml
 
 from edgecomp.common.frozen_model import FrozenModel
 
 POWERCAP = Path("/sys/class/powercap")
 """Documented in the kernel's Documentation/power/powercap/powercap.rst."""
 
-NVML = "libnvidia-ml.so.1"
 COUNTED = ("package", "dram")
 """Domains that add up. `core` and `uncore` lie within the package, `psys` around it."""
 
@@ -84,18 +85,18 @@ def _read_rapl(powercap: Path) -> tuple[dict[str, Counter], str | None]:
 def _read_nvml() -> tuple[dict[str, Counter], str | None]:
     """nvmlDeviceGetTotalEnergyConsumption: millijoules since the driver was loaded (Volta on)."""
     try:
-        library = ctypes.CDLL(NVML)
-    except OSError:
-        return {}, f"NVML: {NVML} is not installed"
-    if library.nvmlInit_v2():
-        return {}, "NVML: the driver does not answer"
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return {}, f"NVML: {error}"
     found = {}
-    cards = ctypes.c_uint()
-    library.nvmlDeviceGetCount_v2(ctypes.byref(cards))
-    for index in range(cards.value):
-        device, energy = ctypes.c_void_p(), ctypes.c_ulonglong()
-        library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device))
-        if not library.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(energy)):
-            found[f"gpu {index}"] = Counter(joules=energy.value / 1e3, range_joules=None)
-    library.nvmlShutdown()
+    try:
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            with suppress(pynvml.NVMLError):
+                card = pynvml.nvmlDeviceGetHandleByIndex(index)
+                joules = pynvml.nvmlDeviceGetTotalEnergyConsumption(card) / 1e3
+                found[f"gpu {index}"] = Counter(joules=joules, range_joules=None)
+    except pynvml.NVMLError as error:
+        return found, f"NVML: {error}"
+    finally:
+        pynvml.nvmlShutdown()
     return found, None if found else "NVML: no card counts its energy"

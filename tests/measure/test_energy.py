@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecomp.measure import energy
 from edgecomp.measure.energy import Counter, Counters, joules_used, read_counters
 
 RANGE_MICROJOULES = 262_143_328_850
@@ -60,3 +61,30 @@ def test_joules_add_up_over_a_counter_that_starts_again(steps: list[float], star
 def test_a_single_reading_says_nothing(tmp_path: Path) -> None:
     domain(tmp_path, "intel-rapl:0", "package-0", 5_000_000)
     assert joules_used([read_counters(tmp_path)]) == {}
+
+
+def test_cards_that_count_their_energy_are_read_and_others_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def consumption(card: int) -> int:
+        if card == 1:
+            raise energy.pynvml.NVMLError(energy.pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return 7_500
+
+    monkeypatch.setattr(energy.pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(energy.pynvml, "nvmlShutdown", lambda: None)
+    monkeypatch.setattr(energy.pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(energy.pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(energy.pynvml, "nvmlDeviceGetTotalEnergyConsumption", consumption)
+    found = read_counters(tmp_path / "nowhere")
+    assert {name: row.joules for name, row in found.counters.items()} == {"gpu 0": 7.5}
+
+
+def test_a_driver_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def missing() -> None:
+        raise energy.pynvml.NVMLError(energy.pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(energy.pynvml, "nvmlInit", missing)
+    assert any("NVML" in reason for reason in read_counters(tmp_path / "nowhere").unreadable)
