@@ -43,7 +43,7 @@ def test_a_make_target_of_the_readme_exists(command: str) -> None:
 
 def test_the_readmes_table_of_commands_is_the_programs_own() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "readme.py", "--check"],
+        [sys.executable, ROOT / "tools" / "readme.py", "--check"],
         capture_output=True,
         text=True,
     )

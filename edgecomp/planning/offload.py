@@ -144,8 +144,9 @@ def _splits(
                 continue
             tried.add((gpu_layers, kept))
             whole = gpu_layers == demand.places and not kept and kv_on_gpu
+            room = capacities if whole else partly
             for pack in packings:
-                counts = pack(demand, capacities if whole else partly, gpu_layers, kept, kv_on_gpu)
+                counts = pack(demand, room, gpu_layers, kept, kv_on_gpu=kv_on_gpu)
                 if counts:
                     yield Placement(
                         gpus=tuple(c.name for c, n in zip(cards, counts, strict=True) if n),

@@ -27,7 +27,7 @@ from edgecomp.common.errors import DiskFull, FileUnreadable, NotWritable
 
 def child(code: str, *arguments: Path) -> subprocess.Popen[str]:
     """A process of Python that runs `code`; its arguments are in `sys.argv`."""
-    head = "import os, signal, sys\nfrom pathlib import Path\nfrom edgecomp import atomic\n"
+    head = "import os, signal, sys\nfrom pathlib import Path\nfrom edgecomp.common import atomic\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + textwrap.dedent(code), *map(str, arguments)],
         stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True,

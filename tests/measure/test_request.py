@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp import cli
-from edgecomp.measure import serving
+from edgecomp.jobs import measure
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.processes.limits import Limits
 
@@ -30,7 +30,7 @@ def test_its_arguments_are_read_as_the_same_request(
         asked.append(request)
         raise SystemExit
 
-    monkeypatch.setattr(serving, "measure_artifact", keep)
+    monkeypatch.setattr(measure, "measure_artifact", keep)
     with pytest.raises(SystemExit):
         cli.app(args=["measure", str(Path("m.gguf")), *request_.arguments()])
     assert asked == [request_]
