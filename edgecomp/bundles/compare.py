@@ -112,7 +112,7 @@ def on_front(variant: Variant, variants: Sequence[Variant]) -> bool:
 
 
 def _dominates(other: Variant, variant: Variant) -> bool:
-    its, mine = (
+    costs, others = (
         (
             row.artifact_bytes,
             -row.decode_tokens_per_second.median,
@@ -120,7 +120,7 @@ def _dominates(other: Variant, variant: Variant) -> bool:
         )
         for row in (other, variant)
     )
-    return its != mine and all(a <= b for a, b in zip(its, mine, strict=True))
+    return costs != others and all(a <= b for a, b in zip(costs, others, strict=True))
 
 
 def _scale(variant: Variant) -> tuple[str, int, int]:

@@ -45,8 +45,8 @@ def add_shares(first: Shares, second: Shares, sign: int = 1) -> Shares:
     """Both together; the first without the second where `sign` is -1."""
     total = dict(first)
     for kind, share in second.items():
-        mine = total.get(kind, Share())
-        total[kind] = mine + share if sign > 0 else mine - share
+        before = total.get(kind, Share())
+        total[kind] = before + share if sign > 0 else before - share
     return total
 
 
@@ -151,8 +151,8 @@ _Sums = dict[str, tuple[int, float, float]]
 
 def _add(sums: _Sums, kind: str, amounts: tuple[int, float, float]) -> None:
     if kind in sums:
-        mine = sums[kind]
-        amounts = (mine[0] + amounts[0], mine[1] + amounts[1], mine[2] + amounts[2])
+        before = sums[kind]
+        amounts = (before[0] + amounts[0], before[1] + amounts[1], before[2] + amounts[2])
     sums[kind] = amounts
 
 

@@ -169,43 +169,43 @@ def _failed(hub_id: str, error: BaseException) -> EdgecompError:
     import httpx2
     from huggingface_hub import errors
 
-    told = f"The model {hub_id} could not be fetched from the hub"
+    fault = f"The model {hub_id} could not be fetched from the hub"
     page = "Look it up on the hub's page."
     first = one_line(str(error)) or type(error).__name__
     match error:
         case errors.GatedRepoError():
-            text = f"{told}: it is gated. Accept its terms on its page, then run `hf auth login`."
+            text = f"{fault}: it is gated. Accept its terms on its page, then run `hf auth login`."
         case errors.RepositoryNotFoundError():
             text = (
-                f"{told}: there is none of this name, or it is private. Check the name; a private "
+                f"{fault}: there is none of this name, or it is private. Check the name; a private "
                 "one needs `hf auth login`."
             )
         case errors.RevisionNotFoundError() | errors.EntryNotFoundError() if not isinstance(
             error, errors.LocalEntryNotFoundError
         ):
-            text = f"{told}: it lacks a revision or a file ({first}). {page}"
+            text = f"{fault}: it lacks a revision or a file ({first}). {page}"
         case errors.DisabledRepoError():
-            text = f"{told}: the hub has disabled it. {page}"
+            text = f"{fault}: the hub has disabled it. {page}"
         case errors.HFValidationError():
-            text = f"{told}: that is no name of a model there ({first})."
+            text = f"{fault}: that is no name of a model there ({first})."
         case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError():
             text = (
-                f"{told}: the client is offline (HF_HUB_OFFLINE) and its files are not all in the "
+                f"{fault}: the client is offline (HF_HUB_OFFLINE) and its files are not all in the "
                 "cache. Go online once, or give a local folder."
             )
         case errors.HfHubHTTPError() if error.response.status_code in (401, 403):
-            text = f"{told}: it asks who you are ({first}). Run `hf auth login`."
+            text = f"{fault}: it asks who you are ({first}). Run `hf auth login`."
         case errors.HfHubHTTPError():
             status = error.response.status_code
-            text = f"{told}: it answered with status {status} ({first}). Try again later."
+            text = f"{fault}: it answered with status {status} ({first}). Try again later."
         case httpx2.HTTPError() | ConnectionError() | TimeoutError():
             text = (
-                f"{told}: there is no connection to it ({type(error).__name__}: {first}). Check "
+                f"{fault}: there is no connection to it ({type(error).__name__}: {first}). Check "
                 "the network; a local folder needs none."
             )
         case OSError():
             named = error.filename if isinstance(error.filename, str) else None
             return write_error(Path(named) if named else cache_folder(), error)
         case _:
-            text = f"{told} ({type(error).__name__}: {first}). {page}"
+            text = f"{fault} ({type(error).__name__}: {first}). {page}"
     return HubFailed(text)

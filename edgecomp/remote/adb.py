@@ -51,9 +51,9 @@ def check_device(address: AdbAddress) -> None:
     """Raise ConnectionFailed where the device is absent, offline or does not allow this machine."""
     state = adb(address, ["get-state"])
     if state.returncode or state.stdout.strip() != "device":
-        told = (state.stderr or state.stdout).strip()
+        reply = (state.stderr or state.stdout).strip()
         raise ConnectionFailed(
-            f"{address} cannot be reached ({told or 'no answer'}). See `adb devices`: the device "
+            f"{address} cannot be reached ({reply or 'no answer'}). See `adb devices`: the device "
             "must be listed as `device`, with USB debugging allowed for this machine."
         )
 
@@ -91,8 +91,8 @@ def _push(address: AdbAddress, path: Path, target: PurePosixPath, digest: str) -
     pushed = made if made.returncode else adb(address, ["push", str(path), str(half)], copied)
     if pushed.returncode:
         check_device(address)
-        told = (pushed.stderr or pushed.stdout).strip()
-        raise RemoteFailed(f"{target} on {address} cannot be written: {told}")
+        reply = (pushed.stderr or pushed.stdout).strip()
+        raise RemoteFailed(f"{target} on {address} cannot be written: {reply}")
     if _digest(address, half, size_bytes) != digest:
         check_device(address)
         shell(address, shlex.join(["rm", "-f", str(half)]))

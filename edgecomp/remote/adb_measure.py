@@ -77,6 +77,6 @@ def _run(address: AdbAddress, arguments: list[str]) -> str:
         )
     if ran.returncode:
         check_device(address)
-        told = ran.stderr.strip()[-ERROR_CHARACTERS:] or f"exit code {ran.returncode}"
-        raise RemoteFailed(f"{PROGRAM} failed on {address}: {told}")
+        message = ran.stderr.strip()[-ERROR_CHARACTERS:] or f"exit code {ran.returncode}"
+        raise RemoteFailed(f"{PROGRAM} failed on {address}: {message}")
     return ran.stdout

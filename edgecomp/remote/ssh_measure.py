@@ -101,8 +101,8 @@ def files_of(artifact: Path) -> dict[str, Path]:
 
 def _answer(ran: Ran, address: SshAddress, python: str) -> Serving:
     if ran.exit_code and not ran.output:
-        told = ran.stderr.rpartition("edgecomp: ")[2].strip()
-        raise RemoteFailed(f"On {address}: {told or f'exit code {ran.exit_code}'}")
+        message = ran.stderr.rpartition("edgecomp: ")[2].strip()
+        raise RemoteFailed(f"On {address}: {message or f'exit code {ran.exit_code}'}")
     try:
         return Serving.model_validate_json(ran.output)
     except ValidationError as error:

@@ -91,10 +91,10 @@ def _to_json(random: Random) -> tuple[str, str]:
 
 def _to_table(random: Random) -> tuple[str, str]:
     prices = {thing: random.randint(4, 90) for thing in random.sample(GOODS, 3)}
-    told = ", ".join(f"the {thing} costs {price} euros" for thing, price in prices.items())
+    listed = ", ".join(f"the {thing} costs {price} euros" for thing, price in prices.items())
     rows = "\n".join(f"| {thing} | {price} |" for thing, price in prices.items())
     return (
-        f"Make a Markdown table with the columns item and price: {told}.",
+        f"Make a Markdown table with the columns item and price: {listed}.",
         f"| item | price (euros) |\n|---|---|\n{rows}",
     )
 
@@ -132,11 +132,11 @@ def _addresses(random: Random) -> tuple[str, str]:
 def _cheapest(random: Random) -> tuple[str, str]:
     things = random.sample(GOODS, 3)
     prices = random.sample(range(5, 60), 3)
-    told = "; ".join(
+    offered = "; ".join(
         f"{thing}: {price} dollars" for thing, price in zip(things, prices, strict=True)
     )
     cheapest = things[prices.index(min(prices))]
     return (
-        f"From this price list, name the cheapest item in one full sentence. {told}",
+        f"From this price list, name the cheapest item in one full sentence. {offered}",
         f"The cheapest item is the {cheapest}, at {min(prices)} dollars.",
     )
