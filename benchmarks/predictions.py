@@ -67,10 +67,10 @@ def main() -> None:
     console = Console(width=140, highlight=False)
     model = read_model("demo")
     for runtime, rows in ((llama_cpp, _llama_rows), (onnx, _onnx_rows)):
-        calibration = calibrate_here(runtime.name)
+        kernel_rates = calibrate_here(runtime.name)
         device = detect_device()
         load = machine_state().load_before
-        console.print(f"{device.title}, {calibration.runtime}, load before {load:.2f}")
+        console.print(f"{device.title}, {kernel_rates.runtime}, load before {load:.2f}")
         with tempfile.TemporaryDirectory() as scratch:
             console.print(*_summary(list(rows(model, device, Path(scratch)))), sep="\n")
     console.print("Memory in MB, speeds in tok/s; medians of", REPEATS, "repeats after a warm-up.")
@@ -80,7 +80,7 @@ def _llama_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Itera
     base, file = scratch / "base.gguf", scratch / "made.gguf"
     find_exporter("gguf").export(model, base, "F16")
     facts = {row.name: row.weights for row in format_facts(model)}
-    worker = device.calibration.worker_bytes if device.calibration else None
+    worker = device.kernel_rates.worker_bytes if device.kernel_rates else None
     for name in FORMATS:
         threads = device.cpu.cores
         llama_cpp.quantize(base, file, name, threads=threads, overrides={}, importance=None)
@@ -96,7 +96,7 @@ def _llama_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Itera
 
 
 def _onnx_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Iterator[Row]:
-    own = device.model_copy(update={"calibration": device.calibration_in(onnx.name)})
+    own = device.model_copy(update={"kernel_rates": device.kernel_rates_in(onnx.name)})
     facts = {row.name: row.weights for row in onnx_facts(model)}
     for name in ONNX_FORMATS:
         artifact = scratch / name

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from edgecomp.common.folders import config_folder
 from edgecomp.common.machine_limits import memory_limit_bytes, physical_cores, processor_quota
 from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE, named_version
-from edgecomp.devices.kernel_rates import Calibration
+from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.devices.profile import (
     DeviceProfile,
     MemoryPool,
@@ -52,10 +52,10 @@ CPU_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8",
 
 def detect_device() -> DeviceProfile:
     """This machine. Takes well under a second; measures nothing."""
-    calibration = stored_calibration()
+    kernel_rates = stored_kernel_rates()
     cards = [*_nvidia_cards(), *_amd_cards()]
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    bandwidth = round(calibration.memory_bytes_per_second) if calibration else ASSUMED_BANDWIDTH
+    bandwidth = round(kernel_rates.memory_bytes_per_second) if kernel_rates else ASSUMED_BANDWIDTH
     memory = MemoryPool(
         name="ram",
         kind="unified" if apple else "ram",
@@ -65,7 +65,7 @@ def detect_device() -> DeviceProfile:
     )
     cores = physical_cores()
     flops = round(
-        calibration.float_operations_per_second if calibration else ASSUMED_FLOPS_PER_CORE * cores
+        kernel_rates.float_operations_per_second if kernel_rates else ASSUMED_FLOPS_PER_CORE * cores
     )
     cpu = Processor(
         name="cpu",
@@ -98,10 +98,10 @@ def detect_device() -> DeviceProfile:
         ),
         sources={
             "pools": "operating system and driver",
-            "bandwidth": "measured here" if calibration else "assumed: not calibrated",
-            "peak": "measured here" if calibration else "assumed: not calibrated",
+            "bandwidth": "measured here" if kernel_rates else "assumed: not calibrated",
+            "peak": "measured here" if kernel_rates else "assumed: not calibrated",
         },
-        calibration=calibration,
+        kernel_rates=kernel_rates,
     )
 
 
@@ -115,37 +115,37 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def calibration_path() -> Path:
-    """Where this machine's calibration is kept."""
+def kernel_rates_path() -> Path:
+    """Where what was measured on this machine is kept."""
     return config_folder() / "calibration.json"
 
 
-def read_calibration(path: Path) -> Calibration | None:
-    """The calibration in a file; None where there is none that can be read."""
+def read_kernel_rates(path: Path) -> KernelRates | None:
+    """The kernel rates in a file; None where there is none that can be read."""
     try:
-        return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+        return KernelRates.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError):
         return None
 
 
-def why_stale(calibration: Calibration) -> str:
-    """Why a calibration says nothing of this machine as it is now; empty where it does."""
-    if calibration.processor != cpu_model():
+def why_stale(kernel_rates: KernelRates) -> str:
+    """Why kernel rates say nothing of this machine as it is now; empty where it does."""
+    if kernel_rates.processor != cpu_model():
         return f"the processor is now {cpu_model()}"
-    if calibration.threads != physical_cores():
+    if kernel_rates.threads != physical_cores():
         return f"{physical_cores()} cores may now be used"
-    if calibration.processor_quota != processor_quota():
+    if kernel_rates.processor_quota != processor_quota():
         return "the share of the processors that a control group allows has changed"
     runtime = named_version(LLAMA_CPP_PACKAGE)
-    if calibration.runtime != f"llama.cpp, {runtime}":
+    if kernel_rates.runtime != f"llama.cpp, {runtime}":
         return f"the runtime is now {runtime}"
     return ""
 
 
-def stored_calibration() -> Calibration | None:
-    """The calibration measured here before; None where there is none or a stale one."""
-    calibration = read_calibration(calibration_path())
-    return calibration if calibration and not why_stale(calibration) else None
+def stored_kernel_rates() -> KernelRates | None:
+    """The kernel rates measured here before; None where there is none or a stale one."""
+    kernel_rates = read_kernel_rates(kernel_rates_path())
+    return kernel_rates if kernel_rates and not why_stale(kernel_rates) else None
 
 
 def _instruction_sets() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ class KernelRate(FrozenModel):
     """Weights a second that the quantizer turns into this type; None for float types."""
 
 
-class Calibration(FrozenModel):
+class KernelRates(FrozenModel):
     """Measured on an idle machine by `edgecomp devices calibrate`, in seconds and bytes."""
 
     schema_version: Literal[1] = 1
@@ -57,5 +57,5 @@ class Calibration(FrozenModel):
     float_operations_per_second: float
     """Rate of a large single-precision matrix product by all threads."""
 
-    onnx: Calibration | None = None
+    onnx: KernelRates | None = None
     """The same of ONNX Runtime; None where it was not measured."""

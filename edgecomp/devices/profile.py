@@ -20,7 +20,7 @@ from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import OPERATIONS, RATES, SIZES, parse_quantity
 from edgecomp.common.safe_text import one_line
 from edgecomp.common.validation_text import format_validation_error
-from edgecomp.devices.kernel_rates import Calibration
+from edgecomp.devices.kernel_rates import KernelRates
 
 
 def _in(units: dict[str, int]) -> BeforeValidator:
@@ -104,7 +104,7 @@ class DeviceProfile(FrozenModel):
     sources: dict[str, str]
     """Where each number comes from, by its place in the file (`pools.vram.size`)."""
 
-    calibration: Calibration | None = None
+    kernel_rates: KernelRates | None = None
 
     @model_validator(mode="after")
     def _check(self) -> DeviceProfile:
@@ -133,11 +133,11 @@ class DeviceProfile(FrozenModel):
     def _pool_by_name(self) -> dict[str, MemoryPool]:
         return {pool.name: pool for pool in self.pools}
 
-    def calibration_in(self, runtime: str) -> Calibration | None:
+    def kernel_rates_in(self, runtime: str) -> KernelRates | None:
         """What was measured here in `runtime`; None where nothing was."""
-        if self.calibration is None or runtime != "onnx":
-            return self.calibration
-        return self.calibration.onnx
+        if self.kernel_rates is None or runtime != "onnx":
+            return self.kernel_rates
+        return self.kernel_rates.onnx
 
     @cached_property
     def cpu(self) -> Processor:

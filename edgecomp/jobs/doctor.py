@@ -30,7 +30,7 @@ from edgecomp.common.machine_limits import (
     processor_quota,
 )
 from edgecomp.common.quantity import format_size
-from edgecomp.devices.detect import calibration_path, cpu_model, read_calibration, why_stale
+from edgecomp.devices.detect import cpu_model, kernel_rates_path, read_kernel_rates, why_stale
 from edgecomp.formats.exporting import find_optimum_exporter
 from edgecomp.pipeline.cache_contents import read_contents
 
@@ -227,7 +227,7 @@ def _data(data: Path | None) -> Check:
 
 
 def _calibration() -> Check:
-    kept = read_calibration(calibration_path())
+    kept = read_kernel_rates(kernel_rates_path())
     again = "Run `edgecomp devices calibrate` while nothing else runs."
     if kept is None:
         found = "none: plans guess this machine's speed"

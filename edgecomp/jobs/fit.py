@@ -189,7 +189,7 @@ def _ready(
 def _profile(device: str, runtime: str, listen: Listener) -> DeviceProfile:
     """The device, calibrated in `runtime` where it is this machine."""
     profile = find_device(device)
-    if device == "auto" and profile.calibration_in(runtime) is None:
+    if device == "auto" and profile.kernel_rates_in(runtime) is None:
         require_writable(config_folder())
         # Half a minute once a machine, and every later plan predicts instead of guessing.
         calibrate_here(runtime, listen)

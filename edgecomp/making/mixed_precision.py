@@ -102,7 +102,7 @@ def _allocate(
     run: Run, model: ModelSpec, weighed: Sensitivities, done: list[Any]
 ) -> dict[str, str]:
     """What `fill_budget` gives, kept as a stage."""
-    calibration = find_device(run.recipe.device).calibration
+    rates = find_device(run.recipe.device).kernel_rates
 
     def work(folder: Path, progress: Progress) -> Allocation:
         return Allocation(types=fill_budget(model, run.recipe, weighed))
@@ -112,7 +112,7 @@ def _allocate(
         "recipe": run.recipe.model_dump(
             mode="json", include={"format", "importance", "mix", "constraints", "settings"}
         ),
-        "worker": calibration.worker_bytes if calibration else None,
+        "worker": rates.worker_bytes if rates else None,
         "stages": done,
     }
     title = "Choosing each tensor's type"
@@ -177,8 +177,8 @@ def memory_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int
     """The peak memory of the recipe's file, run with its settings on its device, where these
     tensors have these types."""
     full = tensor_types_of(model, recipe.format, importance=recipe.importance, overrides=types)
-    calibration = find_device(recipe.device).calibration
-    worker_bytes = calibration.worker_bytes if calibration else None
+    rates = find_device(recipe.device).kernel_rates
+    worker_bytes = rates.worker_bytes if rates else None
     stored_bytes = layered_weights(model, full).stored_bytes
     return estimate_memory(model, stored_bytes, recipe.settings, worker_bytes).total_bytes
 

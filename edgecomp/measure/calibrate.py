@@ -17,7 +17,7 @@ import numpy as np
 
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.folders import scratch_folder
-from edgecomp.devices.kernel_rates import Calibration, KernelRate
+from edgecomp.devices.kernel_rates import KernelRate, KernelRates
 from edgecomp.formats.presets import PRESETS
 from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
@@ -49,7 +49,7 @@ COPY_BYTES = 2**27
 MATRIX_ROWS = 1536
 
 
-def calibrate(processor: str, threads: int, progress: Progress = ignore_progress) -> Calibration:
+def calibrate(processor: str, threads: int, progress: Progress = ignore_progress) -> KernelRates:
     """Time this machine's kernels in llama.cpp: about half a minute, in which it must be otherwise
     idle."""
     runtime = LlamaCpp()
@@ -66,7 +66,7 @@ def calibrate(processor: str, threads: int, progress: Progress = ignore_progress
             kernels[kind] = _kernel(runtime, folder, threads, kind, fixed)
             progress(3 + index, steps)
         memory = runtime.measure_idle()
-    result = Calibration(
+    result = KernelRates(
         processor=processor,
         threads=threads,
         runtime=f"{runtime.name}, {runtime.version()}",

@@ -7,17 +7,17 @@ import time
 from edgecomp.common.atomic import write_text
 from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted, ignore
 from edgecomp.common.machine_limits import physical_cores, processor_quota
-from edgecomp.devices.detect import calibration_path, cpu_model, stored_calibration
-from edgecomp.devices.kernel_rates import Calibration
+from edgecomp.devices.detect import cpu_model, kernel_rates_path, stored_kernel_rates
+from edgecomp.devices.kernel_rates import KernelRates
 
 
-def calibrate_here(runtime: str, listen: Listener = ignore) -> Calibration:
+def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
     """Measure this machine in `runtime`, and keep the result where later plans find it.
 
     ONNX Runtime's figures are kept beside llama.cpp's, which are measured first where they are
     missing.
     """
-    kept = stored_calibration()
+    kept = stored_kernel_rates()
     if runtime == "onnx" and kept is None:
         kept = calibrate_here("llama.cpp", listen)
     stage = f"calibrate-{runtime}"
@@ -40,7 +40,7 @@ def calibrate_here(runtime: str, listen: Listener = ignore) -> Calibration:
         measured = measured.model_copy(
             update={"onnx": kept_onnx, "processor_quota": processor_quota()}
         )
-    write_text(calibration_path(), measured.model_dump_json(indent=1))
+    write_text(kernel_rates_path(), measured.model_dump_json(indent=1))
     seconds = time.perf_counter() - began
     listen(StageFinished(stage=stage, cached=False, seconds=seconds))
     return measured

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgecomp.common.events import Progress
 from edgecomp.common.folders import scratch_folder
-from edgecomp.devices.kernel_rates import Calibration
+from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
     DEEP,
@@ -30,7 +30,7 @@ BATCH = 128
 """The micro batch of plans for ONNX Runtime."""
 
 
-def calibrate_onnx(machine: Calibration, progress: Progress) -> Calibration:
+def calibrate_onnx(machine: KernelRates, progress: Progress) -> KernelRates:
     """Time ONNX Runtime on the machine that `machine` describes; what is not a runtime's own is
     taken from there."""
     threads = machine.threads

@@ -43,7 +43,7 @@ def candidate_of(
     """The candidate of a format that lies in the device's memories as `option` says."""
     placement, settings, memory, pools = option
     depth = min(PROMPT_TOKENS, max(settings.context // 2, 1))
-    guessed = not device.calibration and device.name == "auto"
+    guessed = not device.kernel_rates and device.name == "auto"
     speed = estimate_speed(
         model,
         facts.weights,

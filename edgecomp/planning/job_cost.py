@@ -14,7 +14,7 @@ from edgecomp.common.folders import cache_folder, nearest_existing
 from edgecomp.common.machine_limits import available_memory_bytes
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MEASURED_MIXES, Mix, Rounding
-from edgecomp.devices.detect import stored_calibration
+from edgecomp.devices.detect import stored_kernel_rates
 from edgecomp.formats.format_facts import UNWEIGHTED
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
@@ -151,9 +151,9 @@ def _making(
 
 def _torch_rate() -> TorchRate:
     """How fast torch is here, as far as it was measured."""
-    calibration = stored_calibration()
-    if calibration:
-        return TorchRate(TORCH_SHARE * calibration.float_operations_per_second, "calibrated")
+    kernel_rates = stored_kernel_rates()
+    if kernel_rates:
+        return TorchRate(TORCH_SHARE * kernel_rates.float_operations_per_second, "calibrated")
     return TorchRate(TORCH_SHARE * FLOAT_OPERATIONS_PER_SECOND, "formula")
 
 
@@ -207,8 +207,8 @@ def _rounding(made: ModelSpec, rate: TorchRate) -> StageCost:
 def _compression(model: ModelSpec, made: ModelSpec, format_name: str, file_bytes: int) -> StageCost:
     named = ONNX_FORMATS | HUGGINGFACE_FORMATS | OPTIMUM_FORMATS
     kind = named[format_name].type if format_name in named else PRESETS[format_name].base
-    calibration = stored_calibration()
-    measured = calibration.kernels.get(kind) if calibration else None
+    kernel_rates = stored_kernel_rates()
+    measured = kernel_rates.kernels.get(kind) if kernel_rates else None
     rate = measured.quantize_weights_per_second if measured else None
     # The ONNX builder holds the float model, and the graph it makes of it.
     onnx = format_name in OPTIMUM_FORMATS or format_name in ONNX_FORMATS

@@ -43,7 +43,7 @@ def onnx_candidates(
     facts: Sequence[FormatFacts],
 ) -> Iterator[Candidate]:
     """Everything on the CPU, the only provider whose predictions were checked."""
-    own = device.model_copy(update={"calibration": device.calibration_in(ONNX)})
+    own = device.model_copy(update={"kernel_rates": device.kernel_rates_in(ONNX)})
     for row in facts:
         for context in contexts(model, constraints):
             settings = RunSettings(

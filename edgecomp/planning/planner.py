@@ -166,7 +166,7 @@ def _footprints(
 
 
 def _worker_bytes(device: DeviceProfile) -> int | None:
-    return device.calibration.worker_bytes if device.calibration else None
+    return device.kernel_rates.worker_bytes if device.kernel_rates else None
 
 
 def _place(

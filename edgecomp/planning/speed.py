@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.devices.kernel_rates import Calibration
+from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.devices.profile import DeviceProfile, Processor
 from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.models.attention_pairs import prompt_pairs
@@ -75,10 +75,10 @@ def estimate_speed(
     )
     if every_logit:
         prefill += sum(
-            share.products / _prefill_rate(kind, device.cpu, device.calibration)
+            share.products / _prefill_rate(kind, device.cpu, device.kernel_rates)
             for kind, share in weights.head.items()
         )
-    calibrated = device.calibration is not None and not placement.gpus
+    calibrated = device.kernel_rates is not None and not placement.gpus
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,
         prefill_tokens_per_second=1 / prefill,
@@ -98,7 +98,7 @@ def seconds_per_token(
     micro_batch: int,
 ) -> tuple[float, float]:
     """Seconds a token: decoded at `depth`, and read within a prompt of `prompt_tokens`."""
-    calibration = device.calibration
+    kernel_rates = device.kernel_rates
     processors = [device.cpu, *(g for n in placement.gpus for g in device.gpus if g.name == n)]
     placed = parts(weights, placement)
     apart = bool(placement.gpus) and not placement.kv_on_gpu
@@ -109,7 +109,7 @@ def seconds_per_token(
             continue
         bandwidth = device.pool(processor.pool).bandwidth
         fixed, attention_decode, attention_prefill = _layer_costs(
-            model, processor, bandwidth, calibration, depth, prompt_tokens
+            model, processor, bandwidth, kernel_rates, depth, prompt_tokens
         )
         # Whoever keeps the cache attends to it.
         attended = (0 if part.gpu else len(weights.layers)) if apart else part.layers
@@ -118,16 +118,16 @@ def seconds_per_token(
         lent = part.gpu is None and bool(placement.gpus) and batch >= LENT_BATCH
         reader = processors[1] if lent else processor
         for kind, share in part.weights.items():
-            decode += share.streamed_bytes / _decode_rate(kind, processor, bandwidth, calibration)
-            prefill += share.products / _prefill_rate(kind, reader, calibration)
+            decode += share.streamed_bytes / _decode_rate(kind, processor, bandwidth, kernel_rates)
+            prefill += share.products / _prefill_rate(kind, reader, kernel_rates)
             if lent and device.link:
                 prefill += share.stored_bytes / (LINK_SHARE * device.link * batch)
         # Only the last position of a prompt goes through the head.
         for kind, share in part.head.items():
-            decode += share.streamed_bytes / _decode_rate(kind, processor, bandwidth, calibration)
+            decode += share.streamed_bytes / _decode_rate(kind, processor, bandwidth, kernel_rates)
     handovers = _handovers(placed, cache_apart=apart) * HANDOVER_SECONDS
-    if calibration and not placement.gpus:
-        decode += calibration.token_seconds
+    if kernel_rates and not placement.gpus:
+        decode += kernel_rates.token_seconds
     return decode + handovers, prefill + handovers / batch
 
 
@@ -137,8 +137,8 @@ def cpu_seconds(
     """What a matrix of a type adds to a decoded token and to a token of a prompt on the CPU."""
     bandwidth = device.pool(device.cpu.pool).bandwidth
     return (
-        size_bytes / _decode_rate(kind, device.cpu, bandwidth, device.calibration),
-        elements / _prefill_rate(kind, device.cpu, device.calibration),
+        size_bytes / _decode_rate(kind, device.cpu, bandwidth, device.kernel_rates),
+        elements / _prefill_rate(kind, device.cpu, device.kernel_rates),
     )
 
 
@@ -152,20 +152,20 @@ def _handovers(placed: Sequence[Part], *, cache_apart: bool) -> int:
 
 
 def _decode_rate(
-    kind: str, processor: Processor, bandwidth: float, calibration: Calibration | None
+    kind: str, processor: Processor, bandwidth: float, kernel_rates: KernelRates | None
 ) -> float:
     if processor.kind == "cpu":
-        if calibration and kind in calibration.kernels:
-            return calibration.kernels[kind].decode_bytes_per_second
+        if kernel_rates and kind in kernel_rates.kernels:
+            return kernel_rates.kernels[kind].decode_bytes_per_second
         return CPU_DECODE_SHARE * bandwidth * SLOW_KERNELS.get(kind, 1.0)
     return GPU_DECODE_SHARE * bandwidth
 
 
-def _prefill_rate(kind: str, processor: Processor, calibration: Calibration | None) -> float:
+def _prefill_rate(kind: str, processor: Processor, kernel_rates: KernelRates | None) -> float:
     """Weights times tokens a second; each costs a multiplication and an addition."""
     if processor.kind == "cpu":
-        if calibration and kind in calibration.kernels:
-            return calibration.kernels[kind].prefill_products_per_second
+        if kernel_rates and kind in kernel_rates.kernels:
+            return kernel_rates.kernels[kind].prefill_products_per_second
         return CPU_PREFILL_SHARE * processor.peak["fp32"] / 2
     peak = processor.peak.get("fp16") or processor.peak.get("bf16") or processor.peak["fp32"]
     return GPU_PREFILL_SHARE * peak / 2
@@ -175,7 +175,7 @@ def _layer_costs(
     model: ModelSpec,
     processor: Processor,
     bandwidth: float,
-    calibration: Calibration | None,
+    kernel_rates: KernelRates | None,
     depth: int,
     prompt_tokens: int,
 ) -> tuple[float, float, float]:
@@ -185,18 +185,18 @@ def _layer_costs(
     for window, share in _windows(model):
         seen += share * (min(depth, window) if window else depth)
         read += share * row * prompt_pairs(prompt_tokens, window) / prompt_tokens
-    if processor.kind == "cpu" and calibration:
+    if processor.kind == "cpu" and kernel_rates:
         return (
-            calibration.layer_seconds,
-            row * seen / calibration.decode_attention_per_second,
-            read / calibration.prefill_attention_per_second,
+            kernel_rates.layer_seconds,
+            row * seen / kernel_rates.decode_attention_per_second,
+            read / kernel_rates.prefill_attention_per_second,
         )
     # Kernels of cards share what a group of heads reads; the CPU's read it for each of them.
     readers = model.heads if processor.kind == "cpu" else model.kv_heads
     kv_row = 2 * readers * (model.key_length + model.value_length)
     reached = CPU_DECODE_SHARE if processor.kind == "cpu" else GPU_DECODE_SHARE
     fixed = CPU_LAYER_SECONDS if processor.kind == "cpu" else GPU_LAYER_SECONDS
-    peak = _prefill_rate("F16", processor, calibration)
+    peak = _prefill_rate("F16", processor, kernel_rates)
     return fixed, kv_row * seen / (reached * bandwidth), read / peak
 
 

@@ -208,9 +208,9 @@ def device_table(device: DeviceProfile) -> RenderableType:
         rows.append((support.runtime, f"{support.processor}: {', '.join(support.formats)}"))
     if device.thermal_note:
         rows.append(("heat", device.thermal_note))
-    if device.calibration:
+    if device.kernel_rates:
         rows.append(
-            ("calibrated", f"{device.calibration.measured_at}, {device.calibration.runtime}")
+            ("calibrated", f"{device.kernel_rates.measured_at}, {device.kernel_rates.runtime}")
         )
     rows += [(f"source: {place}", source) for place, source in device.sources.items()]
     return facts(rows)

@@ -84,9 +84,9 @@ def memory_of(made: Compressed) -> int:
     """What the finished file is predicted to need, from its own header."""
     recipe = read_recipe(made.folder / "recipe.yaml")
     model = read_model(made.folder / made.file)
-    calibration = find_device(recipe.device).calibration
+    rates = find_device(recipe.device).kernel_rates
     weights = layered_weights(model, made.types).stored_bytes
-    worker = calibration.worker_bytes if calibration else None
+    worker = rates.worker_bytes if rates else None
     return estimate_memory(model, weights, recipe.settings, worker).total_bytes
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from edgecomp.devices.detect import detect_device
-from edgecomp.devices.kernel_rates import Calibration, KernelRate
+from edgecomp.devices.kernel_rates import KernelRate, KernelRates
 from edgecomp.formats.exporting import find_onnx_exporter
 from edgecomp.measure import calibrate_onnx, kernel_timing
 from edgecomp.measure.synthetic_model import SyntheticShape
@@ -30,7 +30,7 @@ TINY = SyntheticShape(
     vocabulary=600,
     context=256,
 )
-MACHINE = Calibration(
+MACHINE = KernelRates(
     processor="none", threads=1, runtime="llama.cpp", measured_at="2026-01-01T00:00:00+00:00",
     kernels={}, layer_seconds=1.0, token_seconds=1.0, decode_attention_per_second=1.0,
     prefill_attention_per_second=1.0, worker_bytes=1, memory_bytes_per_second=1e10,
@@ -91,10 +91,10 @@ def test_plans_for_onnx_are_predicted_from_its_own_kernels(
     own = MACHINE.model_copy(update={"kernels": rates, "layer_seconds": 1e-5})
     device = detect_device()
 
-    def chosen(calibration: Calibration) -> dict[str, str]:
+    def chosen(calibration: KernelRates) -> dict[str, str]:
         plan = make_plan(
             model,
-            device.model_copy(update={"calibration": calibration}),
+            device.model_copy(update={"kernel_rates": calibration}),
             Constraints(context=512),
             runtime="onnx",
         )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecomp.devices.finding import find_device
-from edgecomp.devices.kernel_rates import Calibration, KernelRate
+from edgecomp.devices.kernel_rates import KernelRate, KernelRates
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
@@ -105,13 +105,13 @@ def test_a_calibration_replaces_the_guess_and_says_so(model: ModelSpec) -> None:
     laptop = find_device("office-laptop-ddr4")
     assert speed(model, "Q4_0", laptop).basis == "formula"
     rate = KernelRate(decode_bytes_per_second=10e9, prefill_products_per_second=50e9)
-    calibration = Calibration(
+    calibration = KernelRates(
         processor="x", threads=4, runtime="llama.cpp", measured_at="2026-11-24",
         kernels=dict.fromkeys(("Q4_0", "Q4_1", "Q6_K"), rate), layer_seconds=1e-4,
         token_seconds=1e-3, decode_attention_per_second=1e10, prefill_attention_per_second=1e10,
         worker_bytes=1, memory_bytes_per_second=2e10, float_operations_per_second=1e11,
     )  # fmt: skip
-    calibrated = laptop.model_copy(update={"calibration": calibration})
+    calibrated = laptop.model_copy(update={"kernel_rates": calibration})
     estimate = speed(model, "Q4_0", calibrated, depth=0)
     weights = weights_of(model, "Q4_0")
     embedding = sum(share.stored_bytes for share in weights.looked_up.values())
