@@ -24,6 +24,7 @@ from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.reading import demo_model_path, read_model
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.onnx import runtime as onnx
 from edgecomp.runtimes.protocol import Runtime
 
@@ -41,9 +42,11 @@ def main() -> None:
         source = read_model(demo_model_path())
         find_exporter("gguf").export(source, folder / "base.gguf", "F16")
         llama_cpp.quantize(
-            folder / "base.gguf", folder / "demo.gguf", "Q8_0",
-            threads=physical_cores(), overrides={}, importance=None,
-        )  # fmt: skip
+            folder / "base.gguf",
+            folder / "demo.gguf",
+            Types(preset="Q8_0"),
+            threads=physical_cores(),
+        )
         find_onnx_exporter().export_format(source, folder / "onnx", "onnx-int4-32")
         template = read_chat_template(folder / "demo.gguf")
         plain = [render(item.prompt, template) for item in items[EXAMPLES:]]

@@ -14,6 +14,7 @@ from edgecomp.common.machine_limits import physical_cores
 from edgecomp.models.reading import demo_model_path
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime
+from edgecomp.runtimes.protocol import Timing
 
 DEPTH, TOKENS, ROUNDS, CONTEXT = 512, 128, 5, 2048
 BARE = """
@@ -47,7 +48,9 @@ def main() -> None:
     settings = RunSettings(context=CONTEXT, threads=threads)
     ours, bare = [], []
     for _ in range(ROUNDS):
-        raw = runtime.measure(path, settings, TEXT, depths=[DEPTH], decode_tokens=TOKENS, repeats=1)
+        raw = runtime.measure(
+            path, settings, TEXT, Timing(depths=(DEPTH,), decode_tokens=TOKENS, repeats=1)
+        )
         ours.append(TOKENS / sum(raw.depths[0].runs[0].token_seconds))
         numbers = [str(number) for number in (threads, DEPTH, TOKENS, CONTEXT)]
         command = [sys.executable, "-c", BARE, str(path), *numbers]

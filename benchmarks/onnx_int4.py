@@ -29,7 +29,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.processes.child import Child
 from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.runtimes.protocol import Windows, find_runtime
 
 SETTINGS = RunSettings(context=512, outputs=64, threads=physical_cores())
 
@@ -87,8 +87,7 @@ def figures(base: Path, folder: Path, wanted: argparse.Namespace) -> list[str]:
         folder,
         SETTINGS,
         evaluation_text(wanted.data),
-        window=512,
-        windows=wanted.windows,
+        windows=Windows(tokens=512, number=wanted.windows),
     )
     divergence = summarise(samples)
     spread = divergence.kl_mean_interval

@@ -34,8 +34,9 @@ from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
 from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.onnx import runtime as onnx
-from edgecomp.runtimes.protocol import RawMeasurement, Runtime
+from edgecomp.runtimes.protocol import RawMeasurement, Runtime, Timing
 
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M", "IQ4_XS")
 CONTEXTS = (512, 2048, 4096, 8192)
@@ -115,7 +116,7 @@ def _llama_rows(name: str, model: ModelSpec, scratch: Path) -> Iterator[Row]:
     find_exporter("gguf").export(model, base, "F16")
     worker = llama_cpp.measure_idle().peak_bytes
     for format_name in FORMATS:
-        llama_cpp.quantize(base, file, format_name, threads=THREADS, overrides={}, importance=None)
+        llama_cpp.quantize(base, file, Types(preset=format_name), threads=THREADS)
         for context in CONTEXTS:
             for kv_type, flash in CACHES:
                 settings = RunSettings(
@@ -157,9 +158,7 @@ def _measured(runtime: Runtime, file: Path, settings: RunSettings) -> RawMeasure
         file,
         settings,
         divergence_text(),
-        depths=[settings.context - WRITTEN - 1],
-        decode_tokens=WRITTEN,
-        repeats=0,
+        Timing(depths=(settings.context - WRITTEN - 1,), decode_tokens=WRITTEN, repeats=0),
     )
 
 

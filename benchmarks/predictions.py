@@ -28,11 +28,12 @@ from edgecomp.planning.memory import estimate_memory
 from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
 from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import SpeedEstimate, estimate_speed
+from edgecomp.planning.speed import Load, SpeedEstimate, estimate_speed
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.onnx import runtime as onnx
-from edgecomp.runtimes.protocol import Runtime
+from edgecomp.runtimes.protocol import Runtime, Timing
 
 FORMATS = ("Q8_0", "Q4_K_M", "Q4_0", "Q3_K_M")
 CONTEXTS = (512, 2048, 8192)
@@ -83,13 +84,13 @@ def _llama_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Itera
     worker = device.kernel_rates.worker_bytes if device.kernel_rates else None
     for name in FORMATS:
         threads = device.cpu.cores
-        llama_cpp.quantize(base, file, name, threads=threads, overrides={}, importance=None)
+        llama_cpp.quantize(base, file, Types(preset=name), threads=threads)
         for context in CONTEXTS:
             settings = RunSettings(context=context, threads=threads)
             depth = min(context - DECODE_TOKENS - 1, DEEPEST)
             memory = estimate_memory(model, facts[name].stored_bytes, settings, worker)
             speed = estimate_speed(
-                model, facts[name], device, Placement(), depth=depth, prompt_tokens=depth
+                model, facts[name], device, Placement(), Load(depth=depth, prompt_tokens=depth)
             )
             measured = _measured(llama_cpp, file, settings, depth)
             yield Row(name, settings, depth, _predicted(memory.total_bytes, speed), measured)
@@ -111,9 +112,13 @@ def _onnx_rows(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Iterat
             depth = min(context - DECODE_TOKENS - 1, DEEPEST)
             memory = estimate_onnx_memory(model, name, settings)
             speed = estimate_speed(
-                model, facts[name], own, Placement(), depth=depth, prompt_tokens=depth,
-                micro_batch=ONNX_MICRO_BATCH, every_logit=True,
-            )  # fmt: skip
+                model,
+                facts[name],
+                own,
+                Placement(),
+                Load(depth=depth, prompt_tokens=depth, micro_batch=ONNX_MICRO_BATCH),
+                every_logit=True,
+            )
             measured = _measured(onnx, artifact, settings, depth)
             yield Row(name, settings, depth, _predicted(memory.total_bytes, speed), measured)
 
@@ -126,7 +131,7 @@ def _predicted(memory_bytes: int, speed: SpeedEstimate) -> Figures:
 
 def _measured(runtime: Runtime, file: Path, settings: RunSettings, depth: int) -> Figures:
     raw = runtime.measure(
-        file, settings, TEXT, depths=[depth], decode_tokens=DECODE_TOKENS, repeats=REPEATS
+        file, settings, TEXT, Timing(depths=(depth,), decode_tokens=DECODE_TOKENS, repeats=REPEATS)
     )
     found = summarise_measurement(raw, settings, runtime.name, machine_state())
     row = found.depths[0]

@@ -230,6 +230,7 @@ def plan(
     from edgecomp.devices.finding import find_device
     from edgecomp.models.reading import read_model
     from edgecomp.planning.planner import make_plan
+    from edgecomp.planning.recipe_of_plan import Choices
     from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.runtimes.protocol import find_runtime
     from edgecomp.terminal.tables import plan_table
@@ -238,7 +239,10 @@ def plan(
     find_runtime(runtime)
     stages = shrinking_stages(depth, width, distill, student)
     made = make_plan(
-        read_model(model), find_device(device), constraints, stages=stages, runtime=runtime
+        read_model(model),
+        find_device(device),
+        constraints,
+        choices=Choices(stages=stages, runtime=runtime),
     )
     _show(made, json, plan_table)
 

@@ -28,7 +28,7 @@ from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile, run_stage
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import Runtime
+from edgecomp.runtimes.protocol import Runtime, Timing, Windows
 
 DIVERGENCE_OUTPUTS = 64
 """Rows of logits compared at a time: a few megabytes of a large vocabulary."""
@@ -163,8 +163,7 @@ def _compare(
         artifact.path,
         settings,
         text,
-        window=window,
-        windows=windows,
+        windows=Windows(tokens=window, number=windows),
         progress=progress,
     )
     return summarise(samples) if samples.kl else None
@@ -230,9 +229,9 @@ def measurement(
             subject.path,
             settings,
             text,
-            depths=depths,
-            decode_tokens=wanted.decode_tokens,
-            repeats=wanted.repeats,
+            Timing(
+                depths=tuple(depths), decode_tokens=wanted.decode_tokens, repeats=wanted.repeats
+            ),
             progress=progress,
         )
         return summarise_measurement(raw, settings, subject.runtime.name, before)

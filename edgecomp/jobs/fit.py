@@ -46,7 +46,7 @@ from edgecomp.pipeline.run import Run, path_bytes
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import candidate_for_placement, make_plan, with_types
-from edgecomp.planning.recipe_of_plan import effective_constraints, recipe_for
+from edgecomp.planning.recipe_of_plan import Choices, effective_constraints, recipe_for
 from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe, method_of, sparsity_percent
@@ -93,18 +93,16 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
     Raises ConstraintsImpossible or JobTooLarge before any work, and what the stages raise.
     """
     model, device, runtime = wanted.model, wanted.device, wanted.runtime
-    constraints, mix = wanted.constraints, wanted.settled_mix
+    constraints = wanted.constraints
+    choices = Choices(runtime=runtime, rounding=wanted.rounding, mix=wanted.settled_mix)
     # The format is not chosen yet; nearly all of them are calibrated.
     texts = preset_mix(constraints.task)
     ready = _ready(model, runtime, output, wanted.data, wanted.evaluation)
     check_calibration(texts, constraints.task, wanted.data, any_calibration=False)
     profile = _profile(device, runtime, listen)
-    plan = make_plan(
-        ready.spec, profile, constraints, mix=mix, runtime=runtime, rounding=wanted.rounding
-    )
+    plan = make_plan(ready.spec, profile, constraints, choices=choices)
     chosen = _chosen(plan)
-    how = (wanted.evaluation, wanted.rounding, mix, runtime)
-    recipe = recipe_for(model, device, constraints, chosen, *how)
+    recipe = recipe_for(model, device, constraints, chosen, wanted.evaluation, choices)
     return _make_bundle(ready, _Job(profile, plan, chosen, recipe, wanted.data), listen)
 
 
@@ -128,11 +126,13 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
         ready.spec,
         profile,
         effective_constraints(recipe),
-        stages=recipe.stages,
-        # Types that are listed are not chosen again.
-        mix="none" if recipe.tensor_types else recipe.mix or "none",
-        runtime=recipe.runtime,
-        rounding=recipe.rounding,
+        choices=Choices(
+            stages=recipe.stages,
+            # Types that are listed are not chosen again.
+            mix="none" if recipe.tensor_types else recipe.mix or "none",
+            runtime=recipe.runtime,
+            rounding=recipe.rounding,
+        ),
     )
     row = _candidate_of(ready.spec, profile, plan, recipe)
     return _make_bundle(ready, _Job(profile, plan, row, recipe, data), listen)
@@ -360,7 +360,7 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     constraints = effective_constraints(unlimited)
     here = find_device("auto")
     if recipe.runtime == "onnx":
-        rows = make_plan(spec, here, constraints, runtime="onnx").candidates
+        rows = make_plan(spec, here, constraints, choices=Choices(runtime="onnx")).candidates
         return next(row for row in rows if row.format == recipe.format)
     made = staged_model(spec, recipe.stages)
     facts = next(row for row in format_facts(made) if row.name == recipe.format)

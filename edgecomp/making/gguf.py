@@ -32,6 +32,7 @@ from edgecomp.recipes.artifact_name import artifact_stem
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 
 UNROUNDED = ("source", "F32", "F16", "BF16")
 """Formats in which there is nothing to round."""
@@ -123,10 +124,12 @@ def quantize(
             LlamaCpp().quantize(
                 source.path,
                 temporary,
-                recipe.format,
+                Types(
+                    preset=recipe.format,
+                    overrides=overrides,
+                    importance=importance.path if importance else None,
+                ),
                 threads=run.threads,
-                overrides=overrides,
-                importance=importance.path if importance else None,
                 progress=progress,
             )
             if codes:

@@ -23,6 +23,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.protocol import Windows
 
 DIVERGENCE_WINDOWS, WINDOW_TOKENS = 4, 128
 
@@ -99,8 +100,7 @@ def _check_rounded(run: Run, file: StoredFile, base: StoredFile, checkpoint: Pat
             file.path,
             settings,
             divergence_text(),
-            window=window,
-            windows=DIVERGENCE_WINDOWS,
+            windows=Windows(tokens=window, number=DIVERGENCE_WINDOWS),
             progress=progress,
         )
         kl, agree = np.asarray(samples.kl), np.asarray(samples.agree)

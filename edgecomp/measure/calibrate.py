@@ -38,6 +38,7 @@ from edgecomp.measure.synthetic_model import SyntheticShape, repeat_first_layer,
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.protocol import TimedRun
 
 MEASURED_TYPES = (
@@ -110,7 +111,7 @@ def _quantize(
     names = [t.name for t in read_gguf_header(source).tensors if len(t.shape) > 1]
     began = time.perf_counter()
     runtime.quantize(
-        source, made, preset, threads=threads, overrides=dict.fromkeys(names, kind), importance=None
+        source, made, Types(preset=preset, overrides=dict.fromkeys(names, kind)), threads=threads
     )
     seconds = time.perf_counter() - began
     wide = folder / "wide.gguf"

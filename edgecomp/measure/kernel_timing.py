@@ -11,7 +11,7 @@ from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import TimedRun
+from edgecomp.runtimes.protocol import TimedRun, Timing
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
 ONE = SyntheticShape(
@@ -47,7 +47,7 @@ def decode_times(
         context=max(depths) + DECODE_TOKENS + 8, threads=threads, micro_batch=micro_batch
     )
     return runtime.time_decode(
-        path, settings, depths=depths, decode_tokens=DECODE_TOKENS, repeats=REPEATS
+        path, settings, Timing(depths=tuple(depths), decode_tokens=DECODE_TOKENS, repeats=REPEATS)
     )
 
 

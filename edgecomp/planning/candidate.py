@@ -12,15 +12,12 @@ from edgecomp.planning.kernels import without_kernels
 from edgecomp.planning.offload import TIGHT_SHARE, Offload
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.plan import Candidate, Rejection, Verdict
-from edgecomp.planning.speed import SpeedEstimate, estimate_speed
+from edgecomp.planning.speed import Load, SpeedEstimate, estimate_speed
 from edgecomp.recipes.constraints import Constraints
 
+RUNTIME, ONNX = "llama.cpp", "onnx"
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
-
-
 PROMPT_TOKENS = 512
-
-
 GUESSED_SPEEDS = "Speeds are guesses: run `edgecomp devices calibrate` for measured ones."
 
 
@@ -49,15 +46,12 @@ def candidate_of(
         facts.weights,
         device,
         placement,
-        depth=depth,
-        prompt_tokens=depth,
-        micro_batch=settings.micro_batch,
+        Load(depth=depth, prompt_tokens=depth, micro_batch=settings.micro_batch),
         every_logit=runtime == ONNX,
     )
     exclusion_reason = facts.exclusion_reason or _without_kernels(facts, device, placement, runtime)
-    reasons = _rejections(
-        model, device, constraints, facts.file_bytes, option, speed, exclusion_reason
-    )
+    senseless = [Rejection(cause="format", text=exclusion_reason)] if exclusion_reason else []
+    broken = _rejections(model, device, constraints, facts.file_bytes, option, speed)
     return Candidate(
         format=facts.name,
         context=settings.context,
@@ -71,7 +65,7 @@ def candidate_of(
         expected_divergence_nats=facts.expected_divergence_nats,
         risk=risk(facts.expected_divergence_nats, constraints.task),
         fits=_fit(pools, memory.total_bytes, device, constraints),
-        rejections=reasons,
+        rejections=(*senseless, *broken),
         notes=(*facts.notes, *((GUESSED_SPEEDS,) if guessed else ())),
     )
 
@@ -103,9 +97,9 @@ def _rejections(
     file_bytes: int,
     option: Offload,
     speed: SpeedEstimate,
-    exclusion_reason: str | None,
 ) -> tuple[Rejection, ...]:
-    reasons = [Rejection(cause="format", text=exclusion_reason)] if exclusion_reason else []
+    """What of the device, the constraints and the model it does not keep."""
+    reasons = []
     for name, used in option.pool_bytes.items():
         usable = device.pool(name).usable_bytes
         if used > usable:
@@ -135,6 +129,3 @@ def _rejections(
         text = f"A {constraints.kv_type} cache needs heads in blocks of {block}, not of {heads}."
         reasons.append(Rejection(cause="kv-type", text=text))
     return tuple(reasons)
-
-
-RUNTIME, ONNX = "llama.cpp", "onnx"

@@ -26,7 +26,7 @@ from edgecomp.planning.card_fill import (
 )
 from edgecomp.planning.memory import MemoryEstimate
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import seconds_per_token
+from edgecomp.planning.speed import Load, seconds_per_token
 from edgecomp.recipes.run_settings import RunSettings
 
 TIGHT_SHARE = 0.9
@@ -237,7 +237,11 @@ def session_seconds(
     """
     half = max(option.settings.context // 2, 1)
     decode, prefill = seconds_per_token(
-        model, weights, device, option.placement, half, half, option.settings.micro_batch
+        model,
+        weights,
+        device,
+        option.placement,
+        Load(depth=half, prompt_tokens=half, micro_batch=option.settings.micro_batch),
     )
     return half * (decode + prefill)
 

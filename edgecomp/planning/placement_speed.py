@@ -11,7 +11,7 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint
 from edgecomp.planning.offload import Offload, cost, fits, offload, offloads, session_seconds
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import estimate_speed
+from edgecomp.planning.speed import Load, estimate_speed
 
 
 class PlacedSpeed(FrozenModel):
@@ -63,9 +63,7 @@ def _placed_speed(
         weights,
         device,
         option.placement,
-        depth=depth,
-        prompt_tokens=depth,
-        micro_batch=option.settings.micro_batch,
+        Load(depth=depth, prompt_tokens=depth, micro_batch=option.settings.micro_batch),
     )
     return PlacedSpeed(
         placement=option.placement,

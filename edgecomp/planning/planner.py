@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgecomp.common.errors import ExportRefused, ModelIncomplete
-from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.expected_loss import TASK_RISK
 from edgecomp.formats.exporting import find_gguf_exporter
@@ -27,10 +26,10 @@ from edgecomp.planning.placement import Placement
 from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.planning.plan import Candidate, JobCost, Plan
 from edgecomp.planning.ranking import rank, without_dominated
-from edgecomp.planning.recipe_of_plan import chosen_mix
+from edgecomp.planning.recipe_of_plan import NOTHING_CHOSEN, Choices, chosen_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.recipes.stages import Stage, staged_model
+from edgecomp.recipes.stages import staged_model
 
 
 def make_plan(
@@ -38,22 +37,19 @@ def make_plan(
     device: DeviceProfile,
     constraints: Constraints,
     facts: Sequence[FormatFacts] | None = None,
-    stages: Sequence[Stage] = (),
-    mix: MixChoice | None = None,
-    runtime: str = RUNTIME,
-    rounding: Rounding | None = None,
+    choices: Choices = NOTHING_CHOSEN,
 ) -> Plan:
-    """Plan `model` for `device`, to be run by `runtime`.
+    """Plan `model` for `device`.
 
-    `facts`: those of the model's formats, where many plans of one model are made. `stages` and
-    `mix`: what the recipe does beside its `rounding` (None: by what loses least); the candidates
-    are those of the model that the stages leave. Raises TokensRepeated, and what `staged_model`
-    raises.
+    `facts`: those of the model's formats, where many plans of one model are made. The candidates
+    are those of the model that the stages of `choices` leave. Raises TokensRepeated, and what
+    `staged_model` raises.
     """
+    runtime, stages = choices.runtime, choices.stages
     if runtime == RUNTIME:
         refuse_repeated_tokens(model)
     if runtime == ONNX:
-        refuse_what_onnx_lacks(constraints, stages, mix)
+        refuse_what_onnx_lacks(constraints, stages, choices.mix)
     made = staged_model(model, stages)
     if facts is None:
         facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
@@ -65,8 +61,8 @@ def make_plan(
     more: LayerGain | None = None
     job: JobCost | None = None
     if chosen:
-        mixed = chosen_mix(mix, chosen.format)
-        job = estimate_job(model, chosen, stages=stages, mix=mixed, rounding=rounding)
+        mix = chosen_mix(choices.mix, chosen.format)
+        job = estimate_job(model, chosen, stages=stages, mix=mix, rounding=choices.rounding)
     if chosen and runtime == RUNTIME and device.gpus:
         placed, more = _compare_placements(made, device, constraints, facts, chosen)
     nearest = nearest_limit(ranked, constraints, device, model.context_length)

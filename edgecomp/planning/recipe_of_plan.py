@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from edgecomp.common.tasks import Mix, MixChoice, Rounding
 from edgecomp.formats.format_facts import UNWEIGHTED
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
@@ -12,9 +15,22 @@ from edgecomp.planning.plan import Candidate
 from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe
+from edgecomp.recipes.stages import Stage
 
 SETTLED = {"context", "kv_type"}
 """Constraints that a recipe's settings repeat, and may change."""
+
+
+class Choices(NamedTuple):
+    """What somebody chose beside the format; None: what loses least."""
+
+    runtime: str = "llama.cpp"
+    rounding: Rounding | None = None
+    mix: MixChoice | None = None
+    stages: Sequence[Stage] = ()
+
+
+NOTHING_CHOSEN = Choices()
 
 
 def recipe_for(
@@ -23,14 +39,12 @@ def recipe_for(
     constraints: Constraints,
     chosen: Candidate,
     evaluation: EvaluationSettings | None = None,
-    rounding: Rounding | None = None,
-    mix: MixChoice | None = None,
-    runtime: str = "llama.cpp",
+    choices: Choices = NOTHING_CHOSEN,
 ) -> Recipe:
     """The recipe that makes and proves a plan's candidate.
 
-    GPTQ rounds onto AWQ's scales where it can, unless another `rounding` is asked for, and types
-    are mixed within the format's size, unless another `mix` is: at the same size that loses least
+    GPTQ rounds onto AWQ's scales where it can, unless another rounding is asked for, and types
+    are mixed within the format's size, unless another mix is: at the same size that loses least
     (benchmarks/RESULTS.md).
     """
     onnx = ONNX_FORMATS.get(chosen.format)
@@ -40,10 +54,10 @@ def recipe_for(
         model=model,
         device=device,
         constraints=constraints,
-        runtime=runtime,
+        runtime=choices.runtime,
         format=chosen.format,
-        mix=chosen_mix(mix, chosen.format),
-        rounding=rounding or ("awq+gptq" if solved else "llama.cpp"),
+        mix=chosen_mix(choices.mix, chosen.format),
+        rounding=choices.rounding or ("awq+gptq" if solved else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,
         calibration=preset_mix(constraints.task),

@@ -9,6 +9,7 @@ processor's peak stands in for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.kernel_rates import KernelRates
@@ -54,25 +55,30 @@ class SpeedEstimate(FrozenModel):
     basis: str
 
 
+class Load(NamedTuple):
+    """What a model is asked: to decode with `depth` tokens in the context, and to read a prompt of
+    `prompt_tokens`, `micro_batch` at once."""
+
+    depth: int
+    prompt_tokens: int
+    micro_batch: int = 512
+
+
 def estimate_speed(
     model: ModelSpec,
     weights: LayeredWeights,
     device: DeviceProfile,
     placement: Placement,
+    load: Load,
     *,
-    depth: int,
-    prompt_tokens: int,
-    micro_batch: int = 512,
     every_logit: bool = False,
 ) -> SpeedEstimate:
-    """Predicted speed with `depth` tokens in the context, reading `micro_batch` tokens at once.
+    """Predicted speed under a load.
 
     `every_logit`: the runtime sends all of a prompt's positions through the output head, not the
     last one alone.
     """
-    decode, prefill = seconds_per_token(
-        model, weights, device, placement, depth, prompt_tokens, micro_batch
-    )
+    decode, prefill = seconds_per_token(model, weights, device, placement, load)
     if every_logit:
         prefill += sum(
             share.products / _prefill_rate(kind, device.cpu, device.kernel_rates)
@@ -82,8 +88,8 @@ def estimate_speed(
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,
         prefill_tokens_per_second=1 / prefill,
-        first_token_seconds=prompt_tokens * prefill + decode,
-        prompt_tokens=prompt_tokens,
+        first_token_seconds=load.prompt_tokens * prefill + decode,
+        prompt_tokens=load.prompt_tokens,
         basis="calibrated" if calibrated else "formula",
     )
 
@@ -93,23 +99,21 @@ def seconds_per_token(
     weights: LayeredWeights,
     device: DeviceProfile,
     placement: Placement,
-    depth: int,
-    prompt_tokens: int,
-    micro_batch: int,
+    load: Load,
 ) -> tuple[float, float]:
-    """Seconds a token: decoded at `depth`, and read within a prompt of `prompt_tokens`."""
+    """Seconds a token under a load: decoded, and read within a prompt."""
     kernel_rates = device.kernel_rates
     processors = [device.cpu, *(g for n in placement.gpus for g in device.gpus if g.name == n)]
     placed = parts(weights, placement)
     apart = bool(placement.gpus) and not placement.kv_on_gpu
-    batch = min(micro_batch, prompt_tokens)
+    batch = min(load.micro_batch, load.prompt_tokens)
     decode = prefill = 0.0
     for processor, part in zip(processors, placed, strict=True):
         if part.idle and not apart:
             continue
         bandwidth = device.pool(processor.pool).bandwidth
         fixed, attention_decode, attention_prefill = _layer_costs(
-            model, processor, bandwidth, kernel_rates, depth, prompt_tokens
+            model, processor, bandwidth, kernel_rates, load
         )
         # Whoever keeps the cache attends to it.
         attended = (0 if part.gpu else len(weights.layers)) if apart else part.layers
@@ -176,15 +180,14 @@ def _layer_costs(
     processor: Processor,
     bandwidth: float,
     kernel_rates: KernelRates | None,
-    depth: int,
-    prompt_tokens: int,
+    load: Load,
 ) -> tuple[float, float, float]:
     """Seconds a layer: fixed and attention's while decoding; attention's a token of the prompt."""
     row = model.heads * (model.key_length + model.value_length)
     seen, read = 0.0, 0.0
     for window, share in _windows(model):
-        seen += share * (min(depth, window) if window else depth)
-        read += share * row * prompt_pairs(prompt_tokens, window) / prompt_tokens
+        seen += share * (min(load.depth, window) if window else load.depth)
+        read += share * row * prompt_pairs(load.prompt_tokens, window) / load.prompt_tokens
     if processor.kind == "cpu" and kernel_rates:
         return (
             kernel_rates.layer_seconds,

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Progress
 from edgecomp.runtimes.memory_timeline import MemoryTimeline
+from edgecomp.runtimes.protocol import Timing
 
 CHARACTERS_PER_TOKEN = 8
 """More than tokenizers need for text in any script."""
@@ -32,13 +33,11 @@ def measure(
     load: Callable[[], AbstractContextManager[Session]],
     time_decode: TimeDecode[Session],
     text: str,
-    depths: Sequence[int],
-    decode_tokens: int,
-    repeats: int,
+    timing: Timing,
     progress: Progress,
     buffers: Callable[[Session], dict[str, int]] = lambda session: {},
 ) -> dict[str, Any]:
-    """Time the model that `load` opens at each depth (tokens already in the context).
+    """Time the model that `load` opens.
 
     One pass before the first repeat of a depth warms up and is not counted. The fields are those
     of `edgecomp.runtimes.protocol.RawMeasurement`; `buffers` names those the worker knows of.
@@ -50,20 +49,21 @@ def measure(
     load_seconds = time.perf_counter() - began
     with opened as session:
         loaded = timeline.sample()
-        tokens = _tokens(session, text, max(depths))
+        tokens = _tokens(session, text, max(timing.depths))
         passes = []
-        steps = len(depths) * (repeats + 1)
-        for row, depth in enumerate(depths):
+        rounds = timing.repeats + 1
+        steps = len(timing.depths) * rounds
+        for row, depth in enumerate(timing.depths):
             runs = []
             prompt = session.text(tokens[:depth])
-            for repeat in range(repeats + 1):
+            for repeat in range(rounds):
                 began = time.perf_counter()
                 session.tokenize(prompt, add_special=True, parse_special=False)
                 tokenize_seconds = time.perf_counter() - began
-                run = time_decode(session, tokens[:depth], decode_tokens)
+                run = time_decode(session, tokens[:depth], timing.decode_tokens)
                 runs.append({"tokenize_seconds": tokenize_seconds, **run})
                 timeline.sample()
-                progress(row * (repeats + 1) + repeat + 1, steps)
+                progress(row * rounds + repeat + 1, steps)
             passes.append({"depth": depth, "runs": runs[1:]})
         peak = timeline.sample()
         known = buffers(session)
@@ -81,16 +81,14 @@ def measure(
 def time_model(
     load: Callable[[], AbstractContextManager[Session]],
     time_decode: TimeDecode[Session],
-    depths: Sequence[int],
-    decode_tokens: int,
-    repeats: int,
+    timing: Timing,
 ) -> list[list[dict[str, Any]]]:
     """Repeated timings at each depth with token ids that mean nothing: for random models."""
     with load() as session:
-        time_decode(session, [0] * min(depths), 1)
+        time_decode(session, [0] * min(timing.depths), 1)
         return [
-            [time_decode(session, [0] * depth, decode_tokens) for _ in range(repeats)]
-            for depth in depths
+            [time_decode(session, [0] * depth, timing.decode_tokens) for _ in range(timing.repeats)]
+            for depth in timing.depths
         ]
 
 

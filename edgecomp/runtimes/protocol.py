@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -89,6 +89,22 @@ class RawMeasurement(FrozenModel):
     depths: tuple[DepthRuns, ...]
 
 
+class Windows(NamedTuple):
+    """The first `number` windows of a text, of `tokens` tokens each."""
+
+    tokens: int
+    number: int
+
+
+class Timing(FrozenModel):
+    """What is timed: at each depth (tokens already in the context) `repeats` times the prefill, and
+    `decode_tokens` tokens after it."""
+
+    depths: tuple[int, ...]
+    decode_tokens: int
+    repeats: int
+
+
 class Runtime(Protocol):
     """One inference library."""
 
@@ -132,11 +148,10 @@ class Runtime(Protocol):
         settings: RunSettings,
         text: str,
         *,
-        window: int,
-        windows: int,
+        windows: Windows,
         progress: Progress = ignore_progress,
     ) -> DivergenceSamples:
-        """Divergence of `artifact` from `base` over the first `windows` windows of `text`.
+        """Divergence of `artifact` from `base` over windows of `text`.
 
         The KV cache's type in `settings` is the artifact's: the base's stays exact.
         """
@@ -146,10 +161,8 @@ class Runtime(Protocol):
         artifact: Path,
         settings: RunSettings,
         text: str,
+        timing: Timing,
         *,
-        depths: Sequence[int],
-        decode_tokens: int,
-        repeats: int,
         progress: Progress = ignore_progress,
     ) -> RawMeasurement:
         """Load and time the artifact in a fresh process."""

@@ -18,6 +18,8 @@ from edgecomp.runtimes.protocol import (
     DivergenceSamples,
     RawMeasurement,
     TimedRun,
+    Timing,
+    Windows,
 )
 
 
@@ -91,8 +93,7 @@ class WorkerRuntime:
         settings: RunSettings,
         text: str,
         *,
-        window: int,
-        windows: int,
+        windows: Windows,
         progress: Progress = ignore_progress,
     ) -> DivergenceSamples:
         answer = self.ask(
@@ -102,7 +103,6 @@ class WorkerRuntime:
             artifact=str(artifact),
             settings=settings.model_dump(),
             text=text,
-            window=window,
             windows=windows,
         )
         return DivergenceSamples.model_validate(answer)
@@ -112,10 +112,8 @@ class WorkerRuntime:
         artifact: Path,
         settings: RunSettings,
         text: str,
+        timing: Timing,
         *,
-        depths: Sequence[int],
-        decode_tokens: int,
-        repeats: int,
         progress: Progress = ignore_progress,
     ) -> RawMeasurement:
         with Child(self.worker, spin=True) as child:
@@ -125,9 +123,7 @@ class WorkerRuntime:
                 path=str(artifact),
                 settings=settings.model_dump(),
                 text=text,
-                depths=list(depths),
-                decode_tokens=decode_tokens,
-                repeats=repeats,
+                timing=timing.model_dump(),
             )
             log = child.log_text()
         buffers = answer["buffer_bytes"] or self.reported_buffers(log)
@@ -137,13 +133,7 @@ class WorkerRuntime:
         )
 
     def time_decode(
-        self,
-        artifact: Path,
-        settings: RunSettings,
-        *,
-        depths: Sequence[int],
-        decode_tokens: int,
-        repeats: int,
+        self, artifact: Path, settings: RunSettings, timing: Timing
     ) -> list[list[TimedRun]]:
         """Timings [depths][repeats] of a model without a vocabulary."""
         with Child(self.worker, spin=True) as child:
@@ -151,9 +141,7 @@ class WorkerRuntime:
                 "time_decode",
                 path=str(artifact),
                 settings=settings.model_dump(),
-                depths=list(depths),
-                decode_tokens=decode_tokens,
-                repeats=repeats,
+                timing=timing.model_dump(),
             )
         return [
             [TimedRun.model_validate({"tokenize_seconds": 0.0, **run}) for run in runs]

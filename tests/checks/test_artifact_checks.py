@@ -20,6 +20,7 @@ from edgecomp.checks.tokenizer_corpus import corpus
 from edgecomp.exporters.gguf import expected_float_size_bytes, export
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.reading import read_model
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.protocol import find_runtime
 
 TOKENS = 500
@@ -173,9 +174,7 @@ def test_a_scale_that_is_no_number_is_found_and_named(
     if preset == "F16":
         shutil.copy(artifact, path)
     else:
-        find_runtime("llama.cpp").quantize(
-            artifact, path, preset, threads=1, overrides={}, importance=None
-        )
+        find_runtime("llama.cpp").quantize(artifact, path, Types(preset=preset), threads=1)
 
     def damaged(rows: np.ndarray) -> np.ndarray:
         changed = rows.copy()

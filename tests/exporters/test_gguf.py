@@ -35,6 +35,7 @@ from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.session import Session
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.protocol import find_runtime
 
 MakeModel = Callable[..., Path]
@@ -244,9 +245,7 @@ def test_the_quantizer_of_llama_cpp_keeps_the_headers_size(
 ) -> None:
     record = export(read_model(tiny_model("llama")), tmp_path / "model.gguf", "F16")
     quantized = tmp_path / "quantized.gguf"
-    find_runtime("llama.cpp").quantize(
-        record.path, quantized, "Q8_0", threads=1, overrides={}, importance=None
-    )
+    find_runtime("llama.cpp").quantize(record.path, quantized, Types(preset="Q8_0"), threads=1)
     before, after = read_gguf_header(record.path), read_gguf_header(quantized)
     assert header_size_bytes(after) == header_size_bytes(before)
     tensors = [(row.size_bytes, row) for row in after.tensors]

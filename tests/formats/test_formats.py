@@ -16,6 +16,7 @@ from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.runtimes.llama_cpp import runtime
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 
 SIZES = {kind.name: sizes for kind, sizes in gguf.GGML_QUANT_SIZES.items()}
 
@@ -69,7 +70,7 @@ def test_relative_errors_are_those_of_llama_cpps_quantizer(
     preset = next(row.name for row in PRESETS.values() if row.base == name)
     names = [t.name for t in read_gguf_header(gaussian).tensors if len(t.shape) > 1]
     runtime.quantize(
-        gaussian, made, preset, threads=1, overrides=dict.fromkeys(names, name), importance=None
+        gaussian, made, Types(preset=preset, overrides=dict.fromkeys(names, name)), threads=1
     )
     before, after = matrices(gaussian), matrices(made)
     error = float(np.square(after - before).sum() / np.square(before).sum())

@@ -25,6 +25,7 @@ from edgecomp.formats.exporting import find_exporter
 from edgecomp.jobs.evaluation import Evaluation, EvaluationRequest, evaluate_artifact
 from edgecomp.models.reading import read_model
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.terminal.result_tables import evaluation_table
 
 
@@ -70,9 +71,7 @@ def files(
     made = {name: folder / f"{name}.gguf" for name in (*sources, "eight", "nan", "infinite")}
     for name, model in sources.items():
         find_exporter("gguf").export(read_model(model), made[name], "F16", lambda done, total: None)
-    LlamaCpp().quantize(
-        made["base"], made["eight"], "Q8_0", threads=1, overrides={}, importance=None
-    )
+    LlamaCpp().quantize(made["base"], made["eight"], Types(preset="Q8_0"), threads=1)
     # Half precision's NaN and infinity.
     for name, bits in (("nan", 0x7E00), ("infinite", 0x7C00)):
         shutil.copy(made["base"], made[name])

@@ -24,6 +24,7 @@ from edgecomp.measure.request import MeasureRequest
 from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
+from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.recipes.constraints import Constraints
 
 PROCESS_SECONDS = 500
@@ -122,7 +123,7 @@ def test_formats_whose_blocks_do_not_divide_are_out_with_the_reason(
         read_model(tiny_model(family)),
         find_device("office-laptop-ddr4"),
         Constraints(context=256),
-        runtime="onnx",
+        choices=Choices(runtime="onnx"),
     )
     out = {row.format: row.rejections[0].text for row in plan.candidates if row.rejections}
     assert "do not divide by blocks of 64" in out["onnx-int4-64"]
@@ -143,8 +144,7 @@ def test_what_only_llama_cpp_has_is_refused_for_onnx(
             read_model(tiny_model("llama-long")),
             find_device("office-laptop-ddr4"),
             constraints,
-            mix=mix,
-            runtime="onnx",
+            choices=Choices(mix=mix, runtime="onnx"),
         )
 
 

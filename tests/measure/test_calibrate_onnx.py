@@ -17,6 +17,7 @@ from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
 from edgecomp.models.onnx_folder import GRAPH
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
+from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.runtimes.onnx import runtime
 
@@ -96,7 +97,7 @@ def test_plans_for_onnx_are_predicted_from_its_own_kernels(
             model,
             device.model_copy(update={"kernel_rates": calibration}),
             Constraints(context=512),
-            runtime="onnx",
+            choices=Choices(runtime="onnx"),
         )
         return {row.format: row.speed.basis for row in plan.candidates}
 

@@ -13,6 +13,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.job_cost import estimate_compression
 from edgecomp.planning.planner import make_plan
+from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.recipes.constraints import Constraints
 
 
@@ -45,7 +46,11 @@ def test_a_plan_counts_the_rounding_that_is_asked_for(model: ModelSpec) -> None:
     rounded = {
         rounding: {row.stage for row in plan.job.stages} if plan.job else set()
         for rounding in (None, "gptq", "llama.cpp")
-        if (plan := make_plan(model, device, constraints, mix="none", rounding=rounding))
+        if (
+            plan := make_plan(
+                model, device, constraints, choices=Choices(mix="none", rounding=rounding)
+            )
+        )
     }
     assert "rounding" in rounded[None] and "rounding" in rounded["gptq"]
     assert rounded["llama.cpp"] == rounded[None] - {"rounding"} | {"calibration"}

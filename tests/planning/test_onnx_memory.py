@@ -12,7 +12,7 @@ from edgecomp.formats.exporting import find_onnx_exporter
 from edgecomp.models.reading import read_model
 from edgecomp.planning.onnx_memory import LIBRARY_BYTES, estimate_onnx_memory
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import RawMeasurement, find_runtime
+from edgecomp.runtimes.protocol import RawMeasurement, Timing, find_runtime
 
 
 def settings(context: int) -> RunSettings:
@@ -31,7 +31,10 @@ def test_a_tiny_model_takes_what_was_predicted(
     model = read_model(tiny_model("llama-long"))
     find_onnx_exporter().export_format(model, tmp_path / "out", "onnx-int4-32")
     found = find_runtime("onnx").measure(
-        tmp_path / "out", settings(512), divergence_text(), depths=[500], decode_tokens=4, repeats=1
+        tmp_path / "out",
+        settings(512),
+        divergence_text(),
+        Timing(depths=(500,), decode_tokens=4, repeats=1),
     )
     predicted = estimate_onnx_memory(model, "onnx-int4-32", settings(512)).total_bytes
     # What is mapped of the libraries, most of such a process, is not the model's.
@@ -60,9 +63,7 @@ def test_the_demo_takes_what_was_predicted_within_a_tenth(tmp_path: Path, format
         tmp_path / "out",
         settings(1024),
         divergence_text(),
-        depths=[1000],
-        decode_tokens=8,
-        repeats=1,
+        Timing(depths=(1000,), decode_tokens=8, repeats=1),
     )
     predicted = estimate_onnx_memory(model, format_name, settings(1024)).total_bytes
     assert predicted == pytest.approx(unmapped_bytes(found), rel=0.10)

@@ -21,6 +21,7 @@ from edgecomp.planning.planner import candidate_for_placement, make_plan
 from edgecomp.planning.stage_cost import CALIBRATION_TOKENS, TORCH_BYTES
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.runtimes.llama_cpp import runtime
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_planned_sizes_are_those_of_llama_cpps_quantizer_to_the_byte(
 ) -> None:
     plan = make_plan(read_model(tiny_gguf), laptop, Constraints())
     made = tmp_path / "made.gguf"
-    runtime.quantize(tiny_gguf, made, name, threads=1, overrides={}, importance=None)
+    runtime.quantize(tiny_gguf, made, Types(preset=name), threads=1)
     assert row(plan, name).file_bytes == made.stat().st_size
 
 

@@ -18,7 +18,7 @@ from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import SpeedEstimate, estimate_speed
+from edgecomp.planning.speed import Load, SpeedEstimate, estimate_speed
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def speed(
     gpus = (device.gpus[0].name,) if gpu_layers else ()
     placement = Placement(gpus=gpus, gpu_layers=gpu_layers)
     return estimate_speed(
-        model, weights_of(model, name), device, placement, depth=depth, prompt_tokens=512
+        model, weights_of(model, name), device, placement, Load(depth=depth, prompt_tokens=512)
     )
 
 
@@ -61,7 +61,7 @@ def test_a_deeper_context_is_never_faster(depth: int, more: int) -> None:
     model, device = DEEP
     first, second = (
         estimate_speed(
-            model, WEIGHTS, device, Placement(), depth=d, prompt_tokens=64
+            model, WEIGHTS, device, Placement(), Load(depth=d, prompt_tokens=64)
         ).decode_tokens_per_second
         for d in (depth, depth + more)
     )
@@ -136,7 +136,7 @@ def placed(
     placement = Placement.model_validate({"gpus": ("gpu",), **where})
     weights = weights_of(model, "Q4_K_M")
     return estimate_speed(
-        model, weights, device, placement, depth=2048, prompt_tokens=2048, micro_batch=batch
+        model, weights, device, placement, Load(depth=2048, prompt_tokens=2048, micro_batch=batch)
     )
 
 

@@ -13,6 +13,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.plan import StageCost
 from edgecomp.planning.planner import make_plan
+from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.planning.stage_cost import START_SECONDS, TorchRate, stage_costs
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.distillation import target_bytes
@@ -66,7 +67,9 @@ def test_the_disk_of_the_targets_is_that_of_their_files(model: ModelSpec) -> Non
 def test_a_plan_with_stages_is_of_the_smaller_model_and_tells_their_cost(model: ModelSpec) -> None:
     stages = [StructuredStage(blocks="2"), DistillStage(minutes=10)]
     device, constraints = find_device("office-laptop-ddr4"), Constraints(context=256)
-    whole, smaller = (make_plan(model, device, constraints, stages=rows) for rows in ([], stages))
+    whole, smaller = (
+        make_plan(model, device, constraints, choices=Choices(stages=rows)) for rows in ([], stages)
+    )
     assert smaller.parameters < whole.parameters
     assert smaller.job is not None and smaller.chosen is not None
     assert {"structured pruning", "distillation"} <= {s.stage for s in smaller.job.stages}

@@ -11,6 +11,7 @@ import pytest
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 
 
 def test_the_reason_is_llama_cpps_own(tmp_path: Path) -> None:
@@ -28,8 +29,11 @@ def test_the_reason_is_llama_cpps_own(tmp_path: Path) -> None:
 def test_the_quantizer_counts_its_tensors(tiny_gguf: Path, tmp_path: Path) -> None:  # A2
     reported: list[tuple[float, float]] = []
     LlamaCpp().quantize(
-        tiny_gguf, tmp_path / "q.gguf", "Q8_0", threads=1, overrides={}, importance=None,
+        tiny_gguf,
+        tmp_path / "q.gguf",
+        Types(preset="Q8_0"),
+        threads=1,
         progress=lambda done, total: reported.append((done, total)),
-    )  # fmt: skip
+    )
     tensors = len(read_gguf_header(tiny_gguf).tensors)
     assert reported == [(number, tensors) for number in range(1, tensors + 1)]

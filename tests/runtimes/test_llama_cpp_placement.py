@@ -18,6 +18,7 @@ from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.llama_cpp.client import reported_buffers, reported_devices
 from edgecomp.runtimes.llama_cpp.model_parameters import BufferOverride, ModelParameters
 from edgecomp.runtimes.llama_cpp.session import Session
+from edgecomp.runtimes.protocol import Timing
 
 PLAIN = RunSettings(context=256, outputs=16, threads=1)
 PLACED = PLAIN.model_copy(
@@ -107,7 +108,9 @@ def test_cards_keep_the_order_of_their_numbers() -> None:
 
 def test_a_measurement_tells_where_the_buffers_lay(tiny_gguf: Path, demo_gguf: Path) -> None:
     raw = runtime.measure(
-        demo_gguf, RunSettings(context=128, threads=1), "One two three. " * 20,
-        depths=(32,), decode_tokens=1, repeats=1,
-    )  # fmt: skip
+        demo_gguf,
+        RunSettings(context=128, threads=1),
+        "One two three. " * 20,
+        Timing(depths=(32,), decode_tokens=1, repeats=1),
+    )
     assert raw.device_bytes["host"] == sum(raw.buffer_bytes.values())

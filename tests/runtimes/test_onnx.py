@@ -13,7 +13,7 @@ from edgecomp.formats.exporting import find_onnx_exporter
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.onnx.session import Session, require_provider
-from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.runtimes.protocol import Timing, Windows, find_runtime
 
 SETTINGS = RunSettings(context=256, micro_batch=16, outputs=16, threads=1)
 PROMPTS = ("Hello world", "The capital of France is", "<|user|>1, 2, 3", "日本")
@@ -119,7 +119,9 @@ def test_scores_are_the_log_likelihoods_of_transformers(both: tuple[Path, Path])
 
 
 def test_a_model_does_not_diverge_from_itself(both: tuple[Path, Path]) -> None:
-    samples = find_runtime("onnx").compare(both[1], both[1], SETTINGS, TEXT, window=64, windows=3)
+    samples = find_runtime("onnx").compare(
+        both[1], both[1], SETTINGS, TEXT, windows=Windows(tokens=64, number=3)
+    )
     assert len(samples.kl) == 3
     assert np.max(samples.kl) < 1e-6
     assert np.min(samples.agree) == 1.0
@@ -127,7 +129,7 @@ def test_a_model_does_not_diverge_from_itself(both: tuple[Path, Path]) -> None:
 
 def test_a_measurement_has_every_repeat_of_every_depth(both: tuple[Path, Path]) -> None:
     raw = find_runtime("onnx").measure(
-        both[1], SETTINGS, TEXT, depths=[16, 64], decode_tokens=4, repeats=2
+        both[1], SETTINGS, TEXT, Timing(depths=(16, 64), decode_tokens=4, repeats=2)
     )
     assert [row.depth for row in raw.depths] == [16, 64]
     assert all(len(row.runs) == 2 for row in raw.depths)

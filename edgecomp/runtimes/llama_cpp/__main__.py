@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgecomp.common.events import Progress
 from edgecomp.processes.child import Handler, serve
 from edgecomp.recipes.run_settings import RunSettings
@@ -18,7 +15,9 @@ from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.llama_cpp.time_decode import time_decode
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.process_memory import process_memory
+from edgecomp.runtimes.protocol import Timing
 from edgecomp.runtimes.splitting import split_choices
 
 
@@ -67,24 +66,25 @@ def compare(
     artifact: str,
     settings: dict[str, Any],
     text: str,
-    window: int,
-    windows: int,
+    windows: tuple[int, int],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Divergence of `artifact` from `base` over the first `windows` windows of `text`."""
+    """Divergence of `artifact` from `base` over `windows` (tokens, count) of `text`."""
     chosen = RunSettings.model_validate(settings)
     exact = chosen.model_copy(update={"kv_type": "F16"})
     with Session(base, exact) as first, Session(artifact, chosen) as second:
         tokens = first.tokenize(text, add_special=False, parse_special=False)
         return compare_windows(
-            first, second, windows_of(tokens, window, windows),
+            first, second, windows_of(tokens, *windows),
             divergence.start, divergence.rows, chosen.outputs, progress,
         )  # fmt: skip
 
 
-def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
-    chosen = RunSettings.model_validate(settings)
-    return meter.measure(lambda: Session(path, chosen), time_decode, progress=progress, **rest)
+def measure(
+    path: str, settings: dict[str, Any], text: str, timing: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    chosen, wanted = RunSettings.model_validate(settings), Timing.model_validate(timing)
+    return meter.measure(lambda: Session(path, chosen), time_decode, text, wanted, progress)
 
 
 def serve_load(
@@ -94,10 +94,10 @@ def serve_load(
 
 
 def time_model(
-    path: str, settings: dict[str, Any], progress: Progress, **rest: Any
+    path: str, settings: dict[str, Any], timing: dict[str, Any], progress: Progress
 ) -> list[list[dict[str, Any]]]:
-    chosen = RunSettings.model_validate(settings)
-    return meter.time_model(lambda: Session(path, chosen), time_decode, **rest)
+    chosen, wanted = RunSettings.model_validate(settings), Timing.model_validate(timing)
+    return meter.time_model(lambda: Session(path, chosen), time_decode, wanted)
 
 
 def idle_memory(progress: Progress) -> dict[str, int]:
@@ -106,24 +106,11 @@ def idle_memory(progress: Progress) -> dict[str, int]:
 
 
 def quantize_file(
-    source: str,
-    destination: str,
-    preset: str,
-    threads: int,
-    overrides: dict[str, str],
-    importance: str | None,
-    progress: Progress,
+    source: str, destination: str, types: dict[str, Any], threads: int, progress: Progress
 ) -> None:
-    """Quantize; `importance` is an importance matrix file in llama.cpp's GGUF layout."""
-    weights: dict[str, NDArray[np.float32]] = {}
-    if importance:
-        from edgecomp.models.gguf.importance_file import read_importance
-
-        weights = read_importance(Path(importance))
-    contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
-    quantize.quantize(
-        Path(source), Path(destination), preset, threads, overrides, contiguous, progress
-    )
+    """Quantize to `types`, whose importance matrix is a file in llama.cpp's GGUF layout."""
+    wanted = Types.model_validate(types)
+    quantize.quantize(Path(source), Path(destination), wanted, threads, progress)
 
 
 def buffer_sizes(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
@@ -35,23 +36,19 @@ class LlamaCpp(WorkerRuntime):
         self,
         source: Path,
         destination: Path,
-        preset: str,
+        types: Types,
         *,
         threads: int,
-        overrides: Mapping[str, str],
-        importance: Path | None,
         progress: Progress = ignore_progress,
     ) -> None:
-        """Quantize a GGUF by llama.cpp's own quantizer; `overrides` maps tensor names to types."""
+        """Quantize a GGUF by llama.cpp's own quantizer."""
         self.ask(
             "quantize",
             progress,
             source=str(source),
             destination=str(destination),
-            preset=preset,
+            types=types.model_dump(mode="json"),
             threads=threads,
-            overrides=dict(overrides),
-            importance=str(importance) if importance else None,
         )
 
     def serve(

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.formats.presets import PRESETS
+from edgecomp.models.gguf.importance_file import read_importance
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.runtimes.heard import Heard, counted_steps
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 
 TENSOR_BEGUN = re.compile(r"^\[ *(\d+)/ *(\d+)\]", re.MULTILINE)
 """What llama.cpp prints before it quantizes a tensor (llama-quant.cpp)."""
@@ -27,26 +29,22 @@ TENSOR_BEGUN = re.compile(r"^\[ *(\d+)/ *(\d+)\]", re.MULTILINE)
 def quantize(
     source: Path,
     destination: Path,
-    preset: str,
+    types: Types,
     threads: int,
-    overrides: Mapping[str, str],
-    importance: Mapping[str, NDArray[np.float32]],
     progress: Progress = ignore_progress,
 ) -> None:
-    """Quantize the GGUF at `source` to `destination`.
-
-    `overrides` maps tensor names to types and wins over the preset's rule; `importance` maps
-    tensor names to weights [columns] or [experts, columns]. `progress` counts tensors. Raises
-    RuntimeRefused.
-    """
+    """Quantize the GGUF at `source` to `destination`. `progress` counts tensors. Raises
+    RuntimeRefused."""
+    importance = read_importance(types.importance) if types.importance else {}
     parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = PRESETS[preset].ftype
+    parameters.ftype = PRESETS[types.preset].ftype
     parameters.nthread = threads
     parameters.allow_requantize = True
-    # ctypes keeps no reference to what a pointer field points at: these two names do.
-    kept_overrides = _overrides(overrides)
-    kept_importance = _importance(importance)
-    if overrides:
+    # ctypes keeps no reference to what a pointer field points at: these names do.
+    values = {name: np.ascontiguousarray(row) for name, row in importance.items()}
+    kept_overrides = _overrides(types.overrides)
+    kept_importance = _importance(values)
+    if types.overrides:
         parameters.tt_overrides = ctypes.cast(
             kept_overrides, ctypes.POINTER(llama_cpp.llama_model_tensor_override)
         )
@@ -59,7 +57,7 @@ def quantize(
             str(source).encode(), str(destination).encode(), ctypes.byref(parameters)
         )
     if status:
-        raise RuntimeRefused(f"llama.cpp's quantizer refused {source} as {preset}.")
+        raise RuntimeRefused(f"llama.cpp's quantizer refused {source} as {types.preset}.")
 
 
 def _overrides(overrides: Mapping[str, str]) -> ctypes.Array[Any]:

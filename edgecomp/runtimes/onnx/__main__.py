@@ -15,6 +15,7 @@ from edgecomp.runtimes.onnx import generate, reading
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
 from edgecomp.runtimes.onnx.time_decode import time_decode
 from edgecomp.runtimes.process_memory import process_memory
+from edgecomp.runtimes.protocol import Timing
 from edgecomp.runtimes.splitting import split_choices
 
 
@@ -61,37 +62,39 @@ def compare(
     artifact: str,
     settings: dict[str, Any],
     text: str,
-    window: int,
-    windows: int,
+    windows: tuple[int, int],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Divergence of `artifact` from `base` over the first `windows` windows of `text`."""
+    """Divergence of `artifact` from `base` over `windows` (tokens, count) of `text`."""
     chosen = RunSettings.model_validate(settings)
     first, second = Session(base, chosen), Session(artifact, chosen)
     tokens = first.tokenizer.ids(text, add_special=False, parse_special=False)
     return compare_windows(
-        first, second, windows_of(tokens, window, windows),
+        first, second, windows_of(tokens, *windows),
         reading.start, reading.rows, chosen.outputs, progress,
     )  # fmt: skip
 
 
-def measure(path: str, settings: dict[str, Any], progress: Progress, **rest: Any) -> dict[str, Any]:
+def measure(
+    path: str, settings: dict[str, Any], text: str, timing: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
     chosen = RunSettings.model_validate(settings)
     return meter.measure(
         lambda: Session(path, chosen, spin=True),
         time_decode,
+        text,
+        Timing.model_validate(timing),
+        progress,
         # ONNX Runtime reports no buffers of its own; the cache is the one we hand it.
         buffers=lambda session: {"kv": session.cache_bytes},
-        progress=progress,
-        **rest,
     )
 
 
 def time_model(
-    path: str, settings: dict[str, Any], progress: Progress, **rest: Any
+    path: str, settings: dict[str, Any], timing: dict[str, Any], progress: Progress
 ) -> list[list[dict[str, Any]]]:
-    chosen = RunSettings.model_validate(settings)
-    return meter.time_model(lambda: Session(path, chosen, spin=True), time_decode, **rest)
+    chosen, wanted = RunSettings.model_validate(settings), Timing.model_validate(timing)
+    return meter.time_model(lambda: Session(path, chosen, spin=True), time_decode, wanted)
 
 
 def idle_memory(progress: Progress) -> dict[str, int]:
