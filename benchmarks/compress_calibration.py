@@ -31,6 +31,7 @@ from transformers import AutoTokenizer
 
 from edgecomp.calibration.calibration import calibration_texts, pack
 from edgecomp.compress.blocks import walk
+from edgecomp.compress.destination import Destination
 from edgecomp.evaluate.benchmarks import BENCHMARKS
 from edgecomp.evaluate.datasets import read_benchmark
 from edgecomp.evaluate.items import ChoiceItem
@@ -115,7 +116,9 @@ def main(folder: Path, methods: list[str]) -> None:
         for mix, calibration in calibrations.items():
             with tempfile.TemporaryDirectory() as scratch:
                 out = Path(scratch) / "out"
-                walk(folder, calibration, method_called(method), destination=out)
+                walk(
+                    folder, calibration, method_called(method), destination=Destination(folder=out)
+                )
                 for name in JUDGED_ON[mix]:
                     found[mix, name] = losses(base[name], out, tests[name])
         for (mix, name), task in found.items():

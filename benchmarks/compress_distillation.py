@@ -16,7 +16,7 @@ from pathlib import Path
 
 from compress_quantization import tokens_of
 
-from edgecomp.compress.distill import distill
+from edgecomp.compress.distill import Training, distill
 from edgecomp.compress.distill_targets import cache_targets
 from edgecomp.compress.structured import measure_importance, prune
 from edgecomp.models.reading import read_model
@@ -46,7 +46,15 @@ def main(teacher: Path, blocks: str, minutes: float) -> None:
         disk = sum(file.stat().st_size for file in (folder / "targets").iterdir())
         settings = Distillation(minutes=minutes)
         begun = time.monotonic()
-        history = distill(folder / "student", tokens, targets, folder / "out", settings)
+        history = distill(
+            Training(
+                student=folder / "student",
+                tokens=tokens,
+                targets=targets,
+                destination=folder / "out",
+                settings=settings,
+            )
+        )
         trained = time.monotonic() - begun
     share = student.parameters / spec.parameters
     print(

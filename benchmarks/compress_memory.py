@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from edgecomp.compress.destination import Destination
+
 SHAPES = {
     "1.5B": {"hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12},
     "3B": {"hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16},
@@ -63,9 +65,11 @@ def compress(folder: Path) -> None:
     tokens = torch.randint(0, COMMON["vocab_size"], (SAMPLES, LENGTH), generator=random)
     begun = time.monotonic()
     walk(
-        folder, tokens, gptq_method(lambda name: gguf_grid("Q4_K")),
-        destination=folder / "out", dtype=torch.float32,
-    )  # fmt: skip
+        folder,
+        tokens,
+        gptq_method(lambda name: gguf_grid("Q4_K")),
+        destination=Destination(folder=folder / "out", dtype=torch.float32),
+    )
     print(
         json.dumps(
             {

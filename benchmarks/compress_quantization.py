@@ -33,6 +33,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from edgecomp.compress.awq import awq_method
 from edgecomp.compress.blocks import Block, Method, walk
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.grids import Grid, integer_grid
@@ -147,7 +148,12 @@ def main(folder: Path, rows: list[str]) -> None:
     for row in rows:
         with tempfile.TemporaryDirectory() as scratch:
             out, begun = Path(scratch) / "out", time.monotonic()
-            walk(folder, calibration, method_called(row), destination=out, dtype=torch.float32)
+            walk(
+                folder,
+                calibration,
+                method_called(row),
+                destination=Destination(folder=out, dtype=torch.float32),
+            )
             seconds = time.monotonic() - begun
             found = compare(base, log_probabilities(out, test), test)
         print(f"| {row} | {found} | {seconds:.0f} |", flush=True)

@@ -41,6 +41,7 @@ from transformers import AutoModelForCausalLM
 
 from edgecomp.common.events import ignore_progress
 from edgecomp.compress.blocks import walk
+from edgecomp.compress.destination import Destination
 from edgecomp.exporters.huggingface_dequantized import export_dequantized
 from edgecomp.models.reading import read_model
 
@@ -89,8 +90,7 @@ def run_ours(checkpoint: Path, tokens: Tensor, out: Path) -> float:
         checkpoint,
         tokens,
         method_called(f"gptq-act:{BITS}-bit-g{GROUP}"),
-        destination=out,
-        dtype=torch.float32,
+        destination=Destination(folder=out, dtype=torch.float32),
     )
     return time.monotonic() - begun
 

@@ -55,9 +55,7 @@ def rows(scratch: Path, wanted: argparse.Namespace) -> list[list[str]]:
     base = scratch / "base"
     exporter.export_format(model, base, "onnx-fp32")
     template = read_chat_template(checkpoint)
-    tokens, _ = make_calibration(
-        preset_mix("general"), "general", base, template, find_runtime("onnx"), None
-    )
+    tokens, _ = make_calibration(preset_mix("general"), base, template, find_runtime("onnx"), None)
     np.save(scratch / "tokens.npy", tokens)
     found = []
     for name in wanted.formats:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from edgecomp.common.errors import CalibrationRefused, DataMalformed, DataMissing
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.jsonl_rows import read_rows, read_text
-from edgecomp.common.tasks import SourceName, Task
+from edgecomp.common.tasks import SourceName
 from edgecomp.models.chat_template import ChatTemplate
-from edgecomp.recipes.calibration_mix import CalibrationMix, check_mix
+from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.runtimes.protocol import Runtime
 
 GENERIC: tuple[SourceName, ...] = ("text",)
@@ -119,19 +119,17 @@ def pack(rows_of_tokens: Sequence[Sequence[int]], row_tokens: int) -> NDArray[np
 
 def make_calibration(
     mix: CalibrationMix,
-    task: Task,
     model_file: Path,
     template: ChatTemplate,
     runtime: Runtime,
     data: Path | None,
-    *,
-    any_calibration: bool = False,
+    warnings: tuple[str, ...] = (),
 ) -> tuple[NDArray[np.int64], CalibrationRecord]:
     """Token ids [rows, row_tokens] by the model's own tokenizer, at most one row a sample.
 
-    BOS stands where the deployed model sees it: before each sample, once (R106).
+    BOS stands where the deployed model sees it: before each sample, once (R106). `warnings` are
+    those about the mix, and go into the record.
     """
-    warnings = check_mix(mix, task, override=any_calibration) + _missing_files(mix, data)
     texts, origins = calibration_texts(mix, template, data)
     tokens = runtime.tokenize(model_file, texts, add_special=True, parse_special=True)
     rows = pack(tokens, mix.row_tokens)[: mix.total]
@@ -142,7 +140,7 @@ def make_calibration(
         rows=len(rows),
         tokens_sha256=hashlib.sha256(rows.tobytes()).hexdigest(),
         template_sha256=hashlib.sha256(source.encode()).hexdigest() if source else None,
-        warnings=warnings,
+        warnings=(*warnings, *_missing_files(mix, data)),
     )
 
 

@@ -65,6 +65,9 @@ MORE_PROMPTS = (
     "SELECT name FROM",
     "Photosynthesis is the process by which",
 )
+TOKENS = 32
+"""Length of a continuation."""
+
 CELLS_STEP = 256
 HEAD_ROWS = 8192
 """Rows of the output head in memory at a time."""
@@ -77,26 +80,29 @@ def check_greedy(
     artifact: Path,
     float_type: FloatType,
     runtime: Runtime,
-    *,
-    threads: int,
     prompts: Sequence[str] = PROMPTS,
-    tokens: int = 32,
+    *,
     progress: Progress = ignore_progress,
 ) -> CheckResult:
-    """Compare greedy continuations of `prompts`, `tokens` long, with those of `checkpoint`.
+    """Compare greedy continuations of `prompts` with those of `checkpoint`, on as many threads as
+    torch has.
 
     `checkpoint` is a Hugging Face folder: the source itself, or the float checkpoint made of a
     GGUF source, whose own kernels round. One block of it is in memory at a time, as float32.
     """
+    import torch
+
     ids = runtime.tokenize(artifact, prompts, add_special=True, parse_special=True)
-    longest = max(len(row) for row in ids) + tokens
+    longest = max(len(row) for row in ids) + TOKENS
     settings = RunSettings(
-        context=-(-longest // CELLS_STEP) * CELLS_STEP, micro_batch=CELLS_STEP, threads=threads
+        context=-(-longest // CELLS_STEP) * CELLS_STEP,
+        micro_batch=CELLS_STEP,
+        threads=torch.get_num_threads(),
     )
     if float_type == "F32":
         # A cache in F16 rounds as well, and turns a mixture's routers.
         settings = settings.model_copy(update={"kv_type": "F32", "flash_attention": False})
-    answers = runtime.complete(artifact, settings, prompts, [tokens] * len(prompts), progress)
+    answers = runtime.complete(artifact, settings, prompts, [TOKENS] * len(prompts), progress)
     control = _control_tokens(artifact)
     undecided: list[float] = []
     compared = 0

@@ -31,6 +31,7 @@ from edgecomp.common.machine_limits import available_memory_bytes, in_memory
 from edgecomp.compress import destination as output
 from edgecomp.compress.checkpoint import DTYPES, read_tensor, write_shard
 from edgecomp.compress.decoder import Decoder
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.experts import Expert
 from edgecomp.compress.packed import PackedTensor, write_packed
 from edgecomp.models.safetensors_header import read_safetensors_header
@@ -195,25 +196,21 @@ Method = Callable[[Block], None]
 """Changes a block's weights in place. One call a block, in order."""
 
 
-def walk(
+def walk(  # noqa: PLR0913 - all but three have defaults
     source: Path,
     tokens: Tensor,
     method: Method,
     *,
-    destination: Path | None = None,
-    job: str = "",
-    dtype: torch.dtype | None = None,
+    destination: Destination | None = None,
     final: Callable[[Tensor], None] | None = None,
     device: str = "cpu",
     progress: Progress = ignore_progress,
 ) -> None:
     """Show every block of the float checkpoint `source` to `method`, calibrated on `tokens`.
 
-    tokens: int64 [samples, length]. Without `destination` nothing is written. `job` names the
-    method and its settings: a destination left by another job is started anew, one of the same job
-    is continued. `dtype`: type of the written block weights (None: as stored at the source).
-    `final` is handed the inputs of the output head, float32 [tokens, width], batch by batch.
-    `progress` counts blocks.
+    tokens: int64 [samples, length]. Without `destination` nothing is written. `final` is handed
+    the inputs of the output head, float32 [tokens, width], batch by batch. `progress` counts
+    blocks.
 
     Raises CalibrationUnusable, ArchitectureUnsupported, ActivationsNotFinite (naming the layer),
     ModelIncomplete, FileCorrupt, DiskFull, NotWritable.
@@ -221,23 +218,23 @@ def walk(
     with torch.no_grad(), scratch_folder() as scratch:
         decoder = Decoder(source, tokens, device)
         if destination is not None:
-            job = output.fingerprint(decoder.stored, tokens, job, dtype)
-            if output.begin(destination, job):
+            job = output.fingerprint(decoder.stored, tokens, destination.job, destination.dtype)
+            if output.begin(destination.folder, job):
                 progress(decoder.layers, decoder.layers)
                 return
-        hidden = _embed(decoder, tokens, destination or scratch)
+        hidden = _embed(decoder, tokens, destination.folder if destination else scratch)
         for index in range(decoder.layers):
 
             def report(share: float, index: int = index) -> None:
                 progress(index + share, decoder.layers)
 
             report(0.0)
-            _visit(decoder, index, hidden, method, destination, dtype, report)
+            _visit(decoder, index, hidden, method, destination, report)
         if final is not None:
             for batch in batches(hidden):
                 final(decoder.final(batch.to(device)).flatten(0, 1))
         if destination is not None:
-            output.finish(source, destination, decoder.stored, decoder.layers, dtype)
+            output.finish(source, destination, decoder.stored, decoder.layers)
     progress(decoder.layers, decoder.layers)
 
 
@@ -246,8 +243,7 @@ def _visit(
     index: int,
     hidden: Tensor,
     method: Method,
-    destination: Path | None,
-    dtype: torch.dtype | None,
+    destination: Destination | None,
     report: Callable[[float], None],
 ) -> None:
     """Compress one block, or take it from an earlier run, and advance `hidden` through it."""
@@ -268,16 +264,17 @@ def _visit(
         index, name, module, linears, decoder.config, weight_name, run, decoder.final, hidden,
         report,
     )  # fmt: skip
-    shard = destination / output.shard_name(index + 1, decoder.layers) if destination else None
+    shard = destination and destination.folder / output.shard_name(index + 1, decoder.layers)
     if shard is None or not shard.is_file():
         weights = decoder.stored_weights(index, module)
-        types = {n: dtype or DTYPES[decoder.stored[n].dtype] for n in weights}
+        written = destination.dtype if destination else None
+        types = {n: written or DTYPES[decoder.stored[n].dtype] for n in weights}
         block.rounded_when_written = shard is not None and {*types.values()} != {torch.float32}
         method(block)
         if shard is not None and destination is not None:
             # The codes first: a block counts as finished once its shard is there.
             codes = {weight_name(linear): packed for linear, packed in block.packed.items()}
-            write_packed(destination, index, codes)
+            write_packed(destination.folder, index, codes)
             write_shard(shard, {n: weight.to(types[n]) for n, weight in weights.items()})
     if shard is not None:
         _load(decoder, index, module, shard)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,18 @@ from edgecomp.models.huggingface.model import read_json
 from edgecomp.models.safetensors_header import StoredTensor, read_safetensors_header
 
 JOB = "compression.json"
+
+
+class Destination(NamedTuple):
+    """Where a walk writes the checkpoint that it makes."""
+
+    folder: Path
+    job: str = ""
+    """The method and its settings: what another job left there is started anew, and what the same
+    left is gone on with."""
+
+    dtype: torch.dtype | None = None
+    """The type of the written block weights; None: as stored at the source."""
 
 
 def shard_name(number: int, layers: int) -> str:
@@ -61,20 +74,17 @@ def require_empty(folder: Path) -> None:
 
 
 def finish(
-    source: Path,
-    folder: Path,
-    stored: Mapping[str, StoredTensor],
-    layers: int,
-    dtype: torch.dtype | None,
+    source: Path, destination: Destination, stored: Mapping[str, StoredTensor], layers: int
 ) -> None:
     """Write what lies outside the blocks, unchanged, then the index that completes the folder."""
+    folder = destination.folder
     names = [shard_name(number + 1, layers) for number in range(layers)]
     shards = {name: read_safetensors_header(folder / name) for name in names}
     inside = {name for tensors in shards.values() for name in tensors}
     rest = shard_name(0, layers)
     copy_tensors(folder / rest, [stored[name] for name in sorted(stored) if name not in inside])
     shards[rest] = read_safetensors_header(folder / rest)
-    copy_companions(source, folder, dtype)
+    copy_companions(source, folder, destination.dtype)
     write_packed_index(source, folder)
     size = sum(tensor.size_bytes for tensors in shards.values() for tensor in tensors.values())
     write_index(folder, shards, size)

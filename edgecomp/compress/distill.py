@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -33,19 +33,28 @@ from edgecomp.compress.ranks import joined
 from edgecomp.recipes.distillation import Distillation, DivergenceAt, History
 
 
+class Training(NamedTuple):
+    """What is trained, on what, towards what, and where the best model seen goes."""
+
+    student: Path
+    tokens: Tensor
+    """int64 [samples, length]"""
+
+    targets: Targets
+    """Of the same tokens."""
+
+    destination: Path
+    settings: Distillation
+
+
 def distill(
-    student: Path,
-    tokens: Tensor,
-    targets: Targets,
-    destination: Path,
-    settings: Distillation,
+    training: Training,
     *,
     device: str = "cpu",
     devices: int = 1,
     progress: Progress = ignore_progress,
 ) -> History:
-    """Train the checkpoint `student` on tokens int64 [samples, length] towards `targets` of the
-    same tokens, and write the best model seen to `destination`.
+    """Train a checkpoint towards its teacher's targets.
 
     Of the machine's `devices` of the kind `device`, each with a process of its own, as many are
     used as share a step's samples evenly. Weights that are zero in the student stay zero, so that a
@@ -53,10 +62,11 @@ def distill(
     steps. Raises CompressionSettingsInvalid where too few samples are left to train on,
     NotWritable, DiskFull.
     """
-    count = processes(settings, devices)
+    count = processes(training.settings, devices)
+    student, tokens, targets, destination, settings = training
     rest = (student, tokens.numpy(), targets.folder, destination, settings, device)
     with joined(count, _train_beside, *rest):
-        return _train(student, tokens, targets, destination, settings, device, progress)
+        return _train(training, device, progress)
 
 
 def processes(settings: Distillation, devices: int) -> int:
@@ -75,24 +85,17 @@ def _train_beside(
 ) -> None:
     """What every rank but the first does: the same, and writes and reports nothing."""
     rows = torch.from_numpy(tokens)
-    _train(student, rows, Targets(targets), destination, settings, device, ignore_progress)
+    training = Training(student, rows, Targets(targets), destination, settings)
+    _train(training, device, ignore_progress)
 
 
-def _train(
-    student: Path,
-    tokens: Tensor,
-    targets: Targets,
-    destination: Path,
-    settings: Distillation,
-    device: str,
-    progress: Progress,
-) -> History:
-    run = _Run(student, tokens, targets, destination, settings, device)
+def _train(training: Training, device: str, progress: Progress) -> History:
+    run = _Run(training, device)
     run.resume()
     steps = run.budget()
     while run.step < steps and not run.history.stopped_early:
         progress(run.step, steps)
-        if run.step % settings.evaluate_every == 0:
+        if run.step % training.settings.evaluate_every == 0:
             run.measure()
         run.learn()
     if not run.history.stopped_early:
@@ -109,15 +112,8 @@ def _keep_zeros(alive: Tensor) -> Callable[[Tensor], Tensor]:
 class _Run:
     """A training run: the model, its optimizer, and what has been measured."""
 
-    def __init__(
-        self,
-        student: Path,
-        tokens: Tensor,
-        targets: Targets,
-        destination: Path,
-        settings: Distillation,
-        device: str,
-    ) -> None:
+    def __init__(self, training: Training, device: str) -> None:
+        student, tokens, targets, destination, settings = training
         self.source, self.destination, self.settings = student, destination, settings
         self.tokens, self.targets = tokens, targets
         held_out = max(1, round(settings.held_out_share * len(tokens)))

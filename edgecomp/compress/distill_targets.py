@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,18 +51,28 @@ class Targets:
         return {n: t.long() if n == "ids" else t.float() for n, t in chosen.items()}
 
 
+class TargetKind(NamedTuple):
+    """Log-probabilities of the `top_k` likeliest tokens at `temperature`."""
+
+    top_k: int = 64
+    temperature: float = 1.0
+
+
+TOP_64 = TargetKind()
+
+
 def cache_targets(
     teacher: Path,
     tokens: Tensor,
     folder: Path,
+    kind: TargetKind = TOP_64,
     *,
-    top_k: int = 64,
-    temperature: float = 1.0,
     device: str = "cpu",
     progress: Progress = ignore_progress,
 ) -> Targets:
     """Compute, or take from an earlier run, the targets of `teacher` on tokens int64 [samples,
     length]. Raises what `walk` raises."""
+    top_k, temperature = kind
     config = AutoConfig.from_pretrained(teacher).get_text_config()
     if not 0 < top_k <= config.vocab_size or temperature <= 0:
         raise CompressionSettingsInvalid(

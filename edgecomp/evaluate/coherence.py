@@ -12,17 +12,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.evaluate.asked_model import AskedModel
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.evaluate import render
 from edgecomp.evaluate.items import ask
-from edgecomp.models.chat_template import ChatTemplate
-from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import Completion, Runtime
+from edgecomp.runtimes.protocol import Completion
 
 PROMPTS = (
     "Describe a walk in a park in three sentences.",
@@ -73,16 +71,12 @@ class Coherence(FrozenModel):
 
 
 def answer_fixed_prompts(
-    runtime: Runtime,
-    artifact: Path,
-    settings: RunSettings,
-    template: ChatTemplate,
-    progress: Progress = ignore_progress,
+    model: AskedModel, progress: Progress = ignore_progress
 ) -> list[Completion]:
     """The artifact's completions of PROMPTS, each of at most ANSWER_TOKENS tokens."""
-    prompts = [render(ask(text), template) for text in PROMPTS]
+    prompts = [render(ask(text), model.template) for text in PROMPTS]
     limits = [ANSWER_TOKENS] * len(prompts)
-    return runtime.complete(artifact, settings, prompts, limits, progress)
+    return model.runtime.complete(model.artifact, model.settings, prompts, limits, progress)
 
 
 def check_coherence(

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import ChatTemplateBroken, FileCorrupt
 from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.evaluate.asked_model import AskedModel
 from edgecomp.evaluate.grade import code_not_allowed, grade
 from edgecomp.evaluate.items import (
     Answer,
@@ -27,16 +28,11 @@ from edgecomp.evaluate.items import (
     Prompt,
 )
 from edgecomp.models.chat_template import ChatTemplate
-from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import Runtime
 
 
 def evaluate(
-    runtime: Runtime,
-    artifact: Path,
-    settings: RunSettings,
+    model: AskedModel,
     items: Sequence[Item],
-    template: ChatTemplate,
     *,
     answers_path: Path | None = None,
     allow_code: bool = False,
@@ -58,7 +54,7 @@ def evaluate(
         def report(part: float, _: float, done: int = done) -> None:
             progress(done + part, len(items))
 
-        for answer in _ask(runtime, artifact, settings, group, template, report):
+        for answer in _ask(model, group, report):
             answers[answer.item] = answer
         done += len(group)
         if answers_path:
@@ -97,15 +93,9 @@ def render(prompt: Prompt, template: ChatTemplate) -> str:
         return template.render([message.model_dump() for message in merged])
 
 
-def _ask(
-    runtime: Runtime,
-    artifact: Path,
-    settings: RunSettings,
-    items: Sequence[Item],
-    template: ChatTemplate,
-    progress: Progress,
-) -> list[Answer]:
+def _ask(model: AskedModel, items: Sequence[Item], progress: Progress) -> list[Answer]:
     """Answers to items of one benchmark and one kind."""
+    runtime, artifact, settings, template = model
     prompts = [render(item.prompt, template) for item in items]
     choices = [item.choices for item in items if isinstance(item, ChoiceItem)]
     if choices:

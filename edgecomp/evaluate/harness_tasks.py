@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.common.errors import EdgecompError, TaskUnavailable
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.evaluate.asked_model import AskedModel
 from edgecomp.evaluate.benchmarks import BENCHMARKS, Benchmark, Metric
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, ItemResult
-from edgecomp.models.chat_template import ChatTemplate
-from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import Runtime
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -86,14 +83,7 @@ def of_benchmark(row: Benchmark) -> HarnessTask:
     )
 
 
-def run_task(
-    runtime: Runtime,
-    artifact: Path,
-    settings: RunSettings,
-    template: ChatTemplate,
-    wanted: HarnessTask,
-    limit: int | None,
-) -> tuple[ItemResult, ...]:
+def run_task(model: AskedModel, wanted: HarnessTask, limit: int | None) -> tuple[ItemResult, ...]:
     """The results of one lm-eval task or group, at most `limit` items of each subtask.
 
     Raises TaskUnavailable where lm_eval, the task or its data are missing, or where the task runs
@@ -127,11 +117,11 @@ def run_task(
     except Exception as error:  # Every loader of datasets has errors of its own.
         raise TaskUnavailable(_without_data(wanted, error)) from error
     # A model that writes is asked as it is deployed, in turns; examples become turns as well.
-    in_turns = template.source is not None and any(
+    in_turns = model.template.source is not None and any(
         task.OUTPUT_TYPE == "generate_until" for task in loaded["tasks"].values()
     )
     found = lm_eval.evaluate(
-        lm=RuntimeModel(runtime, artifact, settings, template),
+        lm=RuntimeModel(*model),
         task_dict=loaded,
         limit=limit,
         bootstrap_iters=0,

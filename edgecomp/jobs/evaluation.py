@@ -270,14 +270,7 @@ class EvaluationRun:
 
     def harness_answers(self, subject: ModelUnderTest, task: HarnessTask) -> tuple[ItemResult, ...]:
         def work(folder: Path, progress: Progress) -> Answers:
-            results = run_task(
-                subject.runtime,
-                subject.path,
-                subject.answer_settings,
-                subject.template,
-                task,
-                self.selection.limit,
-            )
+            results = run_task(subject.asked, task, self.selection.limit)
             return Answers(results=results)
 
         inputs = {"task": task.model_dump(), "limit": self.selection.limit}

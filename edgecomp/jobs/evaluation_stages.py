@@ -15,6 +15,7 @@ from edgecomp.common.digests import text_digest
 from edgecomp.common.events import Listener, Progress, Warned, ignore_progress
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.detect import cpu_model
+from edgecomp.evaluate.asked_model import AskedModel
 from edgecomp.evaluate.coherence import Coherence, answer_fixed_prompts, check_coherence
 from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.evaluate.evaluate import evaluate
@@ -25,7 +26,7 @@ from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.pipeline.run import Run
-from edgecomp.pipeline.stage_cache import StoredFile, run_stage
+from edgecomp.pipeline.stage_cache import StageLabel, StoredFile, run_stage
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime, Timing, Windows
@@ -68,6 +69,10 @@ class ModelUnderTest:
             kv_type=self.kv_type,
         )
 
+    @property
+    def asked(self) -> AskedModel:
+        return AskedModel(self.runtime, self.path, self.answer_settings, self.template)
+
     def stage(
         self,
         name: str,
@@ -84,7 +89,9 @@ class ModelUnderTest:
             "kv_type": self.kv_type,
             **inputs,
         }
-        return run_stage(name, title, kind, inputs, work, self.listen, model=self.model)
+        return run_stage(
+            StageLabel(name=name, title=title, model=self.model), kind, inputs, work, self.listen
+        )
 
 
 class Answers(FrozenModel):
@@ -177,10 +184,7 @@ def coherence(
 
     def work(folder: Path, progress: Progress) -> Coherence:
         written, before = (
-            answer_fixed_prompts(one.runtime, one.path, one.answer_settings, one.template, progress)
-            if one
-            else []
-            for one in (artifact, base)
+            answer_fixed_prompts(one.asked, progress) if one else [] for one in (artifact, base)
         )
         return check_coherence(written, before, divergence)
 
@@ -199,11 +203,8 @@ def answers(
 
     def work(folder: Path, progress: Progress) -> Answers:
         results = evaluate(
-            subject.runtime,
-            subject.path,
-            subject.answer_settings,
+            subject.asked,
             items,
-            subject.template,
             answers_path=folder / "answers.jsonl",
             allow_code=allow_code,
             progress=progress,

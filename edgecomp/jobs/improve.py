@@ -8,7 +8,7 @@ was stopped finds the finished stages of its rounds in the cache.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from edgecomp.bundles.bundle import bundle_place
 from edgecomp.bundles.compare import read_report
@@ -88,7 +88,7 @@ def improve(folder: Path, rounds: int, data: Path | None, listen: Listener) -> I
             break
         tried.append(step.recipe)
         target = targets[number - 1]
-        outcome, made = _run_round(number, step, report, best, target, data, listen)
+        outcome, made = _run_round(number, step, _Attempt(best, report), target, data, listen)
         done.append(outcome)
         if made and _rank(made) < _rank(report):
             best, report = target, made
@@ -105,11 +105,17 @@ def record_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-improve.json")
 
 
+class _Attempt(NamedTuple):
+    """A bundle and its report."""
+
+    folder: Path
+    report: Report
+
+
 def _run_round(
     number: int,
     step: Step,
-    before: Report,
-    started_from: Path,
+    before: _Attempt,
     target: Path,
     data: Path | None,
     listen: Listener,
@@ -119,8 +125,8 @@ def _run_round(
         made = fit_recipe(step.recipe, target, data, listen).report
     except (ArtifactRejected, CompressionSettingsInvalid) as error:
         rejected = str(error)
-    weak = weak_categories(before.verdict)
-    same = made is not None and same_questions(before.comparison, made.comparison)
+    weak = weak_categories(before.report.verdict)
+    same = made is not None and same_questions(before.report.comparison, made.comparison)
     notice = (
         "The questions are not those of the bundle before, so nothing can be said to have come "
         "back. Give the same --data as then."
@@ -130,13 +136,15 @@ def _run_round(
         kind=step.kind,
         remedy=step.text,
         change=step.change,
-        started_from=started_from,
+        started_from=before.folder,
         recipe=made.recipe if made else step.recipe,
         folder=target if made else None,
         rejected=rejected,
         level=made.verdict.level if made else None,
         artifact_bytes=made.artifact.size_bytes if made else None,
-        recovered=recovered(weak, before.comparison, made.comparison) if made and same else {},
+        recovered=recovered(weak, before.report.comparison, made.comparison)
+        if made and same
+        else {},
         notices=(notice,) if made and not same else (),
     )
     return outcome, made

@@ -8,7 +8,7 @@ from edgecomp.common.events import Listener
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.measure.request import MeasureRequest
-from edgecomp.measure.serving import Serving, measure_serving
+from edgecomp.measure.serving import Loads, Serving, measure_serving
 from edgecomp.models.reading import read_model
 from edgecomp.processes.limits import limited
 from edgecomp.recipes.run_settings import RunSettings
@@ -42,5 +42,9 @@ def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Se
     seconds = 60 * request.minutes if request.minutes else None
     with limited(request.limits):
         return measure_serving(
-            artifact.path, settings, divergence_text(), load, request.concurrencies, seconds, listen
+            artifact.path,
+            settings,
+            divergence_text(),
+            Loads(load=load, concurrencies=request.concurrencies, sustained_seconds=seconds),
+            listen,
         )

@@ -13,7 +13,7 @@ from edgecomp.common.events import Progress, Warned
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.pipeline.run import Run, data_digests
 from edgecomp.pipeline.stage_cache import StoredFile
-from edgecomp.recipes.calibration_mix import CalibrationMix
+from edgecomp.recipes.calibration_mix import CalibrationMix, check_mix
 
 
 class StoredCalibration(FrozenModel):
@@ -28,14 +28,9 @@ def calibrated_tokens(run: Run, base: StoredFile) -> StoredCalibration:
     mix, task = _fitting_mix(run), run.recipe.constraints.task
 
     def work(folder: Path, progress: Progress) -> StoredCalibration:
+        warnings = check_mix(mix, task, override=run.recipe.any_calibration)
         rows, record = make_calibration(
-            mix,
-            task,
-            base.path,
-            run.template,
-            run.runtime,
-            run.data,
-            any_calibration=run.recipe.any_calibration,
+            mix, base.path, run.template, run.runtime, run.data, warnings
         )
         path = folder / "tokens.npy"
         np.save(path, rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -133,44 +133,47 @@ class Serving(FrozenModel):
     """What could not be read here, and why."""
 
 
+class Loads(NamedTuple):
+    """A load at each of some concurrencies; then the highest kept up, where seconds are given."""
+
+    load: ServingLoad
+    concurrencies: Sequence[int]
+    sustained_seconds: float | None = None
+
+
 def measure_serving(
     artifact: Path,
     settings: RunSettings,
     text: str,
-    load: ServingLoad,
-    concurrencies: Sequence[int],
-    sustained_seconds: float | None,
+    wanted: Loads,
     listen: Listener,
 ) -> Serving:
-    """Serve `load` at each concurrency, then keep the highest up for `sustained_seconds`.
+    """Serve `wanted` loads, each in a fresh worker.
 
     `settings.context` is the cache that all sequences share. Prompts are cut from `text`. Raises
     what the worker raises, but for a memory limit that it met, which is a finding.
     """
     runtime = LlamaCpp()
+    server = _Server(runtime, artifact, settings, text, listen)
     machine = machine_state()
-    load = load.within(settings.context)
+    load = wanted.load.within(settings.context)
     levels: list[ServingLevel] = []
     readings: list[Reading] = []
     sustained = died = None
     try:
-        for concurrency in concurrencies:
+        for concurrency in wanted.concurrencies:
             count = max(FEWEST_REQUESTS, REQUESTS_A_SEQUENCE * concurrency)
             title = f"Serving {count} requests, {concurrency} at a time"
-            raw, readings = _serve(
-                runtime, artifact, settings, text, load, concurrency, count, None, title, listen
-            )
+            raw, readings = _serve(server, load, concurrency, count, None, title)
             levels.append(
                 summarise_level(raw, concurrency, settings.context, load.arrivals, readings)
             )
-        if sustained_seconds:
-            concurrency = max(concurrencies)
-            title = f"Serving for {sustained_seconds / 60:.3g} minutes, {concurrency} at a time"
+        seconds = wanted.sustained_seconds
+        if seconds:
+            concurrency = max(wanted.concurrencies)
+            title = f"Serving for {seconds / 60:.3g} minutes, {concurrency} at a time"
             kept_up = load.model_copy(update={"requests_per_second": None})
-            raw, readings = _serve(
-                runtime, artifact, settings, text, kept_up, concurrency, SUSTAINED_REQUESTS,
-                sustained_seconds, title, listen,
-            )  # fmt: skip
+            raw, readings = _serve(server, kept_up, concurrency, SUSTAINED_REQUESTS, seconds, title)
             level = summarise_level(raw, concurrency, settings.context, "closed loop", readings)
             sustained = summarise_sustained(raw, level, readings)
     except MemoryLimitReached as error:
@@ -200,19 +203,26 @@ class Reading(FrozenModel):
     counters: Counters
 
 
+class _Server(NamedTuple):
+    """What serves, from which text prompts are cut, and who listens."""
+
+    runtime: LlamaCpp
+    artifact: Path
+    settings: RunSettings
+    text: str
+    listen: Listener
+
+
 def _serve(
-    runtime: LlamaCpp,
-    artifact: Path,
-    settings: RunSettings,
-    text: str,
+    server: _Server,
     load: ServingLoad,
     concurrency: int,
     count: int,
     seconds: float | None,
     title: str,
-    listen: Listener,
 ) -> tuple[RawServing, list[Reading]]:
     """One load, and the readings of the machine from its beginning to its end."""
+    runtime, artifact, settings, text, listen = server
     stage = f"serving-{concurrency}" + ("-sustained" if seconds else "")
     listen(StageStarted(stage=stage, title=title))
     began = time.perf_counter()

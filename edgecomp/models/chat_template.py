@@ -53,8 +53,7 @@ class ChatTemplate(FrozenModel):
             source=self.source,
             messages=[dict(message) for message in messages],
             add_generation_prompt=add_generation_prompt,
-            bos=self.bos,
-            eos=self.eos,
+            special={"bos": self.bos, "eos": self.eos},
             processor_seconds=RENDER_SECONDS,
         )
 

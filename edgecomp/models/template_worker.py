@@ -37,8 +37,7 @@ LONGEST_TEXT = 1 << 24
 def render(
     source: str,
     messages: Sequence[dict[str, str]],
-    bos: str,
-    eos: str,
+    special: dict[str, str],
     processor_seconds: float,
     progress: Progress,
     *,
@@ -53,8 +52,8 @@ def render(
             _compile(source).render(
                 messages=messages,
                 add_generation_prompt=add_generation_prompt,
-                bos_token=bos,
-                eos_token=eos,
+                bos_token=special["bos"],
+                eos_token=special["eos"],
                 tools=None,
                 documents=None,
             )

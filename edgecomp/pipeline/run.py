@@ -19,7 +19,7 @@ from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.models.chat_template import ChatTemplate, read_chat_template
 from edgecomp.models.spec import ModelSpec
-from edgecomp.pipeline.stage_cache import StoredFile, run_stage
+from edgecomp.pipeline.stage_cache import StageLabel, StoredFile, run_stage
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.torch_worker.client import TorchWorker
@@ -54,7 +54,13 @@ class Run:
     ) -> Result:
         """`run_stage` with the run's own listener; every key holds the source and the runtime."""
         inputs = {"source": self.source_digest, "runtime": self.runtime.version(), **inputs}
-        return run_stage(name, title, kind, inputs, work, self.listen, model=self.model.name)
+        return run_stage(
+            StageLabel(name=name, title=title, model=self.model.name),
+            kind,
+            inputs,
+            work,
+            self.listen,
+        )
 
     def in_torch(self, request: str, progress: Progress, **settings: Any) -> Any:
         """What the worker that holds torch answers to a request (torch_worker/__main__.py)."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import psutil
 from filelock import FileLock, Timeout
@@ -91,22 +91,27 @@ def stage_key(name: str, inputs: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:24]
 
 
+class StageLabel(NamedTuple):
+    """What a stage is called, and the name of the model that it is done for."""
+
+    name: str
+    title: str
+    model: str
+
+
 def run_stage(
-    name: str,
-    title: str,
+    label: StageLabel,
     result_type: type[Result],
     inputs: dict[str, Any],
     work: Callable[[Path, Progress], Result],
     listen: Listener,
-    *,
-    model: str,
 ) -> Result:
     """Run one stage, or take its result from an earlier run.
 
     `work` gets the stage's own folder, where an interrupted attempt may have left files, and a
-    function to report progress with. `model` is the name of the model that it is done for. Raises
-    RunBusy where another process is at the same stage.
+    function to report progress with. Raises RunBusy where another process is at the same stage.
     """
+    name, title, model = label
     folder = stages_folder() / f"{name}-{stage_key(name, inputs)}"
     listen(StageStarted(stage=name, title=title))
     began = time.perf_counter()

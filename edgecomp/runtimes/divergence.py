@@ -7,7 +7,8 @@ scored token has context; of each small batch the logits are compared and droppe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,30 +45,38 @@ def windows_of(tokens: Sequence[int], window: int, windows: int) -> list[Sequenc
     return [tokens[end - window : end] for end in ends[:windows]]
 
 
+@dataclass(frozen=True)
+class Reader(Generic[Session]):
+    """How a runtime's session reads."""
+
+    start: Callable[[Session, Sequence[int]], object]
+    """Has it forget all, and read some tokens."""
+
+    rows: Callable[[Session, Sequence[int], int, int], Logits]
+    """`rows(session, window, begin, end)` reads on and gives the log-probabilities after each token
+    begin..end-1."""
+
+
 def compare(
     base: Session,
     artifact: Session,
     windows: Sequence[Sequence[int]],
-    start: Callable[[Session, Sequence[int]], object],
-    rows: Callable[[Session, Sequence[int], int, int], Logits],
+    reader: Reader[Session],
     step: int,
     progress: Progress,
 ) -> Figures:
-    """The figures over `windows` of token ids, which both sessions read in step.
-
-    `start` has a session forget all and read some tokens; `rows(session, window, begin, end)` reads
-    on and gives the log-probabilities after each token begin..end-1, at most `step` at a time.
-    """
+    """The figures over `windows` of token ids, which both sessions read in step, at most `step`
+    tokens at a time."""
     figures: Figures = {"kl": [], "agree": [], "base_nll": [], "artifact_nll": []}
     for index, window in enumerate(windows):
         for values in figures.values():
             values.append([])
         half = len(window) // 2
-        start(base, window[:half])
-        start(artifact, window[:half])
+        reader.start(base, window[:half])
+        reader.start(artifact, window[:half])
         for begin in range(half, len(window) - 1, step):
             end = min(begin + step, len(window) - 1)
-            p, q = rows(base, window, begin, end), rows(artifact, window, begin, end)
+            p, q = (reader.rows(session, window, begin, end) for session in (base, artifact))
             _add_figures(figures, p, q, window[begin + 1 : end + 1])
         progress(index + 1, len(windows))
     return figures

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.common.events import Progress
 from edgecomp.models.spec import EMBEDDING, OUTPUT
-from edgecomp.processes.child import serve
+from edgecomp.processes.child import Handler, serve
 from edgecomp.recipes.sparsity import parse_sparsity
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _load_tokens(tokens: str, threads: int) -> Tensor:
+def on_threads(handler: Handler) -> Handler:
+    """`handler`, run with as many of torch's threads as the request says."""
+
+    @wraps(handler)
+    def handle(*, threads: int, **arguments: Any) -> Any:
+        import torch
+
+        torch.set_num_threads(threads)
+        return handler(**arguments)
+
+    return handle
+
+
+def _load_tokens(tokens: str) -> Tensor:
     """Token ids int64 [rows, length] from an .npy file."""
     import numpy as np
     import torch
 
-    torch.set_num_threads(threads)
     return torch.from_numpy(np.load(tokens))
 
 
@@ -28,14 +41,13 @@ def importance(
     tokens: str,
     destination: str,
     datasets: list[str],
-    threads: int,
     progress: Progress,
 ) -> None:
     """Write the importance matrix of `checkpoint`; `tokens` is an .npy file [rows, length]."""
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.importance import compute_importance
 
-    ids = _load_tokens(tokens, threads)
+    ids = _load_tokens(tokens)
     on_best_device(
         lambda device: compute_importance(
             Path(checkpoint), ids, Path(destination), datasets=datasets, device=device,
@@ -50,7 +62,6 @@ def round_weights(
     destination: str,
     rounding: str,
     types: dict[str, str],
-    threads: int,
     progress: Progress,
 ) -> None:
     """Choose codes for the matrices inside the blocks of `checkpoint`, and for the output head
@@ -59,6 +70,7 @@ def round_weights(
 
     from edgecomp.compress.awq import awq_method
     from edgecomp.compress.blocks import walk
+    from edgecomp.compress.destination import Destination
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types
     from edgecomp.compress.gptq import gptq_method
@@ -78,14 +90,14 @@ def round_weights(
         "awq": lambda: awq_method(grid_of),
         "awq+gptq": lambda: awq_method(grid_of, solver="gptq"),
     }[rounding]()
-    ids = _load_tokens(tokens, threads)
+    ids = _load_tokens(tokens)
+    job = f"{rounding} {sorted(solved.items())}"
+    written = Destination(Path(destination), job, torch.float32)
     on_best_device(
         lambda device: walk(
-            Path(checkpoint), ids, method, destination=Path(destination),
-            job=f"{rounding} {sorted(solved.items())}", dtype=torch.float32, device=device,
-            progress=progress,
+            Path(checkpoint), ids, method, destination=written, device=device, progress=progress
         )
-    )  # fmt: skip
+    )
     for name in (EMBEDDING, OUTPUT):
         if types.get(name) in ONNX_GRIDS:
             round_head(Path(checkpoint), Path(destination), name, types[name])
@@ -97,11 +109,11 @@ def prune(
     destination: str,
     method: str,
     sparsity: str,
-    threads: int,
     progress: Progress,
 ) -> None:
     """Set a share of the weights inside the blocks to zero."""
     from edgecomp.compress.blocks import walk
+    from edgecomp.compress.destination import Destination
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.magnitude import magnitude_method
     from edgecomp.compress.sparsegpt import sparsegpt_method
@@ -112,11 +124,12 @@ def prune(
         "wanda": wanda_method,
         "magnitude": magnitude_method,
     }
-    ids = _load_tokens(tokens, threads)
+    ids = _load_tokens(tokens)
+    prune_block = methods[method](parse_sparsity(sparsity))
+    written = Destination(Path(destination), f"{method} {sparsity}")
     on_best_device(
         lambda device: walk(
-            Path(checkpoint), ids, methods[method](parse_sparsity(sparsity)),
-            destination=Path(destination), job=f"{method} {sparsity}", device=device,
+            Path(checkpoint), ids, prune_block, destination=written, device=device,
             progress=progress,
         )
     )  # fmt: skip
@@ -127,7 +140,6 @@ def make_smaller(
     tokens: str,
     destination: str,
     sizes: dict[str, int | None],
-    threads: int,
     progress: Progress,
 ) -> None:
     """Write the smaller model that keeps the most important parts of `checkpoint`."""
@@ -137,7 +149,7 @@ def make_smaller(
     from edgecomp.compress.structured import measure_importance, prune
     from edgecomp.recipes.smaller_model import Sizes
 
-    ids = _load_tokens(tokens, threads)
+    ids = _load_tokens(tokens)
     found = on_best_device(
         lambda device: measure_importance(Path(checkpoint), ids, device=device, progress=progress)
     )
@@ -152,18 +164,16 @@ def write_targets(
     destination: str,
     top_k: int,
     temperature: float,
-    threads: int,
     progress: Progress,
 ) -> None:
     """Write down the teacher's logits and states on the tokens, for a student to learn from."""
     from edgecomp.compress.device import on_best_device
-    from edgecomp.compress.distill_targets import cache_targets
+    from edgecomp.compress.distill_targets import TargetKind, cache_targets
 
-    ids = _load_tokens(tokens, threads)
+    ids, kind = _load_tokens(tokens), TargetKind(top_k, temperature)
     on_best_device(
         lambda device: cache_targets(
-            Path(teacher), ids, Path(destination), top_k=top_k, temperature=temperature,
-            device=device, progress=progress,
+            Path(teacher), ids, Path(destination), kind, device=device, progress=progress
         )
     )  # fmt: skip
 
@@ -174,7 +184,6 @@ def train_student(
     targets: str,
     destination: str,
     stage: dict[str, Any],
-    threads: int,
     progress: Progress,
 ) -> dict[str, Any]:
     """Train a student towards the targets of a DistillStage, on every GPU where there are some; the
@@ -182,14 +191,15 @@ def train_student(
     import torch
 
     from edgecomp.compress.device import on_best_device
-    from edgecomp.compress.distill import distill
+    from edgecomp.compress.distill import Training, distill
     from edgecomp.compress.distill_targets import Targets
     from edgecomp.recipes.stages import DistillStage
 
-    ids, wanted = _load_tokens(tokens, threads), DistillStage.model_validate(stage)
+    ids, wanted = _load_tokens(tokens), DistillStage.model_validate(stage)
+    training = Training(Path(student), ids, Targets(Path(targets)), Path(destination), wanted)
     history = on_best_device(
         lambda device: distill(
-            Path(student), ids, Targets(Path(targets)), Path(destination), wanted, device=device,
+            training, device=device,
             devices=torch.cuda.device_count() if device != "cpu" else 1, progress=progress,
         )
     )  # fmt: skip
@@ -202,7 +212,6 @@ def sensitivities(
     types: list[str],
     rows: int,
     carried_rows: int,
-    threads: int,
     progress: Progress,
 ) -> dict[str, Any]:
     """The Sensitivities of `checkpoint` to `types`, measured on the first `rows` rows of tokens; on
@@ -210,7 +219,7 @@ def sensitivities(
     from edgecomp.compress.device import on_best_device
     from edgecomp.compress.sensitivity import measure_sensitivities
 
-    ids = _load_tokens(tokens, threads)[:rows]
+    ids = _load_tokens(tokens)[:rows]
     found = on_best_device(
         lambda device: measure_sensitivities(
             Path(checkpoint), ids, types, carried_rows=carried_rows, device=device,
@@ -233,39 +242,31 @@ def greedy_check(
     checkpoint: str,
     artifact: str,
     float_type: Any,
-    threads: int,
     progress: Progress,
     runtime: str = "llama.cpp",
     prompts: list[str] | None = None,
 ) -> dict[str, Any]:
     """The CheckResult of `edgecomp.checks.greedy_check.check_greedy`."""
-    import torch
-
     from edgecomp.checks.greedy_check import PROMPTS, check_greedy
     from edgecomp.runtimes.protocol import find_runtime
 
-    torch.set_num_threads(threads)
     result = check_greedy(
         Path(checkpoint),
         Path(artifact),
         float_type,
         find_runtime(runtime),
-        threads=threads,
-        prompts=prompts or PROMPTS,
+        prompts or PROMPTS,
         progress=progress,
     )
     return result.model_dump()
 
 
 def encoder_check(
-    checkpoint: str, artifact: str, threads: int, progress: Progress, *, rounded: bool
+    checkpoint: str, artifact: str, progress: Progress, *, rounded: bool
 ) -> list[dict[str, Any]]:
     """The CheckResults of `edgecomp.checks.encoder_check.check_encoder`."""
-    import torch
-
     from edgecomp.checks.encoder_check import check_encoder
 
-    torch.set_num_threads(threads)
     results = check_encoder(Path(checkpoint), Path(artifact), rounded=rounded)
     return [result.model_dump() for result in results]
 
@@ -273,15 +274,15 @@ def encoder_check(
 if __name__ == "__main__":
     serve(
         {
-            "importance": importance,
-            "round": round_weights,
-            "prune": prune,
-            "make_smaller": make_smaller,
-            "cache_targets": write_targets,
-            "distill": train_student,
-            "sensitivities": sensitivities,
+            "importance": on_threads(importance),
+            "round": on_threads(round_weights),
+            "prune": on_threads(prune),
+            "make_smaller": on_threads(make_smaller),
+            "cache_targets": on_threads(write_targets),
+            "distill": on_threads(train_student),
+            "sensitivities": on_threads(sensitivities),
             "allocate": allocate,
-            "greedy_check": greedy_check,
-            "encoder_check": encoder_check,
+            "greedy_check": on_threads(greedy_check),
+            "encoder_check": on_threads(encoder_check),
         }
     )

@@ -133,7 +133,7 @@ def test_what_ships_serves_where_the_data_folder_lacks_a_source_with_a_word(  # 
     row = '{"question": "1+1?", "answer": "2"}\n'
     (tmp_path / "calib_gsm8k.jsonl").write_text(row)
     mix = CalibrationMix(samples={"math": 64, "text": 64}, row_tokens=16)
-    _, record = make_calibration(mix, "reasoning", demo_gguf, PLAIN, runtime, tmp_path)
+    _, record = make_calibration(mix, demo_gguf, PLAIN, runtime, tmp_path)
     assert record.origins == {"math": "calib_gsm8k.jsonl", "text": "ships with edgecomp"}
     (warning,) = record.warnings
     assert "lacks calibration text for text (calib_wikitext.txt)" in warning
@@ -175,12 +175,12 @@ def test_r106_samples_are_tokenized_and_templated_as_the_deployed_model_is(
     """R55: the record is enough to repeat it."""
     template = read_chat_template(demo_gguf)
     mix = CalibrationMix(samples={"instructions": 8}, row_tokens=64)
-    rows, record = make_calibration(mix, "instruction", demo_gguf, template, runtime, None)
+    rows, record = make_calibration(mix, demo_gguf, template, runtime, None)
     texts, _ = calibration_texts(mix, template, None)
     wanted = runtime.tokenize(demo_gguf, texts, add_special=True, parse_special=True)
     assert rows.ravel().tolist() == [t for row in wanted for t in row][: rows.size]
     assert all(text.startswith("<|im_start|>") for text in texts)
-    again, same = make_calibration(mix, "instruction", demo_gguf, template, runtime, None)
+    again, same = make_calibration(mix, demo_gguf, template, runtime, None)
     assert (again == rows).all() and same == record and record.template_sha256
 
 

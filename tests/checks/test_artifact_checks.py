@@ -110,9 +110,7 @@ def test_the_greedy_text_of_a_faithful_export_is_the_sources(
     source: Path, tmp_path: Path, float_type: str
 ) -> None:
     artifact = export(read_model(source), tmp_path / "model.gguf", float_type).path
-    result = check_greedy(
-        source, artifact, float_type, find_runtime("llama.cpp"), threads=1, prompts=PROMPTS
-    )
+    result = check_greedy(source, artifact, float_type, find_runtime("llama.cpp"), PROMPTS)
     assert result.passed, result.detail
     assert "after 3 prompts" in result.detail
 
@@ -124,7 +122,7 @@ def test_nothing_is_rounded_where_a_mixture_is_judged_by_its_exact_weights(
     source = tiny_model("qwen2moe")
     artifact = export(read_model(source), tmp_path / "model.gguf", "F32").path
     runtime = find_runtime("llama.cpp")
-    result = check_greedy(source, artifact, "F32", runtime, threads=1, tokens=48)
+    result = check_greedy(source, artifact, "F32", runtime)
     assert result.passed, result.detail
     assert "undecided" not in result.detail
 
@@ -138,9 +136,7 @@ def test_a_permuted_tensor_is_rejected(
 ) -> None:
     artifact = export(read_model(source), tmp_path / "model.gguf", float_type).path
     overwrite(artifact, name, lambda rows: np.roll(rows, 1, axis=0))
-    result = check_greedy(
-        source, artifact, float_type, find_runtime("llama.cpp"), threads=1, prompts=PROMPTS
-    )
+    result = check_greedy(source, artifact, float_type, find_runtime("llama.cpp"), PROMPTS)
     assert not result.passed
     assert "the source prefers token" in result.detail
 
@@ -156,7 +152,7 @@ def test_rows_of_q_and_k_left_in_hugging_faces_order_are_rejected(
         for role in ("attn_q", "attn_k"):
             overwrite(artifact, f"blk.{layer}.{role}.weight", undone)
     runtime = find_runtime("llama.cpp")
-    result = check_greedy(source, artifact, "F16", runtime, threads=1, prompts=PROMPTS)
+    result = check_greedy(source, artifact, "F16", runtime, PROMPTS)
     assert not result.passed
 
 

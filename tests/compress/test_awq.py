@@ -12,13 +12,14 @@ from transformers import AutoModelForCausalLM
 from edgecomp.compress.awq import awq_method, find_folds, search_scale
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import read_tensor
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.grids import integer_grid
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.models.huggingface.model import stored_tensors
 
 from .conftest import FAMILIES, Save
 from .test_gptq import hessian_of, loss, weights
-from .test_triangle import triangle_of
+from .test_packed_triangle import triangle_of
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -41,7 +42,7 @@ def test_folding_leaves_the_function_of_every_family_unchanged(
             folded.update(names)
         linears.update(block.linears)
 
-    walk(folder, tokens, fold_any_scale, destination=tmp_path / "out")
+    walk(folder, tokens, fold_any_scale, destination=Destination(folder=tmp_path / "out"))
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     with torch.no_grad():
         torch.testing.assert_close(
@@ -96,7 +97,7 @@ def test_a_linear_that_stays_float_does_not_keep_the_others_from_being_scaled(  
     folder, _ = save_model("llama")
     grid = integer_grid(3, 32, symmetric=True)
     method = awq_method(lambda name: None if "q_proj" in name else grid)
-    walk(folder, tokens, method, destination=tmp_path / "out")
+    walk(folder, tokens, method, destination=Destination(folder=tmp_path / "out"))
     name = "model.layers.0.input_layernorm.weight"
     before, after = (
         read_tensor(stored_tensors(place)[name]).float() for place in (folder, tmp_path / "out")

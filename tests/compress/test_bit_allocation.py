@@ -23,6 +23,7 @@ from edgecomp.compress.bit_allocation import (
     named_mix,
 )
 from edgecomp.compress.blocks import walk
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.gguf_types import grids_of_types
 from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.packed import read_packed_index
@@ -155,7 +156,12 @@ def test_an_allocation_is_carried_out_tensor_by_tensor(
     types = allocate(found, int(1.2 * least))
     assert len(set(types.values())) > 1
     method = gptq_method(grids_of_types(folder, types))
-    walk(folder, tokens, method, destination=tmp_path / "out", dtype=torch.float32)
+    walk(
+        folder,
+        tokens,
+        method,
+        destination=Destination(folder=tmp_path / "out", dtype=torch.float32),
+    )
     index = read_packed_index(tmp_path / "out")
     assert index is not None
     inside = {name: kind for name, kind in types.items() if name.startswith("blk.")}

@@ -21,6 +21,7 @@ from edgecomp.common.errors import (
 )
 from edgecomp.compress import blocks, in_order
 from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.grids import integer_grid
 
@@ -59,7 +60,7 @@ def test_an_unchanged_walk_writes_an_equal_checkpoint(
     family: str, save_model: Save, tokens: torch.Tensor, tmp_path: Path
 ) -> None:
     folder, model = save_model(family)
-    walk(folder, tokens, leave, destination=tmp_path / "out")
+    walk(folder, tokens, leave, destination=Destination(folder=tmp_path / "out"))
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     for name, weight in model.state_dict().items():
         assert torch.equal(written[name], weight), name
@@ -71,7 +72,9 @@ def test_the_next_block_sees_the_compressed_blocks_outputs(
 ) -> None:
     folder, _ = save_model(family)
     states: list[torch.Tensor] = []
-    walk(folder, tokens, halve, destination=tmp_path / "out", final=states.append)
+    walk(
+        folder, tokens, halve, destination=Destination(folder=tmp_path / "out"), final=states.append
+    )
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     with torch.no_grad():
         expected = written.base_model(tokens).last_hidden_state
@@ -89,7 +92,9 @@ def test_a_bfloat16_source_is_run_with_the_weights_that_are_written(
             linear.weight.mul_(1.2345)  # not a bfloat16 number
 
     states: list[torch.Tensor] = []
-    walk(folder, tokens, scale, destination=tmp_path / "out", final=states.append)
+    walk(
+        folder, tokens, scale, destination=Destination(folder=tmp_path / "out"), final=states.append
+    )
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.bfloat16).float()
     with torch.no_grad():
         expected = written.base_model(tokens).last_hidden_state
@@ -117,16 +122,21 @@ def test_a_killed_walk_goes_on_after_the_last_finished_block_with_the_same_bytes
             raise KeyboardInterrupt
         centre(block)
 
-    walk(folder, tokens, centre, destination=tmp_path / "whole", job="centre")
+    walk(folder, tokens, centre, destination=Destination(folder=tmp_path / "whole", job="centre"))
     with pytest.raises(KeyboardInterrupt):
         if finished == 3:
             raise KeyboardInterrupt
-        walk(folder, tokens, killed, destination=tmp_path / "resumed", job="centre")
+        walk(
+            folder,
+            tokens,
+            killed,
+            destination=Destination(folder=tmp_path / "resumed", job="centre"),
+        )
     seen.clear()
-    walk(folder, tokens, centre, destination=tmp_path / "resumed", job="centre")
+    walk(folder, tokens, centre, destination=Destination(folder=tmp_path / "resumed", job="centre"))
     assert seen == list(range(finished if finished < 3 else 0, 3))
     assert folder_bytes(tmp_path / "resumed") == folder_bytes(tmp_path / "whole")
-    walk(folder, tokens, centre, destination=tmp_path / "resumed", job="centre")
+    walk(folder, tokens, centre, destination=Destination(folder=tmp_path / "resumed", job="centre"))
     assert seen == list(range(finished if finished < 3 else 0, 3))  # nothing was left to do
 
 
@@ -134,8 +144,8 @@ def test_another_job_in_the_same_folder_starts_anew(
     save_model: Save, tokens: torch.Tensor, tmp_path: Path
 ) -> None:
     folder, model = save_model("llama")
-    walk(folder, tokens, leave, destination=tmp_path / "out", job="leave")
-    walk(folder, tokens, halve, destination=tmp_path / "out", job="halve")
+    walk(folder, tokens, leave, destination=Destination(folder=tmp_path / "out", job="leave"))
+    walk(folder, tokens, halve, destination=Destination(folder=tmp_path / "out", job="halve"))
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     name = "model.layers.2.mlp.down_proj.weight"
     assert torch.equal(written[name], model.state_dict()[name] / 2)
@@ -146,7 +156,7 @@ def test_a_folder_that_holds_another_model_is_not_overwritten(
 ) -> None:
     folder, _ = save_model("llama")
     with pytest.raises(NotWritable, match="already holds a model"):
-        walk(folder, tokens, leave, destination=folder)
+        walk(folder, tokens, leave, destination=Destination(folder=folder))
     assert (folder / "model.safetensors").is_file()
 
 
@@ -154,9 +164,9 @@ def test_hidden_states_too_large_for_memory_live_in_a_file_and_give_the_same_byt
     save_model: Save, tokens: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = save_model("llama")
-    walk(folder, tokens, halve, destination=tmp_path / "memory")
+    walk(folder, tokens, halve, destination=Destination(folder=tmp_path / "memory"))
     monkeypatch.setattr(blocks, "available_memory_bytes", lambda: 0)
-    walk(folder, tokens, halve, destination=tmp_path / "file")
+    walk(folder, tokens, halve, destination=Destination(folder=tmp_path / "file"))
     assert folder_bytes(tmp_path / "file") == folder_bytes(tmp_path / "memory")
 
 
@@ -262,7 +272,7 @@ def test_tokenizer_and_template_travel_unchanged_but_records_of_old_weights_do_n
     (folder / "tokenizer.json").write_bytes(b"\x00 any bytes \xff")
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     (folder / "packed.json").write_text("codes of weights that are about to change")
-    walk(folder, tokens, halve, destination=tmp_path / "out")
+    walk(folder, tokens, halve, destination=Destination(folder=tmp_path / "out"))
     assert (tmp_path / "out/tokenizer.json").read_bytes() == b"\x00 any bytes \xff"
     assert (tmp_path / "out/chat_template.jinja").read_text() == "{{ messages }}"
     assert not (tmp_path / "out/packed.json").exists()

@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress import distill as distillation
-from edgecomp.compress.distill import distill, processes
+from edgecomp.compress.distill import Training, distill, processes
 from edgecomp.compress.distill_loss import divergence
-from edgecomp.compress.distill_targets import cache_targets
+from edgecomp.compress.distill_targets import TargetKind, cache_targets
 from edgecomp.compress.structured import measure_importance, prune
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.distillation import Distillation, History, check_share, training_flops
@@ -65,7 +65,9 @@ def test_cached_targets_are_the_teachers_own(
     family: str, temperature: float, save_model: Save, text: Tensor, tmp_path: Path
 ) -> None:
     folder, model = save_model(family)
-    targets = cache_targets(folder, text, tmp_path / "cache", top_k=8, temperature=temperature)
+    targets = cache_targets(
+        folder, text, tmp_path / "cache", TargetKind(top_k=8, temperature=temperature)
+    )
     with torch.no_grad():
         output = model(text[3:5], output_hidden_states=True)
     best = (output.logits / temperature).log_softmax(-1).topk(8)
@@ -91,8 +93,16 @@ def test_r42_held_out_divergence_falls_by_more_than_half(
 ) -> None:
     folder, _ = save_model("llama")
     student = pruned(folder, text, tmp_path / "student", sizes)
-    targets = cache_targets(folder, text, tmp_path / "cache", top_k=32)
-    history = distill(student, text, targets, tmp_path / "out", SETTINGS)
+    targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=32))
+    history = distill(
+        Training(
+            student=student,
+            tokens=text,
+            targets=targets,
+            destination=tmp_path / "out",
+            settings=SETTINGS,
+        )
+    )
     best = min(history.points, key=lambda point: point.divergence)
     assert best.divergence < 0.5 * history.points[0].divergence
     # What was written is the best model that was measured.
@@ -115,9 +125,17 @@ def test_a_checkpoint_of_the_bare_decoder_is_written_with_its_own_names(  # A6
         for name, tensor in load_file(folder / "model.safetensors").items()
     }
     save_file(bare, folder / "model.safetensors", metadata={"format": "pt"})
-    targets = cache_targets(folder, text, tmp_path / "cache", top_k=8)
+    targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=8))
     settings = SETTINGS.model_copy(update={"steps": 2, "evaluate_every": 1})
-    distill(folder, text, targets, tmp_path / "out", settings)
+    distill(
+        Training(
+            student=folder,
+            tokens=text,
+            targets=targets,
+            destination=tmp_path / "out",
+            settings=settings,
+        )
+    )
     written = load_file(tmp_path / "out" / "model.safetensors")
     assert written.keys() == bare.keys() and "h.0.attn.c_attn.weight" in written
     assert {name: t.shape for name, t in written.items()} == {n: t.shape for n, t in bare.items()}
@@ -128,20 +146,43 @@ def test_a_killed_distillation_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     folder, _ = save_model("llama")
     student = pruned(folder, text, tmp_path / "student", Sizes(blocks=2))
-    targets = cache_targets(folder, text, tmp_path / "cache", top_k=32)
-    distill(student, text, targets, tmp_path / "whole", SETTINGS)
+    targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=32))
+    distill(
+        Training(
+            student=student,
+            tokens=text,
+            targets=targets,
+            destination=tmp_path / "whole",
+            settings=SETTINGS,
+        )
+    )
 
     def killed(done: float, total: float) -> None:
         if done == 25:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distill(student, text, targets, tmp_path / "resumed", SETTINGS, progress=killed)
+        distill(
+            Training(
+                student=student,
+                tokens=text,
+                targets=targets,
+                destination=tmp_path / "resumed",
+                settings=SETTINGS,
+            ),
+            progress=killed,
+        )
     steps: list[float] = []
     distill(
-        student, text, targets, tmp_path / "resumed", SETTINGS,
+        Training(
+            student=student,
+            tokens=text,
+            targets=targets,
+            destination=tmp_path / "resumed",
+            settings=SETTINGS,
+        ),
         progress=lambda done, total: steps.append(done),
-    )  # fmt: skip
+    )
     assert steps[0] == 20
     whole, resumed = (load_file(tmp_path / d / "model.safetensors") for d in ("whole", "resumed"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -151,7 +192,7 @@ TRAINING = """
 import sys
 from pathlib import Path
 import numpy, torch
-from edgecomp.compress.distill import distill
+from edgecomp.compress.distill import Training, distill
 from edgecomp.compress.distill_targets import Targets
 from edgecomp.recipes.distillation import Distillation
 
@@ -161,10 +202,11 @@ def progress(done, total):
     if done == int(last):
         raise SystemExit(3)
 
-distill(
+training = Training(
     Path(student), torch.from_numpy(numpy.load(text)), Targets(Path(targets)), Path(out),
-    Distillation.model_validate_json(settings), devices=2, progress=progress,
+    Distillation.model_validate_json(settings),
 )
+distill(training, devices=2, progress=progress)
 """
 
 
@@ -177,10 +219,18 @@ def test_two_processes_take_the_steps_of_one_and_go_on_after_a_kill(
 ) -> None:
     folder, _ = save_model("llama")
     student = pruned(folder, text, tmp_path / "student", sizes)
-    targets = cache_targets(folder, text, tmp_path / "cache", top_k=32)
+    targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=32))
     changes = {"steps": 30, "batch_samples": 3, "accumulation": 2, "cross_entropy_weight": 0.1}
     settings = SETTINGS.model_copy(update=changes)
-    alone = distill(student, text, targets, tmp_path / "alone", settings)
+    alone = distill(
+        Training(
+            student=student,
+            tokens=text,
+            targets=targets,
+            destination=tmp_path / "alone",
+            settings=settings,
+        )
+    )
     np.save(tmp_path / "text.npy", text.numpy())
     command = [
         sys.executable, "-c", TRAINING, str(student), str(tmp_path / "text.npy"),
@@ -210,10 +260,18 @@ def test_training_stops_when_the_held_out_divergence_no_longer_falls(
     save_model: Save, text: Tensor, tmp_path: Path
 ) -> None:
     folder, _ = save_model("llama")
-    targets = cache_targets(folder, text, tmp_path / "cache", top_k=32)
+    targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=32))
     settings = SETTINGS.model_copy(update={"evaluate_every": 2, "patience": 2})
     # The student is the teacher: it can only get worse.
-    history = distill(folder, text, targets, tmp_path / "out", settings)
+    history = distill(
+        Training(
+            student=folder,
+            tokens=text,
+            targets=targets,
+            destination=tmp_path / "out",
+            settings=settings,
+        )
+    )
     assert history.stopped_early
     assert len(history.points) == 3
     teacher = load_file(folder / "model.safetensors")
@@ -242,6 +300,14 @@ def test_the_cost_is_six_operations_a_parameter_and_token(save_model: Save) -> N
 
 def test_too_few_samples_are_refused(save_model: Save, text: Tensor, tmp_path: Path) -> None:
     folder, _ = save_model("llama")
-    targets = cache_targets(folder, text[:1], tmp_path / "cache", top_k=8)
+    targets = cache_targets(folder, text[:1], tmp_path / "cache", TargetKind(top_k=8))
     with pytest.raises(CompressionSettingsInvalid, match="too few"):
-        distillation.distill(folder, text[:1], targets, tmp_path / "out", SETTINGS)
+        distillation.distill(
+            Training(
+                student=folder,
+                tokens=text[:1],
+                targets=targets,
+                destination=tmp_path / "out",
+                settings=SETTINGS,
+            )
+        )

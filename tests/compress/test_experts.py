@@ -14,6 +14,7 @@ from edgecomp.common.errors import ArchitectureUnsupported
 from edgecomp.compress import blocks
 from edgecomp.compress.blocks import Block, Method, walk
 from edgecomp.compress.checkpoint import read_tensor
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_types import grids_of_types
 from edgecomp.compress.gptq import gptq_method
@@ -31,7 +32,7 @@ from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.recipes.sparsity import parse_sparsity
 
 from .conftest import MIXTURES, Save
-from .test_triangle import dense
+from .test_packed_triangle import dense
 
 GRID = SIMPLE_GRIDS["Q4_0"]
 HALF = parse_sparsity("50%")
@@ -88,7 +89,12 @@ def test_an_expert_that_no_token_reached_is_rounded_to_nearest_with_unit_importa
         "rtn": rtn(lambda name: GRID, use_importance=True),
         "gptq": gptq_method(lambda name: GRID),
     }
-    walk(folder, few, methods[method], destination=tmp_path / "out", dtype=torch.float32)
+    walk(
+        folder,
+        few,
+        methods[method],
+        destination=Destination(folder=tmp_path / "out", dtype=torch.float32),
+    )
     before, after = weights(folder), weights(tmp_path / "out")
     for name in unseen:
         stored = f"model.layers.0.{name}.weight"
@@ -153,7 +159,7 @@ def test_pruning_halves_every_expert_and_leaves_routers_and_gates(
     family: str, method: object, save_model: Save, tokens: Tensor, tmp_path: Path
 ) -> None:
     folder, _ = save_model(family)
-    walk(folder, tokens[:2], method(HALF), destination=tmp_path / "out")  # type: ignore[operator]
+    walk(folder, tokens[:2], method(HALF), destination=Destination(folder=tmp_path / "out"))  # type: ignore[operator]
     before, after = weights(folder), weights(tmp_path / "out")
     experts = [name for name in after if ".experts." in name]
     assert len(experts) == 3 * 6 * 3
@@ -179,7 +185,12 @@ def test_all_experts_of_a_kind_are_one_tensor_with_one_type_and_the_sum_of_their
     assert not any("ffn_gate_inp" in name for name in by_name)
     types = {name: "Q8_0" if "down_exps" in name else "Q4_0" for name in inside}
     method = gptq_method(grids_of_types(folder, types))
-    walk(folder, tokens, method, destination=tmp_path / "out", dtype=torch.float32)
+    walk(
+        folder,
+        tokens,
+        method,
+        destination=Destination(folder=tmp_path / "out", dtype=torch.float32),
+    )
     index = read_packed_index(tmp_path / "out")
     assert index is not None
     assert {name: entry.type for name, entry in index.tensors.items()} == types

@@ -13,6 +13,7 @@ from edgecomp.common.errors import CompressionSettingsInvalid, HessianSingular
 from edgecomp.compress import quantized
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import read_tensor
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.gptq import gptq, gptq_method
@@ -27,7 +28,7 @@ from edgecomp.recipes.compression_limits import WEIGHTS_SOLVED
 
 from .conftest import MIXTURES, Save
 from .test_grids import GGUF_GRIDS, correlated
-from .test_triangle import dense, triangle_of
+from .test_packed_triangle import dense, triangle_of
 
 ROWS, COLUMNS = 24, 128
 
@@ -224,7 +225,12 @@ def test_the_sidecar_holds_the_bytes_of_the_checkpoints_weights(
     def is_down(name: str) -> bool:
         return "down" in name or ".w2." in name
 
-    walk(folder, tokens, gptq_method(grid_of), destination=out, dtype=torch.float32)
+    walk(
+        folder,
+        tokens,
+        gptq_method(grid_of),
+        destination=Destination(folder=out, dtype=torch.float32),
+    )
     written = {name: read_tensor(stored) for name, stored in stored_tensors(out).items()}
     index = read_packed_index(out)
     assert index is not None

@@ -11,6 +11,7 @@ from torch import Tensor
 from edgecomp.common.errors import HessianSingular
 from edgecomp.compress import blocks, in_order
 from edgecomp.compress.blocks import Block, walk
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gptq import gptq_method
 from edgecomp.compress.hessian import gather_hessians
@@ -20,7 +21,7 @@ from edgecomp.recipes.sparsity import parse_sparsity
 
 from .conftest import FAMILIES, Save
 from .test_blocks import folder_bytes
-from .test_triangle import dense
+from .test_packed_triangle import dense
 
 
 def coarsen(block: Block, names: tuple[str, ...]) -> None:
@@ -86,10 +87,10 @@ def test_what_runs_on_is_what_was_written_though_the_file_rounds_it(
         method(block)
 
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    walk(folder, tokens, method, destination=whole, dtype=torch.bfloat16)
+    walk(folder, tokens, method, destination=Destination(folder=whole, dtype=torch.bfloat16))
     with pytest.raises(KeyboardInterrupt):
-        walk(folder, tokens, killed, destination=resumed, dtype=torch.bfloat16)
-    walk(folder, tokens, method, destination=resumed, dtype=torch.bfloat16)
+        walk(folder, tokens, killed, destination=Destination(folder=resumed, dtype=torch.bfloat16))
+    walk(folder, tokens, method, destination=Destination(folder=resumed, dtype=torch.bfloat16))
     assert folder_bytes(resumed) == folder_bytes(whole)
 
 

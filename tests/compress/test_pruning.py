@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.blocks import Method, walk
+from edgecomp.compress.destination import Destination
 from edgecomp.compress.ldl_factor import ldl_factor
 from edgecomp.compress.magnitude import magnitude, magnitude_method
 from edgecomp.compress.sparsegpt import sparsegpt, sparsegpt_method
@@ -19,7 +20,7 @@ from edgecomp.recipes.sparsity import Sparsity, parse_sparsity
 
 from .conftest import Save
 from .test_gptq import hessian_of, loss, weights
-from .test_triangle import triangle_of
+from .test_packed_triangle import triangle_of
 
 PATTERNS = ["0.5", "30%", "2:4", "4:8", "1:4"]
 
@@ -137,7 +138,7 @@ def test_a_whole_checkpoint_is_pruned(
 ) -> None:
     folder, _ = save_model(family)
     make: Method = method(parse_sparsity("2:4"))  # type: ignore[operator]
-    walk(folder, tokens, make, destination=tmp_path / "out")
+    walk(folder, tokens, make, destination=Destination(folder=tmp_path / "out"))
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     for name, weight in written.items():
         if ".layers." in name and name.endswith("_proj.weight"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecomp.evaluate.asked_model import AskedModel
 from edgecomp.evaluate.coherence import (
     PROMPTS,
     answer_fixed_prompts,
@@ -91,5 +92,12 @@ def test_r102_blown_up_perplexity_is_garbage_whatever_the_text_looks_like() -> N
 def test_the_demo_model_is_coherent(demo_gguf: Path) -> None:
     settings = RunSettings(context=2048, threads=1, sequences=8, outputs=64)
     template = read_chat_template(demo_gguf)
-    answers = answer_fixed_prompts(find_runtime("llama.cpp"), demo_gguf, settings, template)
+    answers = answer_fixed_prompts(
+        AskedModel(
+            runtime=find_runtime("llama.cpp"),
+            artifact=demo_gguf,
+            settings=settings,
+            template=template,
+        )
+    )
     assert check_coherence(answers).coherent

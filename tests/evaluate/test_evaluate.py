@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.common.errors import ChildDied, CodeNotAllowed, FileCorrupt
+from edgecomp.evaluate.asked_model import AskedModel
 from edgecomp.evaluate.evaluate import evaluate, read_answers, render
 from edgecomp.evaluate.items import (
     Answer,
@@ -19,6 +20,7 @@ from edgecomp.evaluate.items import (
 )
 from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.protocol import Runtime
 
 from .conftest import RecordedRuntime
 
@@ -41,6 +43,10 @@ WRITTEN = GenerationItem(
 ITEMS: tuple[Item, ...] = (WRITTEN, CHOICE)
 
 
+def asked(runtime: Runtime) -> AskedModel:
+    return AskedModel(runtime, Path("a"), SETTINGS, TEMPLATE)
+
+
 @pytest.fixture
 def answering(recorded: RecordedRuntime) -> RecordedRuntime:
     recorded.scores["Up or"] = [-1.0, -3.0]
@@ -50,9 +56,7 @@ def answering(recorded: RecordedRuntime) -> RecordedRuntime:
 
 def test_results_come_in_the_order_of_the_items(answering: RecordedRuntime) -> None:
     steps: list[tuple[float, float]] = []
-    results = evaluate(
-        answering, Path("a"), SETTINGS, ITEMS, TEMPLATE, progress=lambda *at: steps.append(at)
-    )
+    results = evaluate(asked(answering), ITEMS, progress=lambda *at: steps.append(at))
     assert [(result.benchmark, result.score) for result in results] == [("sums", 1.0), ("facts", 1)]
     assert answering.limits == [5]
     assert steps[-1] == (2, 2) and steps == sorted(steps)
@@ -62,25 +66,25 @@ def test_a_run_cut_short_asks_only_what_is_open(answering: RecordedRuntime, tmp_
     path = tmp_path / "answers.jsonl"
     scores, answering.scores = answering.scores, {}
     with pytest.raises(ChildDied):
-        evaluate(answering, Path("a"), SETTINGS, ITEMS, TEMPLATE, answers_path=path)
+        evaluate(asked(answering), ITEMS, answers_path=path)
     assert len(read_answers(path)) == 1
     answering.asked.clear()
     answering.scores = scores
-    results = evaluate(answering, Path("a"), SETTINGS, ITEMS, TEMPLATE, answers_path=path)
+    results = evaluate(asked(answering), ITEMS, answers_path=path)
     assert answering.asked == ["Up or"]
     assert [result.score for result in results] == [1.0, 1.0]
     answering.asked.clear()
-    assert evaluate(answering, Path("a"), SETTINGS, ITEMS, TEMPLATE, answers_path=path) == results
+    assert evaluate(asked(answering), ITEMS, answers_path=path) == results
     assert answering.asked == []
 
 
 def test_a_changed_item_is_asked_again(answering: RecordedRuntime, tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    evaluate(answering, Path("a"), SETTINGS, [CHOICE], TEMPLATE, answers_path=path)
+    evaluate(asked(answering), [CHOICE], answers_path=path)
     changed = CHOICE.model_copy(update={"choices": (" down", " left")})
     changed = ChoiceItem.model_validate(changed.model_dump())
     answering.asked.clear()
-    evaluate(answering, Path("a"), SETTINGS, [changed], TEMPLATE, answers_path=path)
+    evaluate(asked(answering), [changed], answers_path=path)
     assert answering.asked == ["Up or"]
 
 
@@ -93,17 +97,17 @@ def test_an_answers_own_line_separators_do_not_end_it(tmp_path: Path) -> None:
 
 def test_a_damaged_answers_file_is_named(tmp_path: Path, answering: RecordedRuntime) -> None:
     path = tmp_path / "answers.jsonl"
-    evaluate(answering, Path("a"), SETTINGS, ITEMS, TEMPLATE, answers_path=path)
+    evaluate(asked(answering), ITEMS, answers_path=path)
     path.write_text(path.read_text() + '{"item": ')
     with pytest.raises(FileCorrupt, match="line 3"):
-        evaluate(answering, Path("a"), SETTINGS, ITEMS, TEMPLATE, answers_path=path)
+        evaluate(asked(answering), ITEMS, answers_path=path)
 
 
 def test_code_is_refused_before_anything_is_asked(answering: RecordedRuntime) -> None:
     check = CodeCheck(prompt="def f():\n", test="def check(f): pass", entry_point="f")
     item = WRITTEN.model_copy(update={"check": check})
     with pytest.raises(CodeNotAllowed):
-        evaluate(answering, Path("a"), SETTINGS, [CHOICE, item], TEMPLATE)
+        evaluate(asked(answering), [CHOICE, item])
     assert answering.asked == []
 
 
@@ -117,5 +121,5 @@ def test_r79_a_template_without_system_turns_gets_them_in_the_first_question() -
 
 def test_an_answer_that_reached_its_limit_is_marked(answering: RecordedRuntime) -> None:
     answering.texts["<system>Be brief.<user>1 + 1?<assistant>"] = "well well well well 2"
-    (result,) = evaluate(answering, Path("a"), SETTINGS, [WRITTEN], TEMPLATE)
+    (result,) = evaluate(asked(answering), [WRITTEN])
     assert not result.ended

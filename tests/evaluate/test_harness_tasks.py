@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from edgecomp.common.errors import TaskUnavailable
+from edgecomp.evaluate.asked_model import AskedModel
 from edgecomp.evaluate.harness_tasks import HarnessTask, harness_task, results_of_samples, run_task
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.models.chat_template import ChatTemplate, read_chat_template
@@ -31,7 +32,16 @@ def sample(doc: int, metric: str, value: Any, kind: str = "none") -> dict[str, A
 
 def run(name: str) -> None:
     runtime, artifact = find_runtime("llama.cpp"), Path("no.gguf")
-    run_task(runtime, artifact, SETTINGS, ChatTemplate(source=None), harness_task(name), 1)
+    run_task(
+        AskedModel(
+            runtime=runtime,
+            artifact=artifact,
+            settings=SETTINGS,
+            template=ChatTemplate(source=None),
+        ),
+        harness_task(name),
+        1,
+    )
 
 
 def test_a_task_read_in_several_ways_is_judged_by_the_lenient_one() -> None:
@@ -112,9 +122,15 @@ def test_a_task_of_lm_eval_runs_on_a_shipped_file_and_gives_a_result_an_item(
     spec = read_model(tiny_model("llama"))
     find_exporter("gguf").export(spec, path, "F16", lambda done, total: None)
     found = run_task(
-        find_runtime("llama.cpp"), path, SETTINGS,
-        read_chat_template(path), harness_task(f"{task}:reasoning"), limit,
-    )  # fmt: skip
+        AskedModel(
+            runtime=find_runtime("llama.cpp"),
+            artifact=path,
+            settings=SETTINGS,
+            template=read_chat_template(path),
+        ),
+        harness_task(f"{task}:reasoning"),
+        limit,
+    )
     assert [row.id for row in found] == [f"{task}-{index}" for index in range(limit or 3)]
     assert {row.category for row in found} == {"reasoning"}
     assert all(row.score in (0.0, 1.0) for row in found)

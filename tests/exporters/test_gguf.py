@@ -100,7 +100,7 @@ def test_without_a_stored_head_the_embedding_gives_the_logits(  # P15
     wanted = transformers_logits(tied)
     np.testing.assert_allclose(llama_cpp_logits(file), wanted, rtol=0, atol=1e-3)
     runtime = find_runtime("llama.cpp")
-    result = check_greedy(folder, file, "F32", runtime, threads=1, prompts=PROMPTS[:2], tokens=4)
+    result = check_greedy(folder, file, "F32", runtime, PROMPTS[:2])
     assert result.passed, result.detail
 
 

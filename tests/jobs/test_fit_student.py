@@ -51,6 +51,7 @@ def recipe(model: Path) -> Recipe:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="kills by process group")
 def test_r101_a_killed_distillation_goes_on_and_ends_in_a_judged_bundle(
     tiny_model: Callable[..., Path], tmp_path: Path

@@ -17,6 +17,7 @@ from edgecomp.common.events import Event, StageProgress, ignore
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.measure.energy import Counter, Counters
 from edgecomp.measure.serving import (
+    Loads,
     Reading,
     Serving,
     drift_percent,
@@ -161,7 +162,13 @@ def test_this_machines_heat_is_a_figure_or_nothing() -> None:
 @pytest.fixture(scope="module")
 def serving(served_model: Path) -> tuple[Serving, list[Event]]:
     events: list[Event] = []
-    found = measure_serving(served_model, SETTINGS, TEXT, LOAD, [1, 3], 1.5, events.append)
+    found = measure_serving(
+        served_model,
+        SETTINGS,
+        TEXT,
+        Loads(load=LOAD, concurrencies=[1, 3], sustained_seconds=1.5),
+        events.append,
+    )
     return found, events
 
 
@@ -193,7 +200,13 @@ def test_a_sustained_load_goes_round_until_its_time_is_over(
 
 def test_a_time_too_short_for_any_request_is_an_explained_error(served_model: Path) -> None:
     with pytest.raises(RuntimeRefused, match="--minutes"):
-        measure_serving(served_model, SETTINGS, TEXT, LOAD, [1], 1e-6, ignore)
+        measure_serving(
+            served_model,
+            SETTINGS,
+            TEXT,
+            Loads(load=LOAD, concurrencies=[1], sustained_seconds=1e-6),
+            ignore,
+        )
 
 
 def test_every_request_writes_what_it_asked_for_and_the_cache_is_never_exceeded(
@@ -220,7 +233,13 @@ def test_a_model_that_does_not_fit_is_shown_with_the_moment_it_died(served_model
     cap = LlamaCpp().measure_idle().peak_bytes + 64 * 10**6
     settings = SETTINGS.model_copy(update={"context": 2**20})
     with limited(Limits(memory_bytes=cap, cpus=1)):
-        found = measure_serving(served_model, settings, TEXT, LOAD, [1, 2], None, ignore)
+        found = measure_serving(
+            served_model,
+            settings,
+            TEXT,
+            Loads(load=LOAD, concurrencies=[1, 2], sustained_seconds=None),
+            ignore,
+        )
     assert found.levels == () and found.died is not None
     assert found.died.stage == "loading" and found.died.seconds > 0
     assert found.died.limit_bytes == cap <= found.died.peak_bytes
@@ -232,7 +251,13 @@ def test_a_model_that_does_not_fit_is_shown_with_the_moment_it_died(served_model
 
 def test_a_model_that_fits_is_measured_under_its_cap(served_model: Path) -> None:
     with limited(Limits(memory_bytes=4 * 10**9, cpus=1)):
-        found = measure_serving(served_model, SETTINGS, TEXT, LOAD, [1], None, ignore)
+        found = measure_serving(
+            served_model,
+            SETTINGS,
+            TEXT,
+            Loads(load=LOAD, concurrencies=[1], sustained_seconds=None),
+            ignore,
+        )
     assert found.died is None and len(found.levels) == 1
     assert "1 of the processors" in shown_text(serving_table(found))
 

@@ -15,7 +15,7 @@ from edgecomp.common.events import Progress
 from edgecomp.common.folders import scratch_folder
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.pipeline.cache_contents import UNKNOWN, prune_cache, read_contents
-from edgecomp.pipeline.stage_cache import code_digest, run_stage, stages_folder
+from edgecomp.pipeline.stage_cache import StageLabel, code_digest, run_stage, stages_folder
 
 
 class Made(FrozenModel):
@@ -36,7 +36,13 @@ def _make(model: str, size: int, wait: Path | None = None) -> None:
             time.sleep(60)
         return Made()
 
-    run_stage("stage", f"Making {model}", Made, {"of": model}, work, lambda e: None, model=model)
+    run_stage(
+        StageLabel(name="stage", title=f"Making {model}", model=model),
+        Made,
+        {"of": model},
+        work,
+        lambda e: None,
+    )
 
 
 def make(model: str, size: int) -> None:

@@ -21,7 +21,7 @@ from edgecomp.common.errors import RunBusy
 from edgecomp.common.events import Event, Progress, StageFinished, StageProgress
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.pipeline import stage_cache
-from edgecomp.pipeline.stage_cache import StoredFile, run_stage, stage_key
+from edgecomp.pipeline.stage_cache import StageLabel, StoredFile, run_stage, stage_key
 
 
 class Made(FrozenModel):
@@ -39,7 +39,9 @@ def make(inputs: dict[str, object], events: list[Event], number: int = 1) -> Mad
         progress(1, 2)
         return Made(number=number)
 
-    return run_stage("stage", "A stage", Made, inputs, work, events.append, model="m")
+    return run_stage(
+        StageLabel(name="stage", title="A stage", model="m"), Made, inputs, work, events.append
+    )
 
 
 def test_a_second_identical_run_takes_the_result_and_says_so() -> None:
@@ -118,7 +120,9 @@ def test_a_stage_whose_file_is_no_longer_what_it_was_is_made_again(  # A10
         return Nested(inner={"a": (stored(folder, "0123456789"),)})
 
     def run() -> Nested:
-        return run_stage("s", "S", Nested, {}, work, lambda event: None, model="m")
+        return run_stage(
+            StageLabel(name="s", title="S", model="m"), Nested, {}, work, lambda event: None
+        )
 
     (file,) = run().inner["a"]
     assert run().inner["a"] == (file,) and len(runs) == 1
@@ -143,7 +147,9 @@ def test_what_is_left_of_a_stage_that_was_finished_is_not_in_the_way(own_cache: 
         return StoredFile(path=folder / "made", sha256=tree_digest(folder / "made"))
 
     def run() -> StoredFile:
-        return run_stage("s", "S", StoredFile, {}, work, lambda event: None, model="m")
+        return run_stage(
+            StageLabel(name="s", title="S", model="m"), StoredFile, {}, work, lambda event: None
+        )
 
     first = run()
     (first.path / "file").write_text("harmed")
@@ -157,7 +163,7 @@ def test_a_failed_stage_leaves_its_lock_to_the_next_try() -> None:  # A10
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as kept:
-        run_stage("stage", "A stage", Made, {}, fail, [].append, model="m")
+        run_stage(StageLabel(name="stage", title="A stage", model="m"), Made, {}, fail, [].append)
     done = subprocess.run([sys.executable, "-c", HOLD.format(folder=_only_stage())])
     assert done.returncode == 0 and kept.value
 
@@ -175,7 +181,7 @@ def test_a_failed_stage_keeps_nothing() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run_stage("stage", "A stage", Made, {}, fail, [].append, model="m")
+        run_stage(StageLabel(name="stage", title="A stage", model="m"), Made, {}, fail, [].append)
     assert make({}, [], number=3).number == 3
 
 
@@ -192,7 +198,9 @@ def _sleep_in_stage(started: Path) -> None:
         time.sleep(60)
         return Made(number=1)
 
-    run_stage("stage", "A stage", Made, {}, work, lambda event: None, model="m")
+    run_stage(
+        StageLabel(name="stage", title="A stage", model="m"), Made, {}, work, lambda event: None
+    )
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def test_choices_together_score_as_each_alone(session: Session, asked: list[Ques
     for (context, choices), row in zip(asked, found, strict=True):
         for choice, (value, greedy) in zip(choices, row, strict=True):
             wanted, wanted_greedy = alone(session, context, choice)
-            assert value == pytest.approx(wanted, abs=1e-3 * len(choice))
+            # Several tokens at once take other kernels than one: seen up to 1.2e-3 nats apart.
+            assert value == pytest.approx(wanted, abs=3e-3 * len(choice))
             assert greedy == wanted_greedy
 
 

@@ -14,12 +14,12 @@ def choice_item(
     category: Category,
     identity: str,
     prompt: Prompt,
-    right: str,
-    wrong: Sequence[str],
+    answers: Sequence[str],
     scoring: Literal["sum", "per-byte"] = "sum",
 ) -> ChoiceItem:
-    """An item of the own set; its choices are shuffled, so that no position is favoured."""
-    choices = [right, *wrong]
+    """An item of the own set. The first of `answers` is the right one; they are shuffled, so that
+    no position is favoured."""
+    choices = list(answers)
     random.shuffle(choices)
     return ChoiceItem(
         benchmark=f"own-{category}",
@@ -27,6 +27,6 @@ def choice_item(
         category=category,
         prompt=prompt,
         choices=tuple(choices),
-        answer=choices.index(right),
+        answer=choices.index(answers[0]),
         scoring=scoring,
     )

@@ -95,7 +95,7 @@ def _prediction(random: Random, identity: str, source: str, call: str) -> Item:
         if other not in (right, *wrong):
             wrong.append(other)
     prompt = f"{function}\n\n>>> {asked}\n"
-    return choice_item(random, "code", identity, prompt, right, wrong, "per-byte")
+    return choice_item(random, "code", identity, prompt, (right, *wrong), "per-byte")
 
 
 def _result(function: str, call: str) -> str:
@@ -110,4 +110,6 @@ def _completions(random: Random) -> Iterator[Item]:
         purpose, signature, right, *wrong = line.split(" | ")
         prompt = f'def {signature}:\n    """{purpose[0].upper()}{purpose[1:]}."""\n'
         indented = [f"    {text}" for text in wrong]
-        yield choice_item(random, "code", signature, prompt, f"    {right}", indented, "per-byte")
+        yield choice_item(
+            random, "code", signature, prompt, (f"    {right}", *indented), "per-byte"
+        )

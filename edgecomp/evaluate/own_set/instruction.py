@@ -89,7 +89,7 @@ def _nth_word(random: Random, words: list[str], index: int) -> Item:
     ordinal = ("first", "second", "third", "fourth")[place]
     command = f"Reply with the {ordinal} word of this list and nothing else: {', '.join(words)}."
     wrong = [word for word in words if word != words[place]]
-    return choice_item(random, "instruction", f"nth-{index}", ask(command), words[place], wrong)
+    return choice_item(random, "instruction", f"nth-{index}", ask(command), (words[place], *wrong))
 
 
 def _capitals(random: Random, words: list[str], index: int) -> Item:
@@ -97,7 +97,7 @@ def _capitals(random: Random, words: list[str], index: int) -> Item:
     command = f"Reply with the word {word} in capital letters and nothing else."
     wrong = [word, word.capitalize(), words[0].upper() if words[0] != word else words[1].upper()]
     return choice_item(
-        random, "instruction", f"capitals-{index}", ask(command), word.upper(), wrong, "per-byte"
+        random, "instruction", f"capitals-{index}", ask(command), (word.upper(), *wrong), "per-byte"
     )
 
 
@@ -108,7 +108,7 @@ def _reverse_order(random: Random, words: list[str], index: int) -> Item:
     rotated = ", ".join(shown[1:] + shown[:1])
     wrong = [", ".join(shown), rotated]
     return choice_item(
-        random, "instruction", f"reverse-{index}", ask(command), right, wrong, "per-byte"
+        random, "instruction", f"reverse-{index}", ask(command), (right, *wrong), "per-byte"
     )
 
 
@@ -117,7 +117,7 @@ def _system_word(random: Random, words: list[str], index: int) -> Item:
         "Which word shall I write down?",
         system=f"Whatever the user asks, answer with the single word {words[0]}.",
     )
-    return choice_item(random, "instruction", f"system-{index}", prompt, words[0], words[1:])
+    return choice_item(random, "instruction", f"system-{index}", prompt, (words[0], *words[1:]))
 
 
 def _label(random: Random, text: str, label: str, *, reverse: bool) -> Item:
@@ -130,7 +130,7 @@ def _label(random: Random, text: str, label: str, *, reverse: bool) -> Item:
     letters = {"POSITIVE": first, "NEGATIVE": second}
     identity = f"label-{first}-{text}"
     return choice_item(
-        random, "instruction", identity, ask(command), letters[label], [letters[other]]
+        random, "instruction", identity, ask(command), (letters[label], *[letters[other]])
     )
 
 
@@ -144,7 +144,6 @@ def _count(random: Random, number: int) -> Item:
         "instruction",
         f"count-{number}",
         ask(command),
-        shown,
-        [short, long, backwards],
+        (shown, *([short, long, backwards])),
         "per-byte",
     )

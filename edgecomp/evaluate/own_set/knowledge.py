@@ -163,5 +163,10 @@ def items(random: Random) -> list[Item]:
 
 def _item(random: Random, prompt: str, right: str, wrong: list[str]) -> Item:
     return choice_item(
-        random, "knowledge", prompt, prompt, f" {right}", [f" {text}" for text in wrong], "per-byte"
+        random,
+        "knowledge",
+        prompt,
+        prompt,
+        (f" {right}", *([f" {text}" for text in wrong])),
+        "per-byte",
     )

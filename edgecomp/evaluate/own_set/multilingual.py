@@ -214,8 +214,7 @@ def _translation(
         "multilingual",
         f"{source}-{target}-{index}",
         f"{source}: {given[index]}\n{target}:",
-        f" {wanted[index]}",
-        [f" {wanted[i]}" for i in (twin, *others)],
+        (f" {wanted[index]}", *([f" {wanted[i]}" for i in (twin, *others)])),
         "per-byte",
     )
 

@@ -47,7 +47,7 @@ def _sum(random: Random, identity: str) -> Item:
     wrong = random.sample([v for v in range(max(answer - 3, 1), answer + 4) if v != answer], 3)
     prompt = f"{shown}\n{left}"
     return choice_item(
-        random, "reasoning", identity, prompt, f" {answer}", [f" {value}" for value in wrong]
+        random, "reasoning", identity, prompt, (f" {answer}", *([f" {value}" for value in wrong]))
     )
 
 
@@ -56,7 +56,7 @@ def _opposite(random: Random, identity: str) -> Item:
     others = [word for pair in OPPOSITES for word in pair if word not in (a, b, c, d)]
     wrong = [f" {word}" for word in (b, *random.sample(others, 2))]
     prompt = f"{a.capitalize()} is to {b} as {c} is to"
-    return choice_item(random, "reasoning", identity, prompt, f" {d}", wrong)
+    return choice_item(random, "reasoning", identity, prompt, (f" {d}", *wrong))
 
 
 def _pattern(random: Random, identity: str) -> Item:
@@ -66,7 +66,7 @@ def _pattern(random: Random, identity: str) -> Item:
     series = [unit[i % len(unit)] for i in range(length + 1)]
     wrong = [f" {word}" for word in dict.fromkeys(unit) if word != series[-1]] + [" purple"]
     prompt = " ".join(series[:-1])
-    return choice_item(random, "reasoning", identity, prompt, f" {series[-1]}", wrong)
+    return choice_item(random, "reasoning", identity, prompt, (f" {series[-1]}", *wrong))
 
 
 def _two_names(random: Random, identity: str) -> Item:
@@ -192,7 +192,7 @@ def _turns(random: Random, identity: str) -> Item:
 def _question(random: Random, identity: str, text: str, right: str, wrong: list[str]) -> Item:
     prompt = f"Question: {text}\nAnswer:"
     spaced = [f" {value}" for value in wrong]
-    return choice_item(random, "reasoning", identity, prompt, f" {right}", spaced)
+    return choice_item(random, "reasoning", identity, prompt, (f" {right}", *spaced))
 
 
 def _written_problem(random: Random, identity: str) -> Item:

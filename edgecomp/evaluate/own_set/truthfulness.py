@@ -70,8 +70,7 @@ def items(random: Random) -> list[Item]:
                 "truthfulness",
                 question,
                 f"Q: {question}\nA:",
-                f" {right}.",
-                [f" {text}." for text in wrong],
+                (f" {right}.", *([f" {text}." for text in wrong])),
                 "per-byte",
             )
         )

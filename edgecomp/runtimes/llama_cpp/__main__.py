@@ -10,8 +10,8 @@ from edgecomp.processes.child import Handler, serve
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import to_completions
+from edgecomp.runtimes.divergence import Reader, windows_of
 from edgecomp.runtimes.divergence import compare as compare_windows
-from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.llama_cpp.time_decode import time_decode
@@ -76,7 +76,7 @@ def compare(
         tokens = first.tokenize(text, add_special=False, parse_special=False)
         return compare_windows(
             first, second, windows_of(tokens, *windows),
-            divergence.start, divergence.rows, chosen.outputs, progress,
+            Reader(divergence.start, divergence.rows), chosen.outputs, progress,
         )  # fmt: skip
 
 

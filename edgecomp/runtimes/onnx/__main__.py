@@ -9,8 +9,8 @@ from edgecomp.processes.child import serve
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import to_completions
+from edgecomp.runtimes.divergence import Reader, windows_of
 from edgecomp.runtimes.divergence import compare as compare_windows
-from edgecomp.runtimes.divergence import windows_of
 from edgecomp.runtimes.onnx import generate, reading
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
 from edgecomp.runtimes.onnx.time_decode import time_decode
@@ -71,7 +71,7 @@ def compare(
     tokens = first.tokenizer.ids(text, add_special=False, parse_special=False)
     return compare_windows(
         first, second, windows_of(tokens, *windows),
-        reading.start, reading.rows, chosen.outputs, progress,
+        Reader(reading.start, reading.rows), chosen.outputs, progress,
     )  # fmt: skip
 
 
