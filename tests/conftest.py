@@ -24,7 +24,7 @@ settings.register_profile("edgecomp", deadline=None)
 settings.load_profile("edgecomp")
 
 
-def pytest_configure() -> None:
+def take_one_core() -> None:
     """Give each process of a parallel run a core of its own.
 
     Native threads that share a core wait for one another in busy loops; the children of a test
@@ -34,6 +34,10 @@ def pytest_configure() -> None:
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+# Before any other file of tests loads torch, which counts the cores once.
+take_one_core()
 
 
 @pytest.fixture(scope="session", autouse=True)
