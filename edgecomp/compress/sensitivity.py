@@ -6,8 +6,9 @@ What that does to the block depends on where the layer sits, so one type is trie
 block runs with only this linear rounded, and the change of its output, token by token relative to
 the output, says what the layer's error is worth. What that does to the model depends on the block:
 once a block all its linears are rounded together, and what comes of it is followed to the head
-(carried.py). To second order the divergences of independent errors add up, and each grows with the
-square of its error, so that those of blocks, embedding and head can be weighed against each other.
+(propagated_error.py). To second order the divergences of independent errors add up, and each grows
+with the square of its error, so that those of blocks, embedding and head can be weighed against
+each other.
 
 The embedding's error is that of its rows under the tokens' frequencies, worth what it does at the
 head; the head itself is tried with one type. A tied embedding costs both. The experts of a layer

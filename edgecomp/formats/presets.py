@@ -1,4 +1,5 @@
-"""llama.cpp's named mixtures of tensor types, and the types of its KV cache."""
+"""llama.cpp's named mixtures of tensor types (`llama.h`, `enum llama_ftype`), and the types of its
+KV cache."""
 
 from __future__ import annotations
 

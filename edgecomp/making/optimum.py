@@ -64,7 +64,7 @@ def make_optimum_artifact(run: Run) -> Artifact:
 def _export(run: Run, checkpoint: Path, name: str) -> StoredFile:
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / name
-        run.torch.end()  # As for the other builder (making.py).
+        run.torch.end()  # As for the other builder (making/onnx.py).
         find_optimum_exporter().export_format(read_model(checkpoint), path, name, progress)
         return StoredFile(path=path, sha256=tree_digest(path))
 

@@ -1,9 +1,9 @@
-"""One table of weight formats: bits per weight, block, column rule, and where kernels exist.
+"""One table of tensor types: bits per weight, block and column rule.
 
 Sizes are those of ggml (`ggml-common.h`) and agree with `gguf.GGML_QUANT_SIZES`, which a test
-checks. A *tensor type* is how one tensor is stored; a *preset* is a named mixture of them, as
-llama.cpp's quantizer offers it (`llama.h`, `enum llama_ftype`). The types of ONNX Runtime's
-MatMulNBits stand in the same table; its formats are in onnx/formats.py.
+checks. A *tensor type* is how one tensor is stored; a *preset* is a named mixture of them
+(formats/presets.py). The types of ONNX Runtime's
+MatMulNBits stand in the same table; its formats are in formats/onnx_formats.py.
 """
 
 from __future__ import annotations

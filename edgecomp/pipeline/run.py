@@ -1,7 +1,7 @@
 """One recipe on its way: what its stages share.
 
-Making the artifact (making.py), checking it (checking.py) and proving it (proving.py) are functions
-of a Run. Each step is a cached stage (stage_cache.py): its inputs are hashed, its result is kept,
+Making an artifact (making/gguf.py) and checking it (making/gguf_checks.py) are functions of a Run.
+Each step is a cached stage (stage_cache.py): its inputs are hashed, its result is kept,
 and a run that was stopped goes on from the last finished one. Nothing here prints.
 """
 

@@ -261,7 +261,7 @@ def _weighs(made: ModelSpec, format_name: str, rounding: Rounding | None) -> boo
 
 def _hessian_bytes(model: ModelSpec) -> int:
     """Size of the statistics of a block's inputs, each half a float32 matrix
-    (compress/triangle.py)."""
+    (compress/packed_triangle.py)."""
     layers = max(model.layers, 1)
     return sum(2 * _experts(t) * t.shape[-1] ** 2 for t in _readers(model)) // layers
 
