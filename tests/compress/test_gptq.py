@@ -156,14 +156,14 @@ def test_the_factor_of_several_panels_is_that_of_the_whole_in_the_same_memory(
     hessian = x.T @ (x * torch.linspace(2, 1, 2 * columns)[:, None])
     damped = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(columns)
     used = triangle_of(hessian)
-    factor = ldl_factor(used, "layer", by_activation=by_activation)
-    assert by_activation or factor.coupling is used
-    order = torch.arange(columns) if factor.order is None else factor.order
+    found = ldl_factor(used, "layer", by_activation=by_activation)
+    assert by_activation or found.coupling is used
+    order = torch.arange(columns) if found.order is None else found.order
     if by_activation:
         assert torch.equal(order, hessian.diagonal().argsort(descending=True, stable=True))
     factor = torch.linalg.cholesky(damped[order][:, order].flip(0, 1)).flip(0, 1)
-    coupling = dense(factor.coupling, symmetric=False)
-    torch.testing.assert_close(coupling * factor.importance.sqrt(), factor)
+    coupling = dense(found.coupling, symmetric=False)
+    torch.testing.assert_close(coupling * found.importance.sqrt(), factor)
 
 
 @pytest.mark.parametrize("panels", [1, 3])
