@@ -71,10 +71,8 @@ def test_every_tensor_gets_the_type_that_llama_cpp_gives_it(
         "quantize",
         source=str(model),
         destination=str(made),
-        preset=name,
+        types={"preset": name, "importance": str(importance) if weighted else None},
         threads=1,
-        overrides={},
-        importance=str(importance) if weighted else None,
     )
     assert tensor_types(made) == mixed_types(read_model(model), preset, importance=weighted)
 
