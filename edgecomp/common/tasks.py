@@ -13,6 +13,18 @@ TASKS: tuple[Task, ...] = (
     "general", "knowledge", "reasoning", "multilingual", "instruction", "code", "safety",
 )  # fmt: skip
 
+REQUIRED_BENCHMARKS: dict[Task, tuple[str, ...]] = {
+    "general": ("mmlu", "gsm8k", "ifeval"),
+    "knowledge": ("mmlu", "gsm8k"),
+    "reasoning": ("gsm8k", "mmlu"),
+    "multilingual": ("mgsm", "xcopa", "gsm8k", "mmlu"),
+    "instruction": ("ifeval", "gsm8k", "mmlu"),
+    "code": ("humaneval", "gsm8k", "mmlu"),
+    "safety": ("truthfulqa-mc1", "bbq", "xstest-unsafe", "xstest-safe", "gsm8k", "mmlu"),
+}
+"""Without these a verdict for the task is incomplete (R26, R44, R65, R69): reasoning stands beside
+knowledge in every row (R96)."""
+
 Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
 """Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Bucket, Category
+from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category
 
 Metric = Literal[
     "accuracy", "byte-normalised accuracy", "exact match", "pass@1", "strict constraint accuracy",
@@ -47,16 +47,6 @@ def _read_table() -> dict[str, Benchmark]:
 
 
 BENCHMARKS = _read_table()
-
-REQUIRED: dict[Bucket, tuple[str, ...]] = {
-    "knowledge": ("mmlu", "gsm8k"),
-    "reasoning": ("gsm8k", "mmlu"),
-    "multilingual": ("mgsm", "xcopa", "gsm8k", "mmlu"),
-    "instruction": ("ifeval", "gsm8k", "mmlu"),
-    "code": ("humaneval", "gsm8k", "mmlu"),
-    "safety": ("truthfulqa-mc1", "bbq", "xstest-unsafe", "xstest-safe", "gsm8k", "mmlu"),
-}
-"""What a verdict for each bucket rests on at least; reasoning always stands beside knowledge."""
 
 AFTER_COMPLAINTS: tuple[Category, ...] = ("reasoning", "instruction", "truthfulness")
 """Where accuracy is good and users complain still: what knowledge benchmarks do not see."""

@@ -6,34 +6,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 from edgecomp.common.quantity import format_duration, format_size
-from edgecomp.common.tasks import Task
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.plan import Candidate, Family
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.stages import DistillStage, Stage
 
-REQUIRED_BENCHMARKS: dict[Task, tuple[str, ...]] = {
-    "general": ("mmlu", "gsm8k", "ifeval"),
-    "knowledge": ("mmlu", "gsm8k"),
-    "reasoning": ("gsm8k", "mmlu"),
-    "multilingual": ("mgsm", "xcopa", "mmlu"),
-    "instruction": ("ifeval", "gsm8k", "mmlu"),
-    "code": ("humaneval", "gsm8k"),
-    "safety": ("truthfulqa", "bbq", "xstest", "gsm8k", "mmlu"),
-}
-"""R26, R44, R65, R69: reasoning stands beside knowledge in every row (R96)."""
-
 DISTILLATION_TOKENS = 100 * 10**6
 """A short recovery run; published students take a thousand times as many."""
 
 TRAINING_TYPES = ("bf16", "fp16", "fp32")
 EXTRAPOLATED_PARAMETERS = 70 * 10**9
-
-
-def required_benchmarks(task: Task) -> tuple[str, ...]:
-    """The benchmarks without which a verdict for this task is incomplete."""
-    return REQUIRED_BENCHMARKS[task]
 
 
 def method_families(

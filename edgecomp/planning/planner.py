@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgecomp.common.errors import ExportRefused, ModelIncomplete
+from edgecomp.common.tasks import REQUIRED_BENCHMARKS
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.expected_loss import TASK_RISK
 from edgecomp.formats.exporting import find_gguf_exporter
@@ -18,7 +19,7 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.candidate import ONNX, RUNTIME, candidate_of, contexts
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, footprint
 from edgecomp.planning.job_cost import estimate_job
-from edgecomp.planning.method_families import method_families, notices, required_benchmarks
+from edgecomp.planning.method_families import method_families, notices
 from edgecomp.planning.nearest_limit import nearest_limit
 from edgecomp.planning.offload import fastest, offload, offloads, possible_footprints
 from edgecomp.planning.onnx_candidates import onnx_candidates, refuse_what_onnx_lacks
@@ -78,7 +79,7 @@ def make_plan(
         candidates=tuple(ranked),
         families=method_families(model, device, constraints, ranked, stages),
         task_risk=TASK_RISK[constraints.task],
-        required_benchmarks=required_benchmarks(constraints.task),
+        required_benchmarks=REQUIRED_BENCHMARKS[constraints.task],
         notices=(
             *model.notes,
             *notices(model, device, ranked),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from edgecomp.common.tasks import REQUIRED_BENCHMARKS
 from edgecomp.evaluate.benchmarks import (
     BENCHMARKS,
-    REQUIRED,
     coverage,
     suite,
     untested_after_complaints,
@@ -47,10 +47,10 @@ def test_r45_the_quick_suite_has_truthfulness_bias_and_refusal() -> None:
 
 
 def test_r26_r65_r69_r96_every_bucket_requires_reasoning_and_code_requires_its_tests() -> None:
-    for names in REQUIRED.values():
+    for names in REQUIRED_BENCHMARKS.values():
         assert set(names) <= set(BENCHMARKS)
         assert "gsm8k" in names and "mmlu" in names
-    assert "humaneval" in REQUIRED["code"]
+    assert "humaneval" in REQUIRED_BENCHMARKS["code"]
 
 
 def test_r14_knowledge_alone_warns_of_overestimation() -> None:

@@ -98,16 +98,13 @@ def read_huggingface(folder: Path) -> ModelSpec:
     # First: advice on a config is of no use where the weights cannot be read.
     stored = weight_tensors(folder, whole)
     config, architecture = _checked_config(whole, config_path)
-    class_name = str(config["architectures"][0])
 
     def count(*keys: str) -> int:
         return _count(config, keys)
 
     layers = _required_count(config, ("num_hidden_layers", "n_layer"), config_path)
     width = _required_count(config, ("hidden_size", "n_embd"), config_path)
-    heads = _required_count(config, ("num_attention_heads", "n_head"), config_path)
-    kv_heads = count("num_key_value_heads") or heads
-    head_length = count("head_dim") or width // heads
+    heads, kv_heads, head_length = _attention(config, config_path, width)
     require_stored(config, config_path, layers, stored)
     found, unknown = named_tensors(stored, architecture, layers)
     if architecture:
@@ -124,12 +121,11 @@ def read_huggingface(folder: Path) -> ModelSpec:
         require_shapes(config, config_path, tensors, (heads, kv_heads, head_length))
         tensors += _rotary_tables(config, head_length)
     window, every, pattern = _sliding(config, architecture, layers, config_path)
-    embedding = next((t for t in tensors if t.name == EMBEDDING), None)
     return ModelSpec(
         path=folder,
         source="huggingface",
         name=name_by_place(folder),
-        architecture=architecture.gguf_name if architecture else class_name,
+        architecture=architecture.gguf_name if architecture else str(config["architectures"][0]),
         rewritable=architecture is not None,
         layers=layers,
         embedding_length=width,
@@ -138,7 +134,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         kv_heads=kv_heads,
         key_length=head_length,
         value_length=head_length,
-        vocabulary=embedding.shape[0] if embedding else count("vocab_size"),
+        vocabulary=_vocabulary(config, tensors),
         context_length=count("max_position_embeddings", "n_positions"),
         sliding_window=window,
         full_attention_every=every,
@@ -180,6 +176,18 @@ def _checked_config(
         return usual_entries(config, path), None
     check_entries(config, path)
     return config, architecture
+
+
+def _attention(config: dict[str, Any], path: Path, width: int) -> tuple[int, int, int]:
+    """Heads, heads of the KV cache, and the length of a head."""
+    heads = _required_count(config, ("num_attention_heads", "n_head"), path)
+    kv_heads = _count(config, ("num_key_value_heads",)) or heads
+    return heads, kv_heads, _count(config, ("head_dim",)) or width // heads
+
+
+def _vocabulary(config: dict[str, Any], tensors: tuple[TensorSpec, ...]) -> int:
+    embedding = next((t for t in tensors if t.name == EMBEDDING), None)
+    return embedding.shape[0] if embedding else _count(config, ("vocab_size",))
 
 
 def _sliding(
