@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 USER_ERROR = 2
 UNHEALTHY = 1
+NOTHING_FITS = 3
 INTERRUPTED = 130
 DEFAULT_ITEMS = 60
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
@@ -224,16 +225,22 @@ def plan(
     width: Width = None,
     distill: Distill = None,
     student: Student = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show every candidate, and why others are out.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Show every candidate for a device: size, memory, speed, risk, and why others are out."""
+    """Show what to make for a device and why, what else one could want, and what it costs.
+
+    Exits 3 where nothing fits.
+    """
     from edgecomp.devices.finding import find_device
     from edgecomp.models.reading import read_model
     from edgecomp.planning.planner import make_plan
     from edgecomp.planning.recipe_of_plan import Choices
     from edgecomp.recipes.stages import shrinking_stages
     from edgecomp.runtimes.protocol import find_runtime
-    from edgecomp.terminal.tables import plan_table
+    from edgecomp.terminal.plan_tables import plan_answer, plan_table
 
     constraints = _constraints(task, context, max_memory, max_size, min_speed, kv_type)
     find_runtime(runtime)
@@ -244,7 +251,9 @@ def plan(
         constraints,
         choices=Choices(stages=stages, runtime=runtime),
     )
-    _show(made, json, plan_table)
+    _show(made, json, plan_table if every else plan_answer)
+    if made.chosen is None:
+        raise typer.Exit(NOTHING_FITS)
 
 
 @app.command()

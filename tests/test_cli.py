@@ -83,7 +83,7 @@ def test_a_limit_of_nothing_is_refused(limit: str) -> None:
 
 
 def test_a_context_that_is_too_long_is_answered_with_the_longest() -> None:
-    said = edgecomp("plan", "demo", "--device", "rtx-4090", "--context", "100000").stdout
+    said = edgecomp("plan", "demo", "--device", "rtx-4090", "--context", "100000", code=3).stdout
     assert "8192 tokens at most" in said
 
 

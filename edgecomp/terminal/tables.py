@@ -11,25 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edgecomp.common.quantity import format_duration, format_size
+from edgecomp.common.quantity import format_rate, format_size
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.device_comparison import DeviceComparison, PlannedThere
-from edgecomp.planning.plan import Candidate, JobCost, Plan
-from edgecomp.terminal.fitting_table import FittingTable
 
 if TYPE_CHECKING:
     from edgecomp.jobs.doctor import Diagnosis
     from edgecomp.pipeline.cache_contents import CacheContents
-
-REJECTED_SHOWN = 12
-CANDIDATE_COLUMNS = (
-    "format", "context", "on GPU", "bits", "size", "peak memory", "decode tok/s", "prefill tok/s",
-    "loss nats", "risk", "fits",
-)  # fmt: skip
-"""Loss is the expected divergence from the source."""
-
-WORDED = ("format", "risk", "fits")
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
@@ -73,118 +62,6 @@ def model_table(model: ModelSpec) -> RenderableType:
     return Group(facts(rows), "", groups, *notes)
 
 
-def plan_table(plan: Plan, rejected: int = REJECTED_SHOWN) -> RenderableType:
-    """The candidates, best first; then what was rejected and why; then the job's cost."""
-    kept = [_candidate_cells(row) for row in plan.candidates if not row.rejections]
-    table = FittingTable(
-        CANDIDATE_COLUMNS, [name not in WORDED for name in CANDIDATE_COLUMNS], kept
-    )
-    out = [row for row in plan.candidates if row.rejections]
-    parts: list[RenderableType] = [
-        f"[bold]{escape(plan.model)}[/bold] on {escape(plan.device_title)}",
-        table,
-    ]
-    if out and rejected:
-        parts += ["", f"[bold]Rejected[/bold] ({len(out)}, the first {min(rejected, len(out))})"]
-        parts += [
-            escape(f"  {row.label}: {' '.join(reason.text for reason in row.rejections)}")
-            for row in out[:rejected]
-        ]
-    parts += ["", "[bold]Methods[/bold]"]
-    parts += [
-        escape(f"  {family.name}: {'' if family.kept else 'out. '}{family.reason}")
-        for family in plan.families
-    ]
-    if len(plan.placements) > 1:
-        parts += ["", placements_table(plan)]
-    if plan.job:
-        parts += ["", job_table(plan.job)]
-    parts += [escape(f"Note: {notice}") for notice in plan.notices]
-    if plan.chosen:
-        parts += [escape(f"Note: {note}") for note in plan.chosen.notes]
-        parts.append(f"[bold]Chosen:[/bold] {plan.chosen.label} ({plan.chosen.speed.basis})")
-    elif plan.nearest:
-        parts.append(f"[bold]Nothing fits.[/bold] {escape(plan.nearest)}")
-    return Group(*parts)
-
-
-def placements_table(plan: Plan) -> RenderableType:
-    """The ways to place the chosen candidate, the fastest first, and what one layer more brings."""
-    chosen = plan.chosen
-    pools = list(dict.fromkeys(name for row in plan.placements for name in row.pool_bytes))
-    figures = ("decode tok/s", "prefill tok/s", "batch", *pools)
-    rows = [
-        (
-            row.placement.label or "everything on CPU",
-            _rate(row.decode_tokens_per_second),
-            _rate(row.prefill_tokens_per_second),
-            str(row.micro_batch),
-            *(format_size(row.pool_bytes[n]) if n in row.pool_bytes else "-" for n in pools),
-            "yes" if row.fits else "no",
-        )
-        for row in plan.placements
-    ]
-    table = FittingTable(
-        (f"placements of {chosen.format if chosen else ''}", *figures, "fits"),
-        (False, *(True for _ in figures), False),
-        rows,
-    )
-    more = plan.one_layer_more
-    if more is None:
-        return table
-    return Group(
-        table,
-        f"One {more.what} more on the card: {more.decode_tokens_per_second:+.2g} tok/s for "
-        f"{format_size(more.bytes)} of {more.pool}, of which {format_size(more.free_bytes)} "
-        "are free.",
-    )
-
-
-def _candidate_cells(row: Candidate) -> list[str]:
-    return [
-        row.format,
-        str(row.context),
-        str(row.placement.gpu_layers) if row.placement.gpus else "-",
-        f"{row.bits_per_weight:.2f}",
-        format_size(row.file_bytes),
-        format_size(row.memory.total_bytes),
-        _rate(row.speed.decode_tokens_per_second),
-        _rate(row.speed.prefill_tokens_per_second),
-        f"{row.expected_divergence_nats:.3f}",
-        row.risk,
-        row.fits,
-    ]
-
-
-def _rate(per_second: float) -> str:
-    """Three digits, and never an exponent."""
-    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
-
-
-def job_table(job: JobCost) -> RenderableType:
-    """What the work itself needs here."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("the job here", "time", "peak memory", "disk", "basis"):
-        table.add_column(name, justify="left" if name in ("the job here", "basis") else "right")
-    for stage in job.stages:
-        table.add_row(
-            stage.stage,
-            format_duration(stage.seconds),
-            format_size(stage.peak_memory_bytes),
-            format_size(stage.disk_bytes),
-            stage.basis,
-        )
-    table.add_row(
-        "together",
-        format_duration(job.seconds),
-        format_size(job.peak_memory_bytes),
-        format_size(job.disk_bytes),
-        f"{format_size(job.free_memory_bytes)} and {format_size(job.free_disk_bytes)} free",
-        style="bold",
-    )
-    return table
-
-
 def device_table(device: DeviceProfile) -> RenderableType:
     """One device's memories, processors and runtimes."""
     rows = [("device", device.name), ("title", device.title), ("kind", device.kind)]
@@ -198,7 +75,7 @@ def device_table(device: DeviceProfile) -> RenderableType:
         )
     for processor in device.processors:
         peaks = ", ".join(
-            f"{kind} {_rate(rate / 1e12)} T/s" for kind, rate in processor.peak.items()
+            f"{kind} {format_rate(rate / 1e12)} T/s" for kind, rate in processor.peak.items()
         )
         sets = f"; {' '.join(processor.instruction_sets)}" if processor.instruction_sets else ""
         rows.append((processor.name, f"{processor.kind}, {processor.cores} cores, {peaks}{sets}"))
@@ -232,7 +109,7 @@ def device_comparison_table(comparison: DeviceComparison) -> RenderableType:
             device.name,
             " + ".join(format_size(pool.usable_bytes) for pool in device.pools),
             f"{format_size(device.pools[0].bandwidth)}/s",
-            f"{kind} {_rate(rate / 1e12)} T/s",
+            f"{kind} {format_rate(rate / 1e12)} T/s",
             *(_planned_cell(planned) for planned in row.planned),
         )
     if not models:
@@ -250,7 +127,7 @@ def _planned_cell(planned: PlannedThere) -> str:
         return "nothing fits"
     where = f", {chosen.placement.label}" if chosen.placement.gpus else ""
     tight = ", tight" if chosen.fits == "tight" else ""
-    speed = _rate(chosen.speed.decode_tokens_per_second)
+    speed = format_rate(chosen.speed.decode_tokens_per_second)
     return f"{chosen.format} {format_size(chosen.file_bytes)} {speed}{where}{tight}"
 
 

@@ -92,7 +92,8 @@ def _inspect_and_plan(path: Path) -> None:
     from edgecomp.models.reading import read_model
     from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.constraints import Constraints
-    from edgecomp.terminal.tables import model_table, plan_table
+    from edgecomp.terminal.plan_tables import plan_table
+    from edgecomp.terminal.tables import model_table
 
     model = read_model(path)
     _shown(model, model_table)
@@ -249,7 +250,8 @@ def _run_profile(path: Path) -> None:
     from edgecomp.devices.finding import find_device
     from edgecomp.planning.planner import make_plan
     from edgecomp.recipes.constraints import Constraints
-    from edgecomp.terminal.tables import device_table, plan_table
+    from edgecomp.terminal.plan_tables import plan_table
+    from edgecomp.terminal.tables import device_table
 
     os.environ["EDGECOMP_CONFIG"] = str(path.parent.parent)
     try:

@@ -1,0 +1,117 @@
+"""A plan's answer in a few values: why the chosen candidate, and what else one could want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from edgecomp.common.quantity import format_size
+from edgecomp.formats.expected_loss import TOLERATED_NATS
+from edgecomp.planning.plan import Candidate, Plan
+
+Purpose = Literal["smaller", "faster", "closer to the source", "longer context"]
+
+NOTICEABLE = 0.1
+"""Share by which an alternative is smaller or faster: less is not worth a line."""
+
+LARGER_SHOWN = 3
+"""Formats that do not fit, named beside the nearest of them."""
+
+
+class Alternative(NamedTuple):
+    """What one could want instead, and the candidate that gives it."""
+
+    purpose: Purpose
+    candidate: Candidate
+
+
+def reason(plan: Plan) -> str:
+    """Why the chosen candidate is the first, in a sentence. A plan without one has no reason."""
+    chosen = plan.chosen
+    assert chosen is not None
+    tolerated = TOLERATED_NATS[plan.constraints.task]
+    if chosen.expected_divergence_nats > tolerated:
+        return (
+            f"Nothing that fits is expected to lose as little as the task {plan.constraints.task} "
+            f"tolerates ({tolerated:g} nats); this loses least."
+        )
+    return (
+        "Of all that fits, its speed is worth most beside what it is expected to lose: the task "
+        f"{plan.constraints.task} tolerates {tolerated:g} nats."
+    )
+
+
+def alternatives(plan: Plan) -> tuple[Alternative, ...]:
+    """At most one for each purpose, the first of the plan's order that serves it.
+
+    All but the longest context have the chosen candidate's context, and use cards as it does.
+    """
+    chosen = plan.chosen
+    assert chosen is not None
+    kept = [row for row in plan.candidates if not row.rejections]
+    beside = [row for row in kept if _alike(row, chosen) and row.context == chosen.context]
+    speed = chosen.speed.decode_tokens_per_second
+    found: dict[Purpose, Candidate | None] = {
+        "smaller": _first(
+            row for row in beside if row.file_bytes <= (1 - NOTICEABLE) * chosen.file_bytes
+        ),
+        "faster": _first(
+            row for row in beside if row.speed.decode_tokens_per_second >= (1 + NOTICEABLE) * speed
+        ),
+        "closer to the source": min(
+            (
+                row
+                for row in beside
+                if row.expected_divergence_nats < chosen.expected_divergence_nats
+            ),
+            key=lambda row: (row.expected_divergence_nats, row.file_bytes),
+            default=None,
+        ),
+        "longer context": max(
+            (
+                row
+                for row in kept
+                if _alike(row, chosen)
+                and row.format == chosen.format
+                and row.context > chosen.context
+            ),
+            key=lambda row: row.context,
+            default=None,
+        ),
+    }
+    return tuple(Alternative(name, row) for name, row in found.items() if row)
+
+
+def what_does_not_fit(plan: Plan) -> str:
+    """The formats that a limit or the device leaves out at the chosen context, and what the nearest
+    of them needs; empty where there is none."""
+    chosen = plan.chosen
+    assert chosen is not None
+    out = [
+        row
+        for row in plan.candidates
+        if row.context == chosen.context
+        and _alike(row, chosen)
+        and any(reason.cause not in ("format", "dominated") for reason in row.rejections)
+    ]
+    if not out:
+        return ""
+    nearest = min(out, key=lambda row: row.file_bytes)
+    others = list(dict.fromkeys(row.format for row in out if row.format != nearest.format))
+    more = f" Nor do {_listed(others)}." if others else ""
+    why = next(r.text for r in nearest.rejections if r.cause not in ("format", "dominated"))
+    return f"{nearest.format} ({format_size(nearest.file_bytes)}) does not fit. {why}{more}"
+
+
+def _alike(row: Candidate, chosen: Candidate) -> bool:
+    return bool(row.placement.gpus) == bool(chosen.placement.gpus)
+
+
+def _first(rows: Iterable[Candidate]) -> Candidate | None:
+    return next(iter(rows), None)
+
+
+def _listed(names: list[str]) -> str:
+    shown = names[:LARGER_SHOWN]
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

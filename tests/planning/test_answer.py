@@ -1,0 +1,61 @@
+"""What a plan answers: its choice, and the alternatives by what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgecomp.common.tasks import TASKS
+from edgecomp.devices.finding import find_device
+from edgecomp.formats.expected_loss import TOLERATED_NATS
+from edgecomp.models.reading import read_model
+from edgecomp.planning.answer import NOTICEABLE, alternatives, reason, what_does_not_fit
+from edgecomp.planning.plan import Plan
+from edgecomp.planning.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
+
+
+def planned(model: Path, device: str, **limits: object) -> Plan:
+    return make_plan(read_model(model), find_device(device), Constraints.model_validate(limits))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("device", ["rtx-4060-8gb", "office-laptop-ddr4", "pixel-9"])
+@pytest.mark.parametrize("name", ["Llama-3.1-8B", "Qwen3-30B-A3B"])
+def test_each_alternative_serves_its_purpose_and_could_be_made(
+    header_only: Callable[[str], Path], name: str, device: str, task: str
+) -> None:
+    plan = planned(header_only(name), device, task=task)
+    if plan.chosen is None:
+        pytest.skip("nothing fits")
+    chosen, found = plan.chosen, alternatives(plan)
+    assert len(found) <= 4 and len({row.purpose for row in found}) == len(found)
+    for purpose, row in found:
+        assert not row.rejections and row != chosen
+        assert bool(row.placement.gpus) == bool(chosen.placement.gpus)
+        match purpose:
+            case "smaller":
+                assert row.file_bytes <= (1 - NOTICEABLE) * chosen.file_bytes
+            case "faster":
+                gain = row.speed.decode_tokens_per_second / chosen.speed.decode_tokens_per_second
+                assert gain >= 1 + NOTICEABLE
+            case "closer to the source":
+                assert row.expected_divergence_nats < chosen.expected_divergence_nats
+            case "longer context":
+                assert row.format == chosen.format and row.context > chosen.context
+    assert ("loses least" in reason(plan)) == (
+        chosen.expected_divergence_nats > TOLERATED_NATS[plan.constraints.task]
+    )
+
+
+def test_what_does_not_fit_is_told_with_what_the_nearest_needs(demo_gguf: Path) -> None:
+    plan = planned(demo_gguf, "office-laptop-ddr4", max_size_bytes=95_000_000)
+    text = what_does_not_fit(plan)
+    assert text.startswith("Q3_K_L (97.53 MB) does not fit.")
+    assert "over the limit of 95 MB" in text and "source" in text and "more" in text
+
+
+def test_where_everything_fits_nothing_is_told(demo_gguf: Path) -> None:
+    assert what_does_not_fit(planned(demo_gguf, "office-laptop-ddr4")) == ""
