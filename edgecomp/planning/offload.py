@@ -178,10 +178,8 @@ def _most_on_cards(
     if not demand.weights.experts:
         return
     if fits(places, layers):
-        yield (
-            places,
-            layers - largest_feasible(layers - 1, lambda moved: fits(places, layers - moved)),
-        )
+        moved = largest_feasible(layers - 1, lambda count: fits(places, layers - count))
+        yield places, layers - moved
     else:
         yield largest_feasible(layers, partial(fits, kept=layers)), layers
 
