@@ -9,13 +9,13 @@ not run.
 from __future__ import annotations
 
 import importlib.metadata
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 from edgecomp.common.atomic import copy_file, new_folder
 from edgecomp.common.errors import ArtifactRejected, ExportRefused, RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.folders import scratch_folder
 from edgecomp.formats.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
 from edgecomp.formats.onnx_formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
 from edgecomp.models.huggingface.end_tokens import required_end_token_ids
@@ -77,8 +77,8 @@ def export_format(
         if accuracy_level:
             options["accuracy_level"] = accuracy_level
     with new_folder(destination) as folder:
-        with tempfile.TemporaryDirectory(prefix=".edgecomp-", dir=folder.parent) as scratch:
-            checkpoint = _checkpoint(model, Path(scratch))
+        with scratch_folder() as scratch:
+            checkpoint = _checkpoint(model, scratch)
             required_end_token_ids(read_model(checkpoint))
             with Child(WORKER) as child:
                 child.call(

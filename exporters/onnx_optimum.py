@@ -19,6 +19,7 @@ from typing import Any
 from edgecomp.common.atomic import copy_file, new_folder
 from edgecomp.common.errors import ArtifactRejected, ChildHung, ChildKilledByMemory, ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.folders import scratch_folder
 from edgecomp.formats.exporting import ExportRecord, FloatType, OnnxRecord
 from edgecomp.formats.optimum_formats import (
     DECODER,
@@ -84,8 +85,7 @@ def export_format(
         )
     rounds = OPTIMUM_FORMATS[format_name].rounds
     with new_folder(destination) as folder:
-        with tempfile.TemporaryDirectory(prefix=".edgecomp-", dir=folder.parent) as beside:
-            scratch = Path(beside)
+        with scratch_folder() as scratch:
             _write_older_checkpoint(model.path, scratch / "checkpoint")
             made = scratch / "made"
             made.mkdir()

@@ -11,9 +11,11 @@ from pathlib import Path
 import platformdirs
 
 HUB_HEADERS = "hub-headers"
+"""In the cache: models of the hub whose headers alone were fetched."""
+
 RUNS = "runs"
 SCRATCH = "scratch"
-"""In the cache: models of the hub whose headers alone were fetched."""
+"""In the cache: large temporary files, in a folder for each process that writes some."""
 
 
 def cache_folder() -> Path:
