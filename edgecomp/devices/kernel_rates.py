@@ -33,6 +33,9 @@ class KernelRates(FrozenModel):
     """Name and version of the runtime."""
 
     measured_at: str
+    busy_processors: float = 0.0
+    """Processors that other work kept busy before or after: what was measured is then too slow."""
+
     kernels: dict[str, KernelRate]
     """By tensor type."""
 

@@ -32,6 +32,7 @@ from edgecomp.common.machine_limits import (
 from edgecomp.common.quantity import format_size
 from edgecomp.devices.detect import cpu_model, kernel_rates_path, read_kernel_rates, why_stale
 from edgecomp.formats.exporting import find_optimum_exporter
+from edgecomp.measure.machine import BUSY_SHARE
 from edgecomp.pipeline.cache_contents import read_contents
 
 LONGEST_SECONDS = 300
@@ -236,5 +237,8 @@ def _calibration() -> Check:
     stale = why_stale(kept)
     if stale:
         found = f"{found}; not used: {stale}"
+        return Check(name="calibration", state="warning", found=found, cure=again)
+    if kept.busy_processors > BUSY_SHARE * kept.threads:
+        found = f"{found}; other work kept {kept.busy_processors:.1f} processors busy meanwhile"
         return Check(name="calibration", state="warning", found=found, cure=again)
     return Check(name="calibration", state="works", found=f"{found}.")

@@ -5,10 +5,18 @@ from __future__ import annotations
 import time
 
 from edgecomp.common.atomic import write_text
-from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted, ignore
+from edgecomp.common.events import (
+    Listener,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    Warned,
+    ignore,
+)
 from edgecomp.common.machine_limits import physical_cores, processor_quota
 from edgecomp.devices.detect import cpu_model, kernel_rates_path, stored_kernel_rates
 from edgecomp.devices.kernel_rates import KernelRates
+from edgecomp.measure.machine import BUSY_SHARE, WATCHED_SECONDS, busy_processors
 
 
 def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
@@ -23,6 +31,7 @@ def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
     stage = f"calibrate-{runtime}"
     listen(StageStarted(stage=stage, title=f"Measuring this machine's kernels in {runtime}"))
     began = time.perf_counter()
+    busy = busy_processors(WATCHED_SECONDS)
 
     def progress(done: float, total: float) -> None:
         listen(StageProgress(stage=stage, done=done, total=total))
@@ -40,7 +49,17 @@ def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
         measured = measured.model_copy(
             update={"onnx": kept_onnx, "processor_quota": processor_quota()}
         )
+    busy = max(busy, busy_processors(WATCHED_SECONDS))
+    measured = measured.model_copy(update={"busy_processors": busy})
     write_text(kernel_rates_path(), measured.model_dump_json(indent=1))
     seconds = time.perf_counter() - began
     listen(StageFinished(stage=stage, cached=False, seconds=seconds))
+    if busy > BUSY_SHARE * physical_cores():
+        listen(
+            Warned(
+                text=f"Other work kept {busy:.1f} processors busy while this machine was measured: "
+                "plans will promise too little speed. Run `edgecomp devices calibrate` when it is "
+                "idle."
+            )
+        )
     return measured

@@ -1,0 +1,47 @@
+"""A machine that is busy while it is measured is told of, then and by the doctor."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgecomp.common.events import Event, Warned
+from edgecomp.common.machine_limits import physical_cores
+from edgecomp.devices.detect import cpu_model, stored_kernel_rates
+from edgecomp.devices.kernel_rates import KernelRates
+from edgecomp.jobs.doctor import examine
+from edgecomp.measure import calibrate, calibrate_here
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+
+
+@pytest.fixture
+def own_config(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("EDGECOMP_CONFIG", str(tmp_path_factory.mktemp("config")))
+
+
+def rates(processor: str, threads: int, progress: object) -> KernelRates:
+    """What half a minute of timing would give."""
+    return KernelRates(
+        processor=processor, threads=threads, runtime=f"llama.cpp, {LlamaCpp().version()}",
+        measured_at="2026-01-01T00:00:00+00:00", kernels={}, layer_seconds=1.0, token_seconds=1.0,
+        decode_attention_per_second=1.0, prefill_attention_per_second=1.0, worker_bytes=1,
+        memory_bytes_per_second=1e10, float_operations_per_second=1e11,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("busy", [0.0, 1.5])
+def test_other_work_during_a_calibration_is_told(
+    monkeypatch: pytest.MonkeyPatch, own_config: None, busy: float
+) -> None:
+    def watched(seconds: float) -> float:
+        return busy * physical_cores()
+
+    monkeypatch.setattr(calibrate_here, "busy_processors", watched)
+    monkeypatch.setattr(calibrate, "calibrate", rates)
+    heard: list[Event] = []
+    calibrate_here.calibrate_here("llama.cpp", heard.append)
+    assert any(isinstance(event, Warned) for event in heard) == bool(busy)
+    kept = stored_kernel_rates()
+    assert kept and kept.processor == cpu_model()
+    (check,) = [row for row in examine(None).checks if row.name == "calibration"]
+    assert check.state == ("warning" if busy else "works")
+    assert ("busy meanwhile" in check.found) == bool(busy)
