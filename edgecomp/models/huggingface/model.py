@@ -107,8 +107,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
     heads, kv_heads, head_length = _attention(config, config_path, width)
     require_stored(config, config_path, layers, stored)
     found, unknown = named_tensors(stored, architecture, layers)
-    if architecture:
-        _refuse_copies(found)
+    _refuse_copies(found, architecture)
     head = _head(config, architecture, found)
     if head.tied:
         found.pop(OUTPUT, None)
@@ -211,9 +210,10 @@ def _head(
     return read_head(flag=flag, embedding=embedding, head=head)
 
 
-def _refuse_copies(found: dict[str, list[StoredTensor]]) -> None:
-    """Raises FileCorrupt where two stored tensors, not experts, are one weight of the model."""
-    for copies in found.values():
+def _refuse_copies(found: dict[str, list[StoredTensor]], architecture: Architecture | None) -> None:
+    """Raises FileCorrupt where two stored tensors, not experts, are one weight of a model of a
+    family that we know."""
+    for copies in found.values() if architecture else ():
         if len(copies) > 1 and not any(EXPERT.search(tensor.name) for tensor in copies):
             fault = f"{copies[0].name} and {copies[1].name} are the same weight of the model."
             raise FileCorrupt(copies[1].file, fault, "Remove the one that is left over.")
