@@ -78,7 +78,7 @@ def chosen_codes(
     rounding = run.recipe.rounding
 
     def work(folder: Path, progress: Progress) -> StoredFile:
-        return run.made_in_torch(
+        return run.checkpoint_from_torch(
             "round",
             folder,
             progress,

@@ -58,7 +58,7 @@ def _prune(
     run: Run, checkpoint: Path, calibration: StoredCalibration, stage: PruneStage, done: list[Any]
 ) -> Path:
     def work(folder: Path, progress: Progress) -> StoredFile:
-        return run.made_in_torch(
+        return run.checkpoint_from_torch(
             "prune",
             folder,
             progress,
@@ -81,7 +81,7 @@ def _smaller(
     sizes = stage.sizes(read_model(checkpoint))
 
     def work(folder: Path, progress: Progress) -> StoredFile:
-        return run.made_in_torch(
+        return run.checkpoint_from_torch(
             "make_smaller",
             folder,
             progress,

@@ -66,7 +66,7 @@ class Run:
         """What the worker that holds torch answers to a request (torch_worker/__main__.py)."""
         return self.torch.call(request, progress, threads=self.threads, **settings)
 
-    def made_in_torch(
+    def checkpoint_from_torch(
         self, request: str, folder: Path, progress: Progress, **settings: Any
     ) -> StoredFile:
         """The checkpoint that the worker writes below a stage's `folder`."""
