@@ -148,6 +148,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_of_many_starters_one_starts_and_the_others_harm_nothing(  # A12
     request_made: FitRequest, tmp_path: Path
 ) -> None:

@@ -312,6 +312,7 @@ def test_a_recipe_fits_the_real_demo_model_and_passes_every_check(tmp_path: Path
     assert verify(tmp_path / "bundle").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_mixture_of_experts_is_fitted_by_its_own_rounding(
     tiny_model: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def test_recovery_is_told_for_categories_that_both_attempts_were_examined_in() -
     assert same_questions(before, after)
 
 
+@pytest.mark.slow
 def test_r51_the_loop_closes_by_itself_on_a_real_model(start: Path) -> None:
     """Its questions are real ones, so nothing is paired with the canned start."""
     found = improve(start, 1, None, ignore)

@@ -48,14 +48,8 @@ def unmapped_bytes(found: RawMeasurement) -> int:
 
 
 @pytest.mark.demo
-@pytest.mark.parametrize(
-    "format_name",
-    [
-        pytest.param("onnx-fp32", marks=pytest.mark.slow),
-        pytest.param("onnx-int8", marks=pytest.mark.slow),
-        "onnx-int4-32",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("format_name", ["onnx-fp32", "onnx-int8", "onnx-int4-32"])
 def test_the_demo_takes_what_was_predicted_within_a_tenth(tmp_path: Path, format_name: str) -> None:
     model = read_model("demo")
     find_onnx_exporter().export_format(model, tmp_path / "out", format_name)
