@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
-from markupsafe import Markup
-
 from edgecomp.bundles.compare import BundleComparison, Variant
 from edgecomp.common.atomic import write_text
 from edgecomp.common.quantity import format_size
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category
+from edgecomp.reporting.report_text import html_page
 from edgecomp.reporting.sections import Section, capability_divergence_sections
 
 if TYPE_CHECKING:
@@ -184,20 +182,11 @@ def html_comparison(comparison: BundleComparison) -> str:
             ("Decode speed against divergence; ringed: on the Pareto front", _draw_speed, 3.6),
             ("Drop by category, with its 95 % interval", _draw_drops, 1 + 0.6 * len(categories)),
         ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edgecomp.reporting"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
     drawn = [
-        (title, Markup(svg_plot(lambda axes, draw=draw: draw(axes, variants), height)))  # type: ignore[misc]
+        (title, svg_plot(lambda axes, draw=draw: draw(axes, variants), height))  # type: ignore[misc]
         for title, draw, height in plots
     ]
-    template = environment.get_template("report.html.jinja")
-    return template.render(sections=comparison_sections(comparison), plots=drawn)
+    return html_page(comparison_sections(comparison), drawn)
 
 
 def _draw_size(axes: Axes, variants: Sequence[Variant]) -> None:

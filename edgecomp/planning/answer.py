@@ -90,17 +90,21 @@ def what_does_not_fit(plan: Plan) -> str:
     out = [
         row
         for row in plan.candidates
-        if row.context == chosen.context
-        and _alike(row, chosen)
-        and any(reason.cause not in ("format", "dominated") for reason in row.rejections)
+        if row.context == chosen.context and _alike(row, chosen) and _too_much(row)
     ]
     if not out:
         return ""
     nearest = min(out, key=lambda row: row.file_bytes)
     others = list(dict.fromkeys(row.format for row in out if row.format != nearest.format))
     more = f" Nor do {_listed(others)}." if others else ""
-    why = next(r.text for r in nearest.rejections if r.cause not in ("format", "dominated"))
+    why = _too_much(nearest)
     return f"{nearest.format} ({format_size(nearest.file_bytes)}) does not fit. {why}{more}"
+
+
+def _too_much(row: Candidate) -> str:
+    """The first limit that a candidate does not keep; empty where it is out for another reason."""
+    broken = (r.text for r in row.rejections if r.cause not in ("format", "dominated"))
+    return next(broken, "")
 
 
 def _alike(row: Candidate, chosen: Candidate) -> bool:

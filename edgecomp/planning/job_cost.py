@@ -15,6 +15,7 @@ from edgecomp.common.machine_limits import available_memory_bytes
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MEASURED_MIXES, Mix, Rounding
 from edgecomp.devices.detect import stored_kernel_rates
+from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.formats.format_facts import UNWEIGHTED
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
@@ -131,7 +132,8 @@ def _making(
 ) -> list[StageCost]:
     """Intake, its check, the stages, calibration and compression: torch sees one block at a time,
     except in distillation."""
-    rate = _torch_rate()
+    kernel_rates = stored_kernel_rates()
+    rate = _torch_rate(kernel_rates)
     made = staged_model(model, stages)
     costs = [
         _intake(model),
@@ -146,12 +148,11 @@ def _making(
         costs.append(_calibration(made, rate))
     if _rounds(format_name, rounding):
         costs.append(_rounding(made, rate))
-    return [*costs, _compression(model, made, format_name, file_bytes)]
+    return [*costs, _compression(model, made, format_name, file_bytes, kernel_rates)]
 
 
-def _torch_rate() -> TorchRate:
+def _torch_rate(kernel_rates: KernelRates | None) -> TorchRate:
     """How fast torch is here, as far as it was measured."""
-    kernel_rates = stored_kernel_rates()
     if kernel_rates:
         return TorchRate(TORCH_SHARE * kernel_rates.float_operations_per_second, "calibrated")
     return TorchRate(TORCH_SHARE * FLOAT_OPERATIONS_PER_SECOND, "formula")
@@ -204,10 +205,15 @@ def _rounding(made: ModelSpec, rate: TorchRate) -> StageCost:
     )
 
 
-def _compression(model: ModelSpec, made: ModelSpec, format_name: str, file_bytes: int) -> StageCost:
+def _compression(
+    model: ModelSpec,
+    made: ModelSpec,
+    format_name: str,
+    file_bytes: int,
+    kernel_rates: KernelRates | None,
+) -> StageCost:
     named = ONNX_FORMATS | HUGGINGFACE_FORMATS | OPTIMUM_FORMATS
     kind = named[format_name].type if format_name in named else PRESETS[format_name].base
-    kernel_rates = stored_kernel_rates()
     measured = kernel_rates.kernels.get(kind) if kernel_rates else None
     rate = measured.quantize_weights_per_second if measured else None
     # The ONNX builder holds the float model, and the graph it makes of it.

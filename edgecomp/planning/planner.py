@@ -66,7 +66,9 @@ def make_plan(
         job = estimate_job(model, chosen, stages=stages, mix=mix, rounding=choices.rounding)
     if chosen and runtime == RUNTIME and device.gpus:
         placed, more = _compare_placements(made, device, constraints, facts, chosen)
-    nearest = nearest_limit(ranked, constraints, device, model.context_length)
+    nearest = None
+    if not chosen:
+        nearest = nearest_limit(ranked, constraints, device, model.context_length)
     return Plan(
         model=model.name,
         architecture=model.architecture,
@@ -88,7 +90,7 @@ def make_plan(
         job=job,
         placements=placed,
         one_layer_more=more,
-        nearest=None if chosen else nearest,
+        nearest=nearest,
     )
 
 

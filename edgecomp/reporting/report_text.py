@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import jinja2
 from markupsafe import Markup
 
 from edgecomp.reporting.report import Report
-from edgecomp.reporting.sections import sections
+from edgecomp.reporting.sections import Section, sections
 
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:
@@ -33,6 +35,11 @@ def html_report(report: Report) -> str:
     """The report as HTML with its plots inside; it loads nothing from anywhere."""
     from edgecomp.reporting.report_plots import plots
 
+    return html_page(sections(report), plots(report))
+
+
+def html_page(parts: Iterable[Section], plots: Iterable[tuple[str, str]]) -> str:
+    """Sections and plots (title, SVG) as one HTML page that loads nothing from anywhere."""
     template = _environment(autoescape=True).get_template("report.html.jinja")
-    drawn = [(title, Markup(svg)) for title, svg in plots(report)]
-    return template.render(sections=sections(report), plots=drawn)
+    drawn = [(title, Markup(svg)) for title, svg in plots]
+    return template.render(sections=parts, plots=drawn)

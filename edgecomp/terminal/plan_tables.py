@@ -15,7 +15,7 @@ REJECTED_SHOWN = 12
 ALTERNATIVE_COLUMNS = (
     "if you want", "format", "context", "size", "peak memory", "decode tok/s", "loss nats", "risk",
 )  # fmt: skip
-WORDED = ("if you want", "format", "on GPU", "risk", "fits")
+WORDED = ("if you want", "format", "risk", "fits")
 
 
 def plan_answer(plan: Plan) -> RenderableType:

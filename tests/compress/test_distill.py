@@ -94,15 +94,7 @@ def test_r42_held_out_divergence_falls_by_more_than_half(
     folder, _ = save_model("llama")
     student = pruned(folder, text, tmp_path / "student", sizes)
     targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=32))
-    history = distill(
-        Training(
-            student=student,
-            tokens=text,
-            targets=targets,
-            destination=tmp_path / "out",
-            settings=SETTINGS,
-        )
-    )
+    history = distill(Training(student, text, targets, tmp_path / "out", SETTINGS))
     best = min(history.points, key=lambda point: point.divergence)
     assert best.divergence < 0.5 * history.points[0].divergence
     # What was written is the best model that was measured.
@@ -127,15 +119,7 @@ def test_a_checkpoint_of_the_bare_decoder_is_written_with_its_own_names(  # A6
     save_file(bare, folder / "model.safetensors", metadata={"format": "pt"})
     targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=8))
     settings = SETTINGS.model_copy(update={"steps": 2, "evaluate_every": 1})
-    distill(
-        Training(
-            student=folder,
-            tokens=text,
-            targets=targets,
-            destination=tmp_path / "out",
-            settings=settings,
-        )
-    )
+    distill(Training(folder, text, targets, tmp_path / "out", settings))
     written = load_file(tmp_path / "out" / "model.safetensors")
     assert written.keys() == bare.keys() and "h.0.attn.c_attn.weight" in written
     assert {name: t.shape for name, t in written.items()} == {n: t.shape for n, t in bare.items()}
@@ -147,15 +131,7 @@ def test_a_killed_distillation_goes_on_and_ends_with_the_same_bytes(
     folder, _ = save_model("llama")
     student = pruned(folder, text, tmp_path / "student", Sizes(blocks=2))
     targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=32))
-    distill(
-        Training(
-            student=student,
-            tokens=text,
-            targets=targets,
-            destination=tmp_path / "whole",
-            settings=SETTINGS,
-        )
-    )
+    distill(Training(student, text, targets, tmp_path / "whole", SETTINGS))
 
     def killed(done: float, total: float) -> None:
         if done == 25:
@@ -163,24 +139,12 @@ def test_a_killed_distillation_goes_on_and_ends_with_the_same_bytes(
 
     with pytest.raises(KeyboardInterrupt):
         distill(
-            Training(
-                student=student,
-                tokens=text,
-                targets=targets,
-                destination=tmp_path / "resumed",
-                settings=SETTINGS,
-            ),
+            Training(student, text, targets, tmp_path / "resumed", SETTINGS),
             progress=killed,
         )
     steps: list[float] = []
     distill(
-        Training(
-            student=student,
-            tokens=text,
-            targets=targets,
-            destination=tmp_path / "resumed",
-            settings=SETTINGS,
-        ),
+        Training(student, text, targets, tmp_path / "resumed", SETTINGS),
         progress=lambda done, total: steps.append(done),
     )
     assert steps[0] == 20
@@ -222,15 +186,7 @@ def test_two_processes_take_the_steps_of_one_and_go_on_after_a_kill(
     targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=32))
     changes = {"steps": 30, "batch_samples": 3, "accumulation": 2, "cross_entropy_weight": 0.1}
     settings = SETTINGS.model_copy(update=changes)
-    alone = distill(
-        Training(
-            student=student,
-            tokens=text,
-            targets=targets,
-            destination=tmp_path / "alone",
-            settings=settings,
-        )
-    )
+    alone = distill(Training(student, text, targets, tmp_path / "alone", settings))
     np.save(tmp_path / "text.npy", text.numpy())
     command = [
         sys.executable, "-c", TRAINING, str(student), str(tmp_path / "text.npy"),
@@ -263,15 +219,7 @@ def test_training_stops_when_the_held_out_divergence_no_longer_falls(
     targets = cache_targets(folder, text, tmp_path / "cache", TargetKind(top_k=32))
     settings = SETTINGS.model_copy(update={"evaluate_every": 2, "patience": 2})
     # The student is the teacher: it can only get worse.
-    history = distill(
-        Training(
-            student=folder,
-            tokens=text,
-            targets=targets,
-            destination=tmp_path / "out",
-            settings=settings,
-        )
-    )
+    history = distill(Training(folder, text, targets, tmp_path / "out", settings))
     assert history.stopped_early
     assert len(history.points) == 3
     teacher = load_file(folder / "model.safetensors")
