@@ -238,7 +238,8 @@ def _calibration() -> Check:
     if stale:
         found = f"{found}; not used: {stale}"
         return Check(name="calibration", state="warning", found=found, cure=again)
-    if kept.busy_processors > BUSY_SHARE * kept.threads:
-        found = f"{found}; other work kept {kept.busy_processors:.1f} processors busy meanwhile"
+    busy = max(rates.busy_processors for rates in (kept, kept.onnx) if rates)
+    if busy > BUSY_SHARE * kept.threads:
+        found = f"{found}; other work kept {busy:.1f} processors busy meanwhile"
         return Check(name="calibration", state="warning", found=found, cure=again)
     return Check(name="calibration", state="works", found=f"{found}.")

@@ -40,7 +40,7 @@ def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
         from edgecomp.measure.calibrate_onnx import calibrate_onnx
 
         assert kept is not None
-        measured = kept.model_copy(update={"onnx": calibrate_onnx(kept, progress)})
+        measured = calibrate_onnx(kept, progress)
     else:
         from edgecomp.measure.calibrate import calibrate
 
@@ -51,6 +51,8 @@ def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
         )
     busy = max(busy, busy_processors(WATCHED_SECONDS))
     measured = measured.model_copy(update={"busy_processors": busy})
+    if runtime == "onnx" and kept:
+        measured = kept.model_copy(update={"onnx": measured})
     write_text(kernel_rates_path(), measured.model_dump_json(indent=1))
     seconds = time.perf_counter() - began
     listen(StageFinished(stage=stage, cached=False, seconds=seconds))

@@ -9,7 +9,7 @@ from edgecomp.common.machine_limits import physical_cores
 from edgecomp.devices.detect import cpu_model, stored_kernel_rates
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.jobs.doctor import examine
-from edgecomp.measure import calibrate, calibrate_here
+from edgecomp.measure import calibrate, calibrate_here, calibrate_onnx
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 
 
@@ -45,3 +45,18 @@ def test_other_work_during_a_calibration_is_told(
     (check,) = [row for row in examine(None).checks if row.name == "calibration"]
     assert check.state == ("warning" if busy else "works")
     assert ("busy meanwhile" in check.found) == bool(busy)
+
+
+def test_a_quiet_onnx_calibration_does_not_hide_a_busy_one_of_llama_cpp(
+    monkeypatch: pytest.MonkeyPatch, own_config: None
+) -> None:
+    monkeypatch.setattr(calibrate, "calibrate", rates)
+    monkeypatch.setattr(
+        calibrate_onnx, "calibrate_onnx", lambda machine, progress: rates("none", 1, progress)
+    )
+    for runtime, busy in (("llama.cpp", 2.0), ("onnx", 0.0)):
+        monkeypatch.setattr(calibrate_here, "busy_processors", lambda seconds, busy=busy: busy)
+        calibrate_here.calibrate_here(runtime)
+    kept = stored_kernel_rates()
+    assert kept and kept.onnx
+    assert (kept.busy_processors, kept.onnx.busy_processors) == (2.0, 0.0)
