@@ -2,7 +2,9 @@
 
 KL(p || q) = ln E_p[exp d] - E_p[d], where d is the change of the logits: half its variance under p
 where it is small, the quadratic form of the softmax's Fisher information. Written by changes, it
-keeps its digits where p and q are nearly the same. The head is read some rows at a time.
+keeps its digits where p and q are nearly the same. Changes are told from that of the likeliest
+token: what moves all logits alike moves no probability, and may be larger than what a float holds
+the exponential of. The head is read some rows at a time.
 """
 
 from __future__ import annotations
@@ -39,6 +41,13 @@ class Head(NamedTuple):
     def logits(self, states: Tensor, weight: Tensor) -> Tensor:
         """Logits under the rows `weight` for states [n, width]: float32 [n, rows]."""
         logits = states @ weight.T
+        return self._capped(logits)
+
+    def logits_of(self, states: Tensor, rows: Tensor) -> Tensor:
+        """The logit of one row [n, width] for each of states [n, width]: float32 [n]."""
+        return self._capped((states * rows).sum(dim=-1))
+
+    def _capped(self, logits: Tensor) -> Tensor:
         return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
 
 
@@ -53,10 +62,12 @@ def divergences(
     states: float32 [n, width], what enters the head; `changed_states` stand in their place,
     `changed_heads` map rows of the head to others.
     """
-    normalizer = torch.full((len(states),), -torch.inf, device=states.device)
-    for weight in head.slices(states.device):
-        part = head.logits(states, weight).logsumexp(dim=-1)
-        normalizer = torch.logaddexp(normalizer, part)
+    normalizer, likeliest = _normalizer(head, states)
+    different, place = torch.unique(likeliest.cpu(), return_inverse=True)
+    rows = read_rows(head.stored, different)[place].to(states.device, torch.float32)
+    at_likeliest = head.logits_of(states, rows)
+    shifts = {key: head.logits_of(other, rows) for key, other in changed_states.items()}
+    shifts |= {key: head.logits_of(states, rounded(rows)) for key, rounded in changed_heads.items()}
     zero = torch.zeros(len(states), dtype=torch.float64, device=states.device)
     means, growths = (
         {key: zero.clone() for key in (*changed_states, *changed_heads)} for _ in "mg"
@@ -66,7 +77,8 @@ def divergences(
         probabilities = (logits - normalizer[:, None]).exp()
 
         def add(key: str, changed: Tensor, base: Tensor, p: Tensor) -> None:
-            change = (changed - base).clamp_max(LARGEST_CHANGE)
+            shift = shifts[key] - at_likeliest
+            change = (changed - base - shift[:, None]).clamp_max(LARGEST_CHANGE)
             means[key] += (p * change).sum(dim=-1, dtype=torch.float64)
             growths[key] += (p * change.expm1()).sum(dim=-1, dtype=torch.float64)
 
@@ -75,3 +87,19 @@ def divergences(
         for key, rounded in changed_heads.items():
             add(key, head.logits(states, rounded(weight)), logits, probabilities)
     return {key: float((growths[key].log1p() - means[key]).mean().clamp_min(0)) for key in means}
+
+
+def _normalizer(head: Head, states: Tensor) -> tuple[Tensor, Tensor]:
+    """For each state [n, width] the logarithm of its logits' summed exponentials, float32 [n], and
+    the row of the largest, int64 [n]."""
+    normalizer = torch.full((len(states),), -torch.inf, device=states.device)
+    largest, likeliest = normalizer.clone(), torch.zeros_like(normalizer, dtype=torch.int64)
+    first = 0
+    for weight in head.slices(states.device):
+        logits = head.logits(states, weight)
+        normalizer = torch.logaddexp(normalizer, logits.logsumexp(dim=-1))
+        value, row = logits.max(dim=-1)
+        likeliest = torch.where(value > largest, row + first, likeliest)
+        largest = torch.maximum(value, largest)
+        first += len(weight)
+    return normalizer, likeliest

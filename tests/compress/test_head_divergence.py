@@ -38,3 +38,18 @@ def test_it_is_the_kl_of_the_whole_vocabulary_however_the_head_is_cut(
     }.items():
         expected = (plain.exp() * (plain - changed)).sum(-1).mean()
         assert found[key] == pytest.approx(float(expected), rel=1e-2)
+
+
+@pytest.mark.parametrize("moved", [-60.0, 60.0, 300.0])
+def test_what_moves_all_logits_alike_moves_no_probability(moved: float, tmp_path: Path) -> None:
+    """Gemma 3 270M: rounding its embedding moves all logits of a token by dozens."""
+    random = torch.Generator().manual_seed(0)
+    weight, states = torch.randn(97, 16, generator=random), torch.randn(5, 16, generator=random)
+    weight[:, 0] = 1.0
+    other = states + 0.1 * torch.randn(5, 16, generator=random)
+    save_file({"head": weight}, tmp_path / "head.safetensors")
+    head = Head(read_safetensors_header(tmp_path / "head.safetensors")["head"], None)
+    shifted = other + torch.tensor([moved] + 15 * [0.0])
+    found = divergences(head, states, {"plain": other, "moved": shifted}, {})
+    assert found["plain"] > 1e-3
+    assert found["moved"] == pytest.approx(found["plain"], rel=1e-3)
