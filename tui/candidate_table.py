@@ -30,7 +30,7 @@ def state(row: Candidate) -> str:
 
 COLUMNS: dict[str, Key] = {
     "fits": lambda row: ["fits", "tight", "no"].index(state(row)),
-    "format": lambda row: row.format,
+    "format": lambda row: row.name,
     "context": lambda row: row.context,
     "size": lambda row: row.file_bytes,
     "peak": lambda row: row.memory.total_bytes,
@@ -116,7 +116,7 @@ class CandidateTable(DataTable[Text]):
         bar = stacked_bar(memory_parts(row.memory), limit, self.bar_cells)
         cells = [
             Text(FIT_SIGNS[fit], style=FIT_COLOURS[fit]),
-            Text(cut_middle(row.format, 9)),
+            Text(cut_middle(row.name, 9)),
             right(str(row.context)),
             right(format_size(row.file_bytes)),
             right(format_size(row.memory.total_bytes)),

@@ -146,7 +146,7 @@ class PlanScreen(Page):
         if row is None or self.session.plan is None:
             return
         if row.rejections:
-            self.notify(row.rejections[0].text, title=f"{row.format} is out", severity="warning")
+            self.notify(row.rejections[0].text, title=f"{row.name} is out", severity="warning")
             return
         self.write(row, self.session.plan.constraints)
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from edgecomp.common.tasks import MEASURED_MIXES, Mix
-from edgecomp.formats.format_facts import SOURCE
+from edgecomp.formats.presets import SOURCE
 from edgecomp.recipes.recipe import Recipe
 
 from .bars import bar

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from typing import Literal
 
 from edgecomp.common.tasks import Task
-from edgecomp.models.spec import ModelSpec
+from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 Risk = Literal["LOW", "MEDIUM", "HIGH"]
 
-NATS_PER_RELATIVE_ERROR = 7.0
+HEAD_WORTH, EMBEDDING_WORTH, OTHER_WORTH = 7.0, 7.0, 7.0
+ROLE_WORTHS: dict[str, float] = {}
+FIRST_AND_LAST = 1.0
 ANCHOR_PARAMETERS = 8e9
 SENSITIVITY_EXPONENT = 0.45
 TOLERATED_NATS: dict[Task, float] = {
@@ -48,25 +50,42 @@ TASK_RISK: dict[Task, Risk] = {
 """What compressing for a task risks before any format is chosen (R26)."""
 
 
-def relative_error(model: ModelSpec, types: Mapping[str, str]) -> float:
-    """Mean relative squared rounding error over the weights that are multiplied.
-
-    A tensor that keeps its source's type is not rounded again.
-    """
-    lost = total = 0.0
-    for tensor in model.tensors:
-        if len(tensor.shape) < 2:
-            continue
-        total += tensor.elements
-        if types[tensor.name] != tensor.dtype:
-            lost += tensor.elements * TENSOR_TYPES[types[tensor.name]].relative_error
-    return lost / max(total, 1.0)
-
-
-def expected_divergence(model: ModelSpec, types: Mapping[str, str]) -> float:
-    """Expected Kullback-Leibler divergence from the base, nats a token."""
+def error_worths(model: ModelSpec) -> dict[str, float]:
+    """What a relative squared error of 1 in each matrix is expected to cost, in nats a token."""
     size = math.pow(ANCHOR_PARAMETERS / max(model.parameters, 1), SENSITIVITY_EXPONENT)
-    return NATS_PER_RELATIVE_ERROR * size * relative_error(model, types)
+    each = size / max(model.used_parameters, 1)
+    return {
+        tensor.name: each * model.used_share(tensor) * tensor.elements * _role_worth(model, tensor)
+        for tensor in model.tensors
+        if len(tensor.shape) > 1
+    }
+
+
+def _role_worth(model: ModelSpec, tensor: TensorSpec) -> float:
+    if tensor.layer is None:
+        return HEAD_WORTH if tensor.name == model.head_name else EMBEDDING_WORTH
+    role = tensor.name.split(".")[2].removesuffix("_exps").removesuffix("_shexp")
+    worth = ROLE_WORTHS.get(role, OTHER_WORTH)
+    ends = role.startswith("ffn_") and tensor.layer in (0, model.layers - 1)
+    return worth * FIRST_AND_LAST if ends else worth
+
+
+def expected_loss(tensor: TensorSpec, kind: str, worths: Mapping[str, float]) -> float:
+    """What a type is expected to cost a matrix, in nats a token. One that keeps its source's type
+    is not rounded again."""
+    if kind == tensor.dtype:
+        return 0.0
+    return worths[tensor.name] * TENSOR_TYPES[kind].relative_error
+
+
+def expected_divergence(
+    model: ModelSpec, types: Mapping[str, str], worths: Mapping[str, float] | None = None
+) -> float:
+    """Expected Kullback-Leibler divergence from the base, nats a token; `worths`: the model's
+    `error_worths`, where many formats of it are compared."""
+    worths = worths or error_worths(model)
+    by_name = ((tensor, types[tensor.name]) for tensor in model.tensors if tensor.name in worths)
+    return sum(expected_loss(tensor, kind, worths) for tensor, kind in by_name)
 
 
 def risk(divergence: float, task: Task) -> Risk:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused, ModelIncomplete
-from edgecomp.formats.expected_loss import expected_divergence
+from edgecomp.formats.expected_loss import error_worths, expected_divergence
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.gguf_mix import fallbacks, mixed_types
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
-from edgecomp.formats.presets import PRESETS, Preset
+from edgecomp.formats.mixture import Mixture
+from edgecomp.formats.presets import MIXTURE, PRESETS, SOURCE, UNWEIGHTED, Preset
 from edgecomp.models.gguf.size import gguf_file_bytes
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
-
-SOURCE = "source"
-UNWEIGHTED = (SOURCE, "F32", "F16", "BF16", "Q8_0")
-"""Formats whose rounding no importance matrix could improve."""
 
 GUESSED_HEADER_BYTES_PER_TOKEN = 40
 """A token's text, type and score, and its merge rule."""
@@ -37,6 +34,8 @@ class FormatFacts:
     bits_per_weight: float
     expected_divergence_nats: float
     notes: tuple[str, ...]
+    mixture: Mixture | None = None
+    """Where the types are to be chosen by what there is room for: `types` are then the smallest."""
 
     @cached_property
     def matrix_types(self) -> frozenset[str]:
@@ -45,43 +44,60 @@ class FormatFacts:
 
 
 def format_facts(model: ModelSpec) -> tuple[FormatFacts, ...]:
-    """The facts of every format of `model`; the source as it is comes first where it is a GGUF."""
+    """The facts of every format of `model`: the source as it is first where it is a GGUF, the
+    mixture last."""
     header_bytes = _header_bytes(model)
+    worths = error_worths(model)
     seen: dict[tuple[str, ...], str] = {}
-    names = ([SOURCE] if model.source == "gguf" else []) + list(PRESETS)
-    return tuple(_facts(model, name, header_bytes, seen) for name in names)
+    names = ([SOURCE] if model.source == "gguf" else []) + [n for n in PRESETS if n != MIXTURE]
+    rows = []
+    for name in names:
+        types = tensor_types_of(model, name, importance=name not in UNWEIGHTED)
+        row = _facts(model, name, types, header_bytes, worths)
+        senseless = None if name == SOURCE else _senseless(model, PRESETS[name], types, seen)
+        rows.append(replace(row, exclusion_reason=senseless))
+    mixture = Mixture(model, header_bytes, worths, tensor_types_of(model, MIXTURE))
+    if mixture.choices:
+        smallest = mixture_facts(mixture, mixture.frontier().within(0))
+        rows.append(replace(smallest, mixture=mixture))
+    return tuple(rows)
 
 
-def _facts(
-    model: ModelSpec, name: str, header_bytes: int, seen: dict[tuple[str, ...], str]
-) -> FormatFacts:
-    types = tensor_types_of(model, name, importance=name not in UNWEIGHTED)
-    weights = layered_weights(model, types)
-    return FormatFacts(
-        name=name,
-        exclusion_reason=None if name == SOURCE else _senseless(model, PRESETS[name], types, seen),
-        types=types,
-        weights=weights,
-        file_bytes=model.file_bytes if name == SOURCE else _file_bytes(model, types, header_bytes),
-        bits_per_weight=8 * weights.stored_bytes / max(model.parameters, 1),
-        expected_divergence_nats=expected_divergence(model, types),
-        notes=() if name == SOURCE else _notes(model, PRESETS[name], types),
-    )
+def mixture_of(model: ModelSpec) -> Mixture:
+    """All mixtures of `model`."""
+    own = tensor_types_of(model, MIXTURE)
+    return Mixture(model, _header_bytes(model), error_worths(model), own)
+
+
+def mixture_facts(mixture: Mixture, types: Mapping[str, str]) -> FormatFacts:
+    """The facts of the mixture that gives some tensors these types."""
+    all_types = {**mixture.own_types, **types}
+    return _facts(mixture.model, MIXTURE, all_types, mixture.header_bytes, mixture.worths)
 
 
 def facts_of_types(model: ModelSpec, name: str, overrides: Mapping[str, str]) -> FormatFacts:
     """The facts of a format of `model` in which some tensors have other types."""
     types = tensor_types_of(model, name, importance=name not in UNWEIGHTED, overrides=overrides)
+    return _facts(model, name, types, _header_bytes(model), error_worths(model))
+
+
+def _facts(
+    model: ModelSpec,
+    name: str,
+    types: Mapping[str, str],
+    header_bytes: int,
+    worths: Mapping[str, float],
+) -> FormatFacts:
     weights = layered_weights(model, types)
     return FormatFacts(
         name=name,
         exclusion_reason=None,
         types=types,
         weights=weights,
-        file_bytes=_file_bytes(model, types, _header_bytes(model)),
+        file_bytes=model.file_bytes if name == SOURCE else _file_bytes(model, types, header_bytes),
         bits_per_weight=8 * weights.stored_bytes / max(model.parameters, 1),
-        expected_divergence_nats=expected_divergence(model, types),
-        notes=_notes(model, PRESETS[name], types),
+        expected_divergence_nats=expected_divergence(model, types, worths),
+        notes=() if name in (SOURCE, MIXTURE) else _notes(model, PRESETS[name], types),
     )
 
 

@@ -16,6 +16,15 @@ class Preset:
     needs_importance: bool = False
 
 
+SOURCE = "source"
+"""The format of a file as it is."""
+
+UNWEIGHTED = (SOURCE, "F32", "F16", "BF16", "Q8_0")
+"""Formats whose rounding no importance matrix could improve."""
+
+MIXTURE = "mix"
+"""The format whose types are chosen tensor by tensor, to fill a number of bytes."""
+
 PRESETS = {
     row.name: row
     for row in (
@@ -52,6 +61,8 @@ PRESETS = {
         Preset("TQ2_0", 37, "TQ2_0"),
         Preset("TQ1_0", 36, "TQ1_0"),
         Preset("MXFP4_MOE", 38, "MXFP4"),
+        # Tensors that have no choice get Q6_K's types.
+        Preset(MIXTURE, 18, "Q6_K"),
     )
 }
 

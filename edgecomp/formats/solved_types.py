@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from edgecomp.formats.format_facts import UNWEIGHTED
-from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.presets import PRESETS, UNWEIGHTED
 
 SOLVED_TYPES = (
     "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",

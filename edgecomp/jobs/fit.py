@@ -29,12 +29,17 @@ from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
+from edgecomp.formats.presets import MIXTURE
 from edgecomp.jobs import evaluation_stages as evaluation_stages
 from edgecomp.jobs.evaluation_stages import evaluation_subjects
 from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.gguf import make_artifact, needs_calibration, with_resolved_types
-from edgecomp.making.mixed_precision import check_size_budget
+from edgecomp.making.mixed_precision import (
+    candidate_with_types,
+    check_size_budget,
+    expected_types,
+)
 from edgecomp.making.onnx import make_onnx_artifact
 from edgecomp.measure.calibrate_here import calibrate_here
 from edgecomp.measure.latency import Measurement, compare_with_plan
@@ -141,12 +146,15 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
 def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Recipe) -> Candidate:
     """The plan's candidate that the recipe says, placed as the recipe says."""
     placement = placement_of(recipe.settings, device)
+    made = staged_model(spec, recipe.stages)
+    if recipe.format == MIXTURE:
+        types = recipe.tensor_types or expected_types(made, recipe)
+        return candidate_with_types(made, recipe, types)
     rows = [
         row
         for row in plan.candidates
         if row.format == recipe.format and bool(row.placement.gpus) == bool(placement.gpus)
     ]
-    made = staged_model(spec, recipe.stages)
     absent = recipe.settings.gpu_layers and not placement.gpus
     if not rows or absent or placement.gpu_layers > made.layers + 1:
         raise RecipeInvalid(

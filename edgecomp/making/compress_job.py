@@ -30,7 +30,7 @@ from edgecomp.devices.finding import find_device
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
-from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.presets import MIXTURE, PRESETS
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.gguf import UNROUNDED, make_artifact, needs_calibration, with_resolved_types
 from edgecomp.making.huggingface import make_huggingface_artifact
@@ -114,7 +114,8 @@ def compression_recipe(wanted: CompressionRequest) -> Recipe:
     be had together.
     """
     default = "rtn" if wanted.format in OPTIMUM_FORMATS else "awq+gptq"
-    wanted = wanted.model_copy(update={"method": wanted.method or default})
+    mix = wanted.mix or ("optimal" if wanted.format == MIXTURE else None)
+    wanted = wanted.model_copy(update={"method": wanted.method or default, "mix": mix})
     _check_request(wanted)
     quantized = wanted.format in HUGGINGFACE_FORMATS
     optimum = wanted.format in OPTIMUM_FORMATS
@@ -162,6 +163,11 @@ def _check_request(wanted: CompressionRequest) -> None:
         raise CompressionSettingsInvalid(
             f"{wanted.format} is made of the source, rounded to nearest by ONNX Runtime's "
             "quantizer. Leave out --method and what shrinks or mixes, or choose a GGUF format."
+        )
+    limits = wanted.constraints
+    if wanted.format == MIXTURE and not (limits.max_size_bytes or limits.max_memory_bytes):
+        raise CompressionSettingsInvalid(
+            f"The format {MIXTURE} fills a size. Say which: --max-size 4GB, or --max-memory 6GB."
         )
     if wanted.constraints.max_memory_bytes and wanted.format not in PRESETS:
         raise CompressionSettingsInvalid(

@@ -10,12 +10,12 @@ from edgecomp.common.atomic import replacing
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned
 from edgecomp.formats.exporting import find_gguf_exporter
-from edgecomp.formats.format_facts import SOURCE, planned_file_bytes, tensor_types_of
+from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_file_type import set_file_type
 from edgecomp.formats.gguf_mix import fallbacks
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
-from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.presets import PRESETS, SOURCE
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.calibration_rows import StoredCalibration, calibrated_tokens
 from edgecomp.making.expert_use import ExpertUse, expert_use

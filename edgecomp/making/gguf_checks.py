@@ -11,9 +11,9 @@ from edgecomp.common.errors import ArtifactRejected
 from edgecomp.common.events import Progress, Warned
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.formats.exporting import FloatType, default_float_type, find_exporter
-from edgecomp.formats.format_facts import SOURCE, tensor_types_of
+from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.gguf_mix import fallbacks
-from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.presets import PRESETS, SOURCE
 from edgecomp.making.float_model import float_source
 from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.run import Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,26 @@ from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MEASURED_MIXES
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
 from edgecomp.devices.finding import find_device
-from edgecomp.formats.expected_loss import TOLERATED_NATS
-from edgecomp.formats.format_facts import facts_of_types, planned_file_bytes, tensor_types_of
-from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.formats.expected_loss import TOLERATED_NATS, error_worths, expected_loss
+from edgecomp.formats.format_facts import (
+    facts_of_types,
+    mixture_of,
+    planned_file_bytes,
+    tensor_types_of,
+)
 from edgecomp.formats.layered_weights import gives_logits, layered_weights
+from edgecomp.formats.mixture import mixture_choices
+from edgecomp.formats.presets import MIXTURE
 from edgecomp.formats.solved_types import SOLVED_TYPES
+from edgecomp.formats.type_frontier import Loss
+from edgecomp.formats.type_frontier import file_bytes as type_bytes
 from edgecomp.making.calibration_rows import StoredCalibration
-from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec
-from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
+from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec, TensorSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.pipeline.run import Run
 from edgecomp.planning.kernels import without_kernels
 from edgecomp.planning.memory import estimate_memory
+from edgecomp.planning.mixtures import FastTypes, decode_seconds, fast_enough
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate
 from edgecomp.planning.planner import candidate_for_placement
@@ -79,7 +89,7 @@ def bit_allocation(
     }
     title = "Measuring what each type costs each tensor"
     found = run.stage("sensitivities", title, Sensitivities, inputs, work)
-    runnable = _with_kernels(found, recipe)
+    runnable = _with_kernels(_completed(found, model, recipe), recipe)
     same_size = recipe.mix == "same-size"
     weighed = speed_weighted(model, recipe, runnable) if same_size else runnable
     types = _allocate(run, model, weighed, done)
@@ -92,6 +102,27 @@ def bit_allocation(
     return BitAllocation(types=types, sensitivities=found)
 
 
+def _completed(measured: Sensitivities, model: ModelSpec, recipe: Recipe) -> Sensitivities:
+    """With what matrices are expected to lose that nothing measures, such as those of a mixture
+    that are looked up by layer, or whose measures are not numbers."""
+    finite = [t for t in measured.tensors if all(map(math.isfinite, t.losses.values()))]
+    known, worths = {tensor.name for tensor in finite}, error_worths(model)
+    choices = mixture_choices(model)
+    if recipe.format != MIXTURE:
+        names = {tensor.name for tensor in measured.tensors}
+        choices = {name: kinds for name, kinds in choices.items() if name in names}
+    predicted = (
+        TensorSensitivity(
+            name=tensor.name,
+            elements=tensor.elements,
+            losses={kind: expected_loss(tensor, kind, worths) for kind in choices[tensor.name]},
+        )
+        for tensor in model.tensors
+        if tensor.name in choices and tensor.name not in known
+    )
+    return Sensitivities(tensors=(*finite, *predicted))
+
+
 class Allocation(FrozenModel):
     """The types that fill the limits best."""
 
@@ -101,18 +132,21 @@ class Allocation(FrozenModel):
 def _allocate(
     run: Run, model: ModelSpec, weighed: Sensitivities, done: list[Any]
 ) -> dict[str, str]:
-    """What `fill_budget` gives, kept as a stage."""
+    """The types that fill the limits, kept as a stage."""
     rates = find_device(run.recipe.device).kernel_rates
+    limited = run.recipe.constraints.min_decode_tokens_per_second is not None
 
     def work(folder: Path, progress: Progress) -> Allocation:
-        return Allocation(types=fill_budget(model, run.recipe, weighed))
+        return Allocation(types=_fast_enough(model, run.recipe, weighed))
 
     inputs = {
         "losses": weighed.model_dump(mode="json"),
         "recipe": run.recipe.model_dump(
-            mode="json", include={"format", "importance", "mix", "constraints", "settings"}
+            mode="json",
+            include={"format", "importance", "mix", "budget_bytes", "constraints", "settings"},
         ),
         "worker": rates.worker_bytes if rates else None,
+        "speeds": rates.measured_at if rates and limited else None,
         "stages": done,
     }
     title = "Choosing each tensor's type"
@@ -131,6 +165,49 @@ def _with_kernels(sensitivities: Sensitivities, recipe: Recipe) -> Sensitivities
         for tensor in sensitivities.tensors
     ]
     return Sensitivities(tensors=tuple(tensor for tensor in tensors if tensor.losses))
+
+
+def _fast_enough(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> dict[str, str]:
+    """What `fill_budget` gives; where that decodes slower than the recipe asks for, seconds are
+    weighed against losses."""
+    types = fill_budget(model, recipe, sensitivities)
+    needed = recipe.constraints.min_decode_tokens_per_second
+    if recipe.mix != "optimal" or not needed:
+        return types
+
+    def speed(types: Mapping[str, str]) -> float:
+        return candidate_with_types(model, recipe, dict(types)).speed.decode_tokens_per_second
+
+    if speed(types) >= needed:
+        return types
+    device = find_device(recipe.device)
+    seconds = decode_seconds(model, device, placement_of(recipe.settings, device))
+    losses = {tensor.name: tensor.losses for tensor in sensitivities.tensors}
+    tensors = [tensor for tensor in model.tensors if tensor.name in losses]
+
+    def loss(tensor: TensorSpec, kind: str) -> float:
+        return losses[tensor.name][kind]
+
+    def chosen(worth: float) -> dict[str, str]:
+        return fill_budget(model, recipe, _with_seconds(model, sensitivities, seconds, worth))
+
+    held = sum(type_bytes(tensor, types[tensor.name]) for tensor in tensors)
+    room = held - _excess_bytes(model, recipe, types)
+    found = fast_enough(tensors, FastTypes(chosen, speed, needed, room), loss, seconds)
+    return found or types
+
+
+def _with_seconds(
+    model: ModelSpec, sensitivities: Sensitivities, seconds: Loss, worth: float
+) -> Sensitivities:
+    """To each loss is added what the type's seconds are worth, in nats."""
+    specs = {tensor.name: tensor for tensor in model.tensors}
+    weighed = []
+    for tensor in sensitivities.tensors:
+        spec = specs[tensor.name]
+        losses = {k: loss + worth * seconds(spec, k) for k, loss in tensor.losses.items()}
+        weighed.append(tensor.model_copy(update={"losses": losses}))
+    return Sensitivities(tensors=tuple(weighed))
 
 
 def fill_budget(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> dict[str, str]:
@@ -161,8 +238,9 @@ def _excess_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> in
     excess = []
     if limits.max_memory_bytes:
         excess.append(memory_bytes(model, recipe, types) - limits.max_memory_bytes)
-    if limits.max_size_bytes or not excess:
-        most = limits.max_size_bytes or file_bytes(model, recipe, {})
+    sizes = [size for size in (limits.max_size_bytes, recipe.budget_bytes) if size]
+    if sizes or not excess:
+        most = min(sizes) if sizes else file_bytes(model, recipe, {})
         excess.append(file_bytes(model, recipe, types) - most)
     return max(excess)
 
@@ -219,6 +297,15 @@ def candidate_with_types(model: ModelSpec, recipe: Recipe, types: dict[str, str]
     return candidate_for_placement(model, device, constraints, facts, place, recipe.settings)
 
 
+def expected_types(model: ModelSpec, recipe: Recipe) -> dict[str, str]:
+    """The types of a mixture that are expected to lose least within the recipe's limits, before
+    anything is measured."""
+    mixture = mixture_of(model)
+    frontier = mixture.frontier()
+    excess = _excess_bytes(model, recipe, frontier.within(0))
+    return frontier.within(frontier.smallest_bytes - excess)
+
+
 def check_size_budget(model: ModelSpec, recipe: Recipe) -> None:
     """Raises ConstraintsImpossible, before any work, where no mix of `model` is small enough for
     the limits of size and memory; names the smallest."""
@@ -226,7 +313,9 @@ def check_size_budget(model: ModelSpec, recipe: Recipe) -> None:
     # Of the same size it is as small as the format, which the plan took.
     if recipe.mix in (None, "same-size") or not (limits.max_size_bytes or limits.max_memory_bytes):
         return
-    types = _smallest_types(model) if recipe.mix == "optimal" else named_mix(recipe.mix, model)
+    types = (
+        _smallest_types(model, recipe) if recipe.mix == "optimal" else named_mix(recipe.mix, model)
+    )
     size = file_bytes(model, recipe, types)
     if limits.max_size_bytes and size > limits.max_size_bytes:
         raise ConstraintsImpossible(
@@ -252,14 +341,13 @@ def _outside(recipe: Recipe) -> str:
     return f"What lies outside the blocks keeps {recipe.format}'s types: a smaller --format helps."
 
 
-def _smallest_types(model: ModelSpec) -> dict[str, str]:
+def _smallest_types(model: ModelSpec, recipe: Recipe) -> dict[str, str]:
     """The fewest bits that the best mix can give each tensor."""
+    every = recipe.format == MIXTURE
     return {
-        tensor.name: min(usable_types(SOLVED_TYPES, tensor.shape[-1]), key=_bits)
-        for tensor in model.tensors
-        if tensor.name.startswith("blk.") or tensor.name in ENDS
-        if quantizable(tensor)
-        if usable_types(SOLVED_TYPES, tensor.shape[-1])
+        name: min(kinds, key=_bits)
+        for name, kinds in mixture_choices(model).items()
+        if every or name.startswith("blk.") or name in ENDS
     }
 
 

@@ -14,6 +14,9 @@ Purpose = Literal["smaller", "faster", "closer to the source", "longer context"]
 NOTICEABLE = 0.1
 """Share by which an alternative is smaller or faster: less is not worth a line."""
 
+FILLED_SHARE = 0.995
+"""From this share on a mixture is said to fill its room."""
+
 LARGER_SHOWN = 3
 """Formats that do not fit, named beside the nearest of them."""
 
@@ -34,6 +37,13 @@ def reason(plan: Plan) -> str:
         return (
             f"Nothing that fits is expected to lose as little as the task {plan.constraints.task} "
             f"tolerates ({tolerated:g} nats); this loses least."
+        )
+    if chosen.types:
+        most, used = chosen.budget_bytes or 0, chosen.file_bytes
+        spare = "" if used >= FILLED_SHARE * most else " More of it would lose no less."
+        return (
+            f"Room is for {format_size(most)} of weights: each matrix has the type with which all "
+            f"together are expected to lose least in it.{spare}"
         )
     return (
         "Of all that fits, its speed is worth most beside what it is expected to lose: the task "
@@ -71,9 +81,7 @@ def alternatives(plan: Plan) -> tuple[Alternative, ...]:
             (
                 row
                 for row in kept
-                if _alike(row, chosen)
-                and row.format == chosen.format
-                and row.context > chosen.context
+                if _alike(row, chosen) and row.name == chosen.name and row.context > chosen.context
             ),
             key=lambda row: row.context,
             default=None,
@@ -95,10 +103,10 @@ def what_does_not_fit(plan: Plan) -> str:
     if not out:
         return ""
     nearest = min(out, key=lambda row: row.file_bytes)
-    others = list(dict.fromkeys(row.format for row in out if row.format != nearest.format))
+    others = list(dict.fromkeys(row.name for row in out if row.name != nearest.name))
     more = f" Nor do {_listed(others)}." if others else ""
     why = _too_much(nearest)
-    return f"{nearest.format} ({format_size(nearest.file_bytes)}) does not fit. {why}{more}"
+    return f"{nearest.name} ({format_size(nearest.file_bytes)}) does not fit. {why}{more}"
 
 
 def _too_much(row: Candidate) -> str:

@@ -6,6 +6,7 @@ from edgecomp.common.quantity import format_size
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.expected_loss import risk
 from edgecomp.formats.format_facts import FormatFacts
+from edgecomp.formats.presets import MIXTURE
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planning.kernels import without_kernels
@@ -54,6 +55,7 @@ def candidate_of(
     broken = _rejections(model, device, constraints, facts.file_bytes, option, speed)
     return Candidate(
         format=facts.name,
+        types=dict(facts.types) if facts.name == MIXTURE else {},
         context=settings.context,
         placement=placement,
         settings=settings,

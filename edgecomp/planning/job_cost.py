@@ -16,11 +16,10 @@ from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MEASURED_MIXES, Mix, Rounding
 from edgecomp.devices.detect import stored_kernel_rates
 from edgecomp.devices.kernel_rates import KernelRates
-from edgecomp.formats.format_facts import UNWEIGHTED
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
-from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.presets import PRESETS, UNWEIGHTED
 from edgecomp.formats.solved_types import SOLVED_TYPES, is_solved
 from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.planning.plan import Candidate, JobCost, StageCost

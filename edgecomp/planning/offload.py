@@ -101,7 +101,7 @@ def _on_cards(
     demands: Sequence[MemoryDemand], device: DeviceProfile, share: float
 ) -> Iterator[Offload]:
     """Ways that use cards, filled to `share` where they cannot hold everything."""
-    for cards, capacities in _card_sets(device):
+    for cards, capacities in card_sets(device):
         for demand in demands:
             whole = False
             for placement in _splits(demand, cards, capacities, share):
@@ -112,7 +112,7 @@ def _on_cards(
                 break
 
 
-def _card_sets(device: DeviceProfile) -> Iterator[tuple[list[Processor], list[int]]]:
+def card_sets(device: DeviceProfile) -> Iterator[tuple[list[Processor], list[int]]]:
     """Cards that one build of the runtime sees, and the bytes each may hold: all together, then
     each kind of them alone."""
     by_backend: dict[str, list[Processor]] = {}
@@ -207,7 +207,7 @@ def _pool_bytes(
 def placement_of(settings: RunSettings, device: DeviceProfile) -> Placement:
     """The placement that settings say, on this device; nothing on cards that it has not."""
     split = settings.tensor_split
-    sets = [cards for cards, _ in _card_sets(device) if not split or len(split) == len(cards)]
+    sets = [cards for cards, _ in card_sets(device) if not split or len(split) == len(cards)]
     cards = sets[0] if sets else list(device.gpus) if not split else []
     if not settings.gpu_layers or not cards:
         return Placement()

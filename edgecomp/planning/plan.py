@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Literal
 
+from pydantic import Field
+
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.formats.expected_loss import Risk
@@ -31,7 +33,13 @@ class Candidate(FrozenModel):
     """One artifact that could be made, and how it would run on the device."""
 
     format: str
-    """A preset's name, or `source`: the file as it is."""
+    """A preset's name; `source`: the file as it is; `mix`: types chosen tensor by tensor."""
+
+    types: dict[str, str] = Field(default={})
+    """A mixture's, by tensor; empty: the format says them."""
+
+    budget_bytes: int | None = None
+    """The size of the file that a mixture is chosen to fill."""
 
     context: int
     placement: Placement
@@ -55,7 +63,12 @@ class Candidate(FrozenModel):
     def label(self) -> str:
         """How people name it."""
         where = f", {self.placement.label}" if self.placement.gpus else ""
-        return f"{self.format} at context {self.context}{where}"
+        return f"{self.name} at context {self.context}{where}"
+
+    @property
+    def name(self) -> str:
+        """The format; of a mixture also its bits a weight, which tell it from others."""
+        return f"{self.format} {self.bits_per_weight:.2f}" if self.types else self.format
 
 
 class Family(FrozenModel):

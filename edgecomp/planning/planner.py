@@ -12,14 +12,17 @@ from edgecomp.common.tasks import REQUIRED_BENCHMARKS
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.expected_loss import TASK_RISK
 from edgecomp.formats.exporting import find_gguf_exporter
-from edgecomp.formats.format_facts import SOURCE, FormatFacts, facts_of_types, format_facts
+from edgecomp.formats.format_facts import FormatFacts, facts_of_types, format_facts
+from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.onnx_facts import onnx_facts
+from edgecomp.formats.presets import MIXTURE, SOURCE
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.candidate import ONNX, RUNTIME, candidate_of, contexts
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, footprint
 from edgecomp.planning.job_cost import estimate_job
 from edgecomp.planning.method_families import method_families, notices
+from edgecomp.planning.mixtures import Request, mixture_candidates
 from edgecomp.planning.nearest_limit import nearest_limit
 from edgecomp.planning.offload import fastest, offload, offloads, possible_footprints
 from edgecomp.planning.onnx_candidates import onnx_candidates, refuse_what_onnx_lacks
@@ -56,6 +59,8 @@ def make_plan(
         facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
     if stages:
         facts = [row for row in facts if row.name != SOURCE]
+    if choices.mix not in (None, "optimal"):
+        facts = [row for row in facts if row.name != MIXTURE]
     ranked = ranked_candidates(made, device, constraints, facts, runtime)
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     placed: tuple[PlacedSpeed, ...] = ()
@@ -124,9 +129,10 @@ def with_types(
     """The candidate with other tensor types than its format's own: its size, memory and speed,
     placed as it is."""
     facts = facts_of_types(model, candidate.format, types)
-    return candidate_for_placement(
+    found = candidate_for_placement(
         model, device, constraints, facts, candidate.placement, candidate.settings
     )
+    return found.model_copy(update={"budget_bytes": candidate.budget_bytes})
 
 
 def candidate_for_placement(
@@ -154,7 +160,11 @@ def _candidates(
     ]
     for row in facts:
         for footprints in by_context:
-            yield from _place(model, device, constraints, row, footprints)
+            if row.mixture:
+                request = Request(device, constraints, footprints)
+                yield from mixture_candidates(row.mixture, request)
+            else:
+                yield from _place(model, device, constraints, row, footprints)
 
 
 def _footprints(
@@ -191,7 +201,10 @@ def _compare_placements(
     chosen: Candidate,
 ) -> tuple[tuple[PlacedSpeed, ...], LayerGain | None]:
     """The placements that the choice was made of, and what one layer more would bring it."""
-    weights = next(row.weights for row in facts if row.name == chosen.format)
+    if chosen.types:
+        weights = layered_weights(model, chosen.types)
+    else:
+        weights = next(row.weights for row in facts if row.name == chosen.format)
     footprints = _footprints(model, device, constraints, chosen.context)
     batch = chosen.settings.micro_batch
     used = next(row for row in footprints if row.settings.micro_batch == batch)

@@ -24,7 +24,7 @@ def without_dominated(candidates: list[Candidate]) -> list[Candidate]:
             rivals_here = rivals[row.context, bool(row.placement.gpus)]
             better = next((other for other, costs in rivals_here if _dominates(costs, own)), None)
             if better:
-                text = f"{better.format} is no larger, no slower, and is expected to lose no more."
+                text = f"{better.name} is no larger, no slower, and is expected to lose no more."
                 dominated = Rejection(cause="dominated", text=text)
                 row = row.model_copy(update={"rejections": (dominated,)})
         result.append(row)
@@ -50,9 +50,10 @@ def _dominates(costs: tuple[float, ...], others: tuple[float, ...]) -> bool:
 def rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
     """Best first: speed against expected loss while the task tolerates it, else the least lossy.
 
-    All that a task tolerates is worth a doubling of the speed, so that a few percent more speed
-    never buy a much greater loss. The shortest context planned is the default, since a longer one
-    costs memory that nobody asked for.
+    Where room is short, a mixture that fills it comes before the presets below it. All that a task
+    tolerates is worth a doubling of the speed, so that a few percent more speed never buy a much
+    greater loss. The shortest context planned is the default, since a longer one costs memory that
+    nobody asked for.
     """
     divergence = candidate.expected_divergence_nats
     loss = divergence / TOLERATED_NATS[constraints.task]
@@ -60,9 +61,10 @@ def rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
     worth = math.log2(candidate.speed.decode_tokens_per_second) - loss
     return (
         float(bool(candidate.rejections)),
-        float(candidate.fits == "tight"),
+        float(candidate.fits == "tight" and not candidate.types),
         0.0 if tolerable else 1.0,
         candidate.context,
+        0.0 if candidate.types else 1.0,
         -worth if tolerable else divergence,
         candidate.file_bytes,
     )

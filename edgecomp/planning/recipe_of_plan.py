@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from edgecomp.common.tasks import Mix, MixChoice, Rounding
-from edgecomp.formats.format_facts import UNWEIGHTED
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
-from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.presets import MIXTURE, PRESETS, UNWEIGHTED
 from edgecomp.formats.solved_types import is_solved
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planning.plan import Candidate
@@ -57,6 +56,7 @@ def recipe_for(
         runtime=choices.runtime,
         format=chosen.format,
         mix=chosen_mix(choices.mix, chosen.format),
+        budget_bytes=chosen.budget_bytes,
         rounding=choices.rounding or ("awq+gptq" if solved else "llama.cpp"),
         settings=chosen.settings,
         importance=weighted,
@@ -68,6 +68,8 @@ def recipe_for(
 def chosen_mix(choice: MixChoice | None, format_name: str) -> Mix | None:
     """How a format's types are mixed. Where nobody says: within its size, if our solvers choose
     codes of few bits; with 8 bits everywhere there is nothing to shift."""
+    if format_name == MIXTURE:
+        return "optimal"
     if choice is not None:
         return None if choice == "none" else choice
     if not is_solved(format_name):

@@ -10,9 +10,8 @@ from pydantic import Field, model_validator
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.common.yaml_file import read_yaml, write_yaml
-from edgecomp.formats.format_facts import SOURCE
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
-from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.presets import MIXTURE, PRESETS, SOURCE
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
@@ -53,6 +52,9 @@ class Recipe(FrozenModel):
     mix: Mix | None = None
     """Who chooses `tensor_types`; a recipe that lists them already is followed as it is."""
 
+    budget_bytes: int | None = Field(default=None, gt=0)
+    """The file's size that the mix `optimal` fills, where a plan found it; None: the limits'."""
+
     stages: tuple[Stage, ...] = ()
     """What is done to the float weights first, in order."""
 
@@ -71,6 +73,8 @@ class Recipe(FrozenModel):
     @model_validator(mode="after")
     def _can_be_made(self) -> Self:
         unrounded = self.format not in PRESETS or TENSOR_TYPES[PRESETS[self.format].base].is_float
+        if self.format == MIXTURE and not (self.mix == "optimal" or self.tensor_types):
+            raise ValueError("the format mix has no types of its own: mix optimal chooses them")
         if self.mix and unrounded:
             raise ValueError(f"mix {self.mix} chooses types, and {self.format} rounds nothing")
         if self.stages and self.format == SOURCE:

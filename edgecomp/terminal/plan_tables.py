@@ -67,7 +67,7 @@ def _heading(plan: Plan) -> str:
 def _choice(chosen: Candidate) -> str:
     where = f", {chosen.placement.label}" if chosen.placement.gpus else ""
     return (
-        f"[bold]Chosen: {escape(chosen.format)}[/bold], {format_size(chosen.file_bytes)}: "
+        f"[bold]Chosen: {escape(chosen.name)}[/bold], {format_size(chosen.file_bytes)}: "
         f"{format_size(chosen.memory.total_bytes)} of memory at {chosen.context:,} tokens"
         f"{escape(where)}, about {format_rate(chosen.speed.decode_tokens_per_second)} tok/s "
         f"({chosen.speed.basis}), expected loss {chosen.expected_divergence_nats:.3f} nats "
@@ -79,7 +79,7 @@ def _alternatives(plan: Plan) -> list[RenderableType]:
     rows = [
         (
             purpose,
-            row.format,
+            row.name,
             f"{row.context:,}",
             format_size(row.file_bytes),
             format_size(row.memory.total_bytes),
@@ -110,7 +110,7 @@ def _candidates(plan: Plan) -> RenderableType:
     contexts = sorted({row.context for row in kept})
     groups: dict[tuple[str, bool], dict[int, Candidate]] = {}
     for row in kept:
-        groups.setdefault((row.format, bool(row.placement.gpus)), {})[row.context] = row
+        groups.setdefault((row.name, bool(row.placement.gpus)), {})[row.context] = row
     peaks = [f"memory at {context:,}" for context in contexts]
     columns = ("format", "bits", "size", *peaks, "decode tok/s", "prefill tok/s", "loss nats",
                "risk", "fits")  # fmt: skip
@@ -121,7 +121,7 @@ def _candidates(plan: Plan) -> RenderableType:
 def _cells(by_context: dict[int, Candidate], contexts: list[int]) -> list[str]:
     first = next(iter(by_context.values()))
     return [
-        first.format,
+        first.name,
         f"{first.bits_per_weight:.2f}",
         format_size(first.file_bytes),
         *(_peak(by_context[n]) if n in by_context else "-" for n in contexts),
@@ -156,7 +156,7 @@ def placements_table(plan: Plan) -> RenderableType:
         for row in plan.placements
     ]
     table = FittingTable(
-        (f"placements of {chosen.format if chosen else ''}", *figures, "fits"),
+        (f"placements of {chosen.name if chosen else ''}", *figures, "fits"),
         (False, *(True for _ in figures), False),
         rows,
     )

@@ -128,7 +128,7 @@ def _planned_cell(planned: PlannedThere) -> str:
     where = f", {chosen.placement.label}" if chosen.placement.gpus else ""
     tight = ", tight" if chosen.fits == "tight" else ""
     speed = format_rate(chosen.speed.decode_tokens_per_second)
-    return f"{chosen.format} {format_size(chosen.file_bytes)} {speed}{where}{tight}"
+    return f"{chosen.name} {format_size(chosen.file_bytes)} {speed}{where}{tight}"
 
 
 STATE_STYLES = {"works": "green", "warning": "yellow", "fails": "red", "absent": "dim"}

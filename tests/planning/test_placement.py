@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecomp.formats.format_facts import SOURCE, tensor_types_of
+from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.layered_weights import (
     LayeredWeights,
     Share,
     layered_weights,
     sum_stored_bytes,
 )
+from edgecomp.formats.presets import SOURCE
 from edgecomp.models.reading import read_model
 from edgecomp.planning.placement import Placement, parts
 

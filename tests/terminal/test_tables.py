@@ -60,7 +60,7 @@ def test_the_answer_comes_first_and_fits_eighty_columns(
     lines = printed(plan_answer(plan), 80).splitlines()
     assert "…" not in "".join(lines)
     if plan.chosen:
-        assert lines[1].startswith(f"Chosen: {plan.chosen.format}, ")
+        assert lines[1].startswith(f"Chosen: {plan.chosen.name}, ")
     else:
         assert plan.nearest and lines[1].startswith("Nothing fits.")
     assert len(lines) < 30

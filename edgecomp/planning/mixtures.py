@@ -1,0 +1,300 @@
+"""Mixtures that fill what a request or a device leaves room for: one for each use of processors.
+
+A mixture is a candidate where room is short: where the largest one, which is expected to lose next
+to nothing, passes a limit. Where everything fits, speed decides, and presets do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from edgecomp.devices.profile import DeviceProfile
+from edgecomp.formats.format_facts import FormatFacts, mixture_facts
+from edgecomp.formats.layered_weights import gives_logits
+from edgecomp.formats.mixture import Mixture
+from edgecomp.formats.solved_types import SOLVED_TYPES
+from edgecomp.formats.type_frontier import Loss, TypeFrontier, file_bytes
+from edgecomp.models.spec import EMBEDDING, ModelSpec, TensorSpec
+from edgecomp.planning.candidate import RUNTIME, candidate_of
+from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, beside_layers_bytes
+from edgecomp.planning.kernels import without_kernels
+from edgecomp.planning.offload import (
+    TIGHT_SHARE,
+    Offload,
+    card_sets,
+    fastest,
+    offload,
+    offloads,
+)
+from edgecomp.planning.placement import Placement
+from edgecomp.planning.plan import Candidate
+from edgecomp.planning.speed import cpu_seconds
+from edgecomp.recipes.constraints import Constraints
+
+WORTHS_TRIED, WORTH_STEPS = (-2.0, 6.0), 12
+"""Nats that a second of a decoded token is worth, as powers of ten, and halvings of the search."""
+
+SECONDS_A_BYTE = 1e-11
+"""On a card, for the search alone: types are told apart by bytes."""
+
+SHRINKS, SHRINK_SHARE = 8, 0.985
+"""How often, and how far, a mixture is made smaller where whole layers do not pack onto cards."""
+
+
+Types = Mapping[str, str]
+
+
+class Request(NamedTuple):
+    """What mixtures are planned for."""
+
+    device: DeviceProfile
+    constraints: Constraints
+    footprints: Sequence[RuntimeFootprint]
+
+
+def mixture_candidates(mixture: Mixture, request: Request) -> Iterator[Candidate]:
+    """The mixture that fills each kind of processor's memory, within the limits that are set.
+
+    Where the smallest mixture passes a limit it is the candidate on the CPU, for the plan to say
+    what is in the way.
+    """
+    device = request.device
+    yield from _on_one_memory(mixture, request, Placement())
+    for gpu in device.gpus:
+        if device.pool(gpu.pool).kind == "unified":
+            whole = Placement(gpus=(gpu.name,), gpu_layers=mixture.model.layers + 1)
+            yield from _on_one_memory(mixture, request, whole)
+    yield from _on_cards(mixture, request)
+
+
+def _on_one_memory(mixture: Mixture, request: Request, placement: Placement) -> Iterator[Candidate]:
+    frontier = _frontier(mixture, request.device, placement)
+    beside = request.footprints[0].memory.total_bytes
+    pool = request.device.pool(request.device.system_pool.name)
+    room = min(
+        round(TIGHT_SHARE * pool.usable_bytes) - beside - mixture.overhead_bytes,
+        _stated_room(mixture, request),
+    )
+
+    def made(types: Types) -> Candidate:
+        facts = mixture_facts(mixture, types)
+        demand = MemoryDemand(facts.weights, request.footprints[0])
+        option = offload(demand, request.device, placement)
+        return _candidate(mixture, request, facts, option, room)
+
+    plain = made(frontier.within(room))
+    if _short(mixture, frontier, room) or _is_slow(plain, request):
+        yield _fast_enough(mixture, request, plain, made)
+
+
+def _on_cards(mixture: Mixture, request: Request) -> Iterator[Candidate]:
+    """What fills the cards with everything on them; where not even the smallest does, what fills
+    the stated limits, with as much of it on the cards as they hold."""
+    device, stated = request.device, _stated_room(mixture, request)
+    for cards, capacities in card_sets(device):
+        if not all(capacities):
+            continue  # Some cards of a set alone: they are tried as placements.
+        whole = Placement(
+            gpus=tuple(card.name for card in cards), gpu_layers=mixture.model.layers + 1
+        )
+        frontier = _frontier(mixture, device, whole)
+        left = _room_on_cards(mixture, request, frontier, capacities)
+        if left < frontier.smallest_bytes:
+            if frontier.smallest_bytes <= stated and _short(mixture, frontier, stated):
+                yield _made_for_cards(mixture, request, stated, frontier.within(stated))
+            continue
+        found = _whole_on_cards(mixture, request, frontier, min(left, stated))
+        if found and (_short(mixture, frontier, min(left, stated)) or _is_slow(found, request)):
+            room = (found.budget_bytes or 0) - mixture.overhead_bytes
+            yield _fast_enough(
+                mixture, request, found, partial(_made_for_cards, mixture, request, room)
+            )
+
+
+def _whole_on_cards(
+    mixture: Mixture, request: Request, frontier: TypeFrontier, room: int
+) -> Candidate | None:
+    """The largest mixture up to `room` that packs onto the cards by whole layers."""
+    for _ in range(SHRINKS):
+        found = _made_for_cards(mixture, request, room, frontier.within(room))
+        if found.placement.gpu_layers > mixture.model.layers and found.fits != "no":
+            return found
+        room = round(SHRINK_SHARE * room)
+    return None
+
+
+def _made_for_cards(mixture: Mixture, request: Request, room: int, types: Types) -> Candidate:
+    facts = mixture_facts(mixture, types)
+    option = _best_on_cards(mixture.model, request, facts)
+    return _candidate(mixture, request, facts, option, room)
+
+
+def _best_on_cards(model: ModelSpec, request: Request, facts: FormatFacts) -> Offload:
+    options = offloads(facts.weights, request.footprints, request.device)
+    on_cards = [row for kind in options for row in kind if row.placement.gpus]
+    return fastest(model, facts.weights, request.device, on_cards or options[0])
+
+
+def _room_on_cards(
+    mixture: Mixture, request: Request, frontier: TypeFrontier, capacities: Sequence[int]
+) -> int:
+    """Bytes of weights that the cards leave room for beside cache and buffers, where everything is
+    on them; an embedding that is only looked up stays with the host."""
+    model, footprint = mixture.model, request.footprints[0]
+    smallest = mixture_facts(mixture, frontier.within(0)).weights
+    demand = MemoryDemand(smallest, footprint)
+    several = len(capacities) > 1
+    beside = beside_layers_bytes(demand, demand.places, 0, kv_on_gpu=True, several=several)
+    room = sum(round(TIGHT_SHARE * size) - beside for size in capacities)
+    room -= footprint.kv_before[-1] + mixture.overhead_bytes - mixture.header_bytes
+    if model.tied_embeddings:
+        return room
+    on_host = next(tensor for tensor in model.tensors if tensor.name == EMBEDDING)
+    guess = room
+    for _ in range(2):
+        kind = frontier.within(guess).get(EMBEDDING)
+        guess = room + (file_bytes(on_host, kind) if kind else 0)
+    return guess
+
+
+def _stated_room(mixture: Mixture, request: Request) -> int:
+    """Bytes of weights that the request's own limits leave."""
+    limits, rooms = request.constraints, []
+    if limits.max_size_bytes:
+        rooms.append(limits.max_size_bytes)
+    if limits.max_memory_bytes:
+        rooms.append(limits.max_memory_bytes - request.footprints[0].memory.total_bytes)
+    return min(rooms, default=10**18) - mixture.overhead_bytes
+
+
+def _short(mixture: Mixture, frontier: TypeFrontier, room: int) -> bool:
+    """Whether room is short: more of it would lose less, and the source as it is has none."""
+    source = mixture.model
+    kept = source.source == "gguf" and source.file_bytes <= room + mixture.overhead_bytes
+    return room < frontier.largest_bytes and not kept
+
+
+def _is_slow(candidate: Candidate, request: Request) -> bool:
+    needed = request.constraints.min_decode_tokens_per_second
+    return needed is not None and candidate.speed.decode_tokens_per_second < needed
+
+
+def _fast_enough(
+    mixture: Mixture, request: Request, plain: Candidate, made: Callable[[Types], Candidate]
+) -> Candidate:
+    """The mixture that loses least of those that are as fast as the request asks for."""
+    needed = request.constraints.min_decode_tokens_per_second
+    if not needed or not _is_slow(plain, request):
+        return plain
+    model, room = mixture.model, (plain.budget_bytes or 0) - mixture.overhead_bytes
+    seconds = decode_seconds(model, request.device, plain.placement)
+    without = _missing_types(request.device, plain.placement)
+
+    def weighed(tensor: TensorSpec, kind: str, worth: float) -> float:
+        return mixture.loss(tensor, kind) + worth * seconds(tensor, kind)
+
+    def chosen(worth: float) -> Types:
+        return mixture.weighed_frontier(partial(weighed, worth=worth), without).within(room)
+
+    def speed(types: Types) -> float:
+        return made(types).speed.decode_tokens_per_second
+
+    tensors = [tensor for tensor in model.tensors if tensor.name in mixture.choices]
+    found = fast_enough(tensors, FastTypes(chosen, speed, needed, room), mixture.loss, seconds)
+    return made(found) if found else plain
+
+
+class FastTypes(NamedTuple):
+    """A search for types: what is chosen where a second of a decoded token is worth so many nats,
+    how fast that decodes, how fast it must, and the bytes that there is room for."""
+
+    chosen: Callable[[float], Types]
+    tokens_per_second: Callable[[Types], float]
+    needed_per_second: float
+    room_bytes: int
+
+
+def fast_enough(
+    tensors: Sequence[TensorSpec], search: FastTypes, loss: Loss, seconds: Loss
+) -> dict[str, str] | None:
+    """The types that lose least of those that decode as fast as is needed; None where none do.
+
+    Seconds are weighed against losses, at the least worth that makes it fast enough. Types change
+    by many tensors at once there: of what changed last, as much is taken back as there is time for.
+    """
+    low, high = WORTHS_TRIED
+    slow: Types = search.chosen(0.0)
+    fast: Types | None = None
+    for _ in range(WORTH_STEPS):
+        middle = (low + high) / 2
+        found = search.chosen(10**middle)
+        if search.tokens_per_second(found) < search.needed_per_second:
+            low, slow = middle, found
+        else:
+            high, fast = middle, found
+    return None if fast is None else _taken_back(tensors, search, (fast, slow), loss, seconds)
+
+
+def _taken_back(
+    tensors: Sequence[TensorSpec],
+    search: FastTypes,
+    ends: tuple[Types, Types],
+    loss: Loss,
+    seconds: Loss,
+) -> dict[str, str]:
+    """The first of `ends`, with as many types of the slower second as time and room allow: those
+    first that save most a second."""
+    fast, slow = ends
+    changed = [t for t in tensors if fast[t.name] != slow[t.name]]
+    longer = {t.name: seconds(t, slow[t.name]) - seconds(t, fast[t.name]) for t in changed}
+    between = 1 / search.tokens_per_second(slow) - 1 / search.tokens_per_second(fast)
+    # What the search counts may differ from the prediction by a factor: a card's does.
+    scale = between / (sum(longer.values()) or 1.0)
+    left = 1 / search.needed_per_second - 1 / search.tokens_per_second(fast)
+    room = search.room_bytes - sum(file_bytes(t, fast[t.name]) for t in tensors)
+    types = dict(fast)
+
+    def saving(tensor: TensorSpec) -> float:
+        saved = loss(tensor, fast[tensor.name]) - loss(tensor, slow[tensor.name])
+        return -saved / max(longer[tensor.name], 1e-12)
+
+    for tensor in sorted(changed, key=saving):
+        kind, time = slow[tensor.name], scale * longer[tensor.name]
+        more = file_bytes(tensor, kind) - file_bytes(tensor, fast[tensor.name])
+        if loss(tensor, kind) < loss(tensor, fast[tensor.name]) and time <= left and more <= room:
+            types[tensor.name] = kind
+            left, room = left - time, room - more
+    return types
+
+
+def decode_seconds(model: ModelSpec, device: DeviceProfile, placement: Placement) -> Loss:
+    """What a type of a tensor adds to a decoded token, as far as types differ: a card's kernels are
+    taken to be equally fast a byte."""
+
+    def seconds(tensor: TensorSpec, kind: str) -> float:
+        if tensor.layer is None and not gives_logits(tensor, model):
+            return 0.0
+        size, share = file_bytes(tensor, kind), model.used_share(tensor)
+        if placement.gpus:
+            return share * size * SECONDS_A_BYTE
+        return share * cpu_seconds(kind, size, tensor.elements, device)[0]
+
+    return seconds
+
+
+def _frontier(mixture: Mixture, device: DeviceProfile, placement: Placement) -> TypeFrontier:
+    return mixture.frontier(_missing_types(device, placement))
+
+
+def _missing_types(device: DeviceProfile, placement: Placement) -> set[str]:
+    return without_kernels(SOLVED_TYPES, device, RUNTIME, placement)
+
+
+def _candidate(
+    mixture: Mixture, request: Request, facts: FormatFacts, option: Offload, room: int
+) -> Candidate:
+    found = candidate_of(mixture.model, request.device, request.constraints, facts, option, RUNTIME)
+    budget = max(room + mixture.overhead_bytes, facts.file_bytes)
+    return found.model_copy(update={"budget_bytes": budget})
