@@ -34,6 +34,9 @@ a curved grid, whose levels crowd near zero, is less choosy still."""
 SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 """Trial offsets, in steps: where the grid's points fall matters as much as how far they reach."""
 
+FEW_VALUES, GROUPS_LOOKED_AT = 16, 64
+"""A group of more columns with no more values than this comes from a grid itself."""
+
 POLISH = 2
 CHUNK_ELEMENTS = 1 << 17
 """Elements worked on at once: temporaries of this size stay in a core's cache."""
@@ -257,9 +260,28 @@ def _search_step(x: Tensor, w: Tensor, codes: Codes) -> Tensor:
         keep_better(inverse)
         if codes.high != -codes.low:
             keep_better(-inverse)
+    if _lies_on_a_grid(x):
+        for level in _magnitudes(codes):
+            inverse = torch.where(largest > 0, level / largest, 0)
+            keep_better(inverse)
+            keep_better(-inverse)
     for _ in range(POLISH):
         keep_better(torch.where(best != 0, 1 / best, 0))
     return torch.where(torch.isfinite(best), best, 0)
+
+
+def _lies_on_a_grid(x: Tensor) -> bool:
+    """Whether groups x [m, n], some of them looked at, hold few values each: weights that were
+    rounded to 4 bits or less before. Their step is known once the largest one's code is."""
+    some = x[:, :: max(1, x.shape[1] // GROUPS_LOOKED_AT)].sort(dim=0).values
+    distinct = 1 + (some[1:] != some[:-1]).sum(dim=0)
+    return x.shape[0] > FEW_VALUES and bool((distinct <= FEW_VALUES).all())
+
+
+def _magnitudes(codes: Codes) -> list[float]:
+    """What the largest weight of a group that lies on the grid may be, in steps."""
+    levels = codes.levels or [float(code) for code in range(codes.low, codes.high + 1)]
+    return sorted({abs(level) for level in levels if level})[:FEW_VALUES]
 
 
 def search_step_offset(

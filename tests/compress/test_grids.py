@@ -6,6 +6,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from ggml_rounding import ggml_rounded, ggml_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -166,3 +167,37 @@ def test_importance_lowers_the_error_that_it_weighs(grid: Grid) -> None:
         return (importance * (values - x).square()).sum()
 
     assert error(weighted) < error(even)
+
+
+def relative_difference(values: Tensor, wanted: Tensor) -> float:
+    return float((values - wanted).square().sum() / wanted.square().sum())
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    "kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "IQ4_XS", "Q6_K"]
+)
+def test_weights_that_lie_on_a_types_grid_come_back(kind: str, stored: torch.dtype) -> None:
+    """Rounded by llama.cpp, dequantized, rounded again. Of the other K types 1e-5 and more remains:
+    a source's own blocks are copied instead."""
+    weights = torch.randn(32, 1024, generator=torch.Generator().manual_seed(0)) * 0.02
+    rounded = torch.from_numpy(ggml_values(ggml_rounded(weights.numpy(), kind), kind))
+    found = round_to_nearest(rounded.to(stored).float(), GGUF_GRIDS[kind])
+    assert relative_difference(found.values, rounded) < 1e-6
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
+@pytest.mark.parametrize("group", [32, 128, 1024])
+@pytest.mark.parametrize(("bits", "kind"), [(3, "Q4_0"), (4, "Q4_0"), (4, "Q5_0"), (4, "Q8_0")])
+def test_integers_of_larger_groups_come_back_in_smaller_blocks(
+    bits: int, kind: str, group: int, stored: torch.dtype
+) -> None:
+    """A block of 32 columns need not hold the group's largest code, by which its step is told."""
+    weights = torch.randn(32, 1024, generator=torch.Generator().manual_seed(1)) * 0.02
+    groups = weights.view(-1, group)
+    half_range = 1 << (bits - 1)
+    step = (groups.abs().amax(dim=1, keepdim=True) / (half_range - 0.5)).half().float()
+    codes = (groups / step).round().clamp(-half_range, half_range - 1)
+    integers = (codes * step).view_as(weights)
+    found = round_to_nearest(integers.to(stored).float(), GGUF_GRIDS[kind])
+    assert relative_difference(found.values, integers) < 1e-6
