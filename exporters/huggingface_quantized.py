@@ -26,11 +26,14 @@ from edgecomp.formats.exporting import ExportRecord
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, HuggingfaceFormat
 from edgecomp.models.float_conversion import convert, stored_array
 from edgecomp.models.huggingface.model import read_json, stored_tensors
+from edgecomp.models.huggingface.tied_head import tied_config
 from edgecomp.models.output_tensor import OutputTensor
+from edgecomp.models.reading import read_model
 from edgecomp.models.safetensors_writer import split_into_shards, write_shards
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 WORD_BITS = 32
+HEAD = "lm_head.weight"
 Parts = dict[str, NDArray[Any]]
 Rows = NDArray[np.uint8]
 
@@ -45,14 +48,17 @@ def export_quantized(
     """
     row = HUGGINGFACE_FORMATS[format_name]
     codes = _codes(checkpoint, row)
+    stored = stored_tensors(checkpoint)
+    tied = read_model(checkpoint).tied_embeddings
+    if tied:  # A stored head is the embedding over again.
+        stored = {name: kept for name, kept in stored.items() if not name.endswith(HEAD)}
     weights: list[OutputTensor] = []
-    for tensor in stored_tensors(checkpoint).values():
+    for tensor in stored.values():
         if tensor.name in codes:
             weights += _part_weights(tensor.name.removesuffix("weight"), codes[tensor.name], row)
         else:
             weights.append(OutputTensor(tensor.name, tensor.shape, "F16"))
     shards = split_into_shards(weights)
-    stored = stored_tensors(checkpoint)
     kept: dict[str, Parts] = {}
 
     def pieces(weight: OutputTensor) -> Iterable[NDArray[Any]]:
@@ -69,7 +75,7 @@ def export_quantized(
 
     with new_folder(destination) as partial:
         copy_companions(checkpoint, partial, None)
-        _write_config(partial, row, _floats(stored, codes))
+        _write_config(partial, row, _floats(stored, codes), tied=tied)
         write_shards(partial, shards, pieces, progress)
     return ExportRecord(
         path=destination,
@@ -148,8 +154,9 @@ def _floats(stored: Iterable[str], codes: Iterable[str]) -> list[str]:
     )
 
 
-def _write_config(folder: Path, row: HuggingfaceFormat, floats: list[str]) -> None:
+def _write_config(folder: Path, row: HuggingfaceFormat, floats: list[str], *, tied: bool) -> None:
     config = read_json(folder / "config.json")
+    config = tied_config(config) if tied else config
     config.pop("torch_dtype", None)
     said = _gptq(row) if row.layout == "gptq" else _compressed_tensors(row, floats)
     config |= {"dtype": "float16", "quantization_config": said}

@@ -9,16 +9,19 @@ not run.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.common.atomic import copy_file, new_folder
+from edgecomp.common.atomic import copy_file, new_folder, write_text
 from edgecomp.common.errors import ArtifactRejected, ExportRefused, RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.folders import scratch_folder
 from edgecomp.formats.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
 from edgecomp.formats.onnx_formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
 from edgecomp.models.huggingface.end_tokens import required_end_token_ids
+from edgecomp.models.huggingface.tied_head import tied_config
+from edgecomp.models.huggingface.weight_files import read_json
 from edgecomp.models.onnx_folder import TOKENIZER, external_tensors, load_graph, read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
@@ -80,6 +83,8 @@ def export_format(
         with scratch_folder() as scratch:
             checkpoint = _checkpoint(model, scratch)
             required_end_token_ids(read_model(checkpoint))
+            if model.tied_embeddings:
+                checkpoint = _tied(checkpoint, scratch)
             with Child(WORKER) as child:
                 child.call(
                     "build",
@@ -129,6 +134,21 @@ def _checkpoint(model: ModelSpec, scratch: Path) -> Path:
             f"{model.name} has no {TOKENIZER}, which an ONNX artifact must carry unchanged. "
             "Save the model with its fast tokenizer."
         )
+    return folder
+
+
+def _tied(checkpoint: Path, scratch: Path) -> Path:
+    """The checkpoint, or links to it beside a config that ties its head: the builder goes by the
+    config, where ours has found the head missing or equal to the embedding."""
+    config = read_json(checkpoint / "config.json")
+    if tied_config(config) == config:
+        return checkpoint
+    folder = scratch / "tied"
+    folder.mkdir()
+    for file in checkpoint.iterdir():
+        if file.is_file() and file.name != "config.json":
+            (folder / file.name).symlink_to(file.resolve())
+    write_text(folder / "config.json", json.dumps(tied_config(config)))
     return folder
 
 

@@ -30,6 +30,7 @@ from edgecomp.formats.optimum_formats import (
 )
 from edgecomp.models.huggingface.end_tokens import required_end_token_ids
 from edgecomp.models.huggingface.model import language_config, read_json
+from edgecomp.models.huggingface.tied_head import tied_config
 from edgecomp.models.onnx_folder import CONFIG, GRAPH, TOKENIZER, load_graph, opset_versions
 from edgecomp.models.rope_scaling import rope_parameters, sliding_rope_theta
 from edgecomp.models.spec import ModelSpec
@@ -86,7 +87,7 @@ def export_format(
     rounds = OPTIMUM_FORMATS[format_name].rounds
     with new_folder(destination) as folder:
         with scratch_folder() as scratch:
-            _write_older_checkpoint(model.path, scratch / "checkpoint")
+            _write_older_checkpoint(model.path, scratch / "checkpoint", tied=model.tied_embeddings)
             made = scratch / "made"
             made.mkdir()
             _run(python, model, scratch / "checkpoint", made, task, rounds=rounds)
@@ -147,13 +148,14 @@ def _run(
         )
 
 
-def _write_older_checkpoint(source: Path, folder: Path) -> None:
+def _write_older_checkpoint(source: Path, folder: Path, *, tied: bool) -> None:
     """The weights, and the config in the words of transformers 4, which would take rotary positions
-    that it does not find for the default ones."""
+    that it does not find for the default ones; a tied head is one by what is stored."""
     folder.mkdir()
     for file in source.glob("*.safetensors*"):
         (folder / file.name).symlink_to(file.resolve())
     config = read_json(source / "config.json")
+    config = tied_config(config) if tied else config
     if config.get("rope_parameters"):
         parameters = rope_parameters(config)
         config["rope_theta"] = parameters.pop("rope_theta")

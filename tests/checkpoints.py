@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 ROWS, WIDTH, FEED_FORWARD, HEADS, KV_HEADS = 32, 16, 24, 4, 2
 Weights = dict[str, NDArray[Any]]
@@ -78,4 +79,17 @@ def written_shards(folder: Path, shards: Mapping[str, Weights], index: object = 
     if index is not None:
         text = json.dumps({"metadata": {}, "weight_map": index})
         (folder / "model.safetensors.index.json").write_text(text)
+    return folder
+
+
+def copied_with_equal_head(source: Path, folder: Path) -> Path:
+    """A copy of a one-file checkpoint whose head is its embedding over again, and whose config says
+    that it is a head of its own."""
+    shutil.copytree(source, folder)
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].copy()
+    save_file(weights, file, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
     return folder

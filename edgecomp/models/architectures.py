@@ -120,6 +120,9 @@ class Architecture:
     ignores_sliding_window: bool = False
     """True where the models may have a sliding window and llama.cpp attends to everything."""
 
+    needs_head: bool = False
+    """True where llama.cpp refuses a file without a head of its own (output.weight)."""
+
     hf_type: str | None = None
     """`model_type` in config.json; None where a GGUF file cannot be turned into a checkpoint."""
 
@@ -159,6 +162,7 @@ ARCHITECTURES = (
     Architecture(
         "qwen2moe",
         ("Qwen2MoeForCausalLM",),
+        needs_head=True,
         expected_config=MOE_CONFIG | {"norm_topk_prob": False},
         ignores_sliding_window=True,
         hf_type="qwen2_moe",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import copied_with_equal_head
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -170,3 +171,17 @@ def test_the_config_says_what_the_layout_needs(source: Path, tmp_path: Path) -> 
     said = json.loads((folder / "config.json").read_text())["quantization_config"]
     assert said == json.loads((folder / "quantize_config.json").read_text())
     assert (said["bits"], said["group_size"], said["sym"], said["desc_act"]) == (4, 32, True, False)
+
+
+def test_a_head_that_is_the_embedding_over_again_is_shipped_once(  # A24
+    source: Path, tmp_path: Path
+) -> None:
+    folder = copied_with_equal_head(source, tmp_path / "m")
+    result = made(folder, tmp_path / "out", "gptq-int4-g32")
+    assert all(check.passed for check in result.checks)
+    tensors = stored_tensors(result.folder / result.file)
+    assert "lm_head.weight" not in tensors
+    stored = sum(tensor.size_bytes for tensor in tensors.values())
+    assert stored == huggingface_bytes(read_model(folder), "gptq-int4-g32")
+    config = json.loads((result.folder / result.file / "config.json").read_text())
+    assert config["tie_word_embeddings"] is True

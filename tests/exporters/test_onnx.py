@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from checkpoints import copied_with_equal_head
 from onnx import TensorProto, helper
 
 from edgecomp.checks.token_id_check import check_token_ids
@@ -59,6 +60,15 @@ def test_external_data_has_the_size_that_was_predicted(
     folder = exported(family, format_name)
     planned = onnx_data_bytes(read_model(tiny_model(family)), format_name)
     assert (folder / DATA).stat().st_size == planned
+
+
+@pytest.mark.parametrize("format_name", ["onnx-fp32", "onnx-int4-32"])
+def test_a_head_that_is_the_embedding_over_again_is_written_once(  # A24
+    tiny_model: Callable[..., Path], tmp_path: Path, format_name: str
+) -> None:
+    model = read_model(copied_with_equal_head(tiny_model("llama"), tmp_path / "m"))
+    record = find_onnx_exporter().export_format(model, tmp_path / "out", format_name)
+    assert (record.path / DATA).stat().st_size == onnx_data_bytes(model, format_name)
 
 
 def test_opset_and_ir_version_are_recorded_and_the_tokenizer_is_the_sources(

@@ -117,7 +117,7 @@ def test_classes_are_exported_for_what_they_do(
 def test_rotary_positions_are_told_in_the_words_of_transformers_4(
     tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    _write_older_checkpoint(tiny_model("llama-tied-llama3-rope"), tmp_path / "older")
+    _write_older_checkpoint(tiny_model("llama-tied-llama3-rope"), tmp_path / "older", tied=True)
     config = json.loads((tmp_path / "older" / "config.json").read_text())
     assert "rope_parameters" not in config
     assert config["rope_theta"] == 500_000.0

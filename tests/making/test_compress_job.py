@@ -286,6 +286,21 @@ def test_a_quantized_checkpoint_is_made_float_first_and_its_user_told(
     assert any("quantized (gptq INT4)" in text and "second time" in text for text in warned)
 
 
+@pytest.mark.parametrize("method", ["rtn", "awq+gptq"])
+def test_symmetric_codes_of_a_checkpoint_come_back_as_q4_0(
+    tiny_model: Callable[..., Path], tmp_path: Path, method: str
+) -> None:
+    """AWQ finds no scale that is better than none."""
+    config = {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    folder = tmp_path / "gptq"
+    stored = write_quantized(tiny_model("qwen2"), folder, config, gptq_parts, symmetric=True)
+    result = made(folder, tmp_path / "out", method)
+    found = values(result.folder / result.file)
+    for role, name in (("mlp.down_proj", "ffn_down"), ("self_attn.v_proj", "attn_v")):
+        wanted = stored[f"model.layers.1.{role}.weight"].numpy().ravel()
+        np.testing.assert_array_equal(found[f"blk.1.{name}.weight"], wanted)
+
+
 def test_what_made_a_file_is_known_when_it_is_evaluated(source: Path, tmp_path: Path) -> None:
     """A verdict's remedy for a pruned file is another than for a rounded one."""
     result = made(source, tmp_path / "out", "magnitude", "Q8_0")

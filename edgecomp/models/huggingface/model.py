@@ -207,6 +207,8 @@ def _head(
 ) -> Head:
     flag = bool(config.get("tie_word_embeddings", architecture is None or _ties(architecture)))
     embedding, head = (found[name][0] if name in found else None for name in (EMBEDDING, OUTPUT))
+    if head and (architecture.needs_head if architecture else not flag):
+        return Head(tied=False)
     return read_head(flag=flag, embedding=embedding, head=head)
 
 
