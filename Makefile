@@ -23,7 +23,7 @@ INSTALL_LLAMA = $(BIN)/python tools/install_llama_cpp.py '$(LLAMA)' '$(WHEELS)' 
 OPTIMUM := .venv-optimum
 OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
 
-.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict readme
+.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict bench-devices readme
 .PHONY: tui-demo screenshots lock clean
 
 help: ## List the targets
@@ -101,6 +101,9 @@ bench: $(INSTALLED) ## Predictions, our meter, the app and the table of all devi
 
 bench-predict: $(INSTALLED) ## Memory as predicted and as measured, over four models (an hour)
 	$(BIN)/python benchmarks/predict_memory.py
+
+bench-devices: $(INSTALLED) ## Speeds predicted from profiles beside published ones (reads EDGECOMP_DATA)
+	$(BIN)/python benchmarks/published_speeds.py --fit
 
 readme: demo ## Bring the README's generated parts up to date
 	$(BIN)/python tools/readme.py

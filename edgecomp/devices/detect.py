@@ -24,6 +24,7 @@ from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.devices.profile import (
     DeviceProfile,
     MemoryPool,
+    NumberType,
     Processor,
     RuntimeSupport,
     load_profile,
@@ -235,6 +236,7 @@ def _card(
         {
             "name": name, "kind": "gpu", "pool": pool.name, "backend": backend,
             "cores": known[1].cores if known else 1, "peak": peak,
+            "vendor": known[1].vendor if known else None,
         }
     )  # fmt: skip
     return pool, processor
@@ -257,6 +259,5 @@ def _profile_of_card(title: str) -> tuple[MemoryPool, Processor] | None:
 
 
 def _apple_gpu() -> Processor:
-    return Processor(
-        name="gpu", kind="gpu", pool="ram", backend="metal", cores=1, peak={"fp16": 4 * 10**12}
-    )
+    peak: dict[NumberType, int] = {"fp16": 4 * 10**12, "fp32": 4 * 10**12}
+    return Processor(name="gpu", kind="gpu", pool="ram", backend="metal", cores=1, peak=peak)

@@ -73,6 +73,9 @@ class Processor(FrozenModel):
     cores: int = Field(gt=0)
     """Physical cores that inference should use (CPU), or compute units (GPU)."""
 
+    vendor: Literal["intel"] | None = None
+    """Where a backend's kernels are much slower on one vendor's chips than on the others'."""
+
     instruction_sets: tuple[str, ...] = ()
     peak: dict[NumberType, OperationsPerSecond] = Field(min_length=1)
     """Dense operations a second at each number type."""
