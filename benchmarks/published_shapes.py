@@ -22,6 +22,9 @@ QWEN2 = {"architectures": ["Qwen2ForCausalLM"]}
 QWEN3 = {"architectures": ["Qwen3ForCausalLM"], "head_dim": 128}
 TIED = {"tie_word_embeddings": True}
 
+MIXTURE = {"architectures": ["Qwen3MoeForCausalLM"], "head_dim": 64,
+           "moe_intermediate_size": 2880, "num_experts": 32, "num_experts_per_tok": 4}  # fmt: skip
+
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama-2-7B": (r"llama (2 )?7b", _llama(4096, 32, 32, 32, 11008, 32000)),
     "Llama-2-13B": (r"llama (2 )?13b", _llama(5120, 40, 40, 40, 13824, 32000)),
@@ -40,8 +43,15 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen3-1.7B": (r"qwen3 1\.7b", _llama(2048, 28, 16, 8, 6144, 151936, **QWEN3, **TIED)),
     "Qwen3-4B": (r"qwen3 4b", _llama(2560, 36, 32, 8, 9728, 151936, **QWEN3, **TIED)),
     "Qwen3-8B": (r"qwen3 8b", _llama(4096, 36, 32, 8, 12288, 151936, **QWEN3)),
+    "gpt-oss-20b": (r"gpt oss 20b", _llama(2880, 24, 64, 8, 2880, 201088, **MIXTURE)),
 }
 """By name: what the rows call it, in small letters with blanks for dashes, and its config."""
+
+
+SLIDING: dict[str, dict[str, int]] = {
+    "gpt-oss-20b": {"sliding_window": 128, "full_attention_every": 2},
+}
+"""What the configs above cannot say: every other layer sees a window."""
 
 
 def shape_named(text: str) -> str | None:

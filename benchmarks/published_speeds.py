@@ -42,7 +42,7 @@ from scipy.optimize import nnls
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 from chips import chips
-from published_shapes import PUBLISHED, shape_named
+from published_shapes import PUBLISHED, SLIDING, shape_named
 from shapes import write_headers
 
 from edgecomp.devices.finding import find_device
@@ -63,7 +63,7 @@ NOT_THE_CHIPS_OWN = re.compile(
 BACKENDS = {"CUDA": "cuda", "Metal": "metal", "Vulkan": "vulkan", "ROCm": "rocm", "SYCL": "sycl",
             "OpenCL": "opencl", "CPU": "cpu"}  # fmt: skip
 ON_ONE_CARD = {"all", "99", "999", "999999"}
-SAME_TYPE = {"4-bit (Q4_0 family)": "Q4_0"}
+SAME_TYPE = {"4-bit (Q4_0 family)": "Q4_0", "MXFP4": "MXFP4_MOE"}
 
 FITTED = (
     (("cuda",), "tg", ("stream", "unpack", "layer_seconds", "cache_unfused")),
@@ -85,6 +85,12 @@ FITTED = (
     (("cpu",), "pp", ("scalar",)),
     (("cpu-vnni",), "pp", ("scalar",)),
     (("cpu-arm",), "pp", ("scalar",)),
+    (("cuda",), "tg", ("expert_layer_seconds",)),
+    (("cuda",), "pp", ("expert_products",)),
+    (("metal",), "tg", ("expert_layer_seconds",)),
+    (("metal",), "pp", ("expert_products",)),
+    (("amd",), "tg", ("expert_layer_seconds",)),
+    (("amd",), "pp", ("expert_products",)),
 )
 """Classes of processors, and what of their costs the rows tell. The rest is set."""
 
@@ -197,7 +203,7 @@ def shaped(shape: str) -> ModelSpec:
     folder = Path(FOLDER.name, shape)
     folder.mkdir()
     write_headers(folder, PUBLISHED[shape][1])
-    return read_model(folder)
+    return read_model(folder).model_copy(update=SLIDING.get(shape))
 
 
 @cache
@@ -274,7 +280,14 @@ def fit_all(rows: list[Row]) -> None:
     """Fit each class, print its constants, and predict each device from the others."""
     without: dict[Row, float] = {}
     for classes, test, fields in FITTED:
-        own = [row for row in rows if row.test == test and is_of(row, classes)]
+        mixture = fields[0].startswith("expert")
+        own = [
+            row
+            for row in rows
+            if row.test == test
+            and is_of(row, classes)
+            and bool(shaped(row.shape).experts) == mixture
+        ]
         design = np.array(list(features(own, classes, fields)))
         fixed, design = design[:, 0], design[:, 1:]
         costs = fit(own, fixed, design)
@@ -291,7 +304,7 @@ def fit_all(rows: list[Row]) -> None:
 
 
 def _cost(field: str, cost: float) -> str:
-    return f"{field} {1e6 * cost:.0f}e-6" if field == "layer_seconds" else f"{field} {cost:.2f}"
+    return f"{field} {1e6 * cost:.0f}e-6" if field.endswith("_seconds") else f"{field} {cost:.2f}"
 
 
 def is_of(row: Row, classes: tuple[str, ...]) -> bool:

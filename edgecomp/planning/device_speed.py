@@ -10,6 +10,10 @@ memory's bandwidth, operations over a peak. What an item costs is a constant a c
                       attention's products x 2 x `attention` / fp32;
                       layers x width x 4 bytes x `passes` / bandwidth
 
+Layers of a mixture take `expert_layer_seconds` more of each decoded token, since they also choose
+and gather, and their experts' weights `expert_products` times as long in a prompt, of which each
+expert sees but a few tokens.
+
 A memory that reaches all of its bandwidth has a `stream` of 1; the doubles turn products into
 operations.
 """
@@ -48,15 +52,19 @@ class Costs(NamedTuple):
     unpacked: float = 0
     k_scalar: float = 0
     passes: float = 0
+    expert_layer_seconds: float = 0
+    expert_products: float = 1
 
 
 _AMD = Costs(
     stream=1.19, layer_seconds=31e-6, cache=2.4, cache_unfused=2.4,
     scalar=0.1, unpacked=2.2, half=2.2, attention=4.0, attention_unfused=4.0,
+    expert_layer_seconds=100e-6, expert_products=1.7,
 )  # fmt: skip
 _INTEL = Costs(
     stream=1.07, layer_seconds=362e-6, cache=2.4, cache_unfused=2.4,
     scalar=1.2, half=1.2, attention=4.0, attention_unfused=4.0,
+    expert_layer_seconds=100e-6, expert_products=1.7,
 )  # fmt: skip
 _CPU = Costs(
     stream=1.09, unpack=1.9, layer_seconds=110e-6, cache=1.09, cache_unfused=1.09,
@@ -66,10 +74,12 @@ COSTS = {
     "cuda": Costs(
         stream=1.07, unpack=2.66, layer_seconds=31e-6, cache=1.3, cache_unfused=3.1,
         scalar=0.21, matrix=2.2, k_scalar=0.12, half=1.07, attention=1.43, attention_unfused=2.85,
+        expert_layer_seconds=36e-6, expert_products=2.5,
     ),
     "metal": Costs(
         stream=1.05, layer_seconds=174e-6, cache=7.4, cache_unfused=7.4,
         scalar=1.41, half=1.29, attention=4.3, attention_unfused=4.3, passes=31,
+        expert_layer_seconds=41e-6,
     ),
     "amd": _AMD,
     "amd-integrated": _AMD._replace(unpacked=3.6, half=3.6),
@@ -87,9 +97,12 @@ Metal, 9 of AMD's, 7 of Intel's and 10 processors. Each device predicted from co
 fitted without it: decode 7 % off in the median, prefill 10 %; Intel's graphics, of few devices and
 of builds years apart, by up to 8 x.
 
-Set by hand, since no row tells them: `cache` and `attention` of AMD and Intel; CUDA's `cache`, from
-how one card slows down with the depth; "adreno", from one phone; "cpu-arm-old", which has no dot
-products, from one board; "intel-integrated", between SYCL and Vulkan, which rows put 4 x apart.
+What experts cost comes from one mixture on 5 of NVIDIA's devices and 3 of Apple's.
+
+Set by hand, since no row tells them: `cache` and `attention` of AMD and Intel, and their experts;
+CUDA's `cache`, from how one card slows down with the depth; "adreno", from one phone, whose F16 had
+no fast kernels; "cpu-arm-old", which has no dot products, from one board; "intel-integrated",
+between SYCL and Vulkan, which rows put 4 x apart.
 """
 
 
@@ -114,6 +127,10 @@ class Pace(NamedTuple):
     attention_product_unfused: float
     passed_number: float
     """Of the hidden state, in a layer of a token of a prompt."""
+
+    expert_layer: float
+    expert_products: float
+    """How much longer a product of an expert takes."""
 
     slow_kernels: Mapping[str, float]
     """Types that are decoded slower than the others, and their share of the usual speed."""
@@ -147,6 +164,8 @@ def _pace(
         attention_product=2 * costs.attention / single,
         attention_product_unfused=2 * costs.attention_unfused / single,
         passed_number=4 * costs.passes / bandwidth,
+        expert_layer=costs.expert_layer_seconds,
+        expert_products=costs.expert_products,
         slow_kernels=SLOW_KERNELS if on_cpu else {},
     )
 

@@ -110,6 +110,9 @@ def seconds_per_token(
         lent = part.gpu is None and bool(placement.gpus) and batch >= LENT_BATCH
         card = processors[1] if lent else processor
         lent_pace = pace_of(card, device.pool(card.pool)) if lent else pace
+        if model.experts:
+            decode += part.layers * pace.expert_layer
+            prefill += _gathering(part, placement, weights, lent_pace)
         for kind, share in part.weights.items():
             decoded, read = _weights_cost(kind, share, pace, kernel_rates)
             decode += decoded
@@ -154,6 +157,22 @@ def _weights_cost(
         )
     decode = share.streamed_bytes * pace.byte + share.products * pace.weight
     return decode / pace.slow_kernels.get(kind, 1.0), share.products * product_seconds(kind, pace)
+
+
+def _gathering(part: Part, placement: Placement, weights: LayeredWeights, pace: Pace) -> float:
+    """Time in a token of a prompt that the part's experts take beyond plain weights."""
+    if pace.expert_products == 1:
+        return 0.0
+    total = len(weights.layers)
+    first, last = part.first, part.last
+    if part.gpu:
+        first = min(max(first, placement.cpu_expert_layers), last)
+    else:
+        last += part.experts
+    return (pace.expert_products - 1) * sum(
+        share.products * product_seconds(kind, pace)
+        for kind, share in weights.experts_between(first, min(last, total)).items()
+    )
 
 
 def _layer_costs(

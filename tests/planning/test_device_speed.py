@@ -105,6 +105,24 @@ def test_without_flash_attention_long_prompts_are_read_slower(model: ModelSpec) 
         assert 1 < ratios[0] < ratios[1]
 
 
+def test_experts_on_a_card_take_longer_than_as_many_plain_weights(
+    header_only: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture, card = read_model(header_only("Qwen3-30B-A3B")), find_device("rtx-4090")
+    weights = layered_weights(mixture, tensor_types_of(mixture, "Q4_K_M"))
+
+    def seconds(kept: int) -> float:
+        place = Placement(gpus=("gpu",), gpu_layers=49, cpu_expert_layers=kept)
+        load = Load(depth=0, prompt_tokens=16)
+        return 1 / estimate_speed(mixture, weights, card, place, load).prefill_tokens_per_second
+
+    dear = [seconds(kept) for kept in (0, 24, 48)]
+    monkeypatch.setitem(COSTS, "cuda", COSTS["cuda"]._replace(expert_products=1))
+    gaps = [cost - seconds(kept) for cost, kept in zip(dear, (0, 24, 48), strict=True)]
+    # What the card does not hold costs it nothing more.
+    assert gaps[0] > 0 and 0.3 < gaps[1] / gaps[0] < 0.7 and gaps[2] == pytest.approx(0)
+
+
 def test_memory_that_the_processor_shares_costs_graphics_more_than_its_own() -> None:
     card = find_device("rx-7600").gpus[0]
     pools = [
