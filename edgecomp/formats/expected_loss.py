@@ -1,10 +1,11 @@
 """How much a format is expected to lose before anything was measured, and what a task tolerates.
 
 To second order, the divergence of a rounded model from its float base grows with the relative
-squared error of its weights, and small models are the more sensitive ones. The factor is set by
-published divergences of 8B models through llama.cpp (Q6_K to Q3_K_M lie within a factor of two of
-it), the exponent by the divergence measured on the 135M demo model at 4 bits. It ranks candidates;
-the evaluation of the artifact then says what was really lost.
+squared error of its weights. What an error of a matrix is worth was measured for every matrix of
+three models (compress/sensitivity.py; SmolLM2 135M, Gemma 3 270M, Qwen2.5-Coder 0.5B, 2026-11-28):
+within a layer the matrices of a role have the same share of the whole, however wide they are, to a
+factor of two, and small models are the more sensitive ones. It ranks candidates and fills budgets;
+a run measures its own model, and the evaluation of the artifact says what was really lost.
 """
 
 from __future__ import annotations
@@ -19,9 +20,20 @@ from edgecomp.models.tensor_types import TENSOR_TYPES
 
 Risk = Literal["LOW", "MEDIUM", "HIGH"]
 
-HEAD_WORTH, EMBEDDING_WORTH, OTHER_WORTH = 7.0, 7.0, 7.0
-ROLE_WORTHS: dict[str, float] = {}
-FIRST_AND_LAST = 1.0
+BLOCKS_WORTH, HEAD_WORTH, EMBEDDING_WORTH = 3.5, 1.0, 0.1
+"""Nats that a relative error of 1 costs a model of 8 B parameters in all its blocks, in its head,
+and in an embedding that is looked up alone. A tied one costs both."""
+
+ROLE_SHARES = {
+    "attn_q": 0.22, "attn_k": 0.31, "attn_v": 1.15, "attn_qkv": 1.7, "attn_output": 0.56,
+    "ffn_gate": 0.69, "ffn_up": 1.07, "ffn_down": 1.0,
+}  # fmt: skip
+"""What an error is worth by the role of the matrix, relative to that of the down projection."""
+
+OTHER_SHARE = 0.7
+FIRST_AND_LAST = 2.0
+"""How much more the feed-forward matrices of the first and the last layer are worth."""
+
 ANCHOR_PARAMETERS = 8e9
 SENSITIVITY_EXPONENT = 0.45
 TOLERATED_NATS: dict[Task, float] = {
@@ -53,21 +65,27 @@ TASK_RISK: dict[Task, Risk] = {
 def error_worths(model: ModelSpec) -> dict[str, float]:
     """What a relative squared error of 1 in each matrix is expected to cost, in nats a token."""
     size = math.pow(ANCHOR_PARAMETERS / max(model.parameters, 1), SENSITIVITY_EXPONENT)
-    each = size / max(model.used_parameters, 1)
-    return {
-        tensor.name: each * model.used_share(tensor) * tensor.elements * _role_worth(model, tensor)
-        for tensor in model.tensors
-        if len(tensor.shape) > 1
-    }
+    matrices = [tensor for tensor in model.tensors if len(tensor.shape) > 1]
+    shares = {t.name: _share(model, t) for t in matrices if t.layer is not None}
+    scale = size * BLOCKS_WORTH / max(sum(shares.values()), 1e-9)
+    worths = {name: scale * share for name, share in shares.items()}
+    for tensor in matrices:
+        if tensor.layer is None:
+            worths[tensor.name] = size * _worth_outside(model, tensor)
+    return worths
 
 
-def _role_worth(model: ModelSpec, tensor: TensorSpec) -> float:
-    if tensor.layer is None:
-        return HEAD_WORTH if tensor.name == model.head_name else EMBEDDING_WORTH
+def _share(model: ModelSpec, tensor: TensorSpec) -> float:
     role = tensor.name.split(".")[2].removesuffix("_exps").removesuffix("_shexp")
-    worth = ROLE_WORTHS.get(role, OTHER_WORTH)
+    share = ROLE_SHARES.get(role, OTHER_SHARE)
     ends = role.startswith("ffn_") and tensor.layer in (0, model.layers - 1)
-    return worth * FIRST_AND_LAST if ends else worth
+    return share * FIRST_AND_LAST if ends else share
+
+
+def _worth_outside(model: ModelSpec, tensor: TensorSpec) -> float:
+    if tensor.name != model.head_name:
+        return EMBEDDING_WORTH
+    return HEAD_WORTH + (EMBEDDING_WORTH if model.tied_embeddings else 0.0)
 
 
 def expected_loss(tensor: TensorSpec, kind: str, worths: Mapping[str, float]) -> float:
