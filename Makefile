@@ -104,6 +104,7 @@ bench-predict: $(INSTALLED) ## Memory as predicted and as measured, over four mo
 
 bench-devices: $(INSTALLED) ## Speeds predicted from profiles beside published ones (reads EDGECOMP_DATA)
 	$(BIN)/python benchmarks/published_speeds.py --fit
+	$(BIN)/python benchmarks/localscore.py
 
 readme: demo ## Bring the README's generated parts up to date
 	$(BIN)/python tools/readme.py
