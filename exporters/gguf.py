@@ -216,7 +216,8 @@ def _from_gguf(model: ModelSpec, float_type: FloatType) -> _Export:
     tensors = [
         OutputTensor(spec.name, spec.shape, _float_of(spec, float_type)) for spec in model.tensors
     ]
-    rows = {row.name: row for row in header.tensors}
+    stored = {row.name: row for row in header.tensors}
+    rows = {spec.name: stored[spec.source_name] for spec in model.tensors}
 
     def pieces(tensor: OutputTensor) -> Pieces:
         row = rows[tensor.name]

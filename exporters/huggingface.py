@@ -177,7 +177,7 @@ def _values(
 ) -> Iterator[NDArray[np.float32]]:
     """The weight's values as the checkpoint orders them."""
     tensor = source.tensor
-    row = next(row for row in header.tensors if row.name == tensor.name)
+    row = next(row for row in header.tensors if row.name == tensor.source_name)
     if source.expert is not None:
         size = row.size_bytes // row.shape[0]
         start = row.offset + source.expert * size

@@ -27,7 +27,7 @@ class NamedArtifact(FrozenModel):
     def bits_per_weight(self) -> float:
         if self.runtime == "onnx":
             return onnx_bits_per_weight(self.path)
-        return read_model(self.path).bits_per_weight
+        return read_model(self.path).as_stored.bits_per_weight
 
 
 def find_artifact(name: str) -> NamedArtifact:

@@ -88,6 +88,7 @@ def _facts(
     header_bytes: int,
     worths: Mapping[str, float],
 ) -> FormatFacts:
+    model = model.as_stored if name == SOURCE else model
     weights = layered_weights(model, types)
     return FormatFacts(
         name=name,
@@ -113,7 +114,7 @@ def tensor_types_of(
     `overrides` maps tensor names to types.
     """
     if format_name == SOURCE:
-        return {tensor.name: tensor.dtype for tensor in model.tensors}
+        return {tensor.name: tensor.dtype for tensor in model.as_stored.tensors}
     patterns = {f"^{re.escape(name)}$": kind for name, kind in (overrides or {}).items()}
     return mixed_types(model, PRESETS[format_name], importance=importance, overrides=patterns)
 

@@ -91,6 +91,27 @@ class ModelSpec(FrozenModel):
     notes: tuple[str, ...] = ()
     """What the user must know of how the files were read, one sentence each."""
 
+    left_out: TensorSpec | None = None
+    """The lesser copy of a matrix that a GGUF file holds twice: it is not among `tensors`, and the
+    kept copy is named for what it serves as."""
+
+    @cached_property
+    def as_stored(self) -> ModelSpec:
+        """The model as its file holds it and a runtime loads it, with every copy."""
+        if self.left_out is None:
+            return self
+        tensors = tuple(
+            t.model_copy(update={"name": t.source_name, "group": tensor_group(t.source_name)})
+            for t in self.tensors
+        )
+        return self.model_copy(
+            update={
+                "tensors": (*tensors, self.left_out),
+                "tied_embeddings": False,
+                "left_out": None,
+            }
+        )
+
     @cached_property
     def parameters(self) -> int:
         return sum(tensor.elements for tensor in self.tensors)

@@ -13,6 +13,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from ggml_rounding import stored_values, write_twice
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -30,6 +31,7 @@ from edgecomp.models.gguf.size import gguf_file_bytes, header_size_bytes
 from edgecomp.models.gguf.writer import copied_fields, packed_field, write_gguf
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.reading import read_model
+from edgecomp.models.spec import EMBEDDING, OUTPUT
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planning.planner import make_plan
 from edgecomp.recipes.constraints import Constraints
@@ -297,6 +299,23 @@ def test_dequantized_values_are_those_of_the_gguf_package(tmp_path: Path, kind: 
     stored = gguf.GGUFReader(record.path).tensors[0].data
     expected = gguf.dequantize(raw, gguf.GGMLQuantizationType[kind])
     np.testing.assert_array_equal(stored, expected)
+
+
+def test_of_a_matrix_stored_twice_the_better_copy_is_written(  # A24
+    tiny_model: MakeModel, tmp_path: Path
+) -> None:
+    single = export(read_model(tiny_model("qwen2")), tmp_path / "once.gguf", "F32").path
+    twice = write_twice(single, tmp_path / "twice.gguf", "Q5_0", "Q8_0")
+    better = stored_values(read_gguf_header(twice), OUTPUT)
+    record = export(read_model(twice), tmp_path / "float.gguf", "F32")
+    assert OUTPUT not in record.tensors
+    assert record.size_bytes == expected_float_size_bytes(read_model(twice), "F32")
+    found = stored_values(read_gguf_header(record.path), EMBEDDING)
+    np.testing.assert_array_equal(found, better)
+    folder = find_exporter("huggingface").export(read_model(twice), tmp_path / "m", "F32").path
+    weights = load_file(folder / "model.safetensors")
+    np.testing.assert_array_equal(weights["model.embed_tokens.weight"].numpy(), better)
+    assert "lm_head.weight" not in weights and read_model(folder).tied_embeddings
 
 
 def _changed(folder: Path, destination: Path, **config: object) -> Path:

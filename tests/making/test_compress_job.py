@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ggml_rounding import stored_values, write_twice
 from quantized_checkpoints import gptq_parts, write_quantized
 from safetensors.torch import load_file, save_file
 
@@ -23,16 +24,20 @@ from edgecomp.common.events import Event, StageFinished, StageStarted, Warned, i
 from edgecomp.common.folders import cache_folder
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.formats.format_facts import tensor_types_of
+from edgecomp.formats.presets import SOURCE
 from edgecomp.making.compress_job import (
     Compressed,
     CompressionRequest,
     compress,
     compression_recipe,
 )
+from edgecomp.making.gguf import make_artifact
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model
+from edgecomp.models.spec import EMBEDDING, OUTPUT
+from edgecomp.pipeline.run import Run
 from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import method_of, read_recipe, sparsity_percent
@@ -402,3 +407,38 @@ def test_rows_and_norms_that_are_all_zero_stay_zero(  # P25
     found = values(result.folder / result.file)
     assert all(np.isfinite(matrix).all() for matrix in found.values())
     assert not found["blk.0.ffn_up.weight"].reshape(96, 64)[7].any()
+
+
+@pytest.fixture(scope="module")
+def stored_twice(tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tied model whose file holds the embedding at 5 bits and, as its head, at 8."""
+    folder = tmp_path_factory.mktemp("twice")
+    model = read_model(tiny_model("qwen2"))
+    single = find_exporter("gguf").export(model, folder / "once.gguf", "F16").path
+    return write_twice(single, folder / "twice.gguf", "Q5_0", "Q8_0")
+
+
+@pytest.mark.parametrize("method", ["llama.cpp", "gptq"])
+def test_a_matrix_that_a_file_holds_twice_is_shipped_once_from_its_better_copy(  # A24
+    stored_twice: Path, tmp_path: Path, method: str
+) -> None:
+    result = made(stored_twice, tmp_path / "out", method)
+    assert all(check.passed for check in result.checks)
+    assert OUTPUT not in result.types and result.types[EMBEDDING] == "Q8_0"
+    shipped = stored_values(read_gguf_header(result.folder / result.file), EMBEDDING)
+    better = stored_values(read_gguf_header(stored_twice), OUTPUT)
+    np.testing.assert_allclose(shipped, better, rtol=0, atol=1e-3 * np.abs(better).max())
+
+
+def test_a_file_that_holds_a_matrix_twice_is_shipped_as_it_is_where_that_is_wanted(  # A24
+    stored_twice: Path, tmp_path: Path
+) -> None:
+    wanted = CompressionRequest(
+        model=str(stored_twice), method="llama.cpp", format="Q8_0", calibration=MIX
+    )
+    recipe = compression_recipe(wanted).model_copy(update={"format": SOURCE})
+    run = Run(read_model(stored_twice), recipe, None, ignore)
+    with run.torch.kept():
+        artifact = make_artifact(run)
+    assert all(check.passed for check in artifact.checks)
+    assert artifact.types[OUTPUT] == "Q8_0" and artifact.types[EMBEDDING] == "Q5_0"

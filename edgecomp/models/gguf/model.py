@@ -6,8 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete, TokensRepeated, shown
+from edgecomp.common.quantity import format_size
 from edgecomp.models.architectures import BY_GGUF_NAME
-from edgecomp.models.gguf.header import GgufHeader, read_gguf_header
+from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
+from edgecomp.models.gguf.stored_twice import SecondCopy, second_copy
 from edgecomp.models.model_name import name_by_place
 from edgecomp.models.spec import (
     EMBEDDING,
@@ -30,7 +32,9 @@ def read_gguf(path: Path) -> ModelSpec:
     architecture = _text(header, "general.architecture")
     if architecture is None:
         raise FileCorrupt(path, "its metadata names no architecture.")
-    tensors = _tensors(header)
+    row = BY_GGUF_NAME.get(architecture)
+    copies = second_copy(header) if row and not row.needs_head else None
+    tensors = _tensors(header, copies)
     layers = _required_count(header, architecture, "block_count")
     width = _required_count(header, architecture, "embedding_length")
     embedding = next((t for t in tensors if t.name == EMBEDDING), None)
@@ -38,7 +42,6 @@ def read_gguf(path: Path) -> ModelSpec:
     names = {tensor.name for tensor in tensors}
     heads = _whole(header, architecture, "attention.head_count")
     head_length = width // heads if heads else 0
-    row = BY_GGUF_NAME.get(architecture)
     window = _whole(header, architecture, "attention.sliding_window") or None
     usual = row.full_attention_every if row else 0
     every, pattern = _sliding(header, architecture, usual) if window else (0, ())
@@ -72,20 +75,37 @@ def read_gguf(path: Path) -> ModelSpec:
         file_bytes=header.file_bytes,
         tensors=tensors,
         repeated_tokens=repeated,
-        notes=(_repeated_text(repeated),) if repeated else (),
+        notes=(
+            *((_repeated_text(repeated),) if repeated else ()),
+            *((_copies_text(copies),) if copies else ()),
+        ),
+        left_out=_tensor(copies.left_out, copies.left_out.name) if copies else None,
     )
 
 
-def _tensors(header: GgufHeader) -> tuple[TensorSpec, ...]:
+def _tensors(header: GgufHeader, copies: SecondCopy | None) -> tuple[TensorSpec, ...]:
+    """The tensors of the model: of two copies of one matrix the kept one, as the embedding."""
+    rows = [row for row in header.tensors if not copies or row != copies.left_out]
     return tuple(
-        TensorSpec(
-            name=row.name,
-            source_name=row.name,
-            shape=row.shape,
-            dtype=row.type.name,
-            group=tensor_group(row.name),
-        )
-        for row in header.tensors
+        _tensor(row, EMBEDDING if copies and row == copies.kept else row.name) for row in rows
+    )
+
+
+def _tensor(row: TensorEntry, name: str) -> TensorSpec:
+    return TensorSpec(
+        name=name,
+        source_name=row.name,
+        shape=row.shape,
+        dtype=row.type.name,
+        group=tensor_group(name),
+    )
+
+
+def _copies_text(copies: SecondCopy) -> str:
+    return (
+        "The head is the embedding stored a second time: it is shipped once, from the "
+        f"{copies.kept.type.name} copy, which saves the {copies.left_out.type.name} copy's "
+        f"{format_size(copies.left_out.size_bytes)}."
     )
 
 
