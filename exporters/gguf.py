@@ -44,6 +44,7 @@ from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
+from .gguf_kept import insert_stored as insert_stored
 from .gguf_metadata import add_metadata, check_config, notes
 from .gguf_tensors import CheckpointTensors, output_tensors
 from .gguf_tokenizer import add_tokenizer, name_in_file, tokenizer_definition, tokenizer_notes

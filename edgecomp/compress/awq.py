@@ -59,6 +59,9 @@ class Fold:
     """How the inverse of a scale of a linear's input columns is put into what produces them."""
 
     apply: Callable[[Tensor], None]
+    producer: str | None = None
+    """The linear whose rows it divides; None where a norm takes it."""
+
     repeat: int = 1
     """Consecutive heads of columns that one producer's head feeds (grouped-query attention)."""
 
@@ -104,8 +107,17 @@ def search_scale(
     return scale_of(best)
 
 
-def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Method:
-    """The walker's method: scale and fold, then round to nearest or by GPTQ."""
+def awq_method(
+    grid_of: GridOf,
+    *,
+    solver: Literal["rtn", "gptq"] = "rtn",
+    is_kept: Callable[[str], bool] = lambda weight: False,
+) -> Method:
+    """The walker's method: scale and fold, then round to nearest or by GPTQ.
+
+    Weights for which `is_kept` is true stay to the bit: no scale is searched that would be folded
+    into one of them, whether into its columns or into its rows.
+    """
 
     def method(block: Block) -> None:
         hessians = dict(gather_hessians(block))
@@ -113,6 +125,9 @@ def awq_method(grid_of: GridOf, *, solver: Literal["rtn", "gptq"] = "rtn") -> Me
         # layers that may already have had their turn.
         for groups, fold in find_folds(block):
             names = [name for group in groups for name in group]
+            changed = [*names, *([fold.producer] if fold.producer else [])]
+            if any(is_kept(block.weight_name(name)) for name in changed):
+                continue
             stacked = {
                 grid: torch.cat([block.linears[name].weight for name in members])
                 for grid, members in by_grid(block, names, grid_of).items()
@@ -172,12 +187,12 @@ def _whole_reader(block: Block, name: str) -> str:
     return name
 
 
-def _producer(block: Block, name: str) -> nn.Linear | None:
+def _producer(block: Block, name: str) -> str | None:
     parent = name.rpartition(".")[0]
     for consumer, producers in PRODUCERS.items():
         if f".{name}".endswith(f".{consumer}"):
-            beside = (block.linears.get(f"{parent}.{leaf}") for leaf in producers)
-            return next((linear for linear in beside if linear is not None), None)
+            beside = (f"{parent}.{leaf}" for leaf in producers)
+            return next((linear for linear in beside if linear in block.linears), None)
     return None
 
 
@@ -211,7 +226,7 @@ def _norms_before(block: Block) -> dict[str, nn.Module]:
     return found
 
 
-def _row_fold(block: Block, name: str, producer: nn.Linear) -> Fold:
+def _row_fold(block: Block, name: str, producer: str) -> Fold:
     columns, repeat, head = block.linears[name].weight.shape[1], 1, 1
     if "attn" in name:
         config = block.config
@@ -219,7 +234,8 @@ def _row_fold(block: Block, name: str, producer: nn.Linear) -> Fold:
         repeat = config.num_attention_heads // (
             getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         )
-    return Fold(partial(_fold_into_rows, producer, repeat, head), repeat, head)
+    apply = partial(_fold_into_rows, block.linears[producer], repeat, head)
+    return Fold(apply, producer, repeat, head)
 
 
 def _fold_into_norm(norm: nn.Module, others: Sequence[Tensor], scale: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from edgecomp.common.errors import CompressionSettingsInvalid
@@ -35,3 +35,9 @@ def grids_of_types(checkpoint: Path, types: Mapping[str, str]) -> GridOf:
     }
     name_of = gguf_names(checkpoint)
     return lambda weight: grids.get(name_of(weight) or "")
+
+
+def named_in(checkpoint: Path, names: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a weight of `checkpoint` has one of these GGUF tensor names."""
+    wanted, name_of = frozenset(names), gguf_names(checkpoint)
+    return lambda weight: name_of(weight) in wanted

@@ -6,6 +6,7 @@ An exporter is a module found by the entry-point group `edgecomp.exporters` unde
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -82,6 +83,10 @@ class GgufExporter(Protocol):
     def insert_codes(self, file: Path, checkpoint: Path) -> tuple[str, ...]:
         """Put the codes that a method chose into a quantized file of the same model; the names of
         the tensors that hold them now."""
+
+    def insert_stored(self, file: Path, model: ModelSpec, names: Sequence[str]) -> None:
+        """Put tensors of a GGUF model, as they are stored, into a quantized file of it whose types
+        are the same there."""
 
     def expected_header_size_bytes(
         self, model: ModelSpec, float_type: FloatType | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from edgecomp.checks.artifact_checks import tensor_types
 from edgecomp.common.atomic import replacing
 from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress, Warned
+from edgecomp.formats.exact_types import kept_tensors
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_file_type import set_file_type
@@ -71,10 +73,11 @@ def chosen_codes(
     run: Run,
     checkpoint: Path,
     calibration: StoredCalibration,
-    types: dict[str, str],
+    types: Mapping[str, str | None],
     done: list[Any],
 ) -> StoredFile:
-    """The checkpoint with the codes that the recipe's rounding chose for its blocks."""
+    """The checkpoint with the codes that the recipe's rounding chose for its blocks; tensors whose
+    type is None are kept to the bit."""
     rounding = run.recipe.rounding
 
     def work(folder: Path, progress: Progress) -> StoredFile:
@@ -105,7 +108,8 @@ def quantize(
     importance: StoredFile | None,
     codes: StoredFile | None,
 ) -> StoredFile:
-    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in.
+    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in, and the source's
+    own blocks where they are in the artifact's type.
 
     Where `codes` hold all that importance would weigh, llama.cpp is given none, and is told every
     tensor's type instead: its own rule would choose others without.
@@ -116,6 +120,7 @@ def quantize(
     if recipe.importance and not importance:
         overrides = {name: types[name] for name in _matrices(spec)}
     name = f"{artifact_stem(recipe, spec, types)}.gguf"
+    kept = _kept(run, types)
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / name
@@ -134,6 +139,8 @@ def quantize(
             )
             if codes:
                 find_gguf_exporter().insert_codes(temporary, codes.path)
+            if kept:
+                find_gguf_exporter().insert_stored(temporary, run.model, kept)
             if recipe.tensor_types:
                 set_file_type(temporary)
         return StoredFile(path=path, sha256=file_digest(path))
@@ -145,6 +152,7 @@ def quantize(
         "overrides": overrides,
         "importance": importance.sha256 if importance else None,
         "codes": codes.sha256 if codes else None,
+        "kept": kept,
     }
     return run.stage("compression", f"Quantizing to {recipe.format}", StoredFile, inputs, work)
 
@@ -248,16 +256,24 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult
     types = tensor_types_of(
         spec, recipe.format, importance=recipe.importance, overrides=run.recipe.tensor_types
     )
-    if _solves(recipe):
-        codes = chosen_codes(run, shrunk.checkpoint, calibration, types, shrunk.done)
+    kept = _kept(run, types)
+    rounded = {name: kind for name, kind in types.items() if name not in kept}
+    if _solves(recipe) and any(name.startswith("blk.") for name in rounded):
+        solved = rounded | dict.fromkeys(kept)
+        codes = chosen_codes(run, shrunk.checkpoint, calibration, solved, shrunk.done)
     # Of a mixture it is measured in any case: it says how often each expert was asked.
-    if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, types, codes)):
+    if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, rounded, codes)):
         importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
         use = expert_use(importance.path)
         if use and use.seldom:
             run.listen(Warned(text=f"{use.sentence}. A larger --calibration may reach them."))
     file = quantize(run, source, types, importance, codes)
     return BuildResult(file, spec, run, calibration, importance, shrunk.histories, mix, use)
+
+
+def _kept(run: Run, types: dict[str, str]) -> tuple[str, ...]:
+    """The tensors whose blocks are the source's own; none where a stage changed the weights."""
+    return () if run.recipe.stages else kept_tensors(run.model, types)
 
 
 def with_resolved_types(recipe: Recipe, artifact: Artifact) -> Recipe:
@@ -270,8 +286,8 @@ def with_resolved_types(recipe: Recipe, artifact: Artifact) -> Recipe:
 def _left_to_llama_cpp(
     spec: ModelSpec, types: dict[str, str], codes: StoredFile | None
 ) -> list[str]:
-    """The tensors that an importance matrix covers and whose codes no solver chose: where there are
-    none, measuring importance would change no byte."""
+    """The tensors among `types` that an importance matrix covers and whose codes no solver chose:
+    where there are none, measuring importance would change no byte."""
     from edgecomp.compress.packed import read_packed_index
 
     index = read_packed_index(codes.path) if codes else None
@@ -280,6 +296,7 @@ def _left_to_llama_cpp(
         name
         for name in _matrices(spec)
         if (name.startswith("blk.") or name == OUTPUT)
+        and name in types
         and not TENSOR_TYPES[types[name]].is_float
         and types[name] not in UNWEIGHED
         and name not in solved

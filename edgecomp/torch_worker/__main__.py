@@ -61,18 +61,19 @@ def round_weights(
     tokens: str,
     destination: str,
     rounding: str,
-    types: dict[str, str],
+    types: dict[str, str | None],
     progress: Progress,
 ) -> None:
     """Choose codes for the matrices inside the blocks of `checkpoint`, and for the output head
-    where its type is ONNX's. `types` goes by GGUF name; matrices of types without a solver stay."""
+    where its type is ONNX's. `types` goes by GGUF name; matrices of types without a solver stay,
+    and those of none are not even scaled."""
     import torch
 
     from edgecomp.compress.awq import awq_method
     from edgecomp.compress.blocks import walk
     from edgecomp.compress.destination import Destination
     from edgecomp.compress.device import on_best_device
-    from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types
+    from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types, named_in
     from edgecomp.compress.gptq import gptq_method
     from edgecomp.compress.head import round_head
     from edgecomp.compress.onnx_grids import ONNX_GRIDS
@@ -81,17 +82,19 @@ def round_weights(
     solved = {
         name: kind
         for name, kind in types.items()
-        if name.startswith("blk.") and kind in SOLVED_GRIDS
+        if name.startswith("blk.") and kind is not None and kind in SOLVED_GRIDS
     }
     grid_of = grids_of_types(Path(checkpoint), solved)
+    kept = [name for name, kind in types.items() if kind is None]
+    is_kept = named_in(Path(checkpoint), kept)
     method = {
         "rtn": lambda: rtn(grid_of, use_importance=True),
         "gptq": lambda: gptq_method(grid_of),
-        "awq": lambda: awq_method(grid_of),
-        "awq+gptq": lambda: awq_method(grid_of, solver="gptq"),
+        "awq": lambda: awq_method(grid_of, is_kept=is_kept),
+        "awq+gptq": lambda: awq_method(grid_of, solver="gptq", is_kept=is_kept),
     }[rounding]()
     ids = _load_tokens(tokens)
-    job = f"{rounding} {sorted(solved.items())}"
+    job = f"{rounding} {sorted(solved.items())} {sorted(kept)}"
     written = Destination(Path(destination), job, torch.float32)
     on_best_device(
         lambda device: walk(
@@ -99,8 +102,9 @@ def round_weights(
         )
     )
     for name in (EMBEDDING, OUTPUT):
-        if types.get(name) in ONNX_GRIDS:
-            round_head(Path(checkpoint), Path(destination), name, types[name])
+        kind = types.get(name)
+        if kind is not None and kind in ONNX_GRIDS:
+            round_head(Path(checkpoint), Path(destination), name, kind)
 
 
 def prune(

@@ -91,6 +91,30 @@ def test_linears_of_one_input_are_weighed_each_on_its_own_grid() -> None:  # A18
     assert found <= 1.001 * best
 
 
+def test_weights_that_are_kept_are_not_even_scaled(
+    save_model: Save, tokens: Tensor, tmp_path: Path
+) -> None:
+    """Neither by the norm before them nor by what reads their rows; other scales are folded."""
+    folder, _ = save_model("llama")
+    grid = integer_grid(3, 32, symmetric=True)
+    kept = ("self_attn.v_proj.weight", "mlp.down_proj.weight")
+
+    def is_kept(weight: str) -> bool:
+        return weight.endswith(kept)
+
+    method = awq_method(lambda name: None if is_kept(name) else grid, is_kept=is_kept)
+    walk(folder, tokens, method, destination=Destination(folder=tmp_path / "out"))
+    before, after = stored_tensors(folder), stored_tensors(tmp_path / "out")
+
+    def same(role: str) -> bool:
+        name = f"model.layers.0.{role}.weight"
+        old, new = read_tensor(before[name]).float(), read_tensor(after[name]).float()
+        return torch.equal(old, new)
+
+    assert same("self_attn.v_proj") and same("mlp.down_proj") and same("input_layernorm")
+    assert not same("post_attention_layernorm") and not same("self_attn.q_proj")
+
+
 def test_a_linear_that_stays_float_does_not_keep_the_others_from_being_scaled(  # A18
     save_model: Save, tokens: Tensor, tmp_path: Path
 ) -> None:

@@ -103,9 +103,9 @@ def _tensor(row: TensorEntry, name: str) -> TensorSpec:
 
 def _copies_text(copies: SecondCopy) -> str:
     return (
-        "The head is the embedding stored a second time: it is shipped once, from the "
-        f"{copies.kept.type.name} copy, which saves the {copies.left_out.type.name} copy's "
-        f"{format_size(copies.left_out.size_bytes)}."
+        "The head is the embedding stored a second time: every format but the source as it is "
+        f"holds it once, from the {copies.kept.type.name} copy, without the "
+        f"{format_size(copies.left_out.size_bytes)} of the {copies.left_out.type.name} copy."
     )
 
 

@@ -121,10 +121,11 @@ def _some_rows(place: _Place) -> NDArray[np.float32]:
     kind = TENSOR_TYPES[place.type]
     rows, columns = place.shape
     row_bytes, used_bytes = kind.size_bytes(columns), kind.size_bytes(min(columns, COLUMNS))
-    shape = (rows, row_bytes)
-    stored = np.memmap(place.path, dtype=np.uint8, mode="r", offset=place.start, shape=shape)
-    chosen = np.unique(np.linspace(0, rows - 1, ROWS).astype(np.int64))
-    raw = np.ascontiguousarray(stored[chosen, :used_bytes])
+    ggml_type, raw = gguf.GGMLQuantizationType(kind.ggml_id), []
+    with place.path.open("rb", buffering=0) as file:
+        for number in sorted({step * (rows - 1) // (ROWS - 1) for step in range(ROWS)}):
+            file.seek(place.start + number * row_bytes)
+            raw.append(np.frombuffer(file.read(used_bytes), np.uint8))
     with np.errstate(all="ignore"):
-        values: NDArray[np.float32] = gguf.dequantize(raw, gguf.GGMLQuantizationType(kind.ggml_id))
+        values: NDArray[np.float32] = gguf.dequantize(np.stack(raw), ggml_type)
     return values
