@@ -8,6 +8,28 @@ from collections.abc import Mapping
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
+FOUR_BITS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+FIVE_BITS = ("Q5_0", "Q5_1", "Q8_0")
+TERNARY = ("Q2_K", "Q3_K", *FOUR_BITS, "Q4_K", "Q5_K", "Q6_K")
+EXACT_TYPES = {
+    "F16": ("F32",),
+    "BF16": ("F32",),
+    "Q8_0": ("F32",),
+    "Q4_0": ("Q4_1", *FIVE_BITS, "F32"),
+    "Q4_1": ("Q5_1", "F32"),
+    "Q5_0": ("Q5_1", "Q8_0", "F32"),
+    "Q5_1": ("F32",),
+    "IQ4_NL": ("Q8_0", "F32"),
+    "MXFP4": (*FIVE_BITS, "F16", "BF16", "F32"),
+    "Q3_K": ("Q6_K", "F32"),
+    "Q4_K": ("Q5_K", "F32"),
+    "TQ1_0": (*TERNARY, "TQ2_0", "F32"),
+    "TQ2_0": (*TERNARY, "TQ1_0", "F32"),
+}
+"""The other types that hold a type's values to the bit, with scales of their own kind: a test packs
+blocks into each. MXFP4's powers of two must be within float16, as those of weights are. It is what
+the types can hold, not what a quantizer finds: that of llama.cpp scales by the largest weight."""
+
 
 def kept_tensors(model: ModelSpec, types: Mapping[str, str]) -> tuple[str, ...]:
     """The quantized tensors of a GGUF `model` whose type stays where its tensors get `types`, by
@@ -23,3 +45,26 @@ def kept_tensors(model: ModelSpec, types: Mapping[str, str]) -> tuple[str, ...]:
         for tensor in model.tensors
         if types.get(tensor.name) == tensor.dtype and not TENSOR_TYPES[tensor.dtype].is_float
     )
+
+
+def exact_types(kind: str) -> tuple[str, ...]:
+    """The types that hold every value a tensor of type `kind` can have, itself first."""
+    return (kind, *EXACT_TYPES.get(kind, ()))
+
+
+def exact_types_of_integers(bits: int, group: int, *, symmetric: bool) -> tuple[str, ...]:
+    """The types that hold the weights of a GPTQ, AWQ or compressed-tensors checkpoint exactly:
+    `bits` wide codes, float16 steps for `group` neighbouring columns (-1: a row), and zero points
+    in the middle (`symmetric`) or anywhere within the codes. None for columns in another order
+    (`desc_act`), nor for 8 bits, whose -128 no kernel of Q8_0's may meet.
+
+    Our own search finds those blocks of Q4_0 (compress/grids.py), llama.cpp's not all of them.
+    """
+    if group != -1 and group % TENSOR_TYPES["Q4_0"].block_elements:
+        return ()
+    top = (1 << bits) - 1
+    lowest, highest = (-(1 << (bits - 1)), top >> 1) if symmetric else (-top, top)
+    for kinds, low, high in ((FOUR_BITS, -8, 7), (FIVE_BITS, -16, 15), (("Q8_0",), -127, 127)):
+        if low <= lowest and highest <= high:
+            return kinds
+    return ()
