@@ -16,7 +16,6 @@ OLLAMA_CACHE_TYPES = ("q8_0", "q4_0")
 
 def llama_server_arguments(model_file: str, settings: RunSettings) -> list[str]:
     """llama-server's arguments for these settings."""
-    cache = LLAMA_CACHE_TYPES[settings.kv_type]
     arguments = [
         "--model", model_file,
         "--ctx-size", str(settings.context),
@@ -25,8 +24,8 @@ def llama_server_arguments(model_file: str, settings: RunSettings) -> list[str]:
         "--ubatch-size", str(settings.micro_batch),
         "--parallel", str(settings.sequences),
         "--n-gpu-layers", str(settings.gpu_layers),
-        "--cache-type-k", cache,
-        "--cache-type-v", cache,
+        "--cache-type-k", LLAMA_CACHE_TYPES[settings.key_type],
+        "--cache-type-v", LLAMA_CACHE_TYPES[settings.value_type],
         "--flash-attn", "on" if settings.flash_attention else "off",
     ]  # fmt: skip
     if settings.tensor_split:
@@ -89,7 +88,8 @@ def _beyond_ollama(settings: RunSettings, template: ChatTemplate) -> list[str]:
             "serve.sh places layers, experts and cache as planned; Ollama has no words",
             "for that and places them itself.",
         ]
-    cache = LLAMA_CACHE_TYPES[settings.kv_type]
+    types = {LLAMA_CACHE_TYPES[kind] for kind in (settings.key_type, settings.value_type)}
+    cache = " and ".join(sorted(types, reverse=True))
     if cache in OLLAMA_CACHE_TYPES:
         found += [
             f"The plan's KV cache is {cache}. Ollama takes that from the server's environment",
@@ -117,7 +117,10 @@ def lm_studio_config(settings: RunSettings, layers: int) -> str:
 
     `layers`: decoder layers of the model; LM Studio takes the share of them that is on the GPU.
     """
-    cache = {"checked": True, "value": LLAMA_CACHE_TYPES[settings.kv_type]}
+    keys, values = (
+        {"checked": True, "value": LLAMA_CACHE_TYPES[kind]}
+        for kind in (settings.key_type, settings.value_type)
+    )
     load = {
         "llm.load.contextLength": settings.context,
         "llm.load.numParallelSessions": settings.sequences,
@@ -129,8 +132,8 @@ def lm_studio_config(settings: RunSettings, layers: int) -> str:
         "llm.load.llama.keepModelInMemory": settings.memory_lock,
         "llm.load.llama.flashAttention": settings.flash_attention,
         "llm.load.llama.tryMmap": settings.memory_map,
-        "llm.load.llama.kCacheQuantizationType": cache,
-        "llm.load.llama.vCacheQuantizationType": cache,
+        "llm.load.llama.kCacheQuantizationType": keys,
+        "llm.load.llama.vCacheQuantizationType": values,
     }
     fields = [{"key": key, "value": value} for key, value in load.items()]
     config = {"preset": "", "operation": {"fields": []}, "load": {"fields": fields}}

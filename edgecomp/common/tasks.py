@@ -37,9 +37,10 @@ MEASURED_MIXES: tuple[Mix, ...] = ("same-size", "optimal")
 MixChoice = Literal[Mix, "none"]
 """`none`: every matrix gets its format's own type."""
 
-KvType = Literal["F16", "Q8_0", "Q4_0"]
-KV_TYPES: tuple[KvType, ...] = ("F16", "Q8_0", "Q4_0")
-"""Types in which a runtime keeps keys and values."""
+KvType = Literal["F16", "Q8_0", "Q8_0/Q4_0", "Q4_0", "auto"]
+KV_TYPES: tuple[KvType, ...] = ("F16", "Q8_0", "Q8_0/Q4_0", "Q4_0", "auto")
+"""Types in which a runtime keeps keys and values: both alike, or keys/values; `auto`: the plan
+weighs them."""
 
 
 SourceName = Literal[

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from edgecomp.formats.expected_loss import expected_loss
 from edgecomp.formats.gguf_mix import quantizable
+from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
 from edgecomp.formats.solved_types import SOLVED_TYPES
 from edgecomp.formats.type_frontier import Loss, TypeFrontier, file_bytes, type_frontier
 from edgecomp.models.gguf.header import DEFAULT_ALIGNMENT
@@ -42,6 +43,12 @@ class Mixture:
     def choices(self) -> dict[str, list[str]]:
         """The types that each matrix can take."""
         return mixture_choices(self.model)
+
+    @cached_property
+    def smallest_weights(self) -> LayeredWeights:
+        """The sums of the mixture with the fewest bytes."""
+        types = {**self.own_types, **self.frontier().within(0)}
+        return layered_weights(self.model, types)
 
     def frontier(self, without: Collection[str] = ()) -> TypeFrontier:
         """The least expected loss for every number of bytes, `without` some types."""

@@ -31,6 +31,7 @@ from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.formats.presets import MIXTURE
 from edgecomp.jobs import evaluation_stages as evaluation_stages
+from edgecomp.jobs.cache_choice import measured_cache_losses
 from edgecomp.jobs.evaluation_stages import evaluation_subjects
 from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
 from edgecomp.making.artifact import Artifact
@@ -108,6 +109,13 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
     plan = make_plan(ready.spec, profile, constraints, choices=choices)
     chosen = _chosen(plan)
     recipe = recipe_for(model, device, constraints, chosen, wanted.evaluation, choices)
+    if constraints.kv_type == "auto" and chosen.settings.kv_type != "F16":
+        run = Run(read_model(model, weights=True), recipe, wanted.data, listen)
+        losses = measured_cache_losses(run, ready.questions.text)
+        choices = choices._replace(cache_losses=losses)
+        plan = make_plan(ready.spec, profile, constraints, choices=choices)
+        chosen = _chosen(plan)
+        recipe = recipe_for(model, device, constraints, chosen, wanted.evaluation, choices)
     return _make_bundle(ready, _Job(profile, plan, chosen, recipe, wanted.data), listen)
 
 

@@ -76,13 +76,12 @@ def bench_arguments(model_file: str, settings: RunSettings | None) -> list[str]:
         "-o", "json",
     ]  # fmt: skip
     if settings:
-        cache = LLAMA_CACHE_TYPES[settings.kv_type]
         arguments += [
             "-t", str(settings.threads),
             "-ub", str(settings.micro_batch),
             "-ngl", str(settings.gpu_layers),
-            "-ctk", cache,
-            "-ctv", cache,
+            "-ctk", LLAMA_CACHE_TYPES[settings.key_type],
+            "-ctv", LLAMA_CACHE_TYPES[settings.value_type],
             "-fa", "on" if settings.flash_attention else "off",
         ]  # fmt: skip
         if settings.tensor_split:

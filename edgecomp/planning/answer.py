@@ -81,7 +81,9 @@ def alternatives(plan: Plan) -> tuple[Alternative, ...]:
             (
                 row
                 for row in kept
-                if _alike(row, chosen) and row.name == chosen.name and row.context > chosen.context
+                if _alike(row, chosen)
+                and row.format == chosen.format
+                and row.context > chosen.context
             ),
             key=lambda row: row.context,
             default=None,

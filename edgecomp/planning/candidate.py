@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgecomp.common.quantity import format_size
 from edgecomp.devices.profile import DeviceProfile
+from edgecomp.formats.cache_types import cache_types, expected_cache_loss, suits_heads
 from edgecomp.formats.expected_loss import risk
 from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.formats.presets import MIXTURE
@@ -52,6 +53,7 @@ def candidate_of(
     )
     exclusion_reason = facts.exclusion_reason or _without_kernels(facts, device, placement, runtime)
     senseless = [Rejection(cause="format", text=exclusion_reason)] if exclusion_reason else []
+    loss = facts.expected_divergence_nats + expected_cache_loss(model, settings.kv_type)
     broken = _rejections(model, device, constraints, facts.file_bytes, option, speed)
     return Candidate(
         format=facts.name,
@@ -64,8 +66,8 @@ def candidate_of(
         memory=memory,
         pool_bytes=pools,
         speed=speed,
-        expected_divergence_nats=facts.expected_divergence_nats,
-        risk=risk(facts.expected_divergence_nats, constraints.task),
+        expected_divergence_nats=loss,
+        risk=risk(loss, constraints.task),
         fits=_fit(pools, memory.total_bytes, device, constraints),
         rejections=(*senseless, *broken),
         notes=(*facts.notes, *((GUESSED_SPEEDS,) if guessed else ())),
@@ -125,9 +127,10 @@ def _rejections(
     if model.context_length and context > model.context_length:
         text = f"The model was trained for {model.context_length} tokens, not {context}."
         reasons.append(Rejection(cause="context", text=text))
-    block = TENSOR_TYPES[constraints.kv_type].block_elements
-    if model.key_length % block or model.value_length % block:
+    kv_type = option.settings.kv_type
+    if not suits_heads(model, kv_type):
+        block = max(TENSOR_TYPES[kind].block_elements for kind in cache_types(kv_type))
         heads = f"{model.key_length} and {model.value_length}"
-        text = f"A {constraints.kv_type} cache needs heads in blocks of {block}, not of {heads}."
+        text = f"A {kv_type} cache needs heads in blocks of {block}, not of {heads}."
         reasons.append(Rejection(cause="kv-type", text=text))
     return tuple(reasons)

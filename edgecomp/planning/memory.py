@@ -68,9 +68,9 @@ def kv_cells(model: ModelSpec, layer: int, settings: RunSettings) -> int:
 
 def kv_layer_bytes(model: ModelSpec, settings: RunSettings) -> list[int]:
     """Bytes of each layer: cells x KV heads x (key and value length in the cache's type)."""
-    kind = TENSOR_TYPES[settings.kv_type]
-    row = kind.size_bytes(model.kv_heads * model.key_length)
-    row += kind.size_bytes(model.kv_heads * model.value_length)
+    keys, values = TENSOR_TYPES[settings.key_type], TENSOR_TYPES[settings.value_type]
+    row = keys.size_bytes(model.kv_heads * model.key_length)
+    row += values.size_bytes(model.kv_heads * model.value_length)
     if not model.sliding_window:
         return [row * pad_cells(settings.context)] * model.layers
     return [row * kv_cells(model, layer, settings) for layer in range(model.layers)]
@@ -168,7 +168,7 @@ def _again(model: ModelSpec, settings: RunSettings) -> bool:
 def _rotates(model: ModelSpec, settings: RunSettings) -> bool:
     """Whether llama.cpp rotates what it keeps in the cache: in a quantized one, where heads are
     long enough."""
-    return not TENSOR_TYPES[settings.kv_type].is_float and model.key_length % ROTATED_VALUES == 0
+    return not TENSOR_TYPES[settings.key_type].is_float and model.key_length % ROTATED_VALUES == 0
 
 
 def _rotation_bytes(model: ModelSpec, settings: RunSettings) -> int:

@@ -71,12 +71,8 @@ def mixture_candidates(mixture: Mixture, request: Request) -> Iterator[Candidate
 
 def _on_one_memory(mixture: Mixture, request: Request, placement: Placement) -> Iterator[Candidate]:
     frontier = _frontier(mixture, request.device, placement)
-    beside = request.footprints[0].memory.total_bytes
-    pool = request.device.pool(request.device.system_pool.name)
-    room = min(
-        round(TIGHT_SHARE * pool.usable_bytes) - beside - mixture.overhead_bytes,
-        _stated_room(mixture, request),
-    )
+    system = _system_room(request) - mixture.overhead_bytes
+    room = min(system, _stated_room(mixture, request))
 
     def made(types: Types) -> Candidate:
         facts = mixture_facts(mixture, types)
@@ -84,14 +80,17 @@ def _on_one_memory(mixture: Mixture, request: Request, placement: Placement) -> 
         option = offload(demand, request.device, placement)
         return _candidate(mixture, request, facts, option, room)
 
+    short = _short(mixture, frontier, room)
+    if not short and not request.constraints.min_decode_tokens_per_second:
+        return
     plain = made(frontier.within(room))
-    if _short(mixture, frontier, room) or _is_slow(plain, request):
+    if short or _is_slow(plain, request):
         yield _fast_enough(mixture, request, plain, made)
 
 
 def _on_cards(mixture: Mixture, request: Request) -> Iterator[Candidate]:
-    """What fills the cards with everything on them; where not even the smallest does, what fills
-    the stated limits, with as much of it on the cards as they hold."""
+    """What fills the cards with everything on them; where not even the smallest fits, what fills
+    them and the system's memory together."""
     device, stated = request.device, _stated_room(mixture, request)
     for cards, capacities in card_sets(device):
         if not all(capacities):
@@ -102,24 +101,33 @@ def _on_cards(mixture: Mixture, request: Request) -> Iterator[Candidate]:
         frontier = _frontier(mixture, device, whole)
         left = _room_on_cards(mixture, request, frontier, capacities)
         if left < frontier.smallest_bytes:
-            if frontier.smallest_bytes <= stated and _short(mixture, frontier, stated):
-                yield _made_for_cards(mixture, request, stated, frontier.within(stated))
+            room = min(stated, left + _system_room(request))
+            if _short(mixture, frontier, room):
+                partly = _packed_on_cards(mixture, request, frontier, room, layers=1)
+                yield from [partly] if partly else []
             continue
-        found = _whole_on_cards(mixture, request, frontier, min(left, stated))
-        if found and (_short(mixture, frontier, min(left, stated)) or _is_slow(found, request)):
+        room, places = min(left, stated), mixture.model.layers + 1
+        short = _short(mixture, frontier, room)
+        if not short and not request.constraints.min_decode_tokens_per_second:
+            continue
+        found = _packed_on_cards(mixture, request, frontier, room, layers=places)
+        if found and (short or _is_slow(found, request)):
             room = (found.budget_bytes or 0) - mixture.overhead_bytes
             yield _fast_enough(
                 mixture, request, found, partial(_made_for_cards, mixture, request, room)
             )
 
 
-def _whole_on_cards(
-    mixture: Mixture, request: Request, frontier: TypeFrontier, room: int
+def _packed_on_cards(
+    mixture: Mixture, request: Request, frontier: TypeFrontier, room: int, *, layers: int
 ) -> Candidate | None:
-    """The largest mixture up to `room` that packs onto the cards by whole layers."""
+    """The largest mixture up to `room` of which whole layers, at least so many, pack onto the
+    cards."""
     for _ in range(SHRINKS):
+        if room < frontier.smallest_bytes:
+            return None
         found = _made_for_cards(mixture, request, room, frontier.within(room))
-        if found.placement.gpu_layers > mixture.model.layers and found.fits != "no":
+        if found.placement.gpu_layers >= layers and found.fits == "fits":
             return found
         room = round(SHRINK_SHARE * room)
     return None
@@ -137,14 +145,19 @@ def _best_on_cards(model: ModelSpec, request: Request, facts: FormatFacts) -> Of
     return fastest(model, facts.weights, request.device, on_cards or options[0])
 
 
+def _system_room(request: Request) -> int:
+    """Bytes that the system's memory has beside what a run asks for whatever its weights."""
+    usable = request.device.system_pool.usable_bytes
+    return round(TIGHT_SHARE * usable) - request.footprints[0].memory.total_bytes
+
+
 def _room_on_cards(
     mixture: Mixture, request: Request, frontier: TypeFrontier, capacities: Sequence[int]
 ) -> int:
     """Bytes of weights that the cards leave room for beside cache and buffers, where everything is
     on them; an embedding that is only looked up stays with the host."""
     model, footprint = mixture.model, request.footprints[0]
-    smallest = mixture_facts(mixture, frontier.within(0)).weights
-    demand = MemoryDemand(smallest, footprint)
+    demand = MemoryDemand(mixture.smallest_weights, footprint)
     several = len(capacities) > 1
     beside = beside_layers_bytes(demand, demand.places, 0, kv_on_gpu=True, several=several)
     room = sum(round(TIGHT_SHARE * size) - beside for size in capacities)

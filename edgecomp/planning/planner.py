@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from edgecomp.common.errors import ExportRefused, ModelIncomplete
 from edgecomp.common.tasks import REQUIRED_BENCHMARKS
 from edgecomp.devices.profile import DeviceProfile
-from edgecomp.formats.expected_loss import TASK_RISK
+from edgecomp.formats.cache_types import CACHE_CHOICES, expected_cache_loss, suits_heads
+from edgecomp.formats.expected_loss import TASK_RISK, risk
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import FormatFacts, facts_of_types, format_facts
 from edgecomp.formats.layered_weights import layered_weights
@@ -29,7 +30,7 @@ from edgecomp.planning.onnx_candidates import onnx_candidates, refuse_what_onnx_
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.planning.plan import Candidate, JobCost, Plan
-from edgecomp.planning.ranking import rank, without_dominated
+from edgecomp.planning.ranking import best_caches, rank, without_dominated
 from edgecomp.planning.recipe_of_plan import NOTHING_CHOSEN, Choices, chosen_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
@@ -61,7 +62,7 @@ def make_plan(
         facts = [row for row in facts if row.name != SOURCE]
     if choices.mix not in (None, "optimal"):
         facts = [row for row in facts if row.name != MIXTURE]
-    ranked = ranked_candidates(made, device, constraints, facts, runtime)
+    ranked = ranked_candidates(made, device, constraints, facts, choices)
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     placed: tuple[PlacedSpeed, ...] = ()
     more: LayerGain | None = None
@@ -111,12 +112,30 @@ def ranked_candidates(
     device: DeviceProfile,
     constraints: Constraints,
     facts: Sequence[FormatFacts],
-    runtime: str = RUNTIME,
+    choices: Choices = NOTHING_CHOSEN,
 ) -> list[Candidate]:
     """Every candidate, best first, then the rejected ones: a plan without what it takes to make."""
-    all_of = onnx_candidates if runtime == ONNX else _candidates
-    candidates = without_dominated(list(all_of(model, device, constraints, facts)))
-    return sorted(candidates, key=lambda row: rank(row, constraints))
+    all_of = onnx_candidates if choices.runtime == ONNX else _candidates
+    candidates = list(all_of(model, device, constraints, facts))
+    if choices.cache_losses:
+        candidates = [_with_cache_loss(row, model, constraints, choices) for row in candidates]
+    candidates.sort(key=lambda row: rank(row, constraints))
+    if constraints.kv_type == "auto":
+        candidates = best_caches(candidates)
+    return sorted(without_dominated(candidates), key=lambda row: rank(row, constraints))
+
+
+def _with_cache_loss(
+    row: Candidate, model: ModelSpec, constraints: Constraints, choices: Choices
+) -> Candidate:
+    """The candidate with what its cache was measured to lose, where it was."""
+    kv_type = row.settings.kv_type
+    measured = (choices.cache_losses or {}).get(kv_type)
+    if measured is None:
+        return row
+    loss = row.expected_divergence_nats - expected_cache_loss(model, kv_type) + measured
+    update = {"expected_divergence_nats": loss, "risk": risk(loss, constraints.task)}
+    return row.model_copy(update=update)
 
 
 def with_types(
@@ -155,22 +174,37 @@ def _candidates(
     constraints: Constraints,
     facts: Sequence[FormatFacts],
 ) -> Iterator[Candidate]:
-    by_context = [
-        _footprints(model, device, constraints, size) for size in contexts(model, constraints)
+    auto = constraints.kv_type == "auto"
+    kv_types = (
+        [kind for kind in CACHE_CHOICES if suits_heads(model, kind)]
+        if auto
+        else [constraints.kv_type]
+    )
+    every = [
+        _footprints(model, device, context, kv_type)
+        for context in contexts(model, constraints)
+        for kv_type in kv_types
     ]
     for row in facts:
-        for footprints in by_context:
-            if row.mixture:
-                request = Request(device, constraints, footprints)
-                yield from mixture_candidates(row.mixture, request)
-            else:
-                yield from _place(model, device, constraints, row, footprints)
+        for footprints in every:
+            request = Request(device, constraints, footprints)
+            found = (
+                mixture_candidates(row.mixture, request)
+                if row.mixture
+                else _place(model, device, constraints, row, footprints)
+            )
+            # Cards have kernels for keys and values of one type.
+            yield from (c for c in found if not (auto and c.placement.gpus and _mixed(c)))
+
+
+def _mixed(candidate: Candidate) -> bool:
+    return candidate.settings.key_type != candidate.settings.value_type
 
 
 def _footprints(
-    model: ModelSpec, device: DeviceProfile, constraints: Constraints, context: int
+    model: ModelSpec, device: DeviceProfile, context: int, kv_type: str
 ) -> tuple[RuntimeFootprint, ...]:
-    settings = RunSettings(context=context, threads=device.cpu.cores, kv_type=constraints.kv_type)
+    settings = RunSettings(context=context, threads=device.cpu.cores, kv_type=kv_type)
     return possible_footprints(model, settings, device, _worker_bytes(device))
 
 
@@ -205,7 +239,7 @@ def _compare_placements(
         weights = layered_weights(model, chosen.types)
     else:
         weights = next(row.weights for row in facts if row.name == chosen.format)
-    footprints = _footprints(model, device, constraints, chosen.context)
+    footprints = _footprints(model, device, chosen.context, chosen.settings.kv_type)
     batch = chosen.settings.micro_batch
     used = next(row for row in footprints if row.settings.micro_batch == batch)
     depth = chosen.speed.prompt_tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable
 
 from edgecomp.formats.expected_loss import TOLERATED_NATS
 from edgecomp.planning.plan import Candidate, Rejection
@@ -29,6 +30,15 @@ def without_dominated(candidates: list[Candidate]) -> list[Candidate]:
                 row = row.model_copy(update={"rejections": (dominated,)})
         result.append(row)
     return result
+
+
+def best_caches(ranked: Iterable[Candidate]) -> list[Candidate]:
+    """Of candidates in order, the first of each format, context and place: with the type of the KV
+    cache that is best there."""
+    first: dict[tuple[str, int, tuple[str, ...]], Candidate] = {}
+    for row in ranked:
+        first.setdefault((row.format, row.context, row.placement.gpus), row)
+    return list(first.values())
 
 
 def _costs(row: Candidate) -> tuple[float, ...]:
@@ -67,4 +77,5 @@ def rank(candidate: Candidate, constraints: Constraints) -> tuple[float, ...]:
         0.0 if candidate.types else 1.0,
         -worth if tolerable else divergence,
         candidate.file_bytes,
+        -candidate.speed.decode_tokens_per_second,
     )

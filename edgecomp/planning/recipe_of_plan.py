@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from edgecomp.common.tasks import Mix, MixChoice, Rounding
@@ -27,6 +27,8 @@ class Choices(NamedTuple):
     rounding: Rounding | None = None
     mix: MixChoice | None = None
     stages: Sequence[Stage] = ()
+    cache_losses: Mapping[str, float] | None = None
+    """What each type of the KV cache loses, in nats a token, where it was measured."""
 
 
 NOTHING_CHOSEN = Choices()

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.formats.cache_types import cache_types
 
 
 class RunSettings(FrozenModel):
@@ -20,6 +21,8 @@ class RunSettings(FrozenModel):
     outputs: int = Field(default=1, gt=0)
     threads: int = Field(gt=0)
     kv_type: str = "F16"
+    """The KV cache's: one type, or the keys' and the values', parted by a slash."""
+
     flash_attention: bool = True
     memory_map: bool = False
     memory_lock: bool = False
@@ -36,6 +39,14 @@ class RunSettings(FrozenModel):
 
     kv_on_gpu: bool = True
     """Each layer's cache is where the layer is; False: all of it with the CPU."""
+
+    @property
+    def key_type(self) -> str:
+        return cache_types(self.kv_type)[0]
+
+    @property
+    def value_type(self) -> str:
+        return cache_types(self.kv_type)[1]
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:

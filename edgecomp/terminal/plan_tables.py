@@ -76,9 +76,13 @@ def _choice(chosen: Candidate) -> str:
 
 
 def _alternatives(plan: Plan) -> list[RenderableType]:
+    purposes: dict[str, list[str]] = {}
+    shown = {row.label: row for _, row in alternatives(plan)}
+    for purpose, row in alternatives(plan):
+        purposes.setdefault(row.label, []).append(purpose)
     rows = [
         (
-            purpose,
+            ", ".join(purposes[label]),
             row.name,
             f"{row.context:,}",
             format_size(row.file_bytes),
@@ -87,7 +91,7 @@ def _alternatives(plan: Plan) -> list[RenderableType]:
             f"{row.expected_divergence_nats:.3f}",
             row.risk,
         )
-        for purpose, row in alternatives(plan)
+        for label, row in shown.items()
     ]
     if not rows:
         return []

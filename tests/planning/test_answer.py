@@ -54,7 +54,12 @@ def test_what_does_not_fit_is_told_with_what_the_nearest_needs(demo_gguf: Path) 
     plan = planned(demo_gguf, "office-laptop-ddr4", max_size_bytes=95_000_000)
     text = what_does_not_fit(plan)
     assert text.startswith("Q3_K_L (97.53 MB) does not fit.")
-    assert "over the limit of 95 MB" in text and " Nor do Q8_0, " in text and "more" in text
+    assert (
+        "over the limit of 95 MB" in text
+        and " Nor do " in text
+        and "Q8_0" in text
+        and "more" in text
+    )
 
 
 def test_where_everything_fits_nothing_is_told(demo_gguf: Path) -> None:

@@ -167,3 +167,37 @@ def test_types_without_kernels_on_the_processor_are_not_chosen(llama: ModelSpec)
     )
     rows = [row for row in plan.candidates if row.format == MIXTURE]
     assert rows and all(set(row.types.values()) <= {"F32", "F16", "Q4_0", "Q8_0"} for row in rows)
+
+
+def test_an_automatic_cache_is_smaller_where_that_loses_least(llama: ModelSpec) -> None:
+    """At a long context a float cache leaves the weights few bits; at a short one it costs
+    nothing."""
+    card = find_device("rtx-4060-8gb")
+    long = chosen(make_plan(llama, card, Constraints(context=32768, kv_type="auto")))
+    floats = chosen(make_plan(llama, card, Constraints(context=32768)))
+    assert long.settings.kv_type != "F16"
+    assert long.expected_divergence_nats < floats.expected_divergence_nats
+    short = chosen(make_plan(llama, find_device("rtx-4090"), Constraints(kv_type="auto")))
+    assert short.settings.kv_type == "F16"
+
+
+def test_an_automatic_cache_gives_one_candidate_a_format_context_and_place(
+    llama: ModelSpec,
+) -> None:
+    plan = make_plan(llama, find_device("rtx-4060-8gb"), Constraints(context=8192, kv_type="auto"))
+    places = [(row.format, row.placement.gpus) for row in plan.candidates]
+    assert len(places) == len(set(places))
+    # Cards have no kernels for keys and values of different types.
+    assert all("/" not in row.settings.kv_type for row in plan.candidates if row.placement.gpus)
+
+
+def test_what_a_cache_was_measured_to_lose_counts_instead_of_what_is_expected(
+    llama: ModelSpec,
+) -> None:
+    card, limits = find_device("rtx-4060-8gb"), Constraints(context=32768, kv_type="auto")
+    bad = {"F16": 0.0, "Q8_0": 0.001, "Q4_0": 4.0}
+    row = chosen(make_plan(llama, card, limits, choices=Choices(cache_losses=bad)))
+    assert row.settings.kv_type == "Q8_0"
+    worse = {"F16": 0.0, "Q8_0": 3.0, "Q4_0": 4.0}
+    row = chosen(make_plan(llama, card, limits, choices=Choices(cache_losses=worse)))
+    assert row.settings.kv_type == "F16"

@@ -82,7 +82,8 @@ class Session:
         parameters.n_outputs_max = settings.outputs
         parameters.n_threads = settings.threads
         parameters.n_threads_batch = settings.threads
-        parameters.type_k = parameters.type_v = TENSOR_TYPES[settings.kv_type].ggml_id
+        parameters.type_k = TENSOR_TYPES[settings.key_type].ggml_id
+        parameters.type_v = TENSOR_TYPES[settings.value_type].ggml_id
         parameters.offload_kqv = settings.kv_on_gpu
         parameters.flash_attn_type = FLASH_ATTENTION[settings.flash_attention]
         parameters.no_perf = True
