@@ -47,6 +47,8 @@ class Step(NamedTuple):
     kind: str
     added_bytes: int
     saved_loss: float
+    loss: float
+    """What is lost then."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,17 @@ class TypeFrontier:
         """Bytes beyond which nothing more is saved."""
         large = sum(options[-1].size_bytes for options in self.large.values())
         return self._bytes_after[-1] + large
+
+    @cached_property
+    def least_loss(self) -> float:
+        """What is lost with all bytes that save anything; 0: every tensor has an exact type."""
+        large = sum(options[-1].loss for options in self.large.values())
+        return large + sum(self._last_losses.values())
+
+    @cached_property
+    def _last_losses(self) -> dict[str, float]:
+        losses = {name: option.loss for name, option in self.smallest.items()}
+        return losses | {step.tensor: step.loss for step in self.steps}
 
     @cached_property
     def _bytes_after(self) -> tuple[int, ...]:
@@ -139,7 +152,7 @@ def type_frontier(
         hull = _hull(_falling(options))
         smallest[tensor.name] = hull[0]
         steps += [
-            Step(tensor.name, b.kind, b.size_bytes - a.size_bytes, a.loss - b.loss)
+            Step(tensor.name, b.kind, b.size_bytes - a.size_bytes, a.loss - b.loss, b.loss)
             for a, b in pairwise(hull)
         ]
     steps.sort(key=lambda step: -step.saved_loss / step.added_bytes)

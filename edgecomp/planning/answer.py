@@ -38,6 +38,8 @@ def reason(plan: Plan) -> str:
             f"Nothing that fits is expected to lose as little as the task {plan.constraints.task} "
             f"tolerates ({tolerated:g} nats); this loses least."
         )
+    if chosen.exact:
+        return "It holds every value of the source."
     if chosen.types:
         most, used = chosen.budget_bytes or 0, chosen.file_bytes
         spare = "" if used >= FILLED_SHARE * most else " More of it would lose no less."

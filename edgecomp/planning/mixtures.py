@@ -183,10 +183,12 @@ def _stated_room(mixture: Mixture, request: Request) -> int:
 
 
 def _short(mixture: Mixture, frontier: TypeFrontier, room: int) -> bool:
-    """Whether room is short: more of it would lose less, and the source as it is has none."""
+    """Whether room is short: more of it would lose less, or the source as it is does not fit where
+    all its values do, in fewer bytes."""
     source = mixture.model
-    kept = source.source == "gguf" and source.file_bytes <= room + mixture.overhead_bytes
-    return room < frontier.largest_bytes and not kept
+    if source.source == "gguf" and source.file_bytes <= room + mixture.overhead_bytes:
+        return False
+    return room < frontier.largest_bytes or frontier.least_loss == 0
 
 
 def _is_slow(candidate: Candidate, request: Request) -> bool:

@@ -10,6 +10,7 @@ from pydantic import Field
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.formats.expected_loss import Risk
+from edgecomp.formats.presets import SOURCE
 from edgecomp.planning.memory import MemoryEstimate
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed
@@ -64,6 +65,12 @@ class Candidate(FrozenModel):
         """How people name it."""
         where = f", {self.placement.label}" if self.placement.gpus else ""
         return f"{self.name} at context {self.context}{where}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether every value is the source's."""
+        own = self.format == SOURCE or bool(self.types)
+        return own and self.expected_divergence_nats == 0
 
     @property
     def name(self) -> str:

@@ -70,9 +70,14 @@ def _choice(chosen: Candidate) -> str:
         f"[bold]Chosen: {escape(chosen.name)}[/bold], {format_size(chosen.file_bytes)}: "
         f"{format_size(chosen.memory.total_bytes)} of memory at {chosen.context:,} tokens"
         f"{escape(where)}, about {format_rate(chosen.speed.decode_tokens_per_second)} tok/s "
-        f"({chosen.speed.basis}), expected loss {chosen.expected_divergence_nats:.3f} nats "
-        f"({chosen.risk} risk)."
+        f"({chosen.speed.basis}), {_expected(chosen)}."
     )
+
+
+def _expected(row: Candidate) -> str:
+    if row.exact:
+        return "every value the source's"
+    return f"expected loss {_loss(row)} nats ({row.risk} risk)"
 
 
 def _alternatives(plan: Plan) -> list[RenderableType]:
@@ -88,7 +93,7 @@ def _alternatives(plan: Plan) -> list[RenderableType]:
             format_size(row.file_bytes),
             format_size(row.memory.total_bytes),
             format_rate(row.speed.decode_tokens_per_second),
-            f"{row.expected_divergence_nats:.3f}",
+            _loss(row),
             row.risk,
         )
         for label, row in shown.items()
@@ -97,6 +102,11 @@ def _alternatives(plan: Plan) -> list[RenderableType]:
         return []
     numeric = [name not in WORDED for name in ALTERNATIVE_COLUMNS]
     return ["", FittingTable(ALTERNATIVE_COLUMNS, numeric, rows)]
+
+
+def _loss(row: Candidate) -> str:
+    """The expected loss in nats; `exact` where every value is the source's."""
+    return "exact" if row.exact else f"{row.expected_divergence_nats:.3f}"
 
 
 def _nothing_fits(plan: Plan) -> list[RenderableType]:
@@ -131,7 +141,7 @@ def _cells(by_context: dict[int, Candidate], contexts: list[int]) -> list[str]:
         *(_peak(by_context[n]) if n in by_context else "-" for n in contexts),
         format_rate(first.speed.decode_tokens_per_second),
         format_rate(first.speed.prefill_tokens_per_second),
-        f"{first.expected_divergence_nats:.3f}",
+        _loss(first),
         first.risk,
         "/".join(dict.fromkeys(by_context[n].fits for n in contexts if n in by_context)),
     ]

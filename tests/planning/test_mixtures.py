@@ -104,6 +104,16 @@ def test_a_source_that_fits_as_it_is_is_not_rounded_to_fill(demo: ModelSpec) -> 
     assert all(row.format != MIXTURE for row in plan.candidates)
 
 
+def test_what_holds_every_value_in_fewer_bytes_is_exact(demo: ModelSpec) -> None:
+    """As a file that stores one matrix twice: it does not fit, and all that it says does."""
+    twice = demo.model_copy(update={"file_bytes": demo.file_bytes + 30 * 10**6})
+    limits = Constraints(max_size_bytes=demo.file_bytes + 10**6, context=2048)
+    row = chosen(make_plan(twice, find_device("office-laptop-ddr4"), limits))
+    assert row.format == MIXTURE and row.expected_divergence_nats == 0
+    stored = {t.name: t.dtype for t in demo.tensors if len(t.shape) > 1}
+    assert {name: row.types[name] for name in stored} == stored
+
+
 def test_a_mixture_is_expected_to_lose_less_than_every_preset_that_fits(demo: ModelSpec) -> None:
     limits = Constraints(max_size_bytes=92 * 10**6, context=2048)
     plan = make_plan(demo, find_device("office-laptop-ddr4"), limits)
