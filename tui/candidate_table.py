@@ -129,11 +129,7 @@ class CandidateTable(DataTable[Text]):
                 right(str(row.placement.gpu_layers) if row.placement.gpus else "-"),
                 right(f"{row.bits_per_weight:.2f}"),
                 right(figure(row.speed.prefill_tokens_per_second)),
-                right(
-                    f"{row.expected_divergence_nats:.3f}"
-                    if row.expected_divergence_nats
-                    else "exact"
-                ),
+                right("exact" if row.exact else f"{row.expected_divergence_nats:.3f}"),
             ]
         return cells
 

@@ -17,6 +17,7 @@ from .candidate_table import CandidateTable
 from .constraints_form import ConstraintsForm
 from .notice import Notice
 from .page import Page
+from .plan_answer import plan_answer
 
 if TYPE_CHECKING:
     from edgecomp.devices.profile import DeviceProfile
@@ -44,6 +45,7 @@ class PlanScreen(Page):
     def body(self) -> Iterable[Widget]:
         yield ConstraintsForm()
         yield Notice("plan-notice")
+        yield Static(id="plan-answer")
         yield CandidateTable()
         with VerticalScroll(id="reason"):
             yield Static(id="reason-text")
@@ -97,8 +99,8 @@ class PlanScreen(Page):
 
     def _nothing(self, state: str, text: str) -> None:
         self.query_one("#plan-notice", Notice).say(state, text)  # type: ignore[arg-type]
-        self.query_one(CandidateTable).display = False
-        self.query_one("#reason").display = False
+        for part in (CandidateTable, "#reason", "#plan-answer"):
+            self.query_one(part).display = False
 
     def show_plan(self, plan: Plan) -> None:
         self._shown = plan
@@ -109,6 +111,9 @@ class PlanScreen(Page):
             notice.say("warning", f"This machine cannot make it. {plan.job.refusals[0]}")
         else:
             notice.hide()
+        answer = self.query_one("#plan-answer", Static)
+        answer.display = plan.chosen is not None
+        answer.update(plan_answer(plan))
         table = self.query_one(CandidateTable)
         table.display = self.query_one("#reason").display = True
         table.show_candidates(plan.candidates)

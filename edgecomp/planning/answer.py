@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from edgecomp.common.quantity import format_size
+from edgecomp.common.quantity import format_rate, format_size
 from edgecomp.formats.expected_loss import TOLERATED_NATS
 from edgecomp.planning.plan import Candidate, Plan
 
@@ -22,10 +22,27 @@ LARGER_SHOWN = 3
 
 
 class Alternative(NamedTuple):
-    """What one could want instead, and the candidate that gives it."""
+    """What all one could want instead, and the candidate that gives it."""
 
-    purpose: Purpose
+    purposes: tuple[Purpose, ...]
     candidate: Candidate
+
+
+def figures(row: Candidate) -> str:
+    """What a candidate takes, how fast it is and what it loses, in a sentence's rest."""
+    where = f", {row.placement.label}" if row.placement.gpus else ""
+    loss = f"expected loss {expected_loss(row)} nats ({row.risk} risk)"
+    return (
+        f"{format_size(row.file_bytes)}: {format_size(row.memory.total_bytes)} of memory at "
+        f"{row.context:,} tokens{where}, about "
+        f"{format_rate(row.speed.decode_tokens_per_second)} tok/s ({row.speed.basis}), "
+        f"{'every value the source has' if row.exact else loss}."
+    )
+
+
+def expected_loss(row: Candidate) -> str:
+    """The expected loss in nats; `exact` where every value is the source's."""
+    return "exact" if row.exact else f"{row.expected_divergence_nats:.3f}"
 
 
 def reason(plan: Plan) -> str:
@@ -91,7 +108,12 @@ def alternatives(plan: Plan) -> tuple[Alternative, ...]:
             default=None,
         ),
     }
-    return tuple(Alternative(name, row) for name, row in found.items() if row)
+    serves: dict[str, list[Purpose]] = {}
+    for purpose, row in found.items():
+        if row:
+            serves.setdefault(row.label, []).append(purpose)
+    rows = {row.label: row for row in found.values() if row}
+    return tuple(Alternative(tuple(serves[label]), row) for label, row in rows.items())
 
 
 def what_does_not_fit(plan: Plan) -> str:

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgecomp.common.quantity import format_duration, format_rate, format_size
-from edgecomp.planning.answer import alternatives, reason, what_does_not_fit
+from edgecomp.planning.answer import alternatives, expected_loss, figures, reason, what_does_not_fit
 from edgecomp.planning.plan import Candidate, JobCost, Plan
 from edgecomp.terminal.fitting_table import FittingTable
 
@@ -65,48 +65,27 @@ def _heading(plan: Plan) -> str:
 
 
 def _choice(chosen: Candidate) -> str:
-    where = f", {chosen.placement.label}" if chosen.placement.gpus else ""
-    return (
-        f"[bold]Chosen: {escape(chosen.name)}[/bold], {format_size(chosen.file_bytes)}: "
-        f"{format_size(chosen.memory.total_bytes)} of memory at {chosen.context:,} tokens"
-        f"{escape(where)}, about {format_rate(chosen.speed.decode_tokens_per_second)} tok/s "
-        f"({chosen.speed.basis}), {_expected(chosen)}."
-    )
-
-
-def _expected(row: Candidate) -> str:
-    if row.exact:
-        return "every value the source's"
-    return f"expected loss {_loss(row)} nats ({row.risk} risk)"
+    return f"[bold]Chosen: {escape(chosen.name)}[/bold], {escape(figures(chosen))}"
 
 
 def _alternatives(plan: Plan) -> list[RenderableType]:
-    purposes: dict[str, list[str]] = {}
-    shown = {row.label: row for _, row in alternatives(plan)}
-    for purpose, row in alternatives(plan):
-        purposes.setdefault(row.label, []).append(purpose)
     rows = [
         (
-            ", ".join(purposes[label]),
+            ", ".join(purposes),
             row.name,
             f"{row.context:,}",
             format_size(row.file_bytes),
             format_size(row.memory.total_bytes),
             format_rate(row.speed.decode_tokens_per_second),
-            _loss(row),
+            expected_loss(row),
             row.risk,
         )
-        for label, row in shown.items()
+        for purposes, row in alternatives(plan)
     ]
     if not rows:
         return []
     numeric = [name not in WORDED for name in ALTERNATIVE_COLUMNS]
     return ["", FittingTable(ALTERNATIVE_COLUMNS, numeric, rows)]
-
-
-def _loss(row: Candidate) -> str:
-    """The expected loss in nats; `exact` where every value is the source's."""
-    return "exact" if row.exact else f"{row.expected_divergence_nats:.3f}"
 
 
 def _nothing_fits(plan: Plan) -> list[RenderableType]:
@@ -141,7 +120,7 @@ def _cells(by_context: dict[int, Candidate], contexts: list[int]) -> list[str]:
         *(_peak(by_context[n]) if n in by_context else "-" for n in contexts),
         format_rate(first.speed.decode_tokens_per_second),
         format_rate(first.speed.prefill_tokens_per_second),
-        _loss(first),
+        expected_loss(first),
         first.risk,
         "/".join(dict.fromkeys(by_context[n].fits for n in contexts if n in by_context)),
     ]
