@@ -1,4 +1,4 @@
-"""Bring the README's generated parts up to date: the table of commands and the captured summary.
+"""Bring the README's generated parts up to date: the commands, a plan, and the summary of a run.
 
 `make readme` runs it after `make demo`. With --check it changes nothing and fails where the table
 of commands is stale, which a test uses.
@@ -12,13 +12,19 @@ import sys
 from pathlib import Path
 
 import typer.main
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from edgecomp.cli import app
+from edgecomp.devices.finding import find_device
+from edgecomp.models.reading import read_model
+from edgecomp.planning.planner import make_plan
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.terminal.plan_tables import plan_answer
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 BUNDLE = ROOT / "demo-edge"
+PLANNED_DEVICE, PLANNED_BYTES = "raspberry-pi-5-8gb", 80 * 10**6
 
 
 def commands() -> str:
@@ -46,8 +52,21 @@ def summary() -> str:
     from edgecomp.terminal.report_tables import summary as rendered
 
     report = Report.model_validate_json((BUNDLE / "report.json").read_text(encoding="utf-8"))
-    console = Console(file=io.StringIO(), width=100, highlight=False, record=True)
-    console.print(rendered(Fitted(folder=Path(BUNDLE.name), report=report)))
+    return captured(rendered(Fitted(folder=Path(BUNDLE.name), report=report)), width=100)
+
+
+def plan() -> str:
+    """What a plan under a limit says, in 80 columns."""
+    made = make_plan(
+        read_model("demo"), find_device(PLANNED_DEVICE), Constraints(max_size_bytes=PLANNED_BYTES)
+    )
+    return captured(plan_answer(made), width=80)
+
+
+def captured(shown: RenderableType, width: int) -> str:
+    """What a terminal of `width` columns shows, as a block of code."""
+    console = Console(file=io.StringIO(), width=width, highlight=False, record=True)
+    console.print(shown)
     text = "\n".join(line.rstrip() for line in console.export_text().splitlines())
     return f"```\n{text.strip()}\n```"
 
@@ -64,7 +83,8 @@ def main() -> None:
     new = replaced(old, "commands", commands())
     if "--check" in sys.argv:
         raise SystemExit(0 if new == old else "README.md is stale: run `make readme`.")
-    README.write_text(replaced(new, "summary", summary()), encoding="utf-8")
+    new = replaced(replaced(new, "plan", plan()), "summary", summary())
+    README.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":
