@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import Rounding, SourceName
+from edgecomp.devices.finding import find_device
 from edgecomp.evaluate.items import Category, bucket
-from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
+from edgecomp.formats.format_facts import mixture_of, planned_file_bytes, tensor_types_of
 from edgecomp.formats.gguf_mix import quantizable
-from edgecomp.formats.presets import PRESETS
+from edgecomp.formats.presets import MIXTURE, PRESETS
 from edgecomp.formats.solved_types import is_solved
 from edgecomp.judging.remedies import DENSER_PERCENT, Kind, Remedy
 from edgecomp.judging.verdict import Verdict
@@ -31,6 +32,9 @@ from edgecomp.reporting.report import Report
 
 MORE_SAMPLES, LEAST_MORE_SAMPLES = 3, 2
 """The weak category's samples are taken 3 x as often, or 2 x where 3 x is more than fits (R51)."""
+
+GROWTH, LEAST_GROWTH = 1.15, 1.03
+"""How much larger the next mixture is, and at least must be."""
 
 OTHER_ROUNDINGS: tuple[Rounding, ...] = ("gptq", "awq+gptq")
 ATTENTION_TYPE = "Q8_0"
@@ -78,6 +82,7 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
         yield change, recipe.model_copy(update={"calibration": mix, "tensor_types": types})
     if remedy.kind == "compress less":
         yield from _denser(recipe)
+        yield from _larger_mixture(report, source)
         for row in larger_formats(report):
             change = f"format {recipe.format} -> {row.format}"
             fresh = recipe_for(recipe.model, recipe.device, recipe.constraints, row)
@@ -106,6 +111,33 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
         for rounding in OTHER_ROUNDINGS:
             change = f"rounding by {rounding} instead of {recipe.rounding}"
             yield change, recipe.model_copy(update={"rounding": rounding})
+
+
+def _larger_mixture(report: Report, source: ModelSpec) -> Iterator[tuple[str, Recipe]]:
+    """The mixture of more bytes, as far as the limits and the device's memories leave room and more
+    bytes lose less."""
+    recipe, chosen = report.recipe, report.chosen
+    if recipe.format != MIXTURE:
+        return
+    now = recipe.budget_bytes or chosen.file_bytes
+    mixture = mixture_of(staged_model(source, recipe.stages))
+    most = mixture.frontier().largest_bytes + mixture.overhead_bytes
+    budget = min(int(GROWTH * now), most, now + _spare_bytes(report))
+    if recipe.constraints.max_size_bytes:
+        budget = min(budget, recipe.constraints.max_size_bytes)
+    if budget >= LEAST_GROWTH * now:
+        change = f"a mixture of {format_size(budget)} instead of {format_size(now)}"
+        update = {"budget_bytes": budget, "tensor_types": {}, "mix": "optimal"}
+        yield change, recipe.model_copy(update=update)
+
+
+def _spare_bytes(report: Report) -> int:
+    """What the fullest memory of the device has left, and what --max-memory leaves."""
+    chosen, device = report.chosen, find_device(report.recipe.device)
+    spare = [device.pool(name).usable_bytes - used for name, used in chosen.pool_bytes.items()]
+    if report.recipe.constraints.max_memory_bytes:
+        spare.append(report.recipe.constraints.max_memory_bytes - chosen.memory.total_bytes)
+    return max(min(spare), 0)
 
 
 def _denser(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:

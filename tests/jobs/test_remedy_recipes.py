@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from edgecomp.evaluate.items import Category, bucket
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
+from edgecomp.formats.presets import MIXTURE
 from edgecomp.jobs.remedy_recipes import (
+    GROWTH,
     Step,
     attention_at_eight_bits,
     larger_formats,
@@ -105,6 +107,25 @@ def test_less_compression_is_the_next_larger_format_that_meets_the_constraints(
     bound = canned_report(spec, "Q4_0", scores({"reasoning": 8.0}), constraints=limit)
     assert larger_formats(bound) == []
     assert "compress less" not in [step.kind for step in steps(bound, spec)]
+
+
+def test_a_mixture_grows_along_its_frontier_within_the_limits(spec: ModelSpec) -> None:
+    def grown(limit: int | None) -> list[int]:
+        constraints = Constraints(context=256, max_size_bytes=limit)
+        report = canned_report(spec, "Q4_0", scores({"reasoning": 14.0}), constraints=constraints)
+        size = report.chosen.file_bytes
+        mixed = {"format": MIXTURE, "mix": "optimal", "budget_bytes": size}
+        recipe = report.recipe.model_copy(update=mixed)
+        found = steps(report.model_copy(update={"recipe": recipe}), spec)
+        larger = [step.recipe for step in found if step.change.startswith("a mixture of")]
+        assert all(step.mix == "optimal" and not step.tensor_types for step in larger)
+        return [step.budget_bytes or 0 for step in larger]
+
+    report = canned_report(spec, "Q4_0", scores({"reasoning": 14.0}))
+    size = report.chosen.file_bytes
+    assert grown(None) == [int(GROWTH * size)]
+    assert grown(int(1.1 * size)) == [int(1.1 * size)]
+    assert grown(int(1.01 * size)) == []
 
 
 def test_r71_attention_gets_eight_bits_and_feed_forward_four_or_more(
