@@ -21,6 +21,7 @@ from edgecomp.common.folders import config_folder
 from edgecomp.common.machine_limits import memory_limit_bytes, physical_cores, processor_quota
 from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE, named_version
 from edgecomp.devices.kernel_rates import KernelRates
+from edgecomp.devices.measured_runs import corrected, stored_runs
 from edgecomp.devices.profile import (
     DeviceProfile,
     MemoryPool,
@@ -144,7 +145,14 @@ def why_stale(kernel_rates: KernelRates) -> str:
 
 
 def stored_kernel_rates() -> KernelRates | None:
-    """The kernel rates measured here before; None where there is none or a stale one."""
+    """The kernel rates measured here before, as measured runs corrected them since; None where
+    there is none or a stale one."""
+    kernel_rates = calibrated_rates()
+    return corrected(kernel_rates, stored_runs()) if kernel_rates else None
+
+
+def calibrated_rates() -> KernelRates | None:
+    """The same as calibrated."""
     kernel_rates = read_kernel_rates(kernel_rates_path())
     return kernel_rates if kernel_rates and not why_stale(kernel_rates) else None
 

@@ -60,5 +60,12 @@ class KernelRates(FrozenModel):
     float_operations_per_second: float
     """Rate of a large single-precision matrix product by all threads."""
 
+    corrected_at: str | None = None
+    """When the last measured run corrected these rates (measured_runs.py); None: as calibrated."""
+
+    decode_spread: float | None = None
+    prefill_spread: float | None = None
+    """The factor within which nine of ten measured runs lay of what these rates predict."""
+
     onnx: KernelRates | None = None
     """The same of ONNX Runtime; None where it was not measured."""

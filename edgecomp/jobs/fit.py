@@ -28,6 +28,8 @@ from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
+from edgecomp.formats.layered_weights import layered_weights
+from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.formats.presets import MIXTURE
 from edgecomp.jobs import evaluation_stages as evaluation_stages
@@ -43,6 +45,7 @@ from edgecomp.making.mixed_precision import (
 )
 from edgecomp.making.onnx import make_onnx_artifact
 from edgecomp.measure.calibrate_here import calibrate_here
+from edgecomp.measure.correct_rates import correct_rates
 from edgecomp.measure.latency import Measurement, compare_with_plan
 from edgecomp.models.model_name import result_folder
 from edgecomp.models.reading import read_model
@@ -270,6 +273,7 @@ def _run_stages(questions: Questions, job: _Job, listen: Listener) -> Report:
     chosen = _with_final_tensor_types(spec, job.device, job.chosen, recipe)
     job = job._replace(recipe=recipe, chosen=chosen)
     found = _prove(run, artifact, questions, job)
+    _correct_rates(run, artifact, found.measurement, recipe)
     here = _candidate_here(spec, recipe, chosen)
     rivals = (row for row in job.plan.candidates if not row.rejections and row != chosen)
     return Report(
@@ -290,6 +294,17 @@ def _run_stages(questions: Questions, job: _Job, listen: Listener) -> Report:
         notices=_notices(artifact, found.measurement, job),
         versions=versions(),
     )
+
+
+def _correct_rates(run: Run, artifact: Artifact, measurement: Measurement, recipe: Recipe) -> None:
+    """Let what was measured here speak for later plans."""
+    if recipe.runtime == "onnx":
+        facts = next(row for row in onnx_facts(run.model) if row.name == recipe.format)
+        correct_rates(run.model, facts.weights, measurement, recipe.runtime)
+        return
+    made = read_model(artifact.file.path)
+    weights = layered_weights(made, {tensor.name: tensor.dtype for tensor in made.tensors})
+    correct_rates(made, weights, measurement, recipe.runtime)
 
 
 class _Proof(NamedTuple):

@@ -146,7 +146,7 @@ def _allocate(
             include={"format", "importance", "mix", "budget_bytes", "constraints", "settings"},
         ),
         "worker": rates.worker_bytes if rates else None,
-        "speeds": rates.measured_at if rates and limited else None,
+        "speeds": (rates.corrected_at or rates.measured_at) if rates and limited else None,
         "stages": done,
     }
     title = "Choosing each tensor's type"

@@ -14,7 +14,7 @@ from edgecomp.common.events import (
     ignore,
 )
 from edgecomp.common.machine_limits import physical_cores, processor_quota
-from edgecomp.devices.detect import cpu_model, kernel_rates_path, stored_kernel_rates
+from edgecomp.devices.detect import calibrated_rates, cpu_model, kernel_rates_path
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.measure.machine import BUSY_SHARE, WATCHED_SECONDS, busy_processors
 
@@ -25,7 +25,7 @@ def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
     ONNX Runtime's figures are kept beside llama.cpp's, which are measured first where they are
     missing.
     """
-    kept = stored_kernel_rates()
+    kept = calibrated_rates()
     if runtime == "onnx" and kept is None:
         kept = calibrate_here("llama.cpp", listen)
     stage = f"calibrate-{runtime}"

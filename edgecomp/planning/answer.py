@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from edgecomp.common.quantity import format_rate, format_size
 from edgecomp.formats.expected_loss import TOLERATED_NATS
 from edgecomp.planning.plan import Candidate, Plan
+from edgecomp.planning.speed import SpeedEstimate
 
 Purpose = Literal["smaller", "faster", "closer to the source", "longer context"]
 
@@ -35,9 +36,17 @@ def figures(row: Candidate) -> str:
     return (
         f"{format_size(row.file_bytes)}: {format_size(row.memory.total_bytes)} of memory at "
         f"{row.context:,} tokens{where}, about "
-        f"{format_rate(row.speed.decode_tokens_per_second)} tok/s ({row.speed.basis}), "
+        f"{format_rate(row.speed.decode_tokens_per_second)} tok/s ({_known(row.speed)}), "
         f"{'every value the source has' if row.exact else loss}."
     )
+
+
+def _known(speed: SpeedEstimate) -> str:
+    """How a speed is known, and what nine of ten runs are expected to lie between."""
+    if not speed.decode_interval:
+        return speed.basis
+    low, high = map(format_rate, speed.decode_interval)
+    return f"{speed.basis}: {low} to {high}"
 
 
 def expected_loss(row: Candidate) -> str:

@@ -31,7 +31,8 @@ LINK_SHARE = 0.7
 
 
 class SpeedEstimate(FrozenModel):
-    """Predicted speed at one depth. `basis`: "calibrated" or "formula"."""
+    """Predicted speed at one depth. `basis`: "formula", "calibrated", or "measured" where runs
+    measured here corrected the calibration."""
 
     decode_tokens_per_second: float
     prefill_tokens_per_second: float
@@ -40,6 +41,9 @@ class SpeedEstimate(FrozenModel):
 
     prompt_tokens: int
     basis: str
+    decode_interval: tuple[float, float] | None = None
+    prefill_interval: tuple[float, float] | None = None
+    """Tokens a second between which nine of ten runs are expected, by the runs measured here."""
 
 
 class Load(NamedTuple):
@@ -71,14 +75,26 @@ def estimate_speed(
         cpu = pace_of(device.cpu, device.system_pool)
         for kind, share in weights.head.items():
             prefill += _weights_cost(kind, share, cpu, device.kernel_rates)[1]
-    calibrated = device.kernel_rates is not None and not placement.gpus
+    rates = None if placement.gpus else device.kernel_rates
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,
         prefill_tokens_per_second=1 / prefill,
         first_token_seconds=load.prompt_tokens * prefill + decode,
         prompt_tokens=load.prompt_tokens,
-        basis="calibrated" if calibrated else "formula",
+        basis=_basis(rates),
+        decode_interval=_interval(1 / decode, rates.decode_spread if rates else None),
+        prefill_interval=_interval(1 / prefill, rates.prefill_spread if rates else None),
     )
+
+
+def _basis(rates: KernelRates | None) -> str:
+    if rates is None:
+        return "formula"
+    return "measured" if rates.corrected_at else "calibrated"
+
+
+def _interval(per_second: float, spread: float | None) -> tuple[float, float] | None:
+    return (per_second / spread, per_second * spread) if spread else None
 
 
 def seconds_per_token(
