@@ -6,13 +6,16 @@ given.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from edgecomp.common.digests import text_digest
-from edgecomp.common.events import Listener, Progress, Warned, ignore_progress
+from edgecomp.common.digests import path_digest, text_digest
+from edgecomp.common.errors import DiskFull, RunBusy
+from edgecomp.common.events import Listener, Progress, Warned, ignore, ignore_progress
+from edgecomp.common.folders import nearest_existing
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.detect import cpu_model
 from edgecomp.evaluate.asked_model import AskedModel
@@ -26,7 +29,7 @@ from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.pipeline.run import Run
-from edgecomp.pipeline.stage_cache import StageLabel, StoredFile, run_stage
+from edgecomp.pipeline.stage_cache import StageLabel, StoredFile, run_stage, stages_folder
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime, Timing, Windows
@@ -36,6 +39,9 @@ DIVERGENCE_OUTPUTS = 64
 
 CAPABILITY_WINDOWS, CAPABILITY_WINDOW_TOKENS = 8, 128
 """As long as a question or two: more windows give the better interval."""
+
+ROOM_TO_KEEP_BYTES = 4 * 10**9
+"""Free disk without which a base's predictions, up to a gigabyte a text, are not kept."""
 
 MEASURED_DEPTHS = (128, 512)
 Result = TypeVar("Result", bound=FrozenModel)
@@ -98,6 +104,12 @@ class Answers(FrozenModel):
     """What one file answered."""
 
     results: tuple[ItemResult, ...]
+
+
+class BasePredictions(FrozenModel):
+    """What a base predicts over a text; None where that would be too much to keep."""
+
+    kept: StoredFile | None
 
 
 class CapabilityDivergence(FrozenModel):
@@ -165,15 +177,53 @@ def _compare(
         threads=artifact.threads,
         kv_type=artifact.kv_type,
     )
-    samples = artifact.runtime.compare(
-        base.path,
-        artifact.path,
-        settings,
-        text,
-        windows=Windows(tokens=window, number=windows),
-        progress=progress,
+    asked = Windows(tokens=window, number=windows)
+    # The base is read first, then the artifact: each is half of the work.
+    kept = _kept_predictions(
+        base, settings, text, asked, lambda done, total: progress(done, 2 * total)
     )
+    if kept:
+        samples = artifact.runtime.compare_kept(
+            kept.path,
+            artifact.path,
+            settings,
+            lambda done, total: progress(total + done, 2 * total),
+        )
+    else:
+        samples = artifact.runtime.compare(
+            base.path, artifact.path, settings, text, windows=asked, progress=progress
+        )
     return summarise(samples) if samples.kl else None
+
+
+def _kept_predictions(
+    base: ModelUnderTest, settings: RunSettings, text: str, windows: Windows, progress: Progress
+) -> StoredFile | None:
+    """What the base predicts, read once for all artifacts; None where the disk is short of room,
+    where it is too much, and while another process reads the same: the base is then read again."""
+    if shutil.disk_usage(nearest_existing(stages_folder())).free < ROOM_TO_KEEP_BYTES:
+        return None
+
+    def work(folder: Path, _: Progress) -> BasePredictions:
+        path = folder / "predictions"
+        if not base.runtime.keep_predictions(
+            base.path, settings, text, windows=windows, folder=path, progress=progress
+        ):
+            return BasePredictions(kept=None)
+        return BasePredictions(kept=StoredFile(path=path, sha256=path_digest(path)))
+
+    inputs = {
+        "text": text_digest(text),
+        "windows": windows,
+        "settings": settings.model_dump(exclude={"kv_type"}),
+    }
+    title = "Keeping what the base predicts"
+    # It happens within another stage, which alone is told of.
+    quiet = replace(base, listen=ignore)
+    try:
+        return quiet.stage("base-predictions", title, BasePredictions, inputs, work).kept
+    except (DiskFull, RunBusy):
+        return None
 
 
 def coherence(

@@ -6,14 +6,14 @@ scored token has context; of each small batch the logits are compared and droppe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.common.events import Progress
+from edgecomp.common.events import Progress, ignore_progress
 
 Figures = dict[str, list[list[float]]]
 """`kl`: Kullback-Leibler divergence of artifact from base in nats; `agree`: same first choice;
@@ -57,6 +57,49 @@ class Reader(Generic[Session]):
     begin..end-1."""
 
 
+class Step(NamedTuple):
+    """Some scored tokens of a window, and what was predicted after each."""
+
+    window: int
+    following: Sequence[int]
+    """The token that really comes next."""
+
+    rows: Logits
+    """Log-probabilities [tokens, vocabulary]."""
+
+    def of_following(self) -> Logits:
+        """The log-probability of each token that really comes next."""
+        chosen: Logits = self.rows[np.arange(len(self.following)), np.asarray(self.following)]
+        return chosen
+
+
+class Expected(NamedTuple):
+    """Of the base, each [tokens]: how far the artifact is from it (KL, nats), its first choice, and
+    the log-probability that it gives to what really comes next."""
+
+    divergence: NDArray[Any]
+    likeliest: NDArray[Any]
+    following: NDArray[Any]
+
+
+def read(
+    session: Session,
+    windows: Sequence[Sequence[int]],
+    reader: Reader[Session],
+    step: int,
+    progress: Progress = ignore_progress,
+) -> Iterator[Step]:
+    """Read the scored tokens of `windows` of token ids, at most `step` at a time."""
+    for index, window in enumerate(windows):
+        half = len(window) // 2
+        reader.start(session, window[:half])
+        for begin in range(half, len(window) - 1, step):
+            end = min(begin + step, len(window) - 1)
+            rows = reader.rows(session, window, begin, end)
+            yield Step(index, window[begin + 1 : end + 1], rows)
+        progress(index + 1, len(windows))
+
+
 def compare(
     base: Session,
     artifact: Session,
@@ -67,37 +110,47 @@ def compare(
 ) -> Figures:
     """The figures over `windows` of token ids, which both sessions read in step, at most `step`
     tokens at a time."""
-    figures: Figures = {"kl": [], "agree": [], "base_nll": [], "artifact_nll": []}
-    for index, window in enumerate(windows):
-        for values in figures.values():
-            values.append([])
-        half = len(window) // 2
-        reader.start(base, window[:half])
-        reader.start(artifact, window[:half])
-        for begin in range(half, len(window) - 1, step):
-            end = min(begin + step, len(window) - 1)
-            p, q = (reader.rows(session, window, begin, end) for session in (base, artifact))
-            _add_figures(figures, p, q, window[begin + 1 : end + 1])
-        progress(index + 1, len(windows))
+    figures = no_figures(len(windows))
+    before, after = (
+        read(base, windows, reader, step),
+        read(artifact, windows, reader, step, progress),
+    )
+    for first, second in zip(before, after, strict=True):
+        expected = Expected(
+            divergence=divergence(first.rows, second.rows),
+            likeliest=first.rows.argmax(axis=-1),
+            following=first.of_following(),
+        )
+        add_figures(figures, second, expected)
     return figures
 
 
-def _add_figures(
-    figures: Figures, base: Logits, artifact: Logits, following: Sequence[int]
-) -> None:
-    """Add the figures of log-probabilities [tokens, vocabulary] to the last window.
+def divergence(base: Logits, artifact: Logits) -> Logits:
+    """KL(base || artifact) in nats of log-probabilities [tokens, vocabulary].
 
-    A token that the base rules out adds nothing to the divergence; one that only the artifact
-    rules out makes it infinite. Predictions that are not numbers give NaN and agree with none.
+    A token that the base rules out adds nothing; one that only the artifact rules out makes it
+    infinite.
     """
-    rows, wanted = np.arange(len(following)), np.asarray(following)
     with np.errstate(invalid="ignore"):
         terms = np.exp(base)
         np.multiply(terms, base - artifact, out=terms, where=(terms != 0))
-    divergence = terms.sum(axis=-1)
-    same = base.argmax(axis=-1) == artifact.argmax(axis=-1)
-    same &= ~np.isnan(artifact).any(axis=-1)
-    figures["kl"][-1] += np.maximum(divergence, 0.0).tolist()
-    figures["agree"][-1] += same.astype(float).tolist()
-    figures["base_nll"][-1] += (-base[rows, wanted]).tolist()
-    figures["artifact_nll"][-1] += (-artifact[rows, wanted]).tolist()
+    found: Logits = terms.sum(axis=-1)
+    return found
+
+
+def no_figures(windows: int) -> Figures:
+    """The figures of so many windows, none of whose tokens is scored yet."""
+    names = ("kl", "agree", "base_nll", "artifact_nll")
+    return {name: [[] for _ in range(windows)] for name in names}
+
+
+def add_figures(figures: Figures, artifact: Step, expected: Expected) -> None:
+    """Add the figures of the tokens that the artifact has read to those of their window.
+    Predictions that are not numbers give NaN and agree with none."""
+    same = artifact.rows.argmax(axis=-1) == expected.likeliest
+    same &= ~np.isnan(artifact.rows).any(axis=-1)
+    window = artifact.window
+    figures["kl"][window] += np.maximum(expected.divergence, 0.0).tolist()
+    figures["agree"][window] += same.astype(float).tolist()
+    figures["base_nll"][window] += (-expected.following).tolist()
+    figures["artifact_nll"][window] += (-artifact.of_following()).tolist()

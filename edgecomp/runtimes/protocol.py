@@ -156,6 +156,30 @@ class Runtime(Protocol):
         The KV cache's type in `settings` is the artifact's: the base's stays exact.
         """
 
+    def keep_predictions(
+        self,
+        base: Path,
+        settings: RunSettings,
+        text: str,
+        *,
+        windows: Windows,
+        folder: Path,
+        progress: Progress = ignore_progress,
+    ) -> bool:
+        """Keep in `folder` what `base` predicts over windows of `text`, whole or not at all, for
+        `compare_kept` with the same `settings` but for the KV cache's type. False where that would
+        take too much room: then there is no such folder."""
+
+    def compare_kept(
+        self,
+        predictions: Path,
+        artifact: Path,
+        settings: RunSettings,
+        progress: Progress = ignore_progress,
+    ) -> DivergenceSamples:
+        """What `compare` finds, from the kept predictions of the base, which is not loaded: each
+        token's divergence within 1e-5 nats or a thousandth of itself."""
+
     def measure(
         self,
         artifact: Path,

@@ -107,6 +107,43 @@ class WorkerRuntime:
         )
         return DivergenceSamples.model_validate(answer)
 
+    def keep_predictions(
+        self,
+        base: Path,
+        settings: RunSettings,
+        text: str,
+        *,
+        windows: Windows,
+        folder: Path,
+        progress: Progress = ignore_progress,
+    ) -> bool:
+        kept: bool = self.ask(
+            "keep_predictions",
+            progress,
+            base=str(base),
+            settings=settings.model_dump(),
+            text=text,
+            windows=windows,
+            folder=str(folder),
+        )
+        return kept
+
+    def compare_kept(
+        self,
+        predictions: Path,
+        artifact: Path,
+        settings: RunSettings,
+        progress: Progress = ignore_progress,
+    ) -> DivergenceSamples:
+        answer = self.ask(
+            "compare_kept",
+            progress,
+            predictions=str(predictions),
+            artifact=str(artifact),
+            settings=settings.model_dump(),
+        )
+        return DivergenceSamples.model_validate(answer)
+
     def measure(
         self,
         artifact: Path,

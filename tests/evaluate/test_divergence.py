@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from edgecomp.evaluate.divergence import summarise
-from edgecomp.runtimes.divergence import _add_figures, log_probabilities
+from edgecomp.runtimes.divergence import (
+    Expected,
+    Step,
+    add_figures,
+    divergence,
+    log_probabilities,
+    no_figures,
+)
 from edgecomp.runtimes.protocol import DivergenceSamples
 
 Windows = tuple[tuple[float, ...], ...]
@@ -86,11 +93,11 @@ def test_infinite_divergences_are_summarised_without_nan() -> None:  # A5
 
 def figures(base: list[float], artifact: list[float], following: int = 0) -> dict[str, float]:
     """The figures of one token, of unnormalised logits."""
-    found: dict[str, list[list[float]]] = {
-        name: [[]] for name in ("kl", "agree", "base_nll", "artifact_nll")
-    }
+    found = no_figures(1)
     p, q = (log_probabilities(np.asarray([row], np.float32)) for row in (base, artifact))
-    _add_figures(found, p, q, [following])
+    before, after = Step(0, [following], p), Step(0, [following], q)
+    expected = Expected(divergence(p, q), p.argmax(axis=-1), before.of_following())
+    add_figures(found, after, expected)
     return {name: values[0][0] for name, values in found.items()}
 
 

@@ -127,6 +127,22 @@ def test_a_model_does_not_diverge_from_itself(both: tuple[Path, Path]) -> None:
     assert np.min(samples.agree) == 1.0
 
 
+def test_kept_predictions_of_the_base_tell_what_reading_it_tells(
+    both: tuple[Path, Path], tmp_path: Path
+) -> None:
+    runtime, windows = find_runtime("onnx"), Windows(tokens=64, number=2)
+    source, base = both
+    rounded = tmp_path / "rounded"
+    find_onnx_exporter().export_format(read_model(source), rounded, "onnx-int4-32")
+    direct = runtime.compare(base, rounded, SETTINGS, TEXT, windows=windows)
+    folder = tmp_path / "kept"
+    assert runtime.keep_predictions(base, SETTINGS, TEXT, windows=windows, folder=folder)
+    kept = runtime.compare_kept(folder, rounded, SETTINGS)
+    assert np.mean(direct.kl) > 1e-4
+    assert np.asarray(kept.kl) == pytest.approx(np.asarray(direct.kl), rel=1e-3, abs=1e-5)
+    assert (kept.agree, kept.base_nll) == (direct.agree, direct.base_nll)
+
+
 def test_a_measurement_has_every_repeat_of_every_depth(both: tuple[Path, Path]) -> None:
     raw = find_runtime("onnx").measure(
         both[1], SETTINGS, TEXT, Timing(depths=(16, 64), decode_tokens=4, repeats=2)

@@ -16,9 +16,13 @@ from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring,
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.llama_cpp.time_decode import time_decode
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
+from edgecomp.runtimes.predictions import compare_kept as compare_with_kept
+from edgecomp.runtimes.predictions import keep
 from edgecomp.runtimes.process_memory import process_memory
 from edgecomp.runtimes.protocol import Timing
 from edgecomp.runtimes.splitting import split_choices
+
+READER = Reader(divergence.start, divergence.rows)
 
 
 def tokenize(
@@ -71,13 +75,40 @@ def compare(
 ) -> dict[str, Any]:
     """Divergence of `artifact` from `base` over `windows` (tokens, count) of `text`."""
     chosen = RunSettings.model_validate(settings)
-    exact = chosen.model_copy(update={"kv_type": "F16"})
-    with Session(base, exact) as first, Session(artifact, chosen) as second:
+    with Session(base, _exact(chosen)) as first, Session(artifact, chosen) as second:
         tokens = first.tokenize(text, add_special=False, parse_special=False)
-        return compare_windows(
-            first, second, windows_of(tokens, *windows),
-            Reader(divergence.start, divergence.rows), chosen.outputs, progress,
-        )  # fmt: skip
+        read = windows_of(tokens, *windows)
+        return compare_windows(first, second, read, READER, chosen.outputs, progress)
+
+
+def keep_predictions(
+    base: str,
+    settings: dict[str, Any],
+    text: str,
+    windows: tuple[int, int],
+    folder: str,
+    progress: Progress,
+) -> bool:
+    """Keep what `base` predicts over `windows` (tokens, count) of `text`, unless it is too much."""
+    exact = _exact(RunSettings.model_validate(settings))
+    with Session(base, exact) as session:
+        tokens = session.tokenize(text, add_special=False, parse_special=False)
+        read = windows_of(tokens, *windows)
+        return keep(session, read, READER, exact.outputs, Path(folder), progress)
+
+
+def compare_kept(
+    predictions: str, artifact: str, settings: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Divergence of `artifact` from what was kept of its base."""
+    chosen = RunSettings.model_validate(settings)
+    with Session(artifact, chosen) as session:
+        return compare_with_kept(Path(predictions), session, READER, chosen.outputs, progress)
+
+
+def _exact(settings: RunSettings) -> RunSettings:
+    """The base's: its KV cache is not what is on trial."""
+    return settings.model_copy(update={"kv_type": "F16"})
 
 
 def measure(
@@ -132,6 +163,8 @@ HANDLERS: dict[str, Handler] = {
     "complete": complete,
     "score": score,
     "compare": compare,
+    "keep_predictions": keep_predictions,
+    "compare_kept": compare_kept,
     "measure": measure,
     "serve": serve_load,
     "time_decode": time_model,

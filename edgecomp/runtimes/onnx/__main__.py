@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from edgecomp.common.events import Progress
@@ -14,9 +15,13 @@ from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.onnx import generate, reading
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
 from edgecomp.runtimes.onnx.time_decode import time_decode
+from edgecomp.runtimes.predictions import compare_kept as compare_with_kept
+from edgecomp.runtimes.predictions import keep
 from edgecomp.runtimes.process_memory import process_memory
 from edgecomp.runtimes.protocol import Timing
 from edgecomp.runtimes.splitting import split_choices
+
+READER = Reader(reading.start, reading.rows)
 
 
 def tokenize(
@@ -69,10 +74,33 @@ def compare(
     chosen = RunSettings.model_validate(settings)
     first, second = Session(base, chosen), Session(artifact, chosen)
     tokens = first.tokenizer.ids(text, add_special=False, parse_special=False)
-    return compare_windows(
-        first, second, windows_of(tokens, *windows),
-        Reader(reading.start, reading.rows), chosen.outputs, progress,
-    )  # fmt: skip
+    read = windows_of(tokens, *windows)
+    return compare_windows(first, second, read, READER, chosen.outputs, progress)
+
+
+def keep_predictions(
+    base: str,
+    settings: dict[str, Any],
+    text: str,
+    windows: tuple[int, int],
+    folder: str,
+    progress: Progress,
+) -> bool:
+    """Keep what `base` predicts over `windows` (tokens, count) of `text`, unless it is too much."""
+    chosen = RunSettings.model_validate(settings)
+    session = Session(base, chosen)
+    tokens = session.tokenizer.ids(text, add_special=False, parse_special=False)
+    read = windows_of(tokens, *windows)
+    return keep(session, read, READER, chosen.outputs, Path(folder), progress)
+
+
+def compare_kept(
+    predictions: str, artifact: str, settings: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Divergence of `artifact` from what was kept of its base."""
+    chosen = RunSettings.model_validate(settings)
+    session = Session(artifact, chosen)
+    return compare_with_kept(Path(predictions), session, READER, chosen.outputs, progress)
 
 
 def measure(
@@ -109,6 +137,8 @@ if __name__ == "__main__":
             "complete": complete,
             "score": score,
             "compare": compare,
+            "keep_predictions": keep_predictions,
+            "compare_kept": compare_kept,
             "measure": measure,
             "time_decode": time_model,
             "idle_memory": idle_memory,
