@@ -258,7 +258,7 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult
     )
     kept = _kept(run, types)
     rounded = {name: kind for name, kind in types.items() if name not in kept}
-    if _solves(recipe) and any(name.startswith("blk.") for name in rounded):
+    if _solves(recipe) and any(n.startswith("blk.") or n == spec.head_name for n in rounded):
         solved = rounded | dict.fromkeys(kept)
         codes = chosen_codes(run, shrunk.checkpoint, calibration, solved, shrunk.done)
     # Of a mixture it is measured in any case: it says how often each expert was asked.

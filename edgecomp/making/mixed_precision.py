@@ -89,17 +89,32 @@ def bit_allocation(
     }
     title = "Measuring what each type costs each tensor"
     found = run.stage("sensitivities", title, Sensitivities, inputs, work)
-    runnable = _with_kernels(_completed(found, model, recipe), recipe)
+    known = _completed(found, model, recipe)
+    if not recipe.stages:
+        known = _with_own_types(known, run.model)
+    runnable = _with_kernels(known, recipe)
     same_size = recipe.mix == "same-size"
     weighed = speed_weighted(model, recipe, runnable) if same_size else runnable
     types = _allocate(run, model, weighed, done)
     if not same_size:
-        return BitAllocation(types=types, sensitivities=found)
+        return BitAllocation(types=types, sensitivities=known)
     refused = candidate_with_types(model, recipe, types).rejections
     if refused:
         run.listen(Noted(text=f"{recipe.format} keeps its own types, unmixed: {refused[0].text}"))
         return None
-    return BitAllocation(types=types, sensitivities=found)
+    return BitAllocation(types=types, sensitivities=known)
+
+
+def _with_own_types(sensitivities: Sensitivities, source: ModelSpec) -> Sensitivities:
+    """Tensors that keep their source's type keep every bit, whatever rounding to it again lost."""
+    kinds = {tensor.name: tensor.dtype for tensor in source.tensors}
+    tensors = [
+        tensor.model_copy(update={"losses": tensor.losses | {kinds[tensor.name]: 0.0}})
+        if kinds.get(tensor.name) in tensor.losses
+        else tensor
+        for tensor in sensitivities.tensors
+    ]
+    return Sensitivities(tensors=tuple(tensors))
 
 
 def _completed(measured: Sensitivities, model: ModelSpec, recipe: Recipe) -> Sensitivities:

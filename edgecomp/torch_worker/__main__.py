@@ -65,19 +65,20 @@ def round_weights(
     progress: Progress,
 ) -> None:
     """Choose codes for the matrices inside the blocks of `checkpoint`, and for the output head
-    where its type is ONNX's. `types` goes by GGUF name; matrices of types without a solver stay,
-    and those of none are not even scaled."""
+    where GPTQ solves its type, or it is ONNX's. `types` goes by GGUF name; matrices of types
+    without a solver stay, and those of none are not even scaled."""
     import torch
 
     from edgecomp.compress.awq import awq_method
     from edgecomp.compress.blocks import walk
     from edgecomp.compress.destination import Destination
     from edgecomp.compress.device import on_best_device
-    from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types, named_in
+    from edgecomp.compress.gguf_types import GGUF_GRIDS, SOLVED_GRIDS, grids_of_types, named_in
     from edgecomp.compress.gptq import gptq_method
-    from edgecomp.compress.head import round_head
+    from edgecomp.compress.head import HeadSolver, round_head
     from edgecomp.compress.onnx_grids import ONNX_GRIDS
     from edgecomp.compress.rtn import rtn
+    from edgecomp.models.reading import read_model
 
     solved = {
         name: kind
@@ -94,13 +95,23 @@ def round_weights(
         "awq+gptq": lambda: awq_method(grid_of, solver="gptq", is_kept=is_kept),
     }[rounding]()
     ids = _load_tokens(tokens)
+    head_kind = types.get(read_model(Path(checkpoint)).head_name)
+    solves_head = rounding in ("gptq", "awq+gptq") and head_kind in GGUF_GRIDS
     job = f"{rounding} {sorted(solved.items())} {sorted(kept)}"
+    if solves_head:
+        job += f" {head_kind}"
     written = Destination(Path(destination), job, torch.float32)
-    on_best_device(
-        lambda device: walk(
-            Path(checkpoint), ids, method, destination=written, device=device, progress=progress
-        )
-    )
+
+    def walked(device: str) -> None:
+        head = None
+        if solves_head and head_kind:
+            head = HeadSolver(Path(checkpoint), Path(destination), head_kind, ids.numel())
+        walk(
+            Path(checkpoint), ids, method,
+            destination=written, final=head, device=device, progress=progress,
+        )  # fmt: skip
+
+    on_best_device(walked)
     for name in (EMBEDDING, OUTPUT):
         kind = types.get(name)
         if kind is not None and kind in ONNX_GRIDS:
