@@ -282,7 +282,7 @@ def _readers(model: ModelSpec) -> list[TensorSpec]:
 
 def _rounding_operations(model: ModelSpec) -> float:
     """Two passes of the calibration, X^T X of every matrix's input, the search for AWQ's scales and
-    for each block's, and the sweep over columns."""
+    for each block's, and the sweep over columns, the head's among them."""
     passes = 4.0 * model.used_parameters * CALIBRATION_TOKENS
     matrices, readers = block_matrices(model), _readers(model)
     hessians = sum(hessian_operations(model, t, CALIBRATION_TOKENS) for t in readers)
@@ -293,6 +293,7 @@ def _rounding_operations(model: ModelSpec) -> float:
         for t in readers
         if ".ffn_down_exps." in t.name
     )
+    matrices = [*matrices, *(t for t in model.tensors if t.name == model.head_name)]
     search = ROUNDING_OPERATIONS * (tried + sum(t.elements for t in matrices))
     return passes + hessians + search + sum(2.0 * t.elements * t.shape[-1] for t in matrices)
 
