@@ -12,6 +12,7 @@ from edgecomp.common.digests import file_digest
 from edgecomp.common.errors import ConnectionFailed, RemoteFailed
 from edgecomp.common.events import Progress
 from edgecomp.remote.address import AdbAddress
+from edgecomp.remote.partial_names import is_leftover, partial_name, writer
 
 ANSWER_SECONDS = 60.0
 """In which a device that is awake answers whatever takes it no work."""
@@ -70,8 +71,9 @@ def push_files(
 ) -> None:
     """Copy `files` (their names below `folder`, their paths here) to the device.
 
-    A file that is there with the same hash is not sent again; one that was half sent has another
-    name. `progress` is told bytes. Raises ConnectionFailed or RemoteFailed.
+    A file that is there with the same hash is not sent again; one that is half sent has another
+    name, the writer's own, and what ended writers left goes. `progress` is told bytes. Raises
+    ConnectionFailed or RemoteFailed.
     """
     total = sum(path.stat().st_size for path in files.values())
     done = 0
@@ -84,8 +86,18 @@ def push_files(
 
 
 def _push(address: AdbAddress, path: Path, target: PurePosixPath, digest: str) -> None:
-    half = target.with_name(f".{target.name}.partial")
-    made = shell(address, shlex.join(["mkdir", "-p", str(target.parent)]))
+    with writer() as own:
+        _push_as(address, path, target, digest, target.with_name(partial_name(target.name, own)))
+
+
+def _push_as(
+    address: AdbAddress, path: Path, target: PurePosixPath, digest: str, half: PurePosixPath
+) -> None:
+    folder = str(target.parent)
+    made = shell(address, f"{shlex.join(['mkdir', '-p', folder])} && ls -a {shlex.quote(folder)}")
+    left = [name for name in made.stdout.splitlines() if is_leftover(name, target.name)]
+    if left:
+        shell(address, shlex.join(["rm", "-f", *(str(target.with_name(name)) for name in left)]))
     size_bytes = path.stat().st_size
     copied = ANSWER_SECONDS + size_bytes / SLOWEST_COPY_BYTES_PER_SECOND
     pushed = made if made.returncode else adb(address, ["push", str(path), str(half)], copied)

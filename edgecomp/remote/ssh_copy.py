@@ -1,7 +1,8 @@
 """Copy files to an ssh server so that an interrupted copy goes on where it stopped.
 
-A file grows under a name of its own and takes its final name only when its hash over there is the
-one it has here. What is there already is hashed there and compared: nothing is trusted by its size.
+A file grows under a name of the writer's own and takes its final name only when its hash over
+there is the one it has here. What a writer that has ended left of it is gone on with. What is there
+already is hashed there and compared: nothing is trusted by its size.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -18,6 +20,7 @@ from edgecomp.common.digests import file_digest
 from edgecomp.common.errors import ConnectionFailed, RemoteFailed
 from edgecomp.common.events import Progress
 from edgecomp.remote.address import SshAddress
+from edgecomp.remote.partial_names import is_leftover, partial_name, writer
 from edgecomp.remote.ssh import CONNECTION_LOST, connected, run
 
 CHUNK_BYTES = 4 * 2**20
@@ -44,10 +47,26 @@ async def copy_files(
     A lost connection is opened again, a few times. `python` hashes over there; `progress` is told
     bytes. Raises ConnectionFailed, HostUntrusted or RemoteFailed.
     """
+    with writer() as own:
+        await _copy_until_whole(address, files, folder, Sender(python, own, progress))
+
+
+class Sender(NamedTuple):
+    """What a copy goes by: the Python over there, the writer's name, who is told bytes."""
+
+    python: str
+    writer: str
+    progress: Progress
+
+
+async def _copy_until_whole(
+    address: SshAddress, files: Mapping[str, Path], folder: PurePosixPath, sender: Sender
+) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             async with connected(address) as connection, connection.start_sftp_client() as sftp:
-                await _copy_missing(RemoteEntry(connection, sftp, python), files, folder, progress)
+                far = RemoteEntry(connection, sftp, sender.python)
+                await _copy_missing(far, files, folder, sender)
             return
         except CONNECTION_LOST as error:
             if attempt == ATTEMPTS:
@@ -78,7 +97,7 @@ class RemoteEntry(NamedTuple):
 
 
 async def _copy_missing(
-    far: RemoteEntry, files: Mapping[str, Path], folder: PurePosixPath, progress: Progress
+    far: RemoteEntry, files: Mapping[str, Path], folder: PurePosixPath, sender: Sender
 ) -> None:
     total = sum(path.stat().st_size for path in files.values())
     done = 0
@@ -86,9 +105,10 @@ async def _copy_missing(
         target, size, digest = folder / name, path.stat().st_size, file_digest(path)
         if await far.size_bytes(target) != size or await far.digest(target, size) != digest:
             await far.sftp.makedirs(target.parent, exist_ok=True)
-            partial = target.with_name(f".{target.name}.partial")
+            partial = target.with_name(partial_name(target.name, sender.writer))
+            await _take_leftover(far, target, partial)
             async for sent in _send(far, path, partial):
-                progress(done + sent, total)
+                sender.progress(done + sent, total)
             if await far.digest(partial, size) != digest:
                 await far.sftp.remove(partial)
                 raise RemoteFailed(
@@ -97,7 +117,22 @@ async def _copy_missing(
                 )
             await far.sftp.posix_rename(partial, target)
         done += size
-        progress(done, total)
+        sender.progress(done, total)
+
+
+async def _take_leftover(far: RemoteEntry, target: PurePosixPath, partial: PurePosixPath) -> None:
+    """Call the longest copy that nobody goes on with `partial`, and remove the others."""
+    names = [str(name) for name in await far.sftp.listdir(target.parent)]
+    left = [target.with_name(name) for name in names if is_leftover(name, target.name)]
+    sizes = {path: await far.size_bytes(path) for path in left}
+    for path in sorted(left, key=lambda path: -sizes[path]):
+        # Another writer may take it, or remove it, at the same time.
+        with suppress(asyncssh.SFTPNoSuchFile):
+            if partial.name in names:
+                await far.sftp.remove(path)
+            else:
+                await far.sftp.posix_rename(path, partial)
+                names.append(partial.name)
 
 
 async def _send(far: RemoteEntry, path: Path, partial: PurePosixPath) -> AsyncIterator[int]:

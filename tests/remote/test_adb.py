@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from rich.console import Console
@@ -18,9 +18,11 @@ from edgecomp.common.events import ignore
 from edgecomp.measure.llama_bench import LlamaBench, bench_arguments
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.remote.adb import push_files
 from edgecomp.remote.adb_measure import measure_over_adb
 from edgecomp.remote.address import AdbAddress
 from edgecomp.remote.measure import measure_on
+from edgecomp.remote.partial_names import MACHINE, partial_name, writer
 from edgecomp.terminal.result_tables import measured_table
 
 PHONE = AdbAddress(serial="R5CT")
@@ -86,6 +88,24 @@ def test_the_calls_come_in_order_and_files_take_their_names_last(
     assert verbs == ["get-state", *one_file * 3, "cd"]
     pushed = [call[2] for call in made if call[0] == "push"]
     assert all(Path(name).name.startswith(".") and name.endswith(".partial") for name in pushed)
+
+
+def test_each_writer_has_a_name_of_its_own_and_what_ended_ones_left_goes(
+    device: Path, artifact: NamedArtifact, tmp_path: Path
+) -> None:
+    folder = device / "data/local/tmp/edgecomp"
+    folder.mkdir()
+    name = artifact.path.name
+    files = {name: artifact.path}
+    with writer() as other:
+        living, abroad = partial_name(name, other), partial_name(name, "01234567-1-0a0a0a0a")
+        ended = [f".{name}.partial", partial_name(name, f"{MACHINE}-{os.getpid()}-0a0a0a0a")]
+        for half in (living, abroad, *ended):
+            (folder / half).write_bytes(b"half")
+        push_files(PHONE, files, PurePosixPath("/data/local/tmp/edgecomp"), lambda *_: None)
+    assert {path.name for path in folder.iterdir()} == {name, living, abroad}
+    pushed = [Path(call[2]).name for call in calls(device) if call[0] == "push"]
+    assert pushed and not {living, abroad, *ended} & set(pushed)
 
 
 def test_what_is_there_already_is_not_pushed_again(

@@ -22,6 +22,7 @@ from edgecomp.formats.exporting import find_exporter
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.models.reading import read_model
 from edgecomp.remote import ssh_copy
+from edgecomp.remote.partial_names import MACHINE, partial_name, writer
 from edgecomp.remote.ssh import CONNECTION_LOST, connected, run
 from edgecomp.remote.ssh_copy import copy_files
 from edgecomp.remote.ssh_measure import measure_over_ssh
@@ -145,6 +146,43 @@ def test_a_copy_that_is_cut_goes_on_where_it_stopped(
     assert (ssh_server.home / "there/a/large.bin").read_bytes() == large.read_bytes()
     assert len(line.sent) == 2 and line.sent[1] < SIZE * 2 // 3
     assert reported[-1] == 1.0
+
+
+def test_what_an_ended_writer_left_is_gone_on_with_and_a_living_ones_is_let_be(
+    ssh_server: SshServer, large: Path, cut_line: Callable[[list[int]], CutLine]
+) -> None:
+    line = cut_line([SIZE * 2 // 3, 0])
+    address, files = ssh_server.address(line.port), {"large.bin": large}
+    with pytest.raises(ConnectionFailed):
+        asyncio.run(copy_files(address, files, FOLDER, sys.executable, lambda *_: None))
+    folder = ssh_server.home / "there"
+    (left,) = folder.iterdir()
+    shorter = left.with_name(f".large.bin.{MACHINE}-{os.getpid()}-00000000.partial")
+    shorter.write_bytes(b"begun")
+    with writer() as other:
+        living = folder / partial_name("large.bin", other)
+        living.write_bytes(b"another's")
+        asyncio.run(copy_files(address, files, FOLDER, sys.executable, lambda *_: None))
+        assert living.read_bytes() == b"another's"
+    assert (folder / "large.bin").read_bytes() == large.read_bytes()
+    assert {path.name for path in folder.iterdir()} == {"large.bin", living.name}
+    assert line.sent[-1] < SIZE * 2 // 3
+
+
+def test_two_starters_of_the_same_copy_do_not_write_into_each_other(
+    ssh_server: SshServer, large: Path
+) -> None:
+    ssh_server.trust()
+    address, files = ssh_server.address(), {"large.bin": large}
+
+    async def both() -> None:
+        await asyncio.gather(
+            *(copy_files(address, files, FOLDER, sys.executable, lambda *_: None) for _ in "ab")
+        )
+
+    asyncio.run(both())
+    (whole,) = (ssh_server.home / "there").iterdir()
+    assert whole.name == "large.bin" and whole.read_bytes() == large.read_bytes()
 
 
 def test_what_is_there_whole_is_not_sent_again_and_what_is_changed_is(
