@@ -110,7 +110,13 @@ def without_linears() -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "method"), [("qweight", "GPTQ or AWQ"), ("weight.absmax", "bitsandbytes")]
+    ("suffix", "method"),
+    [
+        ("qweight", "GPTQ or AWQ"),
+        ("weight.absmax", "bitsandbytes"),
+        ("weight.quant_map", "bitsandbytes"),
+        ("SCB", r"bitsandbytes \(LLM.int8\)"),
+    ],
 )
 def test_quantized_linears_that_the_config_conceals_are_named(
     tmp_path: Path, suffix: str, method: str
@@ -121,6 +127,39 @@ def test_quantized_linears_that_the_config_conceals_are_named(
             stored[name.replace("weight", suffix)] = np.zeros((4, 4), dtype=np.int32)
     folder = written_llama(tmp_path, stored)  # type: ignore[arg-type]
     with pytest.raises(ModelIncomplete, match=f"{method} stores .* no quantization_config"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_four_bits_of_bitsandbytes_are_named_by_what_lies_beside_them(
+    tmp_path: Path, kind: str
+) -> None:  # P5
+    """As bitsandbytes stores them: two codes a byte, in one column."""
+    stored = without_linears()
+    for name, value in llama_weights().items():
+        if "proj" in name:
+            stored[name] = np.zeros((value.size // 2, 1), dtype=np.uint8)
+            stored[f"{name}.absmax"] = np.zeros(value.size // 64, dtype=np.uint8)
+            stored[f"{name}.nested_absmax"] = np.zeros(1, dtype=np.float32)
+            stored[f"{name}.quant_map"] = np.zeros(16, dtype=np.float32)
+            stored[f"{name}.quant_state.bitsandbytes__{kind}"] = np.zeros(80, dtype=np.uint8)
+    folder = written_llama(tmp_path, stored)  # type: ignore[arg-type]
+    named = rf"bitsandbytes \({kind}\) stores .* no quantization_config"
+    with pytest.raises(ModelIncomplete, match=named):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_codes_without_what_they_stand_for_are_named_by_their_type(
+    tmp_path: Path, packed: bool
+) -> None:  # P5
+    stored = without_linears()
+    for name, value in llama_weights().items():
+        if "proj" in name:
+            shape = (value.size // 2, 1) if packed else value.shape
+            stored[name] = np.zeros(shape, dtype=np.uint8)
+    folder = written_llama(tmp_path, stored)  # type: ignore[arg-type]
+    with pytest.raises(ModelIncomplete, match=r"proj\.weight is stored as U8 .* no quantization_"):
         read_model(folder)
 
 

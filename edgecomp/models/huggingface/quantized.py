@@ -83,6 +83,9 @@ class QuantizationEntries(BaseModel):
     w_bit: int | None = None
     group_size: int | None = None
     config_groups: dict[str, LinearGroup] = {}
+    load_in_4bit: bool | None = None
+    load_in_8bit: bool | None = None
+    bnb_4bit_quant_type: str | None = None
 
 
 def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization | None:
@@ -115,6 +118,10 @@ def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization |
         return Quantization("awq", 0)
     if method == "compressed-tensors":
         return _read_compressed_tensors(said, folder)
+    if method == "bitsandbytes" and said.load_in_4bit:
+        method += f" ({one_line(said.bnb_4bit_quant_type or '4 bits')})"
+    elif method == "bitsandbytes" and said.load_in_8bit:
+        method += " (LLM.int8)"
     raise QuantizationUnsupported(folder, method)
 
 
@@ -134,27 +141,46 @@ def _read_compressed_tensors(said: QuantizationEntries, folder: Path) -> Quantiz
 MARKS = {
     ".qweight": "GPTQ or AWQ",
     ".weight_packed": "compressed-tensors",
+    ".quant_state.bitsandbytes__nf4": "bitsandbytes (nf4)",
+    ".quant_state.bitsandbytes__fp4": "bitsandbytes (fp4)",
     ".absmax": "bitsandbytes",
+    ".quant_map": "bitsandbytes",
+    ".SCB": "bitsandbytes (LLM.int8)",
     ".weight_scale": "compressed-tensors or FP8",
     ".weight_scale_inv": "FP8",
 }
-"""Ends of the names of tensors that only quantized checkpoints have, and whose layout it is."""
+"""Ends of the names of tensors that only quantized checkpoints have, and whose layout it is: the
+most telling first."""
+
+WHOLE_NUMBERS = ("U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
 
 
 def refuse_unannounced(stored: Mapping[str, StoredTensor], folder: Path) -> None:
     """Raises ModelIncomplete where weights are stored quantized and config.json does not say so:
-    their shapes are not those of the model."""
-    for name in stored:
-        for mark, method in MARKS.items():
+    their shapes are not those of the model, or their values are codes."""
+    for mark, method in MARKS.items():
+        for name in stored:
             if name.endswith(mark):
-                raise ModelIncomplete(
-                    folder,
-                    f"{name} is stored, as {method} stores a quantized linear, and config.json has "
-                    "no quantization_config.",
-                    "Restore the quantized model's own config.json (older tools wrote "
-                    "quantize_config.json beside it), or give the checkpoint from before its "
-                    "quantization.",
+                raise _unannounced(
+                    folder, f"{name} is stored, as {method} stores a quantized linear"
                 )
+    for name, tensor in stored.items():
+        if name.endswith(".weight") and len(tensor.shape) > 1 and tensor.dtype in WHOLE_NUMBERS:
+            raise _unannounced(
+                folder,
+                f"{name} is stored as {tensor.dtype} {list(tensor.shape)}, the codes of a "
+                "quantized linear without what they stand for (bitsandbytes keeps that beside, as "
+                f"{name}.absmax)",
+            )
+
+
+def _unannounced(folder: Path, found: str) -> ModelIncomplete:
+    return ModelIncomplete(
+        folder,
+        f"{found}, and config.json has no quantization_config.",
+        "Restore the quantized model's own config.json (older tools wrote quantize_config.json "
+        "beside it), or give the checkpoint from before its quantization.",
+    )
 
 
 def quantized_linears(
