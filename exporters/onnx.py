@@ -1,9 +1,9 @@
 """Decoder models as ONNX, written by the onnxruntime-genai model builder in a child process.
 
 What comes out is a folder that ONNX Runtime and onnxruntime-genai read: the graph, external data,
-genai_config.json and the tokenizer, whose file is the source's own, byte for byte. Only the CPU
-provider can be run where these exports were tested; files for cuda and dml are written and checked,
-not run.
+genai_config.json and the tokenizer, whose file is the source's own (onnx_tokenizer.py). Only the
+CPU provider can be run where these exports were tested; files for cuda and dml are written and
+checked, not run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from edgecomp.common.atomic import copy_file, new_folder, write_text
+from edgecomp.common.atomic import new_folder, write_text
 from edgecomp.common.errors import ArtifactRejected, ExportRefused, RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.folders import scratch_folder
@@ -28,6 +28,7 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.processes.child import Child
 
 from .onnx_codes import insert_codes
+from .onnx_tokenizer import copy_tokenizer
 
 __all__ = ["expected_float_size_bytes", "export", "export_format", "insert_codes"]
 
@@ -96,14 +97,14 @@ def export_format(
                     options=options,
                 )
                 # The builder writes the tokenizer anew; ids must not change.
-                copy_file(checkpoint / TOKENIZER, folder / TOKENIZER)
+                note = copy_tokenizer(checkpoint / TOKENIZER, folder / TOKENIZER)
                 fault = child.call("check", progress, folder=str(folder))
         if fault:
             raise ArtifactRejected(
                 f"The ONNX builder wrote a graph of {model.name} that ONNX's checker refuses: "
                 f"{fault}. Nothing was kept; choose another format."
             )
-        record = _record(folder, destination, row, provider)
+        record = _record(folder, destination, row, provider, note)
     return record
 
 
@@ -152,10 +153,12 @@ def _tied(checkpoint: Path, scratch: Path) -> Path:
     return folder
 
 
-def _record(folder: Path, destination: Path, row: OnnxFormat, provider: str) -> OnnxRecord:
+def _record(
+    folder: Path, destination: Path, row: OnnxFormat, provider: str, note: str
+) -> OnnxRecord:
     found = read_onnx_folder(folder)
     tensors = external_tensors(folder, load_graph(folder))
-    notes: tuple[str, ...] = ("The tokenizer's file is the source's own.",)
+    notes: tuple[str, ...] = (note,)
     if provider != "cpu":
         notes += (f"It is written for {provider} and was not run there.",)
     return OnnxRecord(

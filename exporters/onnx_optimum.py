@@ -2,7 +2,7 @@
 
 The second way beside the builder's: decoders of families that the builder does not know, and
 encoders. A decoder's folder also gets the genai_config.json that ONNX Runtime's generators read.
-The tokenizer's files are the source's own, byte for byte.
+The tokenizer's files are the source's own (onnx_tokenizer.py).
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.processes.child import LONGEST_SILENCE_SECONDS, Child
 from edgecomp.processes.work_done import wait_while_working
 
+from .onnx_tokenizer import copy_tokenizer
 from .optimum_environment import optimum_python
 
 PROGRAM = Path(__file__).parent / "optimum_program.py"
 CHECKER = "edgecomp.exporters.onnx_builder"
 TOKENIZER_FILES = (
-    TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
     "generation_config.json",
 )  # fmt: skip
 
@@ -93,9 +94,7 @@ def export_format(
             _run(python, model, scratch / "checkpoint", made, task, rounds=rounds)
             for file in made.glob(f"{GRAPH}*"):
                 shutil.move(file, folder / file.name)
-        for name in ("config.json", *TOKENIZER_FILES):
-            if (model.path / name).is_file():
-                copy_file(model.path / name, folder / name)
+        note = _copy_files(model.path, folder)
         if task == DECODER:
             (folder / CONFIG).write_text(json.dumps(_generation_config(model), indent=1))
         with Child(CHECKER) as child:
@@ -105,8 +104,16 @@ def export_format(
                 f"Optimum wrote a graph of {model.name} that ONNX's checker refuses: {fault}. "
                 "Nothing was kept; choose another format."
             )
-        record = _record(folder, destination, format_name)
+        record = _record(folder, destination, format_name, note)
     return record
+
+
+def _copy_files(source: Path, folder: Path) -> str:
+    """Copy what goes beside the graph; returns a note on the tokenizer."""
+    for name in ("config.json", *TOKENIZER_FILES):
+        if (source / name).is_file():
+            copy_file(source / name, folder / name)
+    return copy_tokenizer(source / TOKENIZER, folder / TOKENIZER)
 
 
 def _run(
@@ -210,7 +217,7 @@ def _generation_config(model: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _record(folder: Path, destination: Path, format_name: str) -> OnnxRecord:
+def _record(folder: Path, destination: Path, format_name: str, note: str) -> OnnxRecord:
     graph = load_graph(folder)
     types = {1: "F32", 2: "U8", 7: "I64"}
     return OnnxRecord(
@@ -222,7 +229,7 @@ def _record(folder: Path, destination: Path, format_name: str) -> OnnxRecord:
             for tensor in graph.graph.initializer
             if len(tensor.dims) > 1
         },
-        notes=("The tokenizer's file is the source's own.",),
+        notes=(note,),
         format=format_name,
         provider="cpu",
         ir_version=graph.ir_version,
