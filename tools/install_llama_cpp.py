@@ -5,8 +5,9 @@
 Builds are kept below WHEELS, each under what it was built for, and used again. Whether new or kept,
 a build is first unpacked and has to decode a token in a process of its own: code for instructions
 that the processor, or the virtual machine around it, does not really offer dies there. Then the
-next plainer build is tried, and a line says so. Only the standard library is imported: nothing else
-is installed yet.
+next plainer build is tried, and a line says so. `auto` leaves out a backend whose compiler has once
+given up, until that is another one. Only the standard library is imported: nothing else is
+installed yet.
 """
 
 from __future__ import annotations
@@ -44,11 +45,20 @@ EVERY_BUILD = ("-DGGML_RPC=ON",)
 """Devices of another machine, or of a test, can be used over the network where one asks for it."""
 
 
+BUILD_FAILED = "Failed building wheel"
+"""What pip says where the compilers gave up, and not where there was nothing to download."""
+
+FAILED = "failed.json"
+
+
 class Backend(NamedTuple):
     """A way to compute beside the processor, what its build takes, and by what it is recognised."""
 
     name: str
     options: tuple[str, ...]
+    compilers: tuple[str, ...]
+    """Where its compiler may be; empty where it is the processor's own."""
+
     is_here: Callable[[], bool]
     needs: str
 
@@ -62,8 +72,12 @@ class Build(NamedTuple):
     compiler_flags: tuple[str, ...]
 
 
+NVCC = ("nvcc", "/usr/local/cuda/bin/nvcc")
+HIPCC = ("hipcc", "/opt/rocm/bin/hipcc")
+
+
 def _program(*names: str) -> Callable[[], bool]:
-    return lambda: any(shutil.which(name) or Path(name).exists() for name in names)
+    return lambda: any(map(shutil.which, names))
 
 
 def _vulkan() -> bool:
@@ -77,24 +91,24 @@ def _metal() -> bool:
 BACKENDS = {
     row.name: row
     for row in (
-        Backend("metal", ("-DGGML_METAL=ON",), _metal, "macOS on Apple silicon"),
+        Backend("metal", ("-DGGML_METAL=ON",), (), _metal, "macOS on Apple silicon"),
         Backend(
             "cuda",
             ("-DGGML_CUDA=ON",),
-            _program("nvcc", "/usr/local/cuda/bin/nvcc"),
+            NVCC,
+            _program(*NVCC),
             "nvcc, of NVIDIA's CUDA toolkit",
         ),
-        Backend(
-            "hip", ("-DGGML_HIP=ON",), _program("hipcc", "/opt/rocm/bin/hipcc"), "hipcc, of ROCm"
-        ),
-        Backend("vulkan", ("-DGGML_VULKAN=ON",), _vulkan, "glslc and a Vulkan loader"),
+        Backend("hip", ("-DGGML_HIP=ON",), HIPCC, _program(*HIPCC), "hipcc, of ROCm"),
+        Backend("vulkan", ("-DGGML_VULKAN=ON",), ("glslc",), _vulkan, "glslc and a Vulkan loader"),
         Backend(
             "sycl",
             ("-DGGML_SYCL=ON", "-DCMAKE_C_COMPILER=icx", "-DCMAKE_CXX_COMPILER=icpx"),
+            ("icpx",),
             _program("icpx"),
             "icpx, of Intel's oneAPI",
         ),
-        Backend("cpu", (), lambda: True, "nothing"),
+        Backend("cpu", (), (), lambda: True, "nothing"),
     )
 }
 """In the order in which `auto` looks for them."""
@@ -157,6 +171,39 @@ def kept_wheel(folder: Path) -> Path | None:
     return next(iter(sorted(folder.glob("llama_cpp_python-*.whl"))), None)
 
 
+def compiler_version(backend: str) -> str:
+    """What the backend's compiler says of its version; empty where it has none of its own."""
+    for name in filter(None, map(shutil.which, BACKENDS[backend].compilers)):
+        try:
+            done = subprocess.run([name, "--version"], capture_output=True, timeout=PROBE_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.decode(errors="replace").strip()
+    return ""
+
+
+def note_failure(folder: Path, backend: str) -> None:
+    """Remember beside the kept wheels that the compilers gave up."""
+    note = {"compiler": compiler_version(backend)}
+    (folder / FAILED).write_text(json.dumps(note), encoding="utf-8")
+
+
+def known_failure(wheels: Path, requirement: str, backend: str, flags: set[str]) -> str:
+    """A line where this very compiler has given up on the backend before; else empty."""
+    build = builds(backend, platform.machine(), flags)[0]
+    folder = wheel_folder(wheels, requirement, build, flags)
+    try:
+        note = json.loads((folder / FAILED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    if not isinstance(note, dict) or note.get("compiler") != compiler_version(backend):
+        return ""
+    return (
+        f"llama.cpp for {backend} could not be built here before ({folder / 'build.log'}) and is "
+        f"skipped. `make install BACKEND={backend}` tries it again."
+    )
+
+
 def make_wheel(requirement: str, build: Build, folder: Path) -> str:
     """Build into `folder`; what went wrong, or nothing. Takes some minutes on few cores. What the
     compilers said of a failure is kept beside."""
@@ -176,10 +223,14 @@ def make_wheel(requirement: str, build: Build, folder: Path) -> str:
                               capture_output=True, text=True)  # fmt: skip
         if done.returncode:
             log = folder / "build.log"
-            log.write_text(f"{done.stdout}\n{done.stderr}", encoding="utf-8")
+            said = f"{done.stdout}\n{done.stderr}"
+            log.write_text(said, encoding="utf-8")
+            if BUILD_FAILED in said:
+                note_failure(folder, build.backend)
             return f"pip wheel ended with {done.returncode}; {log} says why"
         for wheel in Path(name).glob("*.whl"):
             wheel.replace(folder / wheel.name)
+    (folder / FAILED).unlink(missing_ok=True)
     return ""
 
 
@@ -267,11 +318,14 @@ def main(requirement: str, wheels: str, wanted: str = "auto") -> int:
         return 2
     flags = processor_flags()
     chosen = choose_backend(wanted)
-    # A card that was asked for by name is not quietly left out.
-    backends = [chosen, "cpu"] if wanted == "auto" and chosen != "cpu" else [chosen]
-    candidates = [row for name in backends for row in builds(name, platform.machine(), flags)]
     if line := unused_card(chosen):
         print(line)
+    # A card that was asked for by name is not quietly left out.
+    backends = [chosen, "cpu"] if wanted == "auto" and chosen != "cpu" else [chosen]
+    if len(backends) > 1 and (line := known_failure(Path(wheels), requirement, chosen, flags)):
+        print(line)
+        chosen, backends = "cpu", ["cpu"]
+    candidates = [row for name in backends for row in builds(name, platform.machine(), flags)]
 
     def wheel_of(build: Build) -> Path | str:
         folder = wheel_folder(Path(wheels), requirement, build, flags)

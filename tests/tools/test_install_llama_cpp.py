@@ -85,6 +85,97 @@ def test_a_backend_that_cannot_be_built_is_left_after_one_try(
     assert tried == ["cuda", "cpu"]
 
 
+PYTHON = """#!{python}
+import os, shutil, sys, zipfile
+from pathlib import Path
+words = sys.argv[1:]
+if words[:2] != ["-m", "pip"]:
+    print('{{"token": 1}}')
+elif words[2] == "wheel":
+    cuda = "GGML_CUDA=ON" in os.environ["CMAKE_ARGS"]
+    with Path({log!r}).open("a") as log:
+        log.write("cuda\\n" if cuda else "cpu\\n")
+    if cuda and Path({broken!r}).exists():
+        sys.exit(Path({broken!r}).read_text())
+    wheel = Path(words[words.index("--wheel-dir") + 1]) / "llama_cpp_python-0-none.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("llama_cpp_python-0.dist-info/METADATA", "Name: llama-cpp-python")
+"""
+"""A Python whose pip builds an empty wheel, or fails for CUDA as long as a file says how."""
+
+NVCC = "#!/bin/sh\necho release {version}\n"
+
+
+class Machine:
+    """A machine with an nvcc, and a Python that notes which backends it builds."""
+
+    def __init__(self, installer: ModuleType, folder: Path) -> None:
+        self.installer, self.folder = installer, folder
+        self.broken, self.log = folder / "broken", folder / "log"
+        self.python = self._program(
+            "python",
+            PYTHON.format(python=sys.executable, log=str(self.log), broken=str(self.broken)),
+        )
+        self.has_nvcc("12.4")
+
+    def _program(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    def has_nvcc(self, version: str) -> None:
+        self._program("nvcc", NVCC.format(version=version))
+
+    def install(self, wanted: str = "auto") -> list[str]:
+        """What is built."""
+        self.log.write_text("")
+        wheels = str(self.folder / "wheels")
+        self.installer.main("llama-cpp-python==0.3.36", wheels, wanted)
+        return self.log.read_text().split()
+
+
+@pytest.fixture
+def machine(installer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine(installer, tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(sys, "executable", str(made.python))
+    monkeypatch.setattr(installer, "_metal", lambda: False)
+    return made
+
+
+def test_a_backend_that_could_not_be_built_is_skipped_while_its_compiler_is_the_same(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.broken.write_text("ERROR: Failed building wheel for llama-cpp-python")
+    assert machine.install() == ["cuda", "cpu"]
+    capsys.readouterr()
+    assert machine.install() == []
+    said = capsys.readouterr().out
+    assert "build.log) and is skipped. `make install BACKEND=cuda` tries it again." in said
+    machine.has_nvcc("13.0")
+    assert machine.install() == ["cuda"]
+    assert machine.install() == []
+
+
+def test_a_backend_that_is_asked_for_is_tried_again_and_no_longer_skipped_once_it_is_built(
+    machine: Machine,
+) -> None:
+    machine.broken.write_text("ERROR: Failed building wheel for llama-cpp-python")
+    assert machine.install() == ["cuda", "cpu"]
+    assert machine.install("cuda") == ["cuda"]
+    machine.broken.unlink()
+    assert machine.install() == []
+    assert machine.install("cuda") == ["cuda"]
+    assert not list(machine.folder.glob("wheels/*/failed.json"))
+
+
+def test_a_source_that_could_not_be_fetched_is_no_failed_build(machine: Machine) -> None:
+    machine.broken.write_text("ERROR: Could not find a version that satisfies the requirement")
+    assert machine.install() == ["cuda", "cpu"]
+    assert machine.install() == ["cuda"]
+
+
 def test_amx_is_compiled_out_and_each_build_is_plainer_than_the_one_before(
     installer: ModuleType,
 ) -> None:
