@@ -86,7 +86,6 @@ def test_the_bundle_holds_the_artifact_its_report_and_its_launchers(
         "service.sh",
         "Modelfile",
         "lmstudio.json",
-        "importance.gguf",
     } | {manifest.artifact} == names
     artifact = bundle / manifest.artifact
     assert artifact.stat().st_size == fitted.report.chosen.file_bytes <= 140_000

@@ -238,11 +238,15 @@ def test_an_unknown_method_or_format_is_named(method: str, format_name: str, sai
 
 
 def listened(
-    source: Path, folder: Path, format_name: str, types: dict[str, str] | None = None
+    source: Path,
+    folder: Path,
+    format_name: str,
+    types: dict[str, str] | None = None,
+    method: str = "gptq",
 ) -> tuple[Compressed, set[str]]:
-    """What GPTQ made of a model, and the stages that it took; `types`: some tensors' own."""
+    """What a method made of a model, and the stages that it took; `types`: some tensors' own."""
     recipe = compression_recipe(
-        CompressionRequest(model=str(source), method="gptq", format=format_name, calibration=MIX)
+        CompressionRequest(model=str(source), method=method, format=format_name, calibration=MIX)
     )
     recipe = recipe.model_copy(update={"tensor_types": types or {}})
     stages: set[str] = set()
@@ -265,12 +269,15 @@ def test_importance_is_not_measured_where_a_solver_chose_all_it_would_weigh(
     assert result.types == planned
 
 
-@pytest.mark.parametrize(("kind", "measured"), [("Q4_0", True), ("Q8_0", False)])
+@pytest.mark.parametrize(
+    ("method", "kind", "measured"),
+    [("awq", "Q4_0", True), ("awq", "Q8_0", False), ("gptq", "Q4_0", False)],
+)
 def test_importance_is_measured_for_an_output_head_that_it_weighs(
-    source: Path, tmp_path: Path, kind: str, measured: bool
+    source: Path, tmp_path: Path, method: str, kind: str, measured: bool
 ) -> None:
-    """llama.cpp rounds to Q8_0 alike with and without it (A31)."""
-    _, stages = listened(source, tmp_path / "out", "Q4_0", {"output.weight": kind})
+    """llama.cpp rounds to Q8_0 alike with and without it (A31); GPTQ chooses the head's codes."""
+    _, stages = listened(source, tmp_path / "out", "Q4_0", {"output.weight": kind}, method)
     assert ("importance" in stages) == measured
 
 
