@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgecomp.common.digests import text_digest
 from edgecomp.common.events import Progress
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.evaluate.divergence import summarise
 from edgecomp.formats.cache_types import CACHE_CHOICES, suits_heads
+from edgecomp.jobs.evaluation_stages import ModelUnderTest, compare_predictions
 from edgecomp.making.float_model import float_export
 from edgecomp.pipeline.run import Run
-from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import Windows
 
 WINDOWS, WINDOW_TOKENS = 2, 2048
 """Windows of the divergence text that are read, and their tokens at most: a context's own."""
-
-OUTPUTS = 32
 
 
 class CacheLosses(FrozenModel):
@@ -31,25 +28,21 @@ def measured_cache_losses(run: Run, text: str) -> dict[str, float]:
     weights, at its context. Empty where the text is shorter than that."""
     base, context = float_export(run), run.recipe.settings.context
     tokens = min(context, WINDOW_TOKENS)
+    exact = ModelUnderTest(
+        "base", base.path, base.sha256, run.runtime, run.template, run.threads, run.listen,
+        run.model.name,
+    )  # fmt: skip
     kinds = [kind for kind in CACHE_CHOICES[1:] if suits_heads(run.model, kind)]
 
     def work(folder: Path, progress: Progress) -> CacheLosses:
         losses = {CACHE_CHOICES[0]: 0.0}
         for index, kind in enumerate(kinds):
             progress(index, len(kinds))
-            settings = RunSettings(
-                context=tokens, outputs=OUTPUTS, threads=run.threads, kv_type=kind
-            )
-            samples = run.runtime.compare(
-                base.path,
-                base.path,
-                settings,
-                text,
-                windows=Windows(tokens=tokens, number=WINDOWS),
-            )
-            if not samples.kl:
+            coarse = replace(exact, who="artifact", kv_type=kind)
+            found = compare_predictions(exact, coarse, text, tokens, WINDOWS)
+            if found is None:
                 return CacheLosses(losses={})
-            losses[kind] = summarise(samples).kl_or_infinity
+            losses[kind] = found.kl_or_infinity
         return CacheLosses(losses=losses)
 
     inputs = {

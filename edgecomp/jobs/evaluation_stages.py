@@ -41,7 +41,7 @@ CAPABILITY_WINDOWS, CAPABILITY_WINDOW_TOKENS = 8, 128
 """As long as a question or two: more windows give the better interval."""
 
 ROOM_TO_KEEP_BYTES = 4 * 10**9
-"""Free disk without which a base's predictions, up to a gigabyte a text, are not kept."""
+"""Free disk without which a base's predictions, 1.3 GB a text at most, are not kept."""
 
 MEASURED_DEPTHS = (128, 512)
 Result = TypeVar("Result", bound=FrozenModel)
@@ -124,7 +124,9 @@ def divergence(
     """How far the artifact's predictions are from the base's on `text`; both in one runtime."""
 
     def work(folder: Path, progress: Progress) -> DivergenceSummary:
-        found = _compare(base, artifact, text, wanted.window_tokens, wanted.windows, progress)
+        found = compare_predictions(
+            base, artifact, text, wanted.window_tokens, wanted.windows, progress
+        )
         assert found is not None, "the text is shorter than a window"
         return found
 
@@ -148,7 +150,7 @@ def divergence_by_capability(
         rows = {}
         for index, (name, text) in enumerate(texts.items()):
             progress(index, len(texts))
-            found = _compare(base, artifact, text, window, CAPABILITY_WINDOWS)
+            found = compare_predictions(base, artifact, text, window, CAPABILITY_WINDOWS)
             if found:
                 rows[name] = found
         return CapabilityDivergence(rows=rows)
@@ -163,7 +165,7 @@ def divergence_by_capability(
     return artifact.stage(stage, title, CapabilityDivergence, inputs, work).rows
 
 
-def _compare(
+def compare_predictions(
     base: ModelUnderTest,
     artifact: ModelUnderTest,
     text: str,
@@ -171,6 +173,9 @@ def _compare(
     windows: int,
     progress: Progress = ignore_progress,
 ) -> DivergenceSummary | None:
+    """How far the artifact's predictions are from the base's on so many windows of `text`, of
+    `window` tokens each; None where the text is shorter than one. The base is read once for all
+    artifacts."""
     settings = RunSettings(
         context=window,
         outputs=DIVERGENCE_OUTPUTS,
