@@ -30,6 +30,7 @@ from edgecomp.jobs.evaluation_stages import divergence, evaluation_subjects
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.compress_job import CompressionRequest, compression_recipe
 from edgecomp.making.gguf import make_artifact
+from edgecomp.making.mixed_precision import refined_loss
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
@@ -127,9 +128,9 @@ def main(model: str, sizes: list[str], method: Rounding = "awq+gptq") -> None:
         size = parse_size(text)
         recipe = recipe_of(model, size, method)
         ours, loss = made(recipe)
-        assert ours.mixture is not None and ours.mixture.sensitivities is not None
+        assert ours.mixture is not None
         before = expected_divergence(spec, {**tensor_types_of(spec, MIXTURE), **ours.types})
-        after = sum(row.losses[ours.types[row.name]] for row in ours.mixture.sensitivities.tensors)
+        after = refined_loss(ours.mixture, recipe.rounding)
         theirs = [(other, *made(other)) for other in their_recipes(recipe, spec, size)]
         best, file, their_loss = min(theirs, key=lambda row: row[2].kl_mean)
         switches = ", ".join(f"{n.split('.')[0]} {k}" for n, k in best.tensor_types.items())

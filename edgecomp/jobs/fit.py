@@ -26,6 +26,8 @@ from edgecomp.evaluate.comparison import Comparison, compare_results
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
+from edgecomp.formats.cache_types import expected_cache_loss
+from edgecomp.formats.expected_loss import risk
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.layered_weights import layered_weights
@@ -42,6 +44,7 @@ from edgecomp.making.mixed_precision import (
     candidate_with_types,
     check_size_budget,
     expected_types,
+    refined_loss,
 )
 from edgecomp.making.onnx import make_onnx_artifact
 from edgecomp.measure.calibrate_here import calibrate_here
@@ -271,6 +274,7 @@ def _run_stages(questions: Questions, job: _Job, listen: Listener) -> Report:
         artifact = make_onnx_artifact(run) if job.recipe.runtime == "onnx" else make_artifact(run)
     recipe = with_resolved_types(job.recipe, artifact)
     chosen = _with_final_tensor_types(spec, job.device, job.chosen, recipe)
+    chosen = _with_refined_loss(spec, chosen, artifact, recipe)
     job = job._replace(recipe=recipe, chosen=chosen)
     found = _prove(run, artifact, questions, job)
     _correct_rates(run, artifact, found.measurement, recipe)
@@ -380,6 +384,19 @@ def _with_final_tensor_types(
     made = staged_model(spec, recipe.stages)
     constraints = recipe.constraints.model_copy(update={"kv_type": recipe.settings.kv_type})
     return with_types(chosen, made, device, constraints, recipe.tensor_types)
+
+
+def _with_refined_loss(
+    spec: ModelSpec, chosen: Candidate, artifact: Artifact, recipe: Recipe
+) -> Candidate:
+    """The candidate with the loss that is expected by what the run measured of each tensor."""
+    refined = refined_loss(artifact.mixture, recipe.rounding) if artifact.mixture else None
+    if refined is None:
+        return chosen
+    loss = refined + expected_cache_loss(spec, recipe.settings.kv_type)
+    return chosen.model_copy(
+        update={"expected_divergence_nats": loss, "risk": risk(loss, recipe.constraints.task)}
+    )
 
 
 def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candidate:

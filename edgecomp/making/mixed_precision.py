@@ -11,10 +11,10 @@ from edgecomp.common.errors import ConstraintsImpossible
 from edgecomp.common.events import Noted, Progress, ignore_progress
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_size
-from edgecomp.common.tasks import MEASURED_MIXES
+from edgecomp.common.tasks import MEASURED_MIXES, Rounding
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
 from edgecomp.devices.finding import find_device
-from edgecomp.formats.expected_loss import TOLERATED_NATS, error_worths, expected_loss
+from edgecomp.formats.expected_loss import SOLVED_SHARE, TOLERATED_NATS, error_worths, expected_loss
 from edgecomp.formats.format_facts import (
     facts_of_types,
     mixture_of,
@@ -43,6 +43,9 @@ from edgecomp.recipes.calibration_mix import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.torch_worker.client import TorchWorker
+
+SOLVING: tuple[Rounding, ...] = ("gptq", "awq", "awq+gptq")
+"""Roundings that lose less of a tensor than was measured of it, which was rounded to nearest."""
 
 ENDS = (EMBEDDING, OUTPUT)
 """What a mix chooses types for outside the blocks."""
@@ -274,6 +277,16 @@ def memory_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int
     worker_bytes = rates.worker_bytes if rates else None
     stored_bytes = layered_weights(model, full).stored_bytes
     return estimate_memory(model, stored_bytes, recipe.settings, worker_bytes).total_bytes
+
+
+def refined_loss(mixture: BitAllocation, rounding: Rounding) -> float | None:
+    """The expected divergence of the chosen types by what was measured of each, in nats a token;
+    None where a fixed rule chose them."""
+    if mixture.sensitivities is None:
+        return None
+    share = SOLVED_SHARE if rounding in SOLVING else 1.0
+    tensors = mixture.sensitivities.tensors
+    return share * sum(t.losses[mixture.types[t.name]] for t in tensors if t.name in mixture.types)
 
 
 def speed_weighted(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) -> Sensitivities:
