@@ -31,9 +31,9 @@ from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.pipeline.run import Run
+from edgecomp.planning.fast_types import FastTypes, decode_seconds, fast_enough
 from edgecomp.planning.kernels import without_kernels
 from edgecomp.planning.memory import estimate_memory
-from edgecomp.planning.mixtures import FastTypes, decode_seconds, fast_enough
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate
 from edgecomp.planning.planner import candidate_for_placement

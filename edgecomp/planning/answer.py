@@ -67,16 +67,24 @@ def reason(plan: Plan) -> str:
     if chosen.exact:
         return "It holds every value of the source."
     if chosen.types:
-        most, used = chosen.budget_bytes or 0, chosen.file_bytes
-        spare = "" if used >= FILLED_SHARE * most else " More of it would lose no less."
         return (
-            f"Room is for {format_size(most)} of weights: each matrix has the type with which all "
-            f"together are expected to lose least in it.{spare}"
+            "Each matrix has the type with which all together are expected to lose least "
+            f"{_bound(chosen, plan)}."
         )
     return (
         "Of all that fits, its speed is worth most beside what it is expected to lose: the task "
         f"{plan.constraints.task} tolerates {tolerated:g} nats."
     )
+
+
+def _bound(mixture: Candidate, plan: Plan) -> str:
+    """What a mixture is bound by."""
+    most, speed = mixture.budget_bytes or 0, plan.constraints.min_decode_tokens_per_second
+    if mixture.file_bytes >= FILLED_SHARE * most:
+        return f"in the {format_size(most)} that there is room for"
+    if speed and mixture.speed.decode_tokens_per_second < (1 + NOTICEABLE) * speed:
+        return f"at the {speed:g} tok/s that are asked for"
+    return f"in {format_size(most)}; filling that would lose no less"
 
 
 def alternatives(plan: Plan) -> tuple[Alternative, ...]:

@@ -6,19 +6,19 @@ to nothing, passes a limit. Where everything fits, speed decides, and presets do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import FormatFacts, mixture_facts
-from edgecomp.formats.layered_weights import gives_logits
 from edgecomp.formats.mixture import Mixture
 from edgecomp.formats.solved_types import SOLVED_TYPES
-from edgecomp.formats.type_frontier import Loss, TypeFrontier, file_bytes
+from edgecomp.formats.type_frontier import TypeFrontier, file_bytes
 from edgecomp.models.spec import EMBEDDING, ModelSpec, TensorSpec
 from edgecomp.planning.candidate import RUNTIME, candidate_of
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, beside_layers_bytes
+from edgecomp.planning.fast_types import FastTypes, Types, decode_seconds, fast_enough
 from edgecomp.planning.kernels import without_kernels
 from edgecomp.planning.offload import (
     TIGHT_SHARE,
@@ -30,20 +30,10 @@ from edgecomp.planning.offload import (
 )
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.plan import Candidate
-from edgecomp.planning.speed import cpu_seconds
 from edgecomp.recipes.constraints import Constraints
-
-WORTHS_TRIED, WORTH_STEPS = (-2.0, 6.0), 12
-"""Nats that a second of a decoded token is worth, as powers of ten, and halvings of the search."""
-
-SECONDS_A_BYTE = 1e-11
-"""On a card, for the search alone: types are told apart by bytes."""
 
 SHRINKS, SHRINK_SHARE = 8, 0.985
 """How often, and how far, a mixture is made smaller where whole layers do not pack onto cards."""
-
-
-Types = Mapping[str, str]
 
 
 class Request(NamedTuple):
@@ -219,84 +209,6 @@ def _fast_enough(
     tensors = [tensor for tensor in model.tensors if tensor.name in mixture.choices]
     found = fast_enough(tensors, FastTypes(chosen, speed, needed, room), mixture.loss, seconds)
     return made(found) if found else plain
-
-
-class FastTypes(NamedTuple):
-    """A search for types: what is chosen where a second of a decoded token is worth so many nats,
-    how fast that decodes, how fast it must, and the bytes that there is room for."""
-
-    chosen: Callable[[float], Types]
-    tokens_per_second: Callable[[Types], float]
-    needed_per_second: float
-    room_bytes: int
-
-
-def fast_enough(
-    tensors: Sequence[TensorSpec], search: FastTypes, loss: Loss, seconds: Loss
-) -> dict[str, str] | None:
-    """The types that lose least of those that decode as fast as is needed; None where none do.
-
-    Seconds are weighed against losses, at the least worth that makes it fast enough. Types change
-    by many tensors at once there: of what changed last, as much is taken back as there is time for.
-    """
-    low, high = WORTHS_TRIED
-    slow: Types = search.chosen(0.0)
-    fast: Types | None = None
-    for _ in range(WORTH_STEPS):
-        middle = (low + high) / 2
-        found = search.chosen(10**middle)
-        if search.tokens_per_second(found) < search.needed_per_second:
-            low, slow = middle, found
-        else:
-            high, fast = middle, found
-    return None if fast is None else _taken_back(tensors, search, (fast, slow), loss, seconds)
-
-
-def _taken_back(
-    tensors: Sequence[TensorSpec],
-    search: FastTypes,
-    ends: tuple[Types, Types],
-    loss: Loss,
-    seconds: Loss,
-) -> dict[str, str]:
-    """The first of `ends`, with as many types of the slower second as time and room allow: those
-    first that save most a second."""
-    fast, slow = ends
-    changed = [t for t in tensors if fast[t.name] != slow[t.name]]
-    longer = {t.name: seconds(t, slow[t.name]) - seconds(t, fast[t.name]) for t in changed}
-    between = 1 / search.tokens_per_second(slow) - 1 / search.tokens_per_second(fast)
-    # What the search counts may differ from the prediction by a factor: a card's does.
-    scale = between / (sum(longer.values()) or 1.0)
-    left = 1 / search.needed_per_second - 1 / search.tokens_per_second(fast)
-    room = search.room_bytes - sum(file_bytes(t, fast[t.name]) for t in tensors)
-    types = dict(fast)
-
-    def saving(tensor: TensorSpec) -> float:
-        saved = loss(tensor, fast[tensor.name]) - loss(tensor, slow[tensor.name])
-        return -saved / max(longer[tensor.name], 1e-12)
-
-    for tensor in sorted(changed, key=saving):
-        kind, time = slow[tensor.name], scale * longer[tensor.name]
-        more = file_bytes(tensor, kind) - file_bytes(tensor, fast[tensor.name])
-        if loss(tensor, kind) < loss(tensor, fast[tensor.name]) and time <= left and more <= room:
-            types[tensor.name] = kind
-            left, room = left - time, room - more
-    return types
-
-
-def decode_seconds(model: ModelSpec, device: DeviceProfile, placement: Placement) -> Loss:
-    """What a type of a tensor adds to a decoded token, as far as types differ: a card's kernels are
-    taken to be equally fast a byte."""
-
-    def seconds(tensor: TensorSpec, kind: str) -> float:
-        if tensor.layer is None and not gives_logits(tensor, model):
-            return 0.0
-        size, share = file_bytes(tensor, kind), model.used_share(tensor)
-        if placement.gpus:
-            return share * size * SECONDS_A_BYTE
-        return share * cpu_seconds(kind, size, tensor.elements, device)[0]
-
-    return seconds
 
 
 def _frontier(mixture: Mixture, device: DeviceProfile, placement: Placement) -> TypeFrontier:
