@@ -48,7 +48,7 @@ def candidate_of(
         facts.weights,
         device,
         placement,
-        Load(depth=depth, prompt_tokens=depth, micro_batch=settings.micro_batch),
+        Load(depth, depth, settings.micro_batch, settings.flash_attention),
         every_logit=runtime == ONNX,
     )
     exclusion_reason = facts.exclusion_reason or _without_kernels(facts, device, placement, runtime)

@@ -239,7 +239,7 @@ def session_seconds(
         weights,
         device,
         option.placement,
-        Load(depth=half, prompt_tokens=half, micro_batch=option.settings.micro_batch),
+        Load(half, half, option.settings.micro_batch, option.settings.flash_attention),
     )
     return half * (decode + prefill)
 

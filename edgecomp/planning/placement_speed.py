@@ -63,7 +63,7 @@ def _placed_speed(
         weights,
         device,
         option.placement,
-        Load(depth=depth, prompt_tokens=depth, micro_batch=option.settings.micro_batch),
+        Load(depth, depth, option.settings.micro_batch, option.settings.flash_attention),
     )
     return PlacedSpeed(
         placement=option.placement,
