@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from edgecomp.common.quantity import format_size
+from edgecomp.planning.answer import expected_loss
 from edgecomp.planning.plan import Candidate
 
 from .bars import stacked_bar
@@ -129,7 +130,7 @@ class CandidateTable(DataTable[Text]):
                 right(str(row.placement.gpu_layers) if row.placement.gpus else "-"),
                 right(f"{row.bits_per_weight:.2f}"),
                 right(figure(row.speed.prefill_tokens_per_second)),
-                right("exact" if row.exact else f"{row.expected_divergence_nats:.3f}"),
+                right(expected_loss(row)),
             ]
         return cells
 

@@ -7,6 +7,8 @@ a share of the identity joins H. For ONNX it is rounded to nearest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,15 +17,17 @@ from torch import Tensor
 from edgecomp.compress.checkpoint import read_rows, write_shard
 from edgecomp.compress.gguf_types import gguf_grid
 from edgecomp.compress.gptq import gptq
+from edgecomp.compress.grids import Grid
 from edgecomp.compress.hessian import HessianSum
 from edgecomp.compress.ldl_factor import ldl_factor
 from edgecomp.compress.onnx_grids import ONNX_GRIDS
 from edgecomp.compress.packed import FOLDER, write_packed_index
 from edgecomp.compress.packed_triangle import PackedTriangle
-from edgecomp.compress.quantized import pack
+from edgecomp.compress.quantized import Quantized, pack
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.reading import read_model
+from edgecomp.models.safetensors_header import StoredTensor
 from edgecomp.recipes.compression_limits import WEIGHTS_SOLVED
 
 ROWS = 8192
@@ -65,16 +69,12 @@ class HeadSolver:
             hessian.add_to_diagonal(TIED_SHARE * hessian.diagonal().mean())
         grid, name = gguf_grid(self._kind), tensor.source_name
         factor = ldl_factor(hessian, name)
-        parts = []
+
+        def solve(weight: Tensor) -> Quantized:
+            return gptq(weight.to(factor.importance.device), factor, grid, name=name)
+
         step = max(1, WEIGHTS_SOLVED // tensor.shape[1])
-        for begin in range(0, tensor.shape[0], step):
-            rows = torch.arange(begin, min(begin + step, tensor.shape[0]))
-            weight = read_rows(stored, rows).to(factor.importance.device, torch.float32)
-            packed = pack(grid, gptq(weight, factor, grid, name=name))
-            assert packed is not None
-            parts.append(packed.rows.cpu())
-        codes = {f"{self._kind}:{name}": torch.cat(parts)}
-        write_shard(self._rounded / FOLDER / FILE, codes)
+        _write_codes(self._rounded, name, stored, grid, solve, step)
 
 
 def round_head(checkpoint: Path, rounded: Path, name: str, kind: str) -> None:
@@ -82,12 +82,25 @@ def round_head(checkpoint: Path, rounded: Path, name: str, kind: str) -> None:
     tensor = next(t for t in read_model(checkpoint).tensors if t.name == name)
     stored = stored_tensors(checkpoint)[tensor.source_name]
     grid = ONNX_GRIDS[kind]
-    parts = []
-    for begin in range(0, tensor.shape[0], ROWS):
-        rows = torch.arange(begin, min(begin + ROWS, tensor.shape[0]))
-        weight = read_rows(stored, rows).float()
-        packed = pack(grid, round_to_nearest(weight, grid, name=tensor.source_name))
-        assert packed is not None
-        parts.append(packed.rows)
-    write_shard(rounded / FOLDER / FILE, {f"{kind}:{tensor.source_name}": torch.cat(parts)})
+    solve = partial(round_to_nearest, grid=grid, name=tensor.source_name)
+    _write_codes(rounded, tensor.source_name, stored, grid, solve, ROWS)
     write_packed_index(checkpoint, rounded)
+
+
+def _write_codes(
+    rounded: Path,
+    name: str,
+    stored: StoredTensor,
+    grid: Grid,
+    solve: Callable[[Tensor], Quantized],
+    step: int,
+) -> None:
+    """Put the codes of the head `stored`, called `name`, beside the checkpoint `rounded`: those that
+    `solve` finds for float32 rows [at most `step`, columns]."""
+    parts = []
+    for begin in range(0, stored.shape[0], step):
+        rows = torch.arange(begin, min(begin + step, stored.shape[0]))
+        packed = pack(grid, solve(read_rows(stored, rows).float()))
+        assert packed is not None
+        parts.append(packed.rows.cpu())
+    write_shard(rounded / FOLDER / FILE, {f"{grid.name}:{name}": torch.cat(parts)})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from edgecomp.formats.expected_loss import ANCHOR_PARAMETERS, SENSITIVITY_EXPONENT
+from edgecomp.formats.expected_loss import size_factor
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
@@ -28,8 +26,7 @@ def cache_types(kv_type: str) -> tuple[str, str]:
 def expected_cache_loss(model: ModelSpec, kv_type: str) -> float:
     """Expected divergence from the model with a float cache, in nats a token."""
     keys, values = cache_types(kv_type)
-    size = math.pow(ANCHOR_PARAMETERS / max(model.parameters, 1), SENSITIVITY_EXPONENT)
-    return size * (KEY_NATS.get(keys, 0.0) + VALUE_NATS.get(values, 0.0))
+    return size_factor(model) * (KEY_NATS.get(keys, 0.0) + VALUE_NATS.get(values, 0.0))
 
 
 def suits_heads(model: ModelSpec, kv_type: str) -> bool:

@@ -68,9 +68,14 @@ TASK_RISK: dict[Task, Risk] = {
 """What compressing for a task risks before any format is chosen (R26)."""
 
 
+def size_factor(model: ModelSpec) -> float:
+    """How much more an error costs `model` than one of ANCHOR_PARAMETERS."""
+    return math.pow(ANCHOR_PARAMETERS / max(model.parameters, 1), SENSITIVITY_EXPONENT)
+
+
 def error_worths(model: ModelSpec) -> dict[str, float]:
     """What a relative squared error of 1 in each matrix is expected to cost, in nats a token."""
-    size = math.pow(ANCHOR_PARAMETERS / max(model.parameters, 1), SENSITIVITY_EXPONENT)
+    size = size_factor(model)
     matrices = [tensor for tensor in model.tensors if len(tensor.shape) > 1]
     shares = {t.name: _share(model, t) for t in matrices if t.layer is not None}
     scale = size * BLOCKS_WORTH / max(sum(shares.values()), 1e-9)

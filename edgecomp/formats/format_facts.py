@@ -46,17 +46,15 @@ class FormatFacts:
 def format_facts(model: ModelSpec) -> tuple[FormatFacts, ...]:
     """The facts of every format of `model`: the source as it is first where it is a GGUF, the
     mixture last."""
-    header_bytes = _header_bytes(model)
-    worths = error_worths(model)
+    mixture = mixture_of(model)
     seen: dict[tuple[str, ...], str] = {}
     names = ([SOURCE] if model.source == "gguf" else []) + [n for n in PRESETS if n != MIXTURE]
     rows = []
     for name in names:
         types = tensor_types_of(model, name, importance=name not in UNWEIGHTED)
-        row = _facts(model, name, types, header_bytes, worths)
+        row = _facts(model, name, types, mixture.header_bytes, mixture.worths)
         senseless = None if name == SOURCE else _senseless(model, PRESETS[name], types, seen)
         rows.append(replace(row, exclusion_reason=senseless))
-    mixture = Mixture(model, header_bytes, worths, tensor_types_of(model, MIXTURE))
     if mixture.choices:
         smallest = mixture_facts(mixture, mixture.frontier().within(0))
         rows.append(replace(smallest, mixture=mixture))

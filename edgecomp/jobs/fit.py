@@ -27,7 +27,6 @@ from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.cache_types import expected_cache_loss
-from edgecomp.formats.expected_loss import risk
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.layered_weights import layered_weights
@@ -55,6 +54,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.early_checks import check_cache, check_calibration, check_disk, check_model
 from edgecomp.pipeline.run import Run, path_bytes
+from edgecomp.planning.candidate import with_expected_loss
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import candidate_for_placement, make_plan, with_types
@@ -394,9 +394,7 @@ def _with_refined_loss(
     if refined is None:
         return chosen
     loss = refined + expected_cache_loss(spec, recipe.settings.kv_type)
-    return chosen.model_copy(
-        update={"expected_divergence_nats": loss, "risk": risk(loss, recipe.constraints.task)}
-    )
+    return with_expected_loss(chosen, loss, recipe.constraints.task)
 
 
 def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candidate:

@@ -207,7 +207,8 @@ def _fast_enough(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities)
         return losses[tensor.name][kind]
 
     def chosen(worth: float) -> dict[str, str]:
-        return fill_budget(model, recipe, _with_seconds(model, sensitivities, seconds, worth))
+        weighed = _with_added(model, sensitivities, lambda t, kind: worth * seconds(t, kind))
+        return fill_budget(model, recipe, weighed)
 
     held = sum(type_bytes(tensor, types[tensor.name]) for tensor in tensors)
     room = held - _excess_bytes(model, recipe, types)
@@ -215,15 +216,13 @@ def _fast_enough(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities)
     return found or types
 
 
-def _with_seconds(
-    model: ModelSpec, sensitivities: Sensitivities, seconds: Loss, worth: float
-) -> Sensitivities:
-    """To each loss is added what the type's seconds are worth, in nats."""
+def _with_added(model: ModelSpec, sensitivities: Sensitivities, added: Loss) -> Sensitivities:
+    """To each loss is added what else its type costs, in nats."""
     specs = {tensor.name: tensor for tensor in model.tensors}
     weighed = []
     for tensor in sensitivities.tensors:
         spec = specs[tensor.name]
-        losses = {k: loss + worth * seconds(spec, k) for k, loss in tensor.losses.items()}
+        losses = {kind: loss + added(spec, kind) for kind, loss in tensor.losses.items()}
         weighed.append(tensor.model_copy(update={"losses": losses}))
     return Sensitivities(tensors=tuple(weighed))
 
@@ -299,22 +298,17 @@ def speed_weighted(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivitie
         return sensitivities
     speed = candidate_with_types(model, recipe, {}).speed
     nats = TOLERATED_NATS[recipe.constraints.task] / (2 * math.log(2))
-    specs = {tensor.name: tensor for tensor in model.tensors}
 
-    def slowness(tensor: TensorSensitivity, kind: str) -> float:
-        spec = specs[tensor.name]
-        inside = spec.layer is not None
-        if not inside and not gives_logits(spec, model):
+    def slowness(tensor: TensorSpec, kind: str) -> float:
+        inside = tensor.layer is not None
+        if not inside and not gives_logits(tensor, model):
             return 0.0
-        decode, prefill = cpu_seconds(kind, tensor.size_bytes(kind), tensor.elements, device)
+        size = TENSOR_TYPES[kind].size_bytes(tensor.elements)
+        decode, prefill = cpu_seconds(kind, size, tensor.elements, device)
         read = prefill * speed.prefill_tokens_per_second if inside else 0.0
-        return model.used_share(spec) * (decode * speed.decode_tokens_per_second + read)
+        return nats * model.used_share(tensor) * (decode * speed.decode_tokens_per_second + read)
 
-    weighed = []
-    for tensor in sensitivities.tensors:
-        losses = {k: loss + nats * slowness(tensor, k) for k, loss in tensor.losses.items()}
-        weighed.append(tensor.model_copy(update={"losses": losses}))
-    return Sensitivities(tensors=tuple(weighed))
+    return _with_added(model, sensitivities, slowness)
 
 
 def candidate_with_types(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> Candidate:

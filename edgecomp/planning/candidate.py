@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgecomp.common.quantity import format_size
+from edgecomp.common.tasks import Task
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.cache_types import cache_types, expected_cache_loss, suits_heads
 from edgecomp.formats.expected_loss import risk
@@ -72,6 +73,12 @@ def candidate_of(
         rejections=(*senseless, *broken),
         notes=(*facts.notes, *((GUESSED_SPEEDS,) if guessed else ())),
     )
+
+
+def with_expected_loss(candidate: Candidate, loss: float, task: Task) -> Candidate:
+    """The candidate of which another loss is expected, in nats, and the risk that it then is."""
+    update = {"expected_divergence_nats": loss, "risk": risk(loss, task)}
+    return candidate.model_copy(update=update)
 
 
 def _without_kernels(

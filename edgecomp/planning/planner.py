@@ -11,7 +11,7 @@ from edgecomp.common.errors import ExportRefused, ModelIncomplete
 from edgecomp.common.tasks import REQUIRED_BENCHMARKS
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.cache_types import CACHE_CHOICES, expected_cache_loss, suits_heads
-from edgecomp.formats.expected_loss import TASK_RISK, risk
+from edgecomp.formats.expected_loss import TASK_RISK
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import FormatFacts, facts_of_types, format_facts
 from edgecomp.formats.layered_weights import layered_weights
@@ -19,7 +19,7 @@ from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.formats.presets import MIXTURE, SOURCE
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.spec import ModelSpec
-from edgecomp.planning.candidate import ONNX, RUNTIME, candidate_of, contexts
+from edgecomp.planning.candidate import ONNX, RUNTIME, candidate_of, contexts, with_expected_loss
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, footprint
 from edgecomp.planning.job_cost import estimate_job
 from edgecomp.planning.method_families import method_families, notices
@@ -134,8 +134,7 @@ def _with_cache_loss(
     if measured is None:
         return row
     loss = row.expected_divergence_nats - expected_cache_loss(model, kv_type) + measured
-    update = {"expected_divergence_nats": loss, "risk": risk(loss, constraints.task)}
-    return row.model_copy(update=update)
+    return with_expected_loss(row, loss, constraints.task)
 
 
 def with_types(

@@ -96,15 +96,16 @@ def round_weights(
     }[rounding]()
     ids = _load_tokens(tokens)
     head_kind = types.get(read_model(Path(checkpoint)).head_name)
-    solves_head = rounding in ("gptq", "awq+gptq") and head_kind in GGUF_GRIDS
+    if rounding not in ("gptq", "awq+gptq") or head_kind not in GGUF_GRIDS:
+        head_kind = None
     job = f"{rounding} {sorted(solved.items())} {sorted(kept)}"
-    if solves_head:
+    if head_kind:
         job += f" {head_kind}"
     written = Destination(Path(destination), job, torch.float32)
 
     def walked(device: str) -> None:
         head = None
-        if solves_head and head_kind:
+        if head_kind:
             head = HeadSolver(Path(checkpoint), Path(destination), head_kind, ids.numel())
         walk(
             Path(checkpoint), ids, method,
