@@ -95,7 +95,7 @@ def _write_codes(
     solve: Callable[[Tensor], Quantized],
     step: int,
 ) -> None:
-    """Put the codes of the head `stored`, called `name`, beside the checkpoint `rounded`: those that
+    """Put the codes of the head `stored`, called `name`, beside the checkpoint `rounded`: what
     `solve` finds for float32 rows [at most `step`, columns]."""
     parts = []
     for begin in range(0, stored.shape[0], step):
