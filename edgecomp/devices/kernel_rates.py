@@ -51,6 +51,17 @@ class KernelRates(FrozenModel):
     prefill_attention_per_second: float
     """The same while a batch of tokens is read."""
 
+    shared_attention_seconds: float = 0.0
+    """What a decoded token's attention costs more, an element of its query heads and their values,
+    where the context is long enough to be shared out among the threads."""
+
+    decode_row_seconds: float = 0.0
+    """What a row of a matrix costs a decoded token beside its products: to sum and store them, and
+    what is done to them element by element."""
+
+    prefill_row_seconds: float = 0.0
+    """The same in a token of a batch."""
+
     worker_bytes: int
     """Memory of the runtime's process before a model is loaded."""
 
@@ -61,7 +72,8 @@ class KernelRates(FrozenModel):
     """Rate of a large single-precision matrix product by all threads."""
 
     corrected_at: str | None = None
-    """When the last measured run corrected these rates (measured_runs.py); None: as calibrated."""
+    """When the last run of a real model corrected these rates (measured_runs.py); None: as
+    calibrated."""
 
     decode_spread: float | None = None
     prefill_spread: float | None = None

@@ -1,10 +1,10 @@
 """Runs that were measured on this machine, and what they correct of its kernel rates.
 
 A calibration times kernels one by one on random models; a run has all of them together, at the
-depths and in the mixtures that people use. Each measured run keeps what the rates predicted of it,
-the weights' share of the time apart from attention's, beside the time that it took. One factor for
-each share is fitted to all runs since the last calibration, and the rates are divided by it; what
-the fit leaves is the spread that predictions are told with.
+depths and in the mixtures that people use. The first runs are the calibration's own. Each run keeps
+what the rates predicted of it, the weights' share of the time apart from attention's, beside the
+time that it took. One factor for each share is fitted to all runs since the last calibration, and
+the rates are divided by it; what the fit leaves is the spread that predictions are told with.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ PRIOR_RUNS = 0.05
 
 LARGEST_FACTOR = 4.0
 """A share of the time is corrected by at most this factor."""
+
+RANDOM_MODEL = "random weights"
+"""The name of the models that a calibration runs itself."""
 
 LEAST_RUNS, WIDTH = 3, 1.645
 """From so many figures on there is a spread; standard deviations on each side that hold 90 %."""
@@ -103,11 +106,16 @@ def corrected(rates: KernelRates, runs: Sequence[MeasuredRun]) -> KernelRates:
     return rates.model_copy(
         update={
             "kernels": kernels,
+            "shared_attention_seconds": rates.shared_attention_seconds * attention,
+            "decode_row_seconds": rates.decode_row_seconds * weights,
+            "prefill_row_seconds": rates.prefill_row_seconds * read,
             "layer_seconds": rates.layer_seconds * weights,
             "token_seconds": rates.token_seconds * weights,
             "decode_attention_per_second": rates.decode_attention_per_second / attention,
             "prefill_attention_per_second": rates.prefill_attention_per_second / read_attention,
-            "corrected_at": max(run.measured_at for run in mine),
+            "corrected_at": max(
+                (run.measured_at for run in mine if run.model != RANDOM_MODEL), default=None
+            ),
             "decode_spread": decode_spread,
             "prefill_spread": prefill_spread,
             "onnx": onnx,

@@ -14,9 +14,16 @@ from edgecomp.common.events import (
     ignore,
 )
 from edgecomp.common.machine_limits import physical_cores, processor_quota
-from edgecomp.devices.detect import calibrated_rates, cpu_model, kernel_rates_path
+from edgecomp.devices.detect import (
+    calibrated_rates,
+    cpu_model,
+    detect_device,
+    kernel_rates_path,
+)
 from edgecomp.devices.kernel_rates import KernelRates
+from edgecomp.devices.measured_runs import keep_runs
 from edgecomp.measure.machine import BUSY_SHARE, WATCHED_SECONDS, busy_processors
+from edgecomp.measure.whole_models import whole_model_runs
 
 
 def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
@@ -37,23 +44,27 @@ def calibrate_here(runtime: str, listen: Listener = ignore) -> KernelRates:
         listen(StageProgress(stage=stage, done=done, total=total))
 
     if runtime == "onnx":
-        from edgecomp.measure.calibrate_onnx import calibrate_onnx
+        from edgecomp.measure.calibrate_onnx import TIMED, calibrate_onnx
 
         assert kept is not None
-        measured = calibrate_onnx(kept, progress)
+        measured, whole = calibrate_onnx(kept, progress)
     else:
-        from edgecomp.measure.calibrate import calibrate
+        from edgecomp.measure.calibrate import TIMED, calibrate
 
-        measured = calibrate(cpu_model(), physical_cores(), progress)
+        measured, whole = calibrate(cpu_model(), physical_cores(), progress)
         kept_onnx = kept.onnx if kept else None
         measured = measured.model_copy(
             update={"onnx": kept_onnx, "processor_quota": processor_quota()}
         )
     busy = max(busy, busy_processors(WATCHED_SECONDS))
     measured = measured.model_copy(update={"busy_processors": busy})
+    runs = whole_model_runs(
+        whole, measured, detect_device(), TIMED.micro_batch, every_logit=TIMED.every_logit
+    )
     if runtime == "onnx" and kept:
         measured = kept.model_copy(update={"onnx": measured})
     write_text(kernel_rates_path(), measured.model_dump_json(indent=1))
+    keep_runs(runs)
     seconds = time.perf_counter() - began
     listen(StageFinished(stage=stage, cached=False, seconds=seconds))
     if busy > BUSY_SHARE * physical_cores():

@@ -5,18 +5,26 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
+from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.devices.detect import calibrated_rates, detect_device
-from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.devices.measured_runs import MeasuredRun, TimedShare, keep_runs, stored_runs
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights
-from edgecomp.measure.latency import DepthLatency, Measurement
+from edgecomp.measure.latency import Measurement
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import Load, SpeedEstimate, estimate_speed
+from edgecomp.planning.speed import Load, estimate_speed
 
 BOUNDLESS = 1e30
 """A rate at which attention takes no time."""
+
+
+class DepthTimes(FrozenModel):
+    """Seconds a token, decoded and in a prompt, at one depth."""
+
+    depth: int
+    decode_seconds: float
+    prefill_seconds: float
 
 
 def correct_rates(
@@ -36,7 +44,7 @@ def correct_rates(
     known = {(run.model, run.depth, run.decode.measured_seconds) for run in stored_runs()}
     runs = [
         run
-        for run in _runs(model, weights, device, rates, measurement, every_logit=runtime == "onnx")
+        for run in _runs(model, weights, device, measurement, every_logit=runtime == "onnx")
         if (run.model, run.depth, run.decode.measured_seconds) not in known
     ]
     if runs:
@@ -47,16 +55,11 @@ def _runs(
     model: ModelSpec,
     weights: LayeredWeights,
     device: DeviceProfile,
-    rates: KernelRates,
     measurement: Measurement,
     *,
     every_logit: bool,
 ) -> Iterator[MeasuredRun]:
     """One a depth."""
-    boundless = rates.model_copy(
-        update={"decode_attention_per_second": BOUNDLESS, "prefill_attention_per_second": BOUNDLESS}
-    )
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     for row in measurement.depths:
         load = Load(
             depth=row.depth,
@@ -64,51 +67,64 @@ def _runs(
             micro_batch=measurement.settings.micro_batch,
             flash_attention=measurement.settings.flash_attention,
         )
-        whole, apart = (
-            estimate_speed(
-                model,
-                weights,
-                device.model_copy(update={"kernel_rates": known}),
-                Placement(),
-                load,
-                every_logit=every_logit,
-            )
-            for known in (rates, boundless)
-        )
-        decode, prefill = _shares(whole, apart, row)
-        yield MeasuredRun(
-            measured_at=now,
-            calibrated_at=rates.measured_at,
-            runtime=rates.runtime,
-            model=model.name,
+        times = DepthTimes(
             depth=row.depth,
-            decode=decode,
-            prefill=prefill,
+            decode_seconds=1 / row.decode_tokens_per_second.median,
+            prefill_seconds=1 / row.prefill_tokens_per_second.median,
         )
+        yield measured_run(model, weights, device, load, times, every_logit=every_logit)
 
 
-def _shares(
-    whole: SpeedEstimate, apart: SpeedEstimate, row: DepthLatency
-) -> tuple[TimedShare, TimedShare]:
-    """Decoding and prefill, predicted with attention and apart from it, beside the measured."""
-    figures = (
-        (
-            whole.decode_tokens_per_second,
-            apart.decode_tokens_per_second,
-            row.decode_tokens_per_second.median,
-        ),
-        (
-            whole.prefill_tokens_per_second,
-            apart.prefill_tokens_per_second,
-            row.prefill_tokens_per_second.median,
-        ),
+def measured_run(
+    model: ModelSpec,
+    weights: LayeredWeights,
+    device: DeviceProfile,
+    load: Load,
+    times: DepthTimes,
+    *,
+    every_logit: bool,
+) -> MeasuredRun:
+    """What the device's kernel rates predict of a model at one depth, by parts, beside the time
+    that it took."""
+    rates = device.kernel_rates
+    assert rates is not None
+    boundless = rates.model_copy(
+        update={
+            "decode_attention_per_second": BOUNDLESS,
+            "prefill_attention_per_second": BOUNDLESS,
+            "shared_attention_seconds": 0.0,
+        }
     )
-    decode, prefill = (
-        TimedShare(
-            weights_seconds=1 / without,
-            attention_seconds=1 / every - 1 / without,
-            measured_seconds=1 / measured,
+    whole, apart = (
+        estimate_speed(
+            model,
+            weights,
+            device.model_copy(update={"kernel_rates": known}),
+            Placement(),
+            load,
+            every_logit=every_logit,
         )
-        for every, without, measured in figures
+        for known in (rates, boundless)
     )
-    return decode, prefill
+    return MeasuredRun(
+        measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        calibrated_at=rates.measured_at,
+        runtime=rates.runtime,
+        model=model.name,
+        depth=times.depth,
+        decode=_share(
+            whole.decode_tokens_per_second, apart.decode_tokens_per_second, times.decode_seconds
+        ),
+        prefill=_share(
+            whole.prefill_tokens_per_second, apart.prefill_tokens_per_second, times.prefill_seconds
+        ),
+    )
+
+
+def _share(whole: float, apart: float, measured_seconds: float) -> TimedShare:
+    """From tokens a second, predicted with attention and apart from it."""
+    return TimedShare(
+        weights_seconds=1 / apart,
+        attention_seconds=1 / whole - 1 / apart,
+        measured_seconds=measured_seconds,
+    )

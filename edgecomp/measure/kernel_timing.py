@@ -5,6 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from scipy.optimize import nnls
 
 from edgecomp.devices.kernel_rates import KernelRate
 from edgecomp.measure.synthetic_model import SyntheticShape
@@ -14,19 +18,76 @@ from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import TimedRun, Timing
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
-ONE = SyntheticShape(
-    layers=1, width=1024, feed_forward=3072, heads=16, kv_heads=4, vocabulary=256, context=4096
+WIDE = SyntheticShape(
+    layers=8, width=1024, feed_forward=3072, heads=16, kv_heads=4, vocabulary=256, context=4096
 )
-WIDE_LAYERS = 8
-ATTENTIVE = ONE.model_copy(update={"width": 256, "feed_forward": 256, "head_size": 64})
+ATTENTIVE = WIDE.model_copy(update={"width": 256, "feed_forward": 256, "head_size": 64})
 """As many heads and few weights, so that most of a long prompt's time is attention's."""
 
 NARROW = SyntheticShape(
-    layers=4, width=256, feed_forward=768, heads=4, kv_heads=2, vocabulary=256, context=1024
+    layers=8, width=128, feed_forward=256, heads=4, kv_heads=2, vocabulary=256, context=1024
 )
-NARROW_LAYERS = (8, 40)
-SHALLOW, DEEP = 16, 1536
-DECODE_TOKENS, REPEATS = 24, 3
+FIXED_SHAPES = (
+    NARROW,
+    NARROW.model_copy(update={"layers": 40}),
+    NARROW.model_copy(
+        update={"layers": 16, "width": 576, "feed_forward": 1536, "heads": 9, "kv_heads": 3}
+    ),
+    NARROW.model_copy(
+        update={"layers": 3, "width": 2048, "feed_forward": 8192, "heads": 32, "kv_heads": 8}
+    ),
+)
+"""Of unlike shares of layers, rows and weights, so that each one's time can be told."""
+
+SHALLOW, SHARED, DEEP = 16, 512, 3072
+"""Depths. At the second, attention is shared out among the threads where a runtime does that."""
+
+ATTENTION_DEPTHS = (SHALLOW, SHARED, DEEP // 2, DEEP)
+DECODE_TOKENS, REPEATS = 24, 2
+
+
+class TimeModel(Protocol):
+    """Repeated timings of a model of random weights, of a shape and with matrices that take types
+    in turn, at each depth."""
+
+    def __call__(
+        self, shape: SyntheticShape, kinds: Sequence[str], depths: Sequence[int], repeats: int
+    ) -> list[list[TimedRun]]: ...
+
+
+class TokenTimes(NamedTuple):
+    """Seconds of a model or a layer, without attention's: of a decoded token, and of a token of a
+    batch."""
+
+    decode: float
+    batch: float
+
+
+class FixedCosts(NamedTuple):
+    """What is no product, in seconds: of a layer and a token while decoding, and of a row of a
+    matrix in a decoded token and in a token of a batch."""
+
+    layer: float
+    token: float
+    decode_row: float
+    batch_row: float
+
+
+class AttentionRates(NamedTuple):
+    """Elements a second while decoding and while a prompt is read, and seconds an element that a
+    decoded token takes more where attention is shared out."""
+
+    decode: float
+    prefill: float
+    shared_seconds: float
+
+
+class RuntimeRates(NamedTuple):
+    """All that a runtime's models of random weights tell."""
+
+    kernels: dict[str, KernelRate]
+    fixed: FixedCosts
+    attention: AttentionRates
 
 
 def token_seconds(runs: Sequence[TimedRun]) -> float:
@@ -35,55 +96,103 @@ def token_seconds(runs: Sequence[TimedRun]) -> float:
 
 
 def prefill_seconds(runs: Sequence[TimedRun]) -> float:
-    """Seconds of a prompt: the median repeat's. A long prompt meets the machine's usual noise."""
-    return statistics.median(run.prefill_seconds for run in runs)
+    """Seconds of a prompt: the quickest repeat's."""
+    return min(run.prefill_seconds for run in runs)
 
 
 def decode_times(
-    runtime: WorkerRuntime, path: Path, threads: int, depths: Sequence[int], micro_batch: int
+    runtime: WorkerRuntime,
+    path: Path,
+    threads: int,
+    micro_batch: int,
+    depths: Sequence[int],
+    repeats: int,
 ) -> list[list[TimedRun]]:
-    """Repeated timings at each depth."""
-    settings = RunSettings(
-        context=max(depths) + DECODE_TOKENS + 8, threads=threads, micro_batch=micro_batch
-    )
+    """Repeated timings at each depth, with a context that holds them."""
+    context = max(depths) + DECODE_TOKENS + 8
     return runtime.time_decode(
-        path, settings, Timing(depths=tuple(depths), decode_tokens=DECODE_TOKENS, repeats=REPEATS)
+        path,
+        RunSettings(context=context, threads=threads, micro_batch=micro_batch),
+        Timing(depths=tuple(depths), decode_tokens=DECODE_TOKENS, repeats=repeats),
     )
 
 
-def fixed_costs(shallow_seconds: Sequence[float]) -> tuple[float, float]:
-    """Seconds a layer and a token, from the token times of narrow models of NARROW_LAYERS, whose
-    weights hardly count."""
-    layer = (shallow_seconds[1] - shallow_seconds[0]) / (NARROW_LAYERS[1] - NARROW_LAYERS[0])
-    return max(layer, 1e-7), max(shallow_seconds[0] - NARROW_LAYERS[0] * layer, 1e-6)
-
-
-def kernel_rate(
-    kind: str,
-    decoded: Sequence[TimedRun],
-    batch: Sequence[TimedRun],
-    batch_tokens: int,
-    fixed_seconds: float,
-) -> KernelRate:
-    """The rates of a tensor type, from a wide model of it that decoded a token, `fixed_seconds` of
-    it beside the matrices, and that read a batch."""
-    weights = WIDE_LAYERS * ONE.layer_weights
-    seconds = token_seconds(decoded)
-    matrix_seconds = max(seconds - fixed_seconds, 0.1 * seconds)
-    return KernelRate(
-        decode_bytes_per_second=TENSOR_TYPES[kind].size_bytes(weights) / matrix_seconds,
-        prefill_products_per_second=weights * batch_tokens / prefill_seconds(batch),
-    )
-
-
-def attention_rates(
-    shallow: Sequence[TimedRun], middle: Sequence[TimedRun], deep: Sequence[TimedRun]
-) -> tuple[float, float]:
-    """Elements a second of decode and prefill attention, from the time a deeper context adds to an
-    ATTENTIVE model of WIDE_LAYERS; `middle` is half as deep as DEEP."""
-    row = 2 * ATTENTIVE.heads * ATTENTIVE.head_length * WIDE_LAYERS
-    decode = row * (DEEP - SHALLOW) / max(token_seconds(deep) - token_seconds(shallow), 1e-6)
+def attention_rates(times: Sequence[Sequence[TimedRun]]) -> AttentionRates:
+    """From an ATTENTIVE model at ATTENTION_DEPTHS: a deeper context adds attention alone."""
+    shallow, shared, middle, deep = times
+    row = ATTENTIVE.attention_elements * ATTENTIVE.layers
+    begun = token_seconds(shared) - token_seconds(shallow)
+    slope = (token_seconds(deep) - token_seconds(shared)) / (DEEP - SHARED)
+    whole = (token_seconds(deep) - token_seconds(shallow)) / (DEEP - SHALLOW)
+    # Noise must not make a deep context free.
+    element = max(slope, 0.5 * whole, 1e-10) / row
     # Twice the tokens cost twice the weights' time; what is over is attention's.
     extra = prefill_seconds(deep) - 2 * prefill_seconds(middle)
     pairs = prompt_pairs(DEEP) - 2 * prompt_pairs(DEEP // 2)
-    return decode, row * pairs / max(extra, 1e-4)
+    return AttentionRates(
+        decode=1 / element,
+        prefill=row * pairs / max(extra, 1e-4),
+        shared_seconds=max(begun / row - (SHARED - SHALLOW) * element, 0.0),
+    )
+
+
+def token_times(
+    shape: SyntheticShape,
+    decoded: Sequence[TimedRun],
+    batch: Sequence[TimedRun],
+    batch_tokens: int,
+    attention: AttentionRates,
+) -> TokenTimes:
+    """Of a model of `shape` that decoded at SHALLOW and that read a batch."""
+    elements = shape.layers * shape.attention_elements
+    attended = elements * prompt_pairs(batch_tokens) / attention.prefill
+    return TokenTimes(
+        token_seconds(decoded) - elements * SHALLOW / attention.decode,
+        max((prefill_seconds(batch) - attended) / batch_tokens, 1e-9),
+    )
+
+
+def fixed_costs(
+    times: Sequence[tuple[SyntheticShape, TokenTimes]], *, every_logit: bool
+) -> FixedCosts:
+    """From the times of models of FIXED_SHAPES, all of one type: the costs of a token, a layer, a
+    row and a weight that come closest to them, none of them negative."""
+    token, layer, decode_row, _ = _closest(
+        [(1, s.layers, s.decode_rows, s.decode_weights) for s, _ in times],
+        [found.decode for _, found in times],
+    )
+    batch_row, _ = _closest(
+        [
+            (s.batch_rows(every_logit=every_logit), s.batch_weights(every_logit=every_logit))
+            for s, _ in times
+        ],
+        [found.batch for _, found in times],
+    )
+    return FixedCosts(max(layer, 1e-7), max(token, 1e-6), decode_row, batch_row)
+
+
+def _closest(amounts: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
+    """The cost of one of each amount, so that the sums' relative errors are least."""
+    target = np.array(seconds)
+    rows = np.array(amounts, dtype=float) / target[:, None]
+    # Costs are told apart by columns of like size.
+    scale = rows.max(axis=0)
+    costs, _ = nnls(rows / scale, np.ones(len(target)))
+    return [float(cost) for cost in costs / scale]
+
+
+def kernel_rate(kind: str, wide: TokenTimes, fixed: FixedCosts, *, every_logit: bool) -> KernelRate:
+    """The rates of a tensor type, from the times of a WIDE model of it."""
+    beside = WIDE.layers * fixed.layer + fixed.token + WIDE.decode_rows * fixed.decode_row
+    batch_rows = WIDE.batch_rows(every_logit=every_logit) * fixed.batch_row
+    products = WIDE.batch_weights(every_logit=every_logit)
+    return KernelRate(
+        decode_bytes_per_second=TENSOR_TYPES[kind].size_bytes(WIDE.decode_weights)
+        / max(wide.decode - beside, 0.1 * wide.decode),
+        prefill_products_per_second=products / max(wide.batch - batch_rows, 0.1 * wide.batch),
+    )
+
+
+def quickest(rounds: Sequence[TokenTimes]) -> TokenTimes:
+    """Of several rounds, some time apart, on a machine that is uneven."""
+    return TokenTimes(min(t.decode for t in rounds), min(t.batch for t in rounds))

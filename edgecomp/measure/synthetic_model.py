@@ -6,15 +6,20 @@ little to make. The vocabulary is empty of text (`tokenizer.ggml.model` = "none"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
 import numpy as np
 
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.devices.measured_runs import RANDOM_MODEL
 from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.spec import ModelSpec, TensorSpec, tensor_group
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
+MATRICES = ("token_embd", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up",
+            "ffn_down")  # fmt: skip
 NUMPY_TYPES = {"F16": np.float16, "F32": np.float32}
 
 
@@ -44,6 +49,83 @@ class SyntheticShape(FrozenModel):
         """Matrix elements of one layer."""
         kv_width = self.kv_heads * self.head_length
         return self.width * (2 * self.query_width + 2 * kv_width + 3 * self.feed_forward)
+
+    @property
+    def layer_rows(self) -> int:
+        """Rows of one layer's matrices."""
+        kv_width = self.kv_heads * self.head_length
+        return self.query_width + 2 * kv_width + 2 * self.width + 2 * self.feed_forward
+
+    @property
+    def decode_weights(self) -> int:
+        """Matrix elements that a decoded token passes through, the head's among them."""
+        return self.layers * self.layer_weights + self.vocabulary * self.width
+
+    @property
+    def decode_rows(self) -> int:
+        """Rows of the matrices that a decoded token passes through."""
+        return self.layers * self.layer_rows + self.vocabulary
+
+    @property
+    def attention_elements(self) -> int:
+        """Key and value elements of one layer, counted once a query head, that a query multiplies
+        for each token it sees."""
+        return 2 * self.query_width
+
+    def batch_weights(self, *, every_logit: bool) -> int:
+        """Weights that a token of a batch passes through. llama.cpp leaves the last layer's
+        feed-forward out where no logits are asked for."""
+        left_out = 0 if every_logit else 3 * self.width * self.feed_forward
+        return self.layers * self.layer_weights - left_out
+
+    def batch_rows(self, *, every_logit: bool) -> int:
+        """Rows of the matrices that a token of a batch passes through, as `batch_weights`."""
+        left_out = 0 if every_logit else 2 * self.feed_forward + self.width
+        return self.layers * self.layer_rows - left_out
+
+
+def synthetic_spec(shape: SyntheticShape) -> ModelSpec:
+    """What the header of a model of `shape` says."""
+    tensors = tuple(
+        TensorSpec(name=name, source_name=name, shape=rows, dtype="F16", group=tensor_group(name))
+        for name, rows in _tensors(shape)
+    )
+    return ModelSpec(
+        path=Path("synthetic"),
+        source="gguf",
+        name=RANDOM_MODEL,
+        architecture="llama",
+        rewritable=False,
+        layers=shape.layers,
+        embedding_length=shape.width,
+        feed_forward_length=shape.feed_forward,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        key_length=shape.head_length,
+        value_length=shape.head_length,
+        vocabulary=shape.vocabulary,
+        context_length=shape.context,
+        sliding_window=None,
+        full_attention_every=0,
+        experts=0,
+        experts_used=0,
+        tied_embeddings=True,
+        tokenizer=None,
+        chat_template=None,
+        licence=None,
+        quantization=None,
+        file_bytes=0,
+        tensors=tensors,
+    )
+
+
+def matrix_types(shape: SyntheticShape, kinds: Sequence[str]) -> dict[str, str]:
+    """The types of a model's tensors whose matrices take `kinds` in turn, each layer alike."""
+    types = {}
+    for name, rows in _tensors(shape):
+        place = MATRICES.index(name.split(".")[-2]) if len(rows) > 1 else 0
+        types[name] = kinds[place % len(kinds)] if len(rows) > 1 else "F32"
+    return types
 
 
 def write_synthetic(path: Path, shape: SyntheticShape, seed: int = 0) -> None:

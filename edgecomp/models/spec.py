@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -124,6 +125,27 @@ class ModelSpec(FrozenModel):
     def used_parameters(self) -> int:
         """Parameters that one token passes through: its experts, and everything else."""
         return round(sum(self.used_share(tensor) * tensor.elements for tensor in self.tensors))
+
+    @cached_property
+    def layer_rows(self) -> float:
+        """Rows of the layers' matrices that one token passes through."""
+        return self._rows(t for t in self.tensors if t.layer is not None)
+
+    @cached_property
+    def last_feed_forward(self) -> tuple[float, float]:
+        """The last layer's: weights that one token passes through, as a share of all layers', and
+        their rows."""
+        layers = [t for t in self.tensors if t.layer is not None and len(t.shape) > 1]
+        last = [t for t in layers if t.layer == self.layers - 1 and t.group in ("ffn", "experts")]
+        weights, every = (
+            sum(self.used_share(t) * t.elements for t in some) for some in (last, layers)
+        )
+        return (weights / every if every else 0.0), self._rows(last)
+
+    def _rows(self, tensors: Iterable[TensorSpec]) -> float:
+        return sum(
+            self.used_share(t) * t.elements / t.shape[-1] for t in tensors if len(t.shape) > 1
+        )
 
     @cached_property
     def parameters_by_group(self) -> dict[TensorGroup, int]:

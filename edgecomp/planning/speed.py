@@ -22,6 +22,10 @@ from edgecomp.planning.placement import Part, Placement, parts
 HANDOVER_SECONDS = 30e-6
 """Time to hand activations from one processor to another, with the wait for them: a guess."""
 
+SHARED_DEPTH = 256
+"""From so many tokens on llama.cpp has at least 512 entries in its cache, which it pads to whole
+256, and shares each head's attention out among the threads (`ggml-cpu/ops.cpp`)."""
+
 LENT_BATCH = 32
 """From this batch on, llama.cpp copies what lies in the system's memory to a card for one use,
 instead of multiplying on the CPU (`offload_op` of its GPU backends)."""
@@ -70,11 +74,9 @@ def estimate_speed(
     `every_logit`: the runtime sends all of a prompt's positions through the output head, not the
     last one alone.
     """
-    decode, prefill = seconds_per_token(model, weights, device, placement, load)
-    if every_logit:
-        cpu = pace_of(device.cpu, device.system_pool)
-        for kind, share in weights.head.items():
-            prefill += _weights_cost(kind, share, cpu, device.kernel_rates)[1]
+    decode, prefill = seconds_per_token(
+        model, weights, device, placement, load, every_logit=every_logit
+    )
     rates = None if placement.gpus else device.kernel_rates
     return SpeedEstimate(
         decode_tokens_per_second=1 / decode,
@@ -103,8 +105,11 @@ def seconds_per_token(
     device: DeviceProfile,
     placement: Placement,
     load: Load,
+    *,
+    every_logit: bool = False,
 ) -> tuple[float, float]:
-    """Seconds a token under a load: decoded, and read within a prompt."""
+    """Seconds a token under a load: decoded, and read within a prompt. `every_logit` as in
+    `estimate_speed`."""
     processors = [device.cpu, *(g for n in placement.gpus for g in device.gpus if g.name == n)]
     placed = parts(weights, placement)
     apart = bool(placement.gpus) and not placement.kv_on_gpu
@@ -135,13 +140,49 @@ def seconds_per_token(
             prefill += share.products * product_seconds(kind, lent_pace) if lent else read
             if lent and device.link:
                 prefill += share.stored_bytes / (LINK_SHARE * device.link * batch)
-        # Only the last position of a prompt goes through the head.
+        if kernel_rates:
+            rows = model.layer_rows * part.layers / len(weights.layers)
+            decode += rows * kernel_rates.decode_row_seconds
+            prefill += 0.0 if lent else rows * kernel_rates.prefill_row_seconds
         for kind, share in part.head.items():
             decode += _weights_cost(kind, share, pace, kernel_rates)[0]
     handovers = _handovers(placed, cache_apart=apart) * HANDOVER_SECONDS
+    if not placement.gpus:
+        prefill += _last_products(model, weights, device, load, every_logit=every_logit)
     if device.kernel_rates and not placement.gpus:
         decode += device.kernel_rates.token_seconds
+        decode += model.vocabulary * device.kernel_rates.decode_row_seconds
     return decode + handovers, prefill + handovers / batch
+
+
+def _last_products(
+    model: ModelSpec,
+    weights: LayeredWeights,
+    device: DeviceProfile,
+    load: Load,
+    *,
+    every_logit: bool,
+) -> float:
+    """What a token of a prompt on the CPU adds at the model's end: the head's products, less those
+    that are left out.
+
+    llama.cpp takes only the last position of a prompt through the head, and none but it through
+    the last layer's feed-forward; constants that were fitted to published speeds include that.
+    """
+    pace, rates = pace_of(device.cpu, device.system_pool), device.kernel_rates
+    head = [_weights_cost(kind, share, pace, rates) for kind, share in weights.head.items()]
+    row_seconds = rates.prefill_row_seconds if rates else 0.0
+    if every_logit:
+        return sum(read for _, read in head) + model.vocabulary * row_seconds
+    if rates is None:
+        return 0.0
+    last, rows = model.last_feed_forward
+    layers = weights.layers_between(0, len(weights.layers))
+    left_out = last * sum(
+        _weights_cost(kind, share, pace, rates)[1] for kind, share in layers.items()
+    )
+    once = sum(decoded for decoded, _ in head) + model.vocabulary * rates.decode_row_seconds
+    return once / load.prompt_tokens - left_out - rows * row_seconds
 
 
 def cpu_seconds(
@@ -201,9 +242,10 @@ def _layer_costs(
         seen += share * (min(load.depth, window) if window else load.depth)
         read += share * row * prompt_pairs(load.prompt_tokens, window) / load.prompt_tokens
     if kernel_rates:
+        shared = kernel_rates.shared_attention_seconds if load.depth >= SHARED_DEPTH else 0.0
         return (
             kernel_rates.layer_seconds,
-            row * seen / kernel_rates.decode_attention_per_second,
+            row * (seen / kernel_rates.decode_attention_per_second + shared),
             read / kernel_rates.prefill_attention_per_second,
         )
     # Kernels of cards share what a group of heads reads; the CPU's read it for each of them.

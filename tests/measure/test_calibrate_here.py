@@ -10,6 +10,9 @@ from edgecomp.devices.detect import cpu_model, stored_kernel_rates
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.jobs.doctor import examine
 from edgecomp.measure import calibrate, calibrate_here, calibrate_onnx
+from edgecomp.measure.calibrate import TIMED
+from edgecomp.measure.correct_rates import DepthTimes
+from edgecomp.measure.whole_models import WholeModelTimes
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 
 
@@ -18,14 +21,18 @@ def own_config(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
     monkeypatch.setenv("EDGECOMP_CONFIG", str(tmp_path_factory.mktemp("config")))
 
 
-def rates(processor: str, threads: int, progress: object) -> KernelRates:
-    """What half a minute of timing would give."""
-    return KernelRates(
+def rates(
+    processor: str, threads: int, progress: object
+) -> tuple[KernelRates, list[WholeModelTimes]]:
+    """What minutes of timing would give."""
+    found = KernelRates(
         processor=processor, threads=threads, runtime=f"llama.cpp, {LlamaCpp().version()}",
         measured_at="2026-01-01T00:00:00+00:00", kernels={}, layer_seconds=1.0, token_seconds=1.0,
         decode_attention_per_second=1.0, prefill_attention_per_second=1.0, worker_bytes=1,
         memory_bytes_per_second=1e10, float_operations_per_second=1e11,
     )  # fmt: skip
+    times = DepthTimes(depth=128, decode_seconds=40.0, prefill_seconds=1.0)
+    return found, [WholeModelTimes(model=TIMED.whole[0], times=times)]
 
 
 @pytest.mark.parametrize("busy", [0.0, 1.5])

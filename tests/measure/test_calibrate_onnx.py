@@ -11,9 +11,10 @@ import pytest
 from edgecomp.devices.detect import detect_device
 from edgecomp.devices.kernel_rates import KernelRate, KernelRates
 from edgecomp.formats.exporting import find_onnx_exporter
-from edgecomp.measure import calibrate_onnx, kernel_timing
+from edgecomp.measure import calibrate_onnx, kernel_timing, runtime_rates, whole_models
 from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
+from edgecomp.measure.whole_models import WholeModel
 from edgecomp.models.onnx_folder import GRAPH
 from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
@@ -67,18 +68,29 @@ def test_a_synthetic_graph_has_the_builders_operators(
 def test_every_type_is_timed_and_what_is_the_machines_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (calibrate_onnx, kernel_timing):
-        monkeypatch.setattr(module, "ONE", TINY)
-        monkeypatch.setattr(module, "DEEP", 64)
-    monkeypatch.setattr(calibrate_onnx, "NARROW", TINY)
+    small = [WholeModel(shape=TINY, kinds=("INT4_32",))]
+    monkeypatch.setattr(calibrate_onnx, "TIMED", calibrate_onnx.TIMED._replace(whole=small))
+    for module, name in (
+        (runtime_rates, "WIDE"),
+        (kernel_timing, "WIDE"),
+        (runtime_rates, "ATTENTIVE"),
+    ):
+        monkeypatch.setattr(module, name, TINY)
+    shapes = [TINY.model_copy(update={"layers": layers}) for layers in (1, 2, 3, 4)]
+    monkeypatch.setattr(runtime_rates, "FIXED_SHAPES", shapes)
+    monkeypatch.setattr(runtime_rates, "ATTENTION_DEPTHS", (16, 24, 32, 64))
+    monkeypatch.setattr(whole_models, "DEPTHS", (16, 32))
     monkeypatch.setattr(kernel_timing, "DECODE_TOKENS", 2)
     steps: list[float] = []
-    found = calibrate_onnx.calibrate_onnx(MACHINE, lambda done, total: steps.append(done))
+    found, whole = calibrate_onnx.calibrate_onnx(
+        MACHINE, lambda done, total: steps.append(done / total)
+    )
+    assert [row.times.depth for row in whole] == [16, 32] * (1 + runtime_rates.ROUNDS)
     assert set(found.kernels) == {"F32", "INT8_32", "INT4_32", "INT4_64", "INT4_128"}
     assert all(rate.decode_bytes_per_second > 0 for rate in found.kernels.values())
     assert found.runtime == f"onnx, {runtime.version()}"
     assert found.memory_bytes_per_second == MACHINE.memory_bytes_per_second
-    assert steps == list(range(1, calibrate_onnx.STEPS + 1))
+    assert steps == sorted(steps) and steps[-1] == 1.0
 
 
 def test_plans_for_onnx_are_predicted_from_its_own_kernels(
@@ -87,7 +99,7 @@ def test_plans_for_onnx_are_predicted_from_its_own_kernels(
     model = read_model(header_only("SmolLM2-135M"))
     rates = {
         kind: KernelRate(decode_bytes_per_second=1e9, prefill_products_per_second=1e10)
-        for kind in calibrate_onnx.MEASURED_TYPES
+        for kind in calibrate_onnx.TIMED.types
     }
     own = MACHINE.model_copy(update={"kernels": rates, "layer_seconds": 1e-5})
     device = detect_device()

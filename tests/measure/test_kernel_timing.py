@@ -2,64 +2,156 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.measure.kernel_timing import (
-    ATTENTIVE,
-    DEEP,
-    SHALLOW,
-    WIDE_LAYERS,
-    attention_rates,
-    decode_times,
-)
-from edgecomp.measure.synthetic_model import write_synthetic
+from edgecomp.devices.detect import detect_device
+from edgecomp.devices.kernel_rates import KernelRates
+from edgecomp.devices.measured_runs import RANDOM_MODEL
+from edgecomp.measure.calibrate import TIMED
+from edgecomp.measure.calibrate_onnx import TIMED as TIMED_ONNX
+from edgecomp.measure.kernel_timing import ATTENTIVE, DEEP, SHALLOW, decode_times
+from edgecomp.measure.runtime_rates import RuntimeRates, Timed, time_runtime
+from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
+from edgecomp.measure.whole_models import DEPTHS, whole_model_runs
 from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.planning.speed import SHARED_DEPTH
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.protocol import TimedRun
 
-ROW = 2 * ATTENTIVE.query_width * WIDE_LAYERS
-rates = st.floats(1e8, 1e12)
 
+class Machine(NamedTuple):
+    """One whose every cost is known."""
 
-@given(rates, rates, st.floats(1e-6, 1e-3))
-def test_attentions_rates_come_out_of_a_prompts_and_a_tokens_time(
-    decode: float, prefill: float, weights_seconds: float
-) -> None:
-    def runs(depth: int) -> list[TimedRun]:
-        prompt = weights_seconds * depth + ROW * prompt_pairs(depth) / prefill
-        token = weights_seconds + ROW * depth / decode
-        usual = TimedRun(
-            tokenize_seconds=0.0, prefill_seconds=prompt, token_seconds=(token, token, token)
+    byte: float
+    product: float
+    layer: float
+    token: float
+    decode_row: float
+    batch_row: float
+    decode_element: float
+    prefill_element: float
+    shared: float
+    every_logit: bool = False
+
+    def __call__(
+        self, shape: SyntheticShape, kinds: Sequence[str], depths: Sequence[int], repeats: int
+    ) -> list[list[TimedRun]]:
+        return [
+            [self.run(shape, kinds[0], depth, hindered=1 + index) for index in range(repeats)]
+            for depth in depths
+        ]
+
+    def run(self, shape: SyntheticShape, kind: str, depth: int, hindered: float) -> TimedRun:
+        elements = shape.layers * shape.attention_elements
+        head = shape.vocabulary * shape.width
+        token = self.token + shape.layers * self.layer + shape.decode_rows * self.decode_row
+        token += TENSOR_TYPES[kind].size_bytes(shape.decode_weights) * self.byte
+        token += elements * depth * self.decode_element
+        token += elements * self.shared if depth >= SHARED_DEPTH else 0.0
+        read = shape.batch_weights(every_logit=self.every_logit) * self.product
+        read += shape.batch_rows(every_logit=self.every_logit) * self.batch_row
+        if self.every_logit:
+            read += head * self.product + shape.vocabulary * self.batch_row
+        else:
+            read += (head * self.byte + shape.vocabulary * self.decode_row) / depth
+        prompt = depth * read + elements * prompt_pairs(depth) * self.prefill_element
+        return TimedRun(
+            tokenize_seconds=0.0,
+            prefill_seconds=hindered * prompt,
+            token_seconds=(hindered * token,) * 3,
         )
-        hindered = TimedRun(
-            tokenize_seconds=0.0, prefill_seconds=3 * prompt, token_seconds=(2 * token,) * 3
-        )
-        return [usual, hindered, usual]
 
-    # What is below the clamp of a microsecond is not told apart.
-    found = attention_rates(runs(SHALLOW), runs(DEEP // 2), runs(DEEP))
-    if ROW * (DEEP - SHALLOW) / decode > 1e-5:
-        assert found[0] == pytest.approx(decode, rel=0.01)
-    if ROW * prompt_pairs(DEEP) / prefill > 1e-3:
-        assert found[1] == pytest.approx(prefill, rel=0.01)
+
+machines = st.builds(
+    Machine,
+    byte=st.floats(1e-11, 1e-9),
+    product=st.floats(2e-12, 1e-10),
+    layer=st.floats(1e-6, 1e-4),
+    token=st.floats(1e-5, 1e-3),
+    decode_row=st.sampled_from((0.0, 2e-9, 1e-8)),
+    batch_row=st.sampled_from((0.0, 1e-9, 4e-9)),
+    decode_element=st.floats(2e-11, 1e-9),
+    prefill_element=st.floats(1e-11, 1e-10),
+    shared=st.sampled_from((0.0, 1e-8)),
+    every_logit=st.booleans(),
+)
+
+
+def told(machine: Machine) -> tuple[Timed, RuntimeRates]:
+    timed = TIMED_ONNX if machine.every_logit else TIMED
+    steps: list[float] = []
+    found = time_runtime(timed, machine, lambda done, total: steps.append(done / total))
+    assert steps[-1] == 1.0 and steps == sorted(steps)
+    return timed, found
+
+
+@given(machines)
+def test_a_machines_costs_come_out_of_what_its_models_take(machine: Machine) -> None:
+    timed, found = told(machine)
+    assert found.attention.decode == pytest.approx(1 / machine.decode_element, rel=0.02)
+    assert found.attention.prefill == pytest.approx(1 / machine.prefill_element, rel=0.1)
+    assert found.attention.shared_seconds == pytest.approx(machine.shared, abs=1e-10)
+    assert set(found.kernels) == set(timed.types)
+    assert found.fixed.layer == pytest.approx(machine.layer, rel=0.1, abs=5e-7)
+    assert found.fixed.decode_row == pytest.approx(machine.decode_row, rel=0.1, abs=2e-10)
+    for rate in found.kernels.values():
+        assert rate.decode_bytes_per_second == pytest.approx(1 / machine.byte, rel=0.1)
+        assert rate.prefill_products_per_second == pytest.approx(1 / machine.product, rel=0.1)
+
+
+def test_whole_models_are_predicted_as_a_machine_of_known_costs_runs_them() -> None:
+    for every_logit in (False, True):
+        machine = Machine(
+            3e-11, 9e-12, 1e-5, 5e-5, 5e-9, 2e-9, 1e-10, 4e-11, 8e-9, every_logit=every_logit
+        )
+        timed, found = told(machine)
+        rates = KernelRates(
+            processor="x", threads=1, runtime="x", measured_at="2026-11-28", worker_bytes=1,
+            kernels=found.kernels, layer_seconds=found.fixed.layer,
+            token_seconds=found.fixed.token, decode_row_seconds=found.fixed.decode_row,
+            prefill_row_seconds=found.fixed.batch_row, memory_bytes_per_second=1e10,
+            decode_attention_per_second=found.attention.decode, float_operations_per_second=1e11,
+            prefill_attention_per_second=found.attention.prefill,
+            shared_attention_seconds=found.attention.shared_seconds,
+        )  # fmt: skip
+        # The machine knows one type a model: the head's and the first matrix's.
+        alike = [
+            row.model_copy(
+                update={"model": row.model.model_copy(update={"kinds": row.model.kinds[:1]})}
+            )
+            for row in found.whole
+        ]
+        runs = whole_model_runs(
+            alike, rates, detect_device(), timed.micro_batch, every_logit=every_logit
+        )
+        assert {(run.model, run.depth) for run in runs} == {(RANDOM_MODEL, d) for d in DEPTHS}
+        for share in (share for run in runs for share in (run.decode, run.prefill)):
+            predicted = share.weights_seconds + share.attention_seconds
+            assert predicted == pytest.approx(share.measured_seconds, rel=0.05)
 
 
 def test_most_of_a_long_prompt_is_attention_where_heads_are_wider_than_the_model(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "attentive.gguf"
-    write_synthetic(path, ATTENTIVE)
-    weights = sum(
-        tensor.shape[0] * tensor.shape[1]
+    one = ATTENTIVE.model_copy(update={"layers": 1})
+    write_synthetic(path, one)
+    matrices = [
+        tensor.shape
         for tensor in read_gguf_header(path).tensors
         if tensor.name.startswith("blk.") and len(tensor.shape) == 2
-    )
-    assert weights == ATTENTIVE.layer_weights
-    assert 2 * ATTENTIVE.query_width * prompt_pairs(DEEP) > 1.5 * weights * DEEP
-    ((first, *_),) = decode_times(runtime, path, 1, [SHALLOW], 512)
+    ]
+    weights = sum(rows * columns for rows, columns in matrices)
+    assert weights == one.layer_weights
+    assert sum(rows for rows, _ in matrices) == one.layer_rows
+    assert one.attention_elements * prompt_pairs(DEEP) > 1.5 * weights * DEEP
+    ((first, *_),) = decode_times(runtime, path, 1, 512, [SHALLOW], 1)
     assert first.prefill_seconds > 0

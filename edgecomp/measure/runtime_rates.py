@@ -1,0 +1,113 @@
+"""All that models of random weights tell of a runtime: its kernels, attention, and what is left."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from edgecomp.common.events import Progress
+from edgecomp.devices.kernel_rates import KernelRate
+from edgecomp.measure.kernel_timing import (
+    ATTENTION_DEPTHS,
+    ATTENTIVE,
+    FIXED_SHAPES,
+    REPEATS,
+    SHALLOW,
+    WIDE,
+    AttentionRates,
+    FixedCosts,
+    TimeModel,
+    TokenTimes,
+    attention_rates,
+    fixed_costs,
+    kernel_rate,
+    quickest,
+    token_times,
+)
+from edgecomp.measure.synthetic_model import SyntheticShape
+from edgecomp.measure.whole_models import WholeModel, WholeModelTimes, time_whole_models
+
+ROUNDS = 2
+"""Of all kernels, the quickest counts: a machine that others share has slow seconds."""
+
+
+class Timed(NamedTuple):
+    """What of a runtime is timed."""
+
+    types: Sequence[str]
+    fixed_types: Sequence[str]
+    """Those that tell what is no product: kernels sum and store their rows unlike, so the mean of
+    several counts."""
+
+    batch_tokens: int
+    micro_batch: int
+    every_logit: bool
+    """As in `SyntheticShape.batch_weights`."""
+
+    whole: Sequence[WholeModel]
+
+    @property
+    def steps(self) -> int:
+        """How often the progress of `time_runtime` is told."""
+        return 2 + ROUNDS * (1 + len(self.types) + len(self.fixed_types))
+
+
+class RuntimeRates(NamedTuple):
+    """What the timings tell."""
+
+    kernels: dict[str, KernelRate]
+    fixed: FixedCosts
+    attention: AttentionRates
+    whole: list[WholeModelTimes]
+
+
+def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> RuntimeRates:
+    """Time the models and tell the rates."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        progress(done, timed.steps)
+
+    whole = list(time_whole_models(timed.whole, time_model))
+    step()
+    attention = attention_rates(
+        time_model(ATTENTIVE, timed.fixed_types[:1], ATTENTION_DEPTHS, REPEATS)
+    )
+    step()
+
+    def times(shape: SyntheticShape, kind: str) -> TokenTimes:
+        decoded, batch = time_model(shape, [kind], (SHALLOW, timed.batch_tokens), REPEATS)
+        return token_times(shape, decoded, batch, timed.batch_tokens, attention)
+
+    wide: dict[str, list[TokenTimes]] = defaultdict(list)
+    fixed: dict[str, list[list[TokenTimes]]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        for kind in timed.types:
+            wide[kind].append(times(WIDE, kind))
+            step()
+        for kind in timed.fixed_types:
+            fixed[kind].append([times(shape, kind) for shape in FIXED_SHAPES])
+            step()
+        whole += time_whole_models(timed.whole, time_model)
+        step()
+    costs = _mean_costs(fixed.values(), every_logit=timed.every_logit)
+    kernels = {
+        kind: kernel_rate(kind, quickest(rounds), costs, every_logit=timed.every_logit)
+        for kind, rounds in wide.items()
+    }
+    return RuntimeRates(kernels, costs, attention, whole)
+
+
+def _mean_costs(
+    types: Iterable[Sequence[Sequence[TokenTimes]]], *, every_logit: bool
+) -> FixedCosts:
+    found = []
+    for rounds in types:
+        best = [quickest(same) for same in zip(*rounds, strict=True)]
+        times = list(zip(FIXED_SHAPES, best, strict=True))
+        found.append(fixed_costs(times, every_logit=every_logit))
+    return FixedCosts(*(statistics.mean(costs) for costs in zip(*found, strict=True)))
