@@ -5,10 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgecomp.models.spec import ModelSpec
+from edgecomp.models.integer_grid import IntegerGrid
+from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 FOUR_BITS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+FOUND_AGAIN = ("Q4_0", "Q5_0")
+"""Of those that hold a grid's values, the ones whose blocks compress/grids.py finds."""
+
+LAST_PLACE = 2.0**-11
+"""Of a float16, relative to it."""
+
 FIVE_BITS = ("Q5_0", "Q5_1", "Q8_0")
 TERNARY = ("Q2_K", "Q3_K", *FOUR_BITS, "Q4_K", "Q5_K", "Q6_K")
 EXACT_TYPES = {
@@ -52,18 +59,33 @@ def exact_types(kind: str) -> tuple[str, ...]:
     return (kind, *EXACT_TYPES.get(kind, ()))
 
 
-def exact_types_of_integers(bits: int, group: int, *, symmetric: bool) -> tuple[str, ...]:
-    """The types that hold the weights of a GPTQ, AWQ or compressed-tensors checkpoint exactly:
-    `bits` wide codes, float16 steps for `group` neighbouring columns (-1: a row), and zero points
-    in the middle (`symmetric`) or anywhere within the codes. None for columns in another order
-    (`desc_act`), nor for 8 bits, whose -128 no kernel of Q8_0's may meet.
+def regained_error(kind: str, tensor: TensorSpec) -> float | None:
+    """The relative squared error that is left of the source's `tensor` in an artifact's type `kind`
+    where its values are found again; None where they are rounded anew.
 
-    Our own search finds those blocks of Q4_0 (compress/grids.py), llama.cpp's not all of them.
+    Its own blocks are copied. A grid's come out of our solvers to the bit where its codes are
+    symmetric; others' steps may be off in their last place, since weights are kept in 16 bits
+    between.
     """
-    if group != -1 and group % TENSOR_TYPES["Q4_0"].block_elements:
+    if kind == tensor.dtype:
+        return 0.0
+    grid = tensor.grid
+    if grid is None or kind not in FOUND_AGAIN or kind not in exact_types_of_grid(grid):
+        return None
+    return 0.0 if grid.symmetric else LAST_PLACE**2
+
+
+def exact_types_of_grid(grid: IntegerGrid) -> tuple[str, ...]:
+    """The types that hold the weights of a GPTQ, AWQ or compressed-tensors checkpoint exactly. None
+    for 8 bits, whose -128 no kernel of Q8_0's may meet.
+
+    Our own search finds the blocks of FOUND_AGAIN, llama.cpp's not all of them.
+    """
+    if grid.group % TENSOR_TYPES["Q4_0"].block_elements:
         return ()
-    top = (1 << bits) - 1
-    lowest, highest = (-(1 << (bits - 1)), top >> 1) if symmetric else (-top, top)
+    top = (1 << grid.bits) - 1
+    middle = 1 << (grid.bits - 1)
+    lowest, highest = (-middle, middle - 1) if grid.symmetric else (-top, top)
     for kinds, low, high in ((FOUR_BITS, -8, 7), (FIVE_BITS, -16, 15), (("Q8_0",), -127, 127)):
         if low <= lowest and highest <= high:
             return kinds

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from edgecomp.common.tasks import Task
+from edgecomp.formats.exact_types import regained_error
 from edgecomp.formats.solved_types import SOLVED_TYPES
 from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
@@ -101,9 +102,10 @@ def _worth_outside(model: ModelSpec, tensor: TensorSpec) -> float:
 
 def expected_loss(tensor: TensorSpec, kind: str, worths: Mapping[str, float]) -> float:
     """What a type is expected to cost a matrix, in nats a token, with codes that our solvers choose
-    where they know the type. One that keeps its source's type is not rounded again."""
-    if kind == tensor.dtype:
-        return 0.0
+    where they know the type. One that gives its source's values back loses next to nothing."""
+    regained = regained_error(kind, tensor)
+    if regained is not None:
+        return worths[tensor.name] * regained
     share = SOLVED_SHARE if kind in SOLVED_TYPES else 1.0
     return share * worths[tensor.name] * TENSOR_TYPES[kind].relative_error
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgecomp.common.errors import FileCorrupt, FileTruncated, shown
 from edgecomp.common.json_text import parsed_json
+from edgecomp.models.integer_grid import IntegerGrid
 
 LONGEST_HEADER_BYTES = 100_000_000
 ELEMENT_BYTES = {
@@ -31,6 +32,8 @@ class StoredTensor:
     file: Path
     start: int
     size_bytes: int
+    grid: IntegerGrid | None = None
+    """The grid of a quantized linear's weights, where neighbouring columns share a step."""
 
 
 def read_safetensors_header(path: Path) -> dict[str, StoredTensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgecomp.common.frozen_model import FrozenModel, OneLine
+from edgecomp.models.integer_grid import IntegerGrid
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 TensorGroup = Literal["embedding", "attention", "ffn", "experts", "norm", "output", "other"]
@@ -31,6 +32,8 @@ class TensorSpec(FrozenModel):
     shape: tuple[int, ...]
     dtype: str
     group: TensorGroup
+    grid: IntegerGrid | None = None
+    """Where a quantized checkpoint's weights lie, if neighbouring columns share a step."""
 
     @cached_property
     def elements(self) -> int:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.grids import Scales
-from edgecomp.formats.exact_types import EXACT_TYPES, exact_types, exact_types_of_integers
+from edgecomp.formats.exact_types import EXACT_TYPES, exact_types, exact_types_of_grid
+from edgecomp.models.integer_grid import IntegerGrid
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 PAIRS = [(source, target) for source, targets in EXACT_TYPES.items() for target in targets]
@@ -122,7 +123,7 @@ def test_the_table_knows_the_types_and_each_holds_itself() -> None:
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("group", [32, 64, 128, -1])
+@pytest.mark.parametrize("group", [32, 64, 128, 256])
 @pytest.mark.parametrize("bits", [2, 3, 4])
 @given(seed=st.integers(0, 2**32 - 1))
 def test_integer_checkpoints_lie_on_blocks_of_four_and_five_bits(
@@ -130,16 +131,15 @@ def test_integer_checkpoints_lie_on_blocks_of_four_and_five_bits(
 ) -> None:
     random = np.random.default_rng(seed)
     columns = 256
-    size = columns if group == -1 else group
     codes = random.integers(0, 1 << bits, (4, columns)).astype(np.float32)
-    shape = (4, columns // size)
+    shape = (4, columns // group)
     zeros = np.full(shape, 1 << (bits - 1)) if symmetric else random.integers(0, 1 << bits, shape)
     step = random.uniform(1e-3, 0.1, shape).astype(np.float16).astype(np.float32)
-    whole = codes - zeros.repeat(size, 1)
-    values = (whole * step.repeat(size, 1)).astype(np.float32)
-    targets = exact_types_of_integers(bits, group, symmetric=symmetric)
+    whole = codes - zeros.repeat(group, 1)
+    values = (whole * step.repeat(group, 1)).astype(np.float32)
+    targets = exact_types_of_grid(IntegerGrid(bits=bits, group=group, symmetric=symmetric))
     assert ("Q4_0" in targets) == (bits < 4 or symmetric) and "Q8_0" in targets
-    of_block = step.repeat(size, 1)[:, ::32].reshape(-1, 1)
+    of_block = step.repeat(group, 1)[:, ::32].reshape(-1, 1)
     for target in targets:
         lowest = {"Q4_1": 8, "Q5_1": 16}.get(target, 0)
         blocks = packed(
@@ -155,7 +155,7 @@ def test_integer_checkpoints_lie_on_blocks_of_four_and_five_bits(
     ("bits", "group", "symmetric"), [(8, 128, True), (8, 128, False), (4, 16, True), (4, 48, True)]
 )
 def test_other_integers_lie_on_no_blocks(bits: int, group: int, symmetric: bool) -> None:
-    assert exact_types_of_integers(bits, group, symmetric=symmetric) == ()
+    assert exact_types_of_grid(IntegerGrid(bits=bits, group=group, symmetric=symmetric)) == ()
 
 
 def test_microscaled_weights_of_a_checkpoint_are_mxfp4_in_gguf() -> None:

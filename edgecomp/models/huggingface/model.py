@@ -281,7 +281,9 @@ def _tensors(
     found: dict[str, list[StoredTensor]], architecture: Architecture | None
 ) -> tuple[TensorSpec, ...]:
     return tuple(
-        _tensor(name, experts[-1].name, _shape(experts, name, architecture), experts[-1].dtype)
+        _tensor(
+            name, experts[-1].name, _shape(experts, name, architecture), experts[-1].dtype
+        ).model_copy(update={"grid": experts[-1].grid})
         for name, experts in found.items()
     )
 

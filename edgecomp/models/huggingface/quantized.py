@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported, shown
 from edgecomp.common.safe_text import one_line
+from edgecomp.models.integer_grid import IntegerGrid
 from edgecomp.models.safetensors_header import StoredTensor
 
 Layout = Literal["gptq", "awq", "pack-quantized", "int-quantized"]
@@ -50,18 +51,29 @@ class Quantization:
     group: int | None = None
     """Columns that share a scale; None or -1: what the number of scales says."""
 
+    symmetric: bool = False
+    """The config says that every zero point is the middle of the codes."""
+
+    ordered: bool = True
+    """Neighbouring columns share a scale; not so where GPTQ took them in another order."""
+
 
 @dataclass(frozen=True)
 class QuantizedLinear:
-    """One linear: its weights' bits, their shape [rows, columns], and the tensors they are in."""
+    """One linear: its weights' bits, their shape [rows, columns], the tensors they are in, and the
+    grid they lie on, where neighbouring columns share a step."""
 
     bits: int
     shape: tuple[int, int]
     parts: Mapping[str, StoredTensor]
+    grid: IntegerGrid | None
 
 
 class GroupedWeights(BaseModel):
     """How compressed-tensors stores the weights of a group of linears."""
+
+    symmetric: bool | None = True
+    actorder: str | bool | None = None
 
     type: str | None = "int"
     num_bits: int | None = None
@@ -82,6 +94,8 @@ class QuantizationEntries(BaseModel):
     bits: int | None = None
     w_bit: int | None = None
     group_size: int | None = None
+    sym: bool | None = None
+    desc_act: bool | None = None
     config_groups: dict[str, LinearGroup] = {}
     load_in_4bit: bool | None = None
     load_in_8bit: bool | None = None
@@ -109,7 +123,13 @@ def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization |
     method = one_line(str(said.quant_method))
     if method == "gptq":
         old = said.checkpoint_format != "gptq_v2"
-        return Quantization("gptq", int(old), group=said.group_size)
+        return Quantization(
+            "gptq",
+            int(old),
+            group=said.group_size,
+            symmetric=bool(said.sym),
+            ordered=not said.desc_act,
+        )
     if method == "awq":
         version = one_line(said.version.lower())
         bits = said.bits if said.bits is not None else said.w_bit
@@ -129,12 +149,15 @@ def _read_compressed_tensors(said: QuantizationEntries, folder: Path) -> Quantiz
     layout = said.format
     groups = [row.weights or GroupedWeights() for row in said.config_groups.values()]
     kinds = {(row.type, row.num_bits, row.group_size) for row in groups}
+    symmetric = all(row.symmetric for row in groups)
+    # "static" and "weight" keep neighbouring columns' scales together.
+    ordered = all(row.actorder not in ("group", "dynamic", True) for row in groups)
     if len(kinds) == 1:
         kind, bits, group = kinds.pop()
         if layout == "pack-quantized" and kind == "int" and bits in (2, 4, 8):
-            return Quantization("pack-quantized", 0, bits, group)
+            return Quantization("pack-quantized", 0, bits, group, symmetric, ordered)
         if layout in ("int-quantized", "naive-quantized") and kind == "int" and bits == 8:
-            return Quantization("int-quantized", 0, bits, group)
+            return Quantization("int-quantized", 0, bits, group, symmetric, ordered)
     raise QuantizationUnsupported(folder, f"compressed-tensors ({one_line(str(layout))})")
 
 
@@ -208,8 +231,25 @@ def quantized_linears(
             raise FileCorrupt(
                 stored[name].file, f"the tensors of {prefix} are no {quantization.layout} weights."
             ) from error
-        found[f"{prefix}.weight"] = QuantizedLinear(bits, shape, parts)
+        grid = _grid(quantization, parts, bits, shape)
+        found[f"{prefix}.weight"] = QuantizedLinear(bits, shape, parts, grid)
     return found
+
+
+def _grid(
+    quantization: Quantization,
+    parts: Mapping[str, StoredTensor],
+    bits: int,
+    shape: tuple[int, int],
+) -> IntegerGrid | None:
+    scales = parts.get("scales") or parts["weight_scale"]
+    if not quantization.ordered or scales.dtype != "F16":
+        return None
+    # GPTQ and AWQ hold [groups, rows] of scales, compressed-tensors [rows, groups].
+    groups = scales.shape[0] if "scales" in parts else scales.shape[-1]
+    if shape[1] % groups:
+        return None
+    return IntegerGrid(bits=bits, group=shape[1] // groups, symmetric=quantization.symmetric)
 
 
 def _shape(
@@ -250,6 +290,7 @@ def joined_tensors(
                 tensor.file,
                 tensor.start,
                 sum(part.size_bytes for part in linears[weight].parts.values()),
+                linears[weight].grid,
             )
         elif not name.endswith(ACTIVATIONS):
             tensors[name] = tensor
