@@ -35,7 +35,7 @@ from edgecomp.planning.memory import estimate_memory
 from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
 from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import Load, SpeedEstimate, estimate_speed
+from edgecomp.planning.speed import SpeedEstimate, estimate_speed, load_of
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime as llama_cpp
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
@@ -160,7 +160,7 @@ def _measured(
             artifact.weights,
             known,
             Placement(),
-            Load(depth, depth, artifact.settings.micro_batch),
+            load_of(artifact.settings, depth),
             every_logit=runtime is onnx,
         )
         yield Row(artifact.name, depth, predicted, Figures(1 / token, depth / prompt))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from edgecomp.common.frozen_model import FrozenModel
 
 
@@ -18,6 +20,13 @@ class KernelRate(FrozenModel):
 
     quantize_weights_per_second: float | None = None
     """Weights a second that the quantizer turns into this type; None for float types."""
+
+
+class CacheTimes(FrozenModel):
+    """How many times as long attention takes with a KV cache of a type as with one of F16."""
+
+    decode: float
+    prefill: float
 
 
 class KernelRates(FrozenModel):
@@ -54,6 +63,9 @@ class KernelRates(FrozenModel):
     shared_attention_seconds: float = 0.0
     """What a decoded token's attention costs more, an element of its query heads and their values,
     where the context is long enough to be shared out among the threads."""
+
+    cache_times: dict[str, CacheTimes] = Field(default_factory=dict)
+    """By type of the KV cache, as a run's settings name it."""
 
     decode_row_seconds: float = 0.0
     """What a row of a matrix costs a decoded token beside its products: to sum and store them, and

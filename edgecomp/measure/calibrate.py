@@ -19,8 +19,9 @@ import numpy as np
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.folders import scratch_folder
 from edgecomp.devices.kernel_rates import KernelRates
+from edgecomp.formats.cache_types import CACHE_CHOICES
 from edgecomp.formats.presets import PRESETS
-from edgecomp.measure.kernel_timing import REPEATS, WIDE, decode_times
+from edgecomp.measure.kernel_timing import REPEATS, WIDE, decode_times, timing_context
 from edgecomp.measure.runtime_rates import Timed, time_runtime
 from edgecomp.measure.synthetic_model import (
     SyntheticShape,
@@ -30,6 +31,7 @@ from edgecomp.measure.synthetic_model import (
 )
 from edgecomp.measure.whole_models import LARGER, SMALL, WholeModel, WholeModelTimes
 from edgecomp.models.tensor_types import TENSOR_TYPES
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.protocol import TimedRun
@@ -48,6 +50,7 @@ TIMED = Timed(
         WholeModel(shape=SMALL, kinds=("IQ4_NL", "Q8_0", "Q5_0", "Q4_0", "Q4_0")),
         WholeModel(shape=LARGER, kinds=("Q4_K", "Q6_K", "Q5_K", "IQ4_XS", "Q4_K")),
     ),
+    cache_types=CACHE_CHOICES[1:],
 )
 COPY_BYTES = 2**27
 MATRIX_ROWS = 1536
@@ -63,7 +66,11 @@ def calibrate(
     with scratch_folder() as folder:
 
         def time_model(
-            shape: SyntheticShape, kinds: Sequence[str], depths: Sequence[int], repeats: int
+            shape: SyntheticShape,
+            kinds: Sequence[str],
+            depths: Sequence[int],
+            repeats: int,
+            kv_type: str = "F16",
         ) -> list[list[TimedRun]]:
             one = folder / f"{shape.width}-{'-'.join(kinds)}.gguf"
             if not one.exists():
@@ -72,7 +79,13 @@ def calibrate(
                     quantize_seconds[kinds[0]] = seconds
             path = folder / "whole.gguf"
             repeat_first_layer(one, path, shape)
-            return decode_times(runtime, path, threads, TIMED.micro_batch, depths, repeats)
+            settings = RunSettings(
+                context=timing_context(depths),
+                threads=threads,
+                micro_batch=TIMED.micro_batch,
+                kv_type=kv_type,
+            )
+            return decode_times(runtime, path, settings, depths, repeats)
 
         found = time_runtime(TIMED, time_model, progress)
         memory = runtime.measure_idle()
@@ -91,6 +104,7 @@ def calibrate(
         },
         layer_seconds=found.fixed.layer,
         token_seconds=found.fixed.token,
+        cache_times=found.cache_times,
         decode_row_seconds=found.fixed.decode_row,
         prefill_row_seconds=found.fixed.batch_row,
         decode_attention_per_second=found.attention.decode,

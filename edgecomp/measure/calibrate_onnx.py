@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from edgecomp.common.events import Progress
 from edgecomp.common.folders import scratch_folder
 from edgecomp.devices.kernel_rates import KernelRates
-from edgecomp.measure.kernel_timing import decode_times
+from edgecomp.measure.kernel_timing import decode_times, timing_context
 from edgecomp.measure.runtime_rates import Timed, time_runtime
 from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
 from edgecomp.measure.whole_models import LARGER, SMALL, WholeModel, WholeModelTimes
 from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.onnx import runtime
 from edgecomp.runtimes.protocol import TimedRun
 
@@ -37,13 +38,21 @@ def calibrate_onnx(
     not a runtime's own is taken from there."""
 
     def time_model(
-        shape: SyntheticShape, kinds: Sequence[str], depths: Sequence[int], repeats: int
+        shape: SyntheticShape,
+        kinds: Sequence[str],
+        depths: Sequence[int],
+        repeats: int,
+        kv_type: str = "F32",
     ) -> list[list[TimedRun]]:
         with scratch_folder() as folder:
             write_synthetic_onnx(folder, shape, kinds[0])
-            return decode_times(
-                runtime, folder, machine.threads, TIMED.micro_batch, depths, repeats
+            settings = RunSettings(
+                context=timing_context(depths),
+                threads=machine.threads,
+                micro_batch=TIMED.micro_batch,
+                kv_type=kv_type,
             )
+            return decode_times(runtime, folder, settings, depths, repeats)
 
     found = time_runtime(TIMED, time_model, progress)
     rates = machine.model_copy(
@@ -53,6 +62,7 @@ def calibrate_onnx(
             "kernels": found.kernels,
             "layer_seconds": found.fixed.layer,
             "token_seconds": found.fixed.token,
+            "cache_times": {},
             "decode_row_seconds": found.fixed.decode_row,
             "prefill_row_seconds": found.fixed.batch_row,
             "decode_attention_per_second": found.attention.decode,

@@ -13,7 +13,7 @@ from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.measure.latency import Measurement
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import Load, estimate_speed
+from edgecomp.planning.speed import Load, estimate_speed, load_of
 
 BOUNDLESS = 1e30
 """A rate at which attention takes no time."""
@@ -61,12 +61,7 @@ def _runs(
 ) -> Iterator[MeasuredRun]:
     """One a depth."""
     for row in measurement.depths:
-        load = Load(
-            depth=row.depth,
-            prompt_tokens=row.depth,
-            micro_batch=measurement.settings.micro_batch,
-            flash_attention=measurement.settings.flash_attention,
-        )
+        load = load_of(measurement.settings, row.depth)
         times = DepthTimes(
             depth=row.depth,
             decode_seconds=1 / row.decode_tokens_per_second.median,

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy.optimize import nnls
 
-from edgecomp.devices.kernel_rates import KernelRate
+from edgecomp.devices.kernel_rates import CacheTimes, KernelRate
 from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.tensor_types import TENSOR_TYPES
@@ -42,6 +42,7 @@ FIXED_SHAPES = (
 SHALLOW, SHARED, DEEP = 16, 512, 3072
 """Depths. At the second, attention is shared out among the threads where a runtime does that."""
 
+CACHE_DEPTHS = (SHALLOW, 768, 1536)
 ATTENTION_DEPTHS = (SHALLOW, SHARED, DEEP // 2, DEEP)
 DECODE_TOKENS, REPEATS = 24, 2
 
@@ -51,7 +52,12 @@ class TimeModel(Protocol):
     in turn, at each depth."""
 
     def __call__(
-        self, shape: SyntheticShape, kinds: Sequence[str], depths: Sequence[int], repeats: int
+        self,
+        shape: SyntheticShape,
+        kinds: Sequence[str],
+        depths: Sequence[int],
+        repeats: int,
+        kv_type: str = ...,
     ) -> list[list[TimedRun]]: ...
 
 
@@ -100,19 +106,22 @@ def prefill_seconds(runs: Sequence[TimedRun]) -> float:
     return min(run.prefill_seconds for run in runs)
 
 
+def timing_context(depths: Sequence[int]) -> int:
+    """A context that holds what is timed at these depths."""
+    return max(depths) + DECODE_TOKENS + 8
+
+
 def decode_times(
     runtime: WorkerRuntime,
     path: Path,
-    threads: int,
-    micro_batch: int,
+    settings: RunSettings,
     depths: Sequence[int],
     repeats: int,
 ) -> list[list[TimedRun]]:
-    """Repeated timings at each depth, with a context that holds them."""
-    context = max(depths) + DECODE_TOKENS + 8
+    """Repeated timings at each depth."""
     return runtime.time_decode(
         path,
-        RunSettings(context=context, threads=threads, micro_batch=micro_batch),
+        settings,
         Timing(depths=tuple(depths), decode_tokens=DECODE_TOKENS, repeats=repeats),
     )
 
@@ -134,6 +143,23 @@ def attention_rates(times: Sequence[Sequence[TimedRun]]) -> AttentionRates:
         prefill=row * pairs / max(extra, 1e-4),
         shared_seconds=max(begun / row - (SHARED - SHALLOW) * element, 0.0),
     )
+
+
+def cache_times(
+    plain: Sequence[Sequence[TimedRun]], coarse: Sequence[Sequence[TimedRun]]
+) -> CacheTimes:
+    """From an attentive model at CACHE_DEPTHS with a cache of F16, and with one of a type: what a
+    deeper context adds to either."""
+    (decode, prefill), (slower, longer) = _added(plain), _added(coarse)
+    return CacheTimes(decode=max(slower / decode, 0.1), prefill=max(longer / prefill, 0.1))
+
+
+def _added(times: Sequence[Sequence[TimedRun]]) -> tuple[float, float]:
+    shallow, middle, deep = times
+    decode = token_seconds(deep) - token_seconds(shallow)
+    # Twice the tokens cost twice the weights' time; what is over is attention's.
+    prefill = prefill_seconds(deep) - 2 * prefill_seconds(middle)
+    return max(decode, 1e-6), max(prefill, 1e-5)
 
 
 def token_times(

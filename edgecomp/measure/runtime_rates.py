@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from edgecomp.common.events import Progress
-from edgecomp.devices.kernel_rates import KernelRate
+from edgecomp.devices.kernel_rates import CacheTimes, KernelRate
 from edgecomp.measure.kernel_timing import (
     ATTENTION_DEPTHS,
     ATTENTIVE,
+    CACHE_DEPTHS,
     FIXED_SHAPES,
     REPEATS,
     SHALLOW,
@@ -21,6 +22,7 @@ from edgecomp.measure.kernel_timing import (
     TimeModel,
     TokenTimes,
     attention_rates,
+    cache_times,
     fixed_costs,
     kernel_rate,
     quickest,
@@ -47,11 +49,13 @@ class Timed(NamedTuple):
     """As in `SyntheticShape.batch_weights`."""
 
     whole: Sequence[WholeModel]
+    cache_types: Sequence[str] = ()
+    """Types of KV cache that are timed beside F16."""
 
     @property
     def steps(self) -> int:
         """How often the progress of `time_runtime` is told."""
-        return 2 + ROUNDS * (1 + len(self.types) + len(self.fixed_types))
+        return 2 + len(self.cache_types) + ROUNDS * (1 + len(self.types) + len(self.fixed_types))
 
 
 class RuntimeRates(NamedTuple):
@@ -61,6 +65,7 @@ class RuntimeRates(NamedTuple):
     fixed: FixedCosts
     attention: AttentionRates
     whole: list[WholeModelTimes]
+    cache_times: dict[str, CacheTimes]
 
 
 def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> RuntimeRates:
@@ -78,6 +83,16 @@ def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> Run
         time_model(ATTENTIVE, timed.fixed_types[:1], ATTENTION_DEPTHS, REPEATS)
     )
     step()
+
+    few = ATTENTIVE.model_copy(update={"layers": 2})
+    coarse = {}
+    for kind in timed.cache_types:
+        plain, own = (
+            time_model(few, timed.fixed_types[:1], CACHE_DEPTHS, 1, kv_type)
+            for kv_type in ("F16", kind)
+        )
+        coarse[kind] = cache_times(plain, own)
+        step()
 
     def times(shape: SyntheticShape, kind: str) -> TokenTimes:
         decoded, batch = time_model(shape, [kind], (SHALLOW, timed.batch_tokens), REPEATS)
@@ -99,7 +114,7 @@ def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> Run
         kind: kernel_rate(kind, quickest(rounds), costs, every_logit=timed.every_logit)
         for kind, rounds in wide.items()
     }
-    return RuntimeRates(kernels, costs, attention, whole)
+    return RuntimeRates(kernels, costs, attention, whole, coarse)
 
 
 def _mean_costs(

@@ -15,7 +15,7 @@ from edgecomp.planning.kernels import without_kernels
 from edgecomp.planning.offload import TIGHT_SHARE, Offload
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.plan import Candidate, Rejection, Verdict
-from edgecomp.planning.speed import Load, SpeedEstimate, estimate_speed
+from edgecomp.planning.speed import SpeedEstimate, estimate_speed, load_of
 from edgecomp.recipes.constraints import Constraints
 
 RUNTIME, ONNX = "llama.cpp", "onnx"
@@ -49,7 +49,7 @@ def candidate_of(
         facts.weights,
         device,
         placement,
-        Load(depth, depth, settings.micro_batch, settings.flash_attention),
+        load_of(settings, depth),
         every_logit=runtime == ONNX,
     )
     exclusion_reason = facts.exclusion_reason or _without_kernels(facts, device, placement, runtime)

@@ -26,7 +26,7 @@ from edgecomp.planning.card_fill import (
 )
 from edgecomp.planning.memory import MemoryEstimate
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import Load, seconds_per_token
+from edgecomp.planning.speed import load_of, seconds_per_token
 from edgecomp.recipes.run_settings import RunSettings
 
 TIGHT_SHARE = 0.9
@@ -239,7 +239,7 @@ def session_seconds(
         weights,
         device,
         option.placement,
-        Load(half, half, option.settings.micro_batch, option.settings.flash_attention),
+        load_of(option.settings, half),
     )
     return half * (decode + prefill)
 

@@ -11,7 +11,7 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint
 from edgecomp.planning.offload import Offload, cost, fits, offload, offloads, session_seconds
 from edgecomp.planning.placement import Placement
-from edgecomp.planning.speed import Load, estimate_speed
+from edgecomp.planning.speed import estimate_speed, load_of
 
 
 class PlacedSpeed(FrozenModel):
@@ -63,7 +63,7 @@ def _placed_speed(
         weights,
         device,
         option.placement,
-        Load(depth, depth, option.settings.micro_batch, option.settings.flash_attention),
+        load_of(option.settings, depth),
     )
     return PlacedSpeed(
         placement=option.placement,

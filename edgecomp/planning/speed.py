@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.devices.kernel_rates import KernelRates
+from edgecomp.devices.kernel_rates import CacheTimes, KernelRates
 from edgecomp.devices.profile import DeviceProfile
+from edgecomp.formats.cache_types import cache_types
 from edgecomp.formats.layered_weights import LayeredWeights, Share
 from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.spec import ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planning.device_speed import Pace, pace_of, product_seconds
 from edgecomp.planning.placement import Part, Placement, parts
+from edgecomp.recipes.run_settings import RunSettings
 
 HANDOVER_SECONDS = 30e-6
 """Time to hand activations from one processor to another, with the wait for them: a guess."""
@@ -25,6 +28,16 @@ HANDOVER_SECONDS = 30e-6
 SHARED_DEPTH = 256
 """From so many tokens on llama.cpp has at least 512 entries in its cache, which it pads to whole
 256, and shares each head's attention out among the threads (`ggml-cpu/ops.cpp`)."""
+
+EVEN = CacheTimes(decode=1.0, prefill=1.0)
+CACHE_TIMES = {
+    "Q8_0": CacheTimes(decode=1.8, prefill=3.8),
+    "Q8_0/Q4_0": CacheTimes(decode=2.9, prefill=7.2),
+    "Q4_0": CacheTimes(decode=2.8, prefill=7.3),
+}
+"""On processors that were not calibrated: llama.cpp multiplies a float cache by blocks, and takes a
+quantized one apart row by row. Measured on an AMD EPYC of 2022 with heads of 64 and 128 at depth
+2,048 (2026-11-28). Cards turn it into floats first, which costs them next to nothing."""
 
 LENT_BATCH = 32
 """From this batch on, llama.cpp copies what lies in the system's memory to a card for one use,
@@ -58,6 +71,14 @@ class Load(NamedTuple):
     prompt_tokens: int
     micro_batch: int = 512
     flash_attention: bool = True
+    kv_type: str = "F16"
+
+
+def load_of(settings: RunSettings, depth: int) -> Load:
+    """To read a prompt of `depth` tokens and to decode after it, with these settings."""
+    return Load(
+        depth, depth, settings.micro_batch, settings.flash_attention, kv_type=settings.kv_type
+    )
 
 
 def estimate_speed(
@@ -237,6 +258,7 @@ def _layer_costs(
 ) -> tuple[float, float, float]:
     """Seconds a layer: fixed and attention's while decoding; attention's a token of the prompt."""
     row = model.heads * (model.key_length + model.value_length)
+    times = _cache_times(kernel_rates, load.kv_type) if on_cpu else EVEN
     seen, read = 0.0, 0.0
     for window, share in _windows(model):
         seen += share * (min(load.depth, window) if window else load.depth)
@@ -245,15 +267,25 @@ def _layer_costs(
         shared = kernel_rates.shared_attention_seconds if load.depth >= SHARED_DEPTH else 0.0
         return (
             kernel_rates.layer_seconds,
-            row * (seen / kernel_rates.decode_attention_per_second + shared),
-            read / kernel_rates.prefill_attention_per_second,
+            times.decode * row * (seen / kernel_rates.decode_attention_per_second + shared),
+            times.prefill * read / kernel_rates.prefill_attention_per_second,
         )
     # Kernels of cards share what a group of heads reads; the CPU's read it for each of them.
     readers = model.heads if on_cpu else model.kv_heads
     cache_bytes = 2 * readers * (model.key_length + model.value_length) * seen
-    if load.flash_attention:
-        return pace.layer, cache_bytes * pace.cache_byte, read * pace.attention_product
-    return pace.layer, cache_bytes * pace.cache_byte_unfused, read * pace.attention_product_unfused
+    cache_byte, product = (
+        (pace.cache_byte, pace.attention_product)
+        if load.flash_attention
+        else (pace.cache_byte_unfused, pace.attention_product_unfused)
+    )
+    return pace.layer, times.decode * cache_bytes * cache_byte, times.prefill * read * product
+
+
+def _cache_times(kernel_rates: KernelRates | None, kv_type: str) -> CacheTimes:
+    if all(TENSOR_TYPES[kind].is_float for kind in cache_types(kv_type)):
+        return EVEN
+    known = {**CACHE_TIMES, **(kernel_rates.cache_times if kernel_rates else {})}
+    return known.get(kv_type) or known["Q4_0"]
 
 
 def _windows(model: ModelSpec) -> tuple[tuple[int | None, float], ...]:

@@ -15,14 +15,15 @@ from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.devices.measured_runs import RANDOM_MODEL
 from edgecomp.measure.calibrate import TIMED
 from edgecomp.measure.calibrate_onnx import TIMED as TIMED_ONNX
-from edgecomp.measure.kernel_timing import ATTENTIVE, DEEP, SHALLOW, decode_times
+from edgecomp.measure.kernel_timing import ATTENTIVE, DEEP, SHALLOW, decode_times, timing_context
 from edgecomp.measure.runtime_rates import RuntimeRates, Timed, time_runtime
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.measure.whole_models import DEPTHS, whole_model_runs
 from edgecomp.models.attention_pairs import prompt_pairs
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.tensor_types import TENSOR_TYPES
-from edgecomp.planning.speed import SHARED_DEPTH
+from edgecomp.planning.speed import CACHE_TIMES, SHARED_DEPTH
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime
 from edgecomp.runtimes.protocol import TimedRun
 
@@ -42,10 +43,23 @@ class Machine(NamedTuple):
     every_logit: bool = False
 
     def __call__(
-        self, shape: SyntheticShape, kinds: Sequence[str], depths: Sequence[int], repeats: int
+        self,
+        shape: SyntheticShape,
+        kinds: Sequence[str],
+        depths: Sequence[int],
+        repeats: int,
+        kv_type: str = "F16",
     ) -> list[list[TimedRun]]:
+        machine = self
+        if kv_type in CACHE_TIMES:
+            times = CACHE_TIMES[kv_type]
+            machine = self._replace(
+                decode_element=times.decode * self.decode_element,
+                prefill_element=times.prefill * self.prefill_element,
+                shared=times.decode * self.shared,
+            )
         return [
-            [self.run(shape, kinds[0], depth, hindered=1 + index) for index in range(repeats)]
+            [machine.run(shape, kinds[0], depth, hindered=1 + index) for index in range(repeats)]
             for depth in depths
         ]
 
@@ -100,6 +114,10 @@ def test_a_machines_costs_come_out_of_what_its_models_take(machine: Machine) -> 
     assert found.attention.prefill == pytest.approx(1 / machine.prefill_element, rel=0.1)
     assert found.attention.shared_seconds == pytest.approx(machine.shared, abs=1e-10)
     assert set(found.kernels) == set(timed.types)
+    assert set(found.cache_times) == set(timed.cache_types)
+    for kind, times in found.cache_times.items():
+        assert times.decode == pytest.approx(CACHE_TIMES[kind].decode, rel=0.05)
+        assert times.prefill == pytest.approx(CACHE_TIMES[kind].prefill, rel=0.05)
     assert found.fixed.layer == pytest.approx(machine.layer, rel=0.1, abs=5e-7)
     assert found.fixed.decode_row == pytest.approx(machine.decode_row, rel=0.1, abs=2e-10)
     for rate in found.kernels.values():
@@ -153,5 +171,7 @@ def test_most_of_a_long_prompt_is_attention_where_heads_are_wider_than_the_model
     assert weights == one.layer_weights
     assert sum(rows for rows, _ in matrices) == one.layer_rows
     assert one.attention_elements * prompt_pairs(DEEP) > 1.5 * weights * DEEP
-    ((first, *_),) = decode_times(runtime, path, 1, 512, [SHALLOW], 1)
+    ((first, *_),) = decode_times(
+        runtime, path, RunSettings(context=timing_context([SHALLOW]), threads=1), [SHALLOW], 1
+    )
     assert first.prefill_seconds > 0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecomp.devices.finding import find_device
-from edgecomp.devices.kernel_rates import KernelRate, KernelRates
+from edgecomp.devices.kernel_rates import CacheTimes, KernelRate, KernelRates
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
@@ -165,3 +165,41 @@ def test_each_expert_on_the_card_makes_decoding_faster(header_only: Callable[[st
         for kept in range(48, -1, -6)
     ]
     assert speeds == sorted(speeds) and speeds[-1] > 2 * speeds[0]
+
+
+def test_a_quantized_cache_slows_a_processor_and_not_a_card(model: ModelSpec) -> None:
+    weights = weights_of(model, "Q4_0")
+    laptop, card = find_device("office-laptop-ddr4"), find_device("rtx-4090")
+    whole = Placement(gpus=("gpu",), gpu_layers=33)
+    for device, placement in ((laptop, Placement()), (card, whole)):
+        slow, fast = (
+            estimate_speed(model, weights, device, placement, Load(4096, 4096, kv_type=kv_type))
+            for kv_type in ("Q4_0", "F16")
+        )
+        if placement.gpus:
+            assert slow == fast
+        else:
+            assert slow.decode_tokens_per_second < fast.decode_tokens_per_second
+            assert slow.prefill_tokens_per_second < 0.9 * fast.prefill_tokens_per_second
+
+
+def test_a_cache_that_was_timed_here_is_taken_at_its_time(model: ModelSpec) -> None:
+    laptop = find_device("office-laptop-ddr4")
+    rates = KernelRates(
+        processor="x", threads=4, runtime="llama.cpp", measured_at="2026-11-24", kernels={},
+        layer_seconds=1e-5, token_seconds=1e-5, decode_attention_per_second=1e9,
+        prefill_attention_per_second=1e10, worker_bytes=1, memory_bytes_per_second=2e10,
+        float_operations_per_second=1e11,
+        cache_times={"Q8_0": CacheTimes(decode=3.0, prefill=5.0)},
+    )  # fmt: skip
+    here = laptop.model_copy(update={"kernel_rates": rates})
+    weights = weights_of(model, "Q4_0")
+
+    def seconds(depth: int, kv_type: str) -> float:
+        load = Load(depth, depth, kv_type=kv_type)
+        found = estimate_speed(model, weights, here, Placement(), load)
+        return 1 / found.decode_tokens_per_second
+
+    plain, coarse = (seconds(4000, kind) - seconds(1000, kind) for kind in ("F16", "Q8_0"))
+    assert coarse == pytest.approx(3 * plain)
+    assert seconds(4000, "BF16") == seconds(4000, "F16")
