@@ -17,6 +17,7 @@ from edgecomp.common.tasks import MEASURED_MIXES, Mix, Rounding
 from edgecomp.devices.detect import stored_kernel_rates
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
+from edgecomp.formats.kept_predictions import MOST_BYTES, kept_bytes
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.formats.presets import PRESETS, UNWEIGHTED
@@ -300,17 +301,18 @@ def _rounding_operations(model: ModelSpec) -> float:
 
 def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate, questions: int) -> StageCost:
     """Base and artifact both read everything; the float base is slower by its bytes, and by its
-    parameters where the artifact has fewer."""
+    parameters where the artifact has fewer. What the base predicts is kept for the next one."""
     speed, half = chosen.speed, 2 * model.parameters
     read = (questions * QUESTION_TOKENS + DIVERGENCE_TOKENS) / speed.prefill_tokens_per_second
     read *= 1 + model.parameters / made.parameters
     slower = max(1.0, half / chosen.file_bytes)
     written = WRITTEN_SHARE * questions * ANSWER_TOKENS * (1 + slower)
+    kept = kept_bytes(model.vocabulary, DIVERGENCE_TOKENS // 2)
     return StageCost(
         stage="evaluation",
         seconds=read + written / speed.decode_tokens_per_second + 10,
         peak_memory_bytes=chosen.memory.total_bytes + half,
-        disk_bytes=2 * 10**6,
+        disk_bytes=2 * 10**6 + (kept if kept <= MOST_BYTES else 0),
         basis=speed.basis,
     )
 

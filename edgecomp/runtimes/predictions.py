@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edgecomp.common.atomic import replacing_folder
 from edgecomp.common.events import Progress
+from edgecomp.formats.kept_predictions import LIKELIEST, MOST_BYTES, kept_bytes
 from edgecomp.runtimes.divergence import (
     Expected,
     Figures,
@@ -35,18 +36,11 @@ from edgecomp.runtimes.divergence import (
     read,
 )
 
-LIKELIEST = 4096
-"""Tokens of each row whose log-probabilities are kept; all others together are a percent or so."""
-
 LARGEST_STEP = 0.1
 """Nats from one code to the next at most: a row whose rest lies closer together has finer ones."""
 
 LOWEST, HIGHEST = 1, 255
 """Codes. Code 0 stands for no probability at all, which adds nothing to the divergence."""
-
-MOST_BYTES = 1_300_000_000
-"""What is kept of one base and text at most; beyond, a base is read anew with each artifact. An
-evaluation's 16 windows of 512 tokens take 1.2 GB at a vocabulary of 262,144 (Gemma 3)."""
 
 WINDOWS = "windows.npy"
 
@@ -99,11 +93,9 @@ class Kept(NamedTuple):
         return found
 
 
-def kept_bytes(vocabulary: int, windows: Sequence[Sequence[int]]) -> int:
-    """What `keep` writes of so many windows, but for the heads of its files."""
-    rows = sum(len(window) - 1 - len(window) // 2 for window in windows)
-    codes = vocabulary if vocabulary > LIKELIEST else 0
-    return rows * (codes + 8 * min(vocabulary, LIKELIEST) + 36)
+def scored_rows(windows: Sequence[Sequence[int]]) -> int:
+    """Tokens whose predictions are kept: the second half of each window is scored."""
+    return sum(len(window) - 1 - len(window) // 2 for window in windows)
 
 
 def keep(
@@ -117,7 +109,7 @@ def keep(
     """Write to `folder` what `base` predicts over `windows` of token ids; whole, or not at all.
     False, before anything is read, where it would be more than MOST_BYTES. Raises DiskFull or
     NotWritable."""
-    if kept_bytes(base.vocabulary, windows) > MOST_BYTES:
+    if kept_bytes(base.vocabulary, scored_rows(windows)) > MOST_BYTES:
         return False
     with replacing_folder(folder) as temporary:
         np.save(temporary / WINDOWS, np.asarray(windows, dtype=np.int32))

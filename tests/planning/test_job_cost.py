@@ -9,9 +9,10 @@ import pytest
 
 from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.devices.finding import find_device
+from edgecomp.formats.kept_predictions import MOST_BYTES, kept_bytes
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
-from edgecomp.planning.job_cost import estimate_compression
+from edgecomp.planning.job_cost import estimate_compression, estimate_job
 from edgecomp.planning.planner import make_plan
 from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.recipes.constraints import Constraints
@@ -54,3 +55,25 @@ def test_a_plan_counts_the_rounding_that_is_asked_for(model: ModelSpec) -> None:
     }
     assert "rounding" in rounded[None] and "rounding" in rounded["gptq"]
     assert rounded["llama.cpp"] == rounded[None] - {"rounding"} | {"calibration"}
+
+
+def test_what_the_base_predicts_is_kept_and_takes_disk_up_to_a_limit(
+    header_only: Callable[[str], Path],
+) -> None:
+    model = read_model(header_only("SmolLM2-135M"))
+    plan = make_plan(model, find_device("office-laptop-ddr4"), Constraints(context=512))
+    assert plan.chosen is not None
+
+    def disk(vocabulary: int) -> int:
+        (evaluation,) = (
+            row
+            for row in estimate_job(
+                model.model_copy(update={"vocabulary": vocabulary}), plan.chosen
+            ).stages
+            if row.stage == "evaluation"
+        )
+        return evaluation.disk_bytes
+
+    large, huge = 151_936, 500_000
+    assert disk(large) == pytest.approx(kept_bytes(large, 8192), rel=0.01)
+    assert kept_bytes(huge, 8192) > MOST_BYTES > disk(huge)

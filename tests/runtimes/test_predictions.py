@@ -11,10 +11,11 @@ import pytest
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import ignore_progress
 from edgecomp.evaluate.divergence import summarise
+from edgecomp.formats.kept_predictions import kept_bytes
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import predictions
 from edgecomp.runtimes.divergence import Figures, Logits, Reader, compare, log_probabilities
-from edgecomp.runtimes.predictions import compare_kept, keep, kept_bytes
+from edgecomp.runtimes.predictions import compare_kept, keep, scored_rows
 from edgecomp.runtimes.protocol import Windows, find_runtime
 
 STEP = 3
@@ -68,7 +69,7 @@ def test_a_large_vocabulary_is_kept_closely(spread: float, noise: float, tmp_pat
     require_same(direct, kept)
     assert noise == 0.0 or np.mean(kept["kl"]) > 1e-4
     size = sum(file.stat().st_size for file in (tmp_path / "kept").iterdir())
-    assert size == pytest.approx(kept_bytes(LARGE, WINDOWS), rel=1e-2)
+    assert size == pytest.approx(kept_bytes(LARGE, scored_rows(WINDOWS)), rel=1e-2)
     assert size < SCORED * LARGE * 1.3
 
 
@@ -115,7 +116,7 @@ def test_more_than_the_most_bytes_is_not_kept_and_nothing_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = TableOfLogits(np.zeros((15, 512), np.float32))
-    monkeypatch.setattr(predictions, "MOST_BYTES", kept_bytes(512, WINDOWS) - 1)
+    monkeypatch.setattr(predictions, "MOST_BYTES", kept_bytes(512, scored_rows(WINDOWS)) - 1)
     monkeypatch.setattr(session, "logits", None)
     assert not keep(session, WINDOWS, READER, STEP, tmp_path / "kept", ignore_progress)
     assert not list(tmp_path.iterdir())
