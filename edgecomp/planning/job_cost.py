@@ -42,6 +42,9 @@ from edgecomp.recipes.compression_limits import ROWS_SCALED
 from edgecomp.recipes.stages import Stage, staged_model
 
 DIVERGENCE_TOKENS = 32 * 512
+KEPT_ROWS = (16 * 256, *[8 * 64] * 7)
+"""Tokens whose predictions are kept: half of the divergence text, and of each capability's."""
+
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
 DEFAULT_QUESTIONS = 510
 WRITTEN_SHARE = 0.3
@@ -307,12 +310,13 @@ def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate, questions:
     read *= 1 + model.parameters / made.parameters
     slower = max(1.0, half / chosen.file_bytes)
     written = WRITTEN_SHARE * questions * ANSWER_TOKENS * (1 + slower)
-    kept = kept_bytes(model.vocabulary, DIVERGENCE_TOKENS // 2)
+    texts = [kept_bytes(model.vocabulary, rows) for rows in KEPT_ROWS]
+    kept = sum(size for size in texts if size <= MOST_BYTES)
     return StageCost(
         stage="evaluation",
         seconds=read + written / speed.decode_tokens_per_second + 10,
         peak_memory_bytes=chosen.memory.total_bytes + half,
-        disk_bytes=2 * 10**6 + (kept if kept <= MOST_BYTES else 0),
+        disk_bytes=2 * 10**6 + kept,
         basis=speed.basis,
     )
 

@@ -75,5 +75,7 @@ def test_what_the_base_predicts_is_kept_and_takes_disk_up_to_a_limit(
         return evaluation.disk_bytes
 
     large, huge = 151_936, 500_000
-    assert disk(large) == pytest.approx(kept_bytes(large, 8192), rel=0.01)
-    assert kept_bytes(huge, 8192) > MOST_BYTES > disk(huge)
+    of_text, of_capabilities = 16 * 256, 7 * 8 * 64
+    assert disk(large) == pytest.approx(kept_bytes(large, of_text + of_capabilities), rel=0.01)
+    assert kept_bytes(huge, of_text) > MOST_BYTES
+    assert disk(huge) == pytest.approx(kept_bytes(huge, of_capabilities), rel=0.01)
