@@ -688,7 +688,7 @@ def devices_detect(json: Json = False) -> None:
 
 @devices.command("calibrate")
 def devices_calibrate(json: Json = False) -> None:
-    """Measure this machine's kernels in a minute or two, so that plans predict its speed."""
+    """Measure this machine's kernels in a few minutes, so that plans predict its speed."""
     from edgecomp.measure.calibrate_here import calibrate_here
     from edgecomp.terminal.progress import progress_bars
 

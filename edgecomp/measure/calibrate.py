@@ -21,7 +21,7 @@ from edgecomp.common.folders import scratch_folder
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.formats.cache_types import CACHE_CHOICES
 from edgecomp.formats.presets import PRESETS
-from edgecomp.measure.kernel_timing import REPEATS, WIDE, decode_times, timing_context
+from edgecomp.measure.kernel_timing import WIDE, decode_times, timing_context
 from edgecomp.measure.runtime_rates import Timed, time_runtime
 from edgecomp.measure.synthetic_model import (
     SyntheticShape,
@@ -52,14 +52,14 @@ TIMED = Timed(
     ),
     cache_types=CACHE_CHOICES[1:],
 )
-COPY_BYTES = 2**27
+COPY_BYTES, COPIES = 2**27, 3
 MATRIX_ROWS = 1536
 
 
 def calibrate(
     processor: str, threads: int, progress: Progress = ignore_progress
 ) -> tuple[KernelRates, list[WholeModelTimes]]:
-    """Time this machine's kernels in llama.cpp, and whole models beside them: over a minute, in
+    """Time this machine's kernels in llama.cpp, and whole models beside them: some minutes, in
     which it must be otherwise idle."""
     runtime = LlamaCpp()
     quantize_seconds: dict[str, float] = {}
@@ -137,7 +137,7 @@ def _copy_rate(threads: int) -> float:
     targets = [np.empty_like(source) for source in sources]
     best = 0.0
     with ThreadPoolExecutor(threads) as pool:
-        for _ in range(REPEATS):
+        for _ in range(COPIES):
             began = time.perf_counter()
             list(pool.map(np.copyto, targets, sources))
             best = max(best, 2 * COPY_BYTES * threads / (time.perf_counter() - began))
@@ -147,7 +147,7 @@ def _copy_rate(threads: int) -> float:
 def _product_rate() -> float:
     matrix = np.random.default_rng(0).standard_normal((MATRIX_ROWS, MATRIX_ROWS), dtype=np.float32)
     best = 0.0
-    for _ in range(REPEATS):
+    for _ in range(COPIES):
         began = time.perf_counter()
         matrix @ matrix
         best = max(best, 2 * MATRIX_ROWS**3 / (time.perf_counter() - began))

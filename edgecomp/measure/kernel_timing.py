@@ -44,7 +44,7 @@ SHALLOW, SHARED, DEEP = 16, 512, 3072
 
 CACHE_DEPTHS = (SHALLOW, 768, 1536)
 ATTENTION_DEPTHS = (SHALLOW, SHARED, DEEP // 2, DEEP)
-DECODE_TOKENS, REPEATS = 24, 2
+DECODE_TOKENS = 24
 
 
 class TimeModel(Protocol):
@@ -97,13 +97,13 @@ class RuntimeRates(NamedTuple):
 
 
 def token_seconds(runs: Sequence[TimedRun]) -> float:
-    """Seconds a decoded token: the quickest repeat's median, since noise only ever adds."""
-    return min(statistics.median(run.token_seconds) for run in runs)
+    """Seconds a decoded token: the median of all, as a measured run tells it."""
+    return statistics.median(seconds for run in runs for seconds in run.token_seconds)
 
 
 def prefill_seconds(runs: Sequence[TimedRun]) -> float:
-    """Seconds of a prompt: the quickest repeat's."""
-    return min(run.prefill_seconds for run in runs)
+    """Seconds of a prompt: the median repeat's."""
+    return statistics.median(run.prefill_seconds for run in runs)
 
 
 def timing_context(depths: Sequence[int]) -> int:
@@ -219,6 +219,8 @@ def kernel_rate(kind: str, wide: TokenTimes, fixed: FixedCosts, *, every_logit: 
     )
 
 
-def quickest(rounds: Sequence[TokenTimes]) -> TokenTimes:
-    """Of several rounds, some time apart, on a machine that is uneven."""
-    return TokenTimes(min(t.decode for t in rounds), min(t.batch for t in rounds))
+def typical(rounds: Sequence[TokenTimes]) -> TokenTimes:
+    """The median of several rounds, some time apart, on a machine that is uneven."""
+    return TokenTimes(
+        statistics.median(t.decode for t in rounds), statistics.median(t.batch for t in rounds)
+    )

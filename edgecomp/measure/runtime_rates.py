@@ -14,7 +14,6 @@ from edgecomp.measure.kernel_timing import (
     ATTENTIVE,
     CACHE_DEPTHS,
     FIXED_SHAPES,
-    REPEATS,
     SHALLOW,
     WIDE,
     AttentionRates,
@@ -25,14 +24,14 @@ from edgecomp.measure.kernel_timing import (
     cache_times,
     fixed_costs,
     kernel_rate,
-    quickest,
     token_times,
+    typical,
 )
 from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.measure.whole_models import WholeModel, WholeModelTimes, time_whole_models
 
-ROUNDS = 2
-"""Of all kernels, the quickest counts: a machine that others share has slow seconds."""
+ROUNDS, ATTENTION_REPEATS = 3, 2
+"""Of a kernel's rounds the median counts: a machine that others share has slow and fast seconds."""
 
 
 class Timed(NamedTuple):
@@ -80,7 +79,7 @@ def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> Run
     whole = list(time_whole_models(timed.whole, time_model))
     step()
     attention = attention_rates(
-        time_model(ATTENTIVE, timed.fixed_types[:1], ATTENTION_DEPTHS, REPEATS)
+        time_model(ATTENTIVE, timed.fixed_types[:1], ATTENTION_DEPTHS, ATTENTION_REPEATS)
     )
     step()
 
@@ -95,7 +94,7 @@ def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> Run
         step()
 
     def times(shape: SyntheticShape, kind: str) -> TokenTimes:
-        decoded, batch = time_model(shape, [kind], (SHALLOW, timed.batch_tokens), REPEATS)
+        decoded, batch = time_model(shape, [kind], (SHALLOW, timed.batch_tokens), 1)
         return token_times(shape, decoded, batch, timed.batch_tokens, attention)
 
     wide: dict[str, list[TokenTimes]] = defaultdict(list)
@@ -111,7 +110,7 @@ def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> Run
         step()
     costs = _mean_costs(fixed.values(), every_logit=timed.every_logit)
     kernels = {
-        kind: kernel_rate(kind, quickest(rounds), costs, every_logit=timed.every_logit)
+        kind: kernel_rate(kind, typical(rounds), costs, every_logit=timed.every_logit)
         for kind, rounds in wide.items()
     }
     return RuntimeRates(kernels, costs, attention, whole, coarse)
@@ -122,7 +121,7 @@ def _mean_costs(
 ) -> FixedCosts:
     found = []
     for rounds in types:
-        best = [quickest(same) for same in zip(*rounds, strict=True)]
+        best = [typical(same) for same in zip(*rounds, strict=True)]
         times = list(zip(FIXED_SHAPES, best, strict=True))
         found.append(fixed_costs(times, every_logit=every_logit))
     return FixedCosts(*(statistics.mean(costs) for costs in zip(*found, strict=True)))
