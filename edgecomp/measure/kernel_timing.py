@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy.optimize import nnls
 
 from edgecomp.devices.kernel_rates import CacheTimes, KernelRate
 from edgecomp.measure.synthetic_model import SyntheticShape
@@ -199,6 +198,9 @@ def fixed_costs(
 
 def _closest(amounts: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
     """The cost of one of each amount, so that the sums' relative errors are least."""
+    # The app finds this module and must not wait for scipy.
+    from scipy.optimize import nnls
+
     target = np.array(seconds)
     rows = np.array(amounts, dtype=float) / target[:, None]
     # Costs are told apart by columns of like size.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -58,12 +59,9 @@ class Machine(NamedTuple):
                 prefill_element=times.prefill * self.prefill_element,
                 shared=times.decode * self.shared,
             )
-        return [
-            [machine.run(shape, kinds[0], depth, hindered=1 + index) for index in range(repeats)]
-            for depth in depths
-        ]
+        return [[machine.run(shape, kinds[0], depth) for _ in range(repeats)] for depth in depths]
 
-    def run(self, shape: SyntheticShape, kind: str, depth: int, hindered: float) -> TimedRun:
+    def run(self, shape: SyntheticShape, kind: str, depth: int) -> TimedRun:
         elements = shape.layers * shape.attention_elements
         head = shape.vocabulary * shape.width
         token = self.token + shape.layers * self.layer + shape.decode_rows * self.decode_row
@@ -79,8 +77,8 @@ class Machine(NamedTuple):
         prompt = depth * read + elements * prompt_pairs(depth) * self.prefill_element
         return TimedRun(
             tokenize_seconds=0.0,
-            prefill_seconds=hindered * prompt,
-            token_seconds=(hindered * token,) * 3,
+            prefill_seconds=prompt,
+            token_seconds=(token, token, 2 * token, token),
         )
 
 
@@ -99,10 +97,36 @@ machines = st.builds(
 )
 
 
+def hindered(run: TimedRun) -> TimedRun:
+    return run.model_copy(
+        update={
+            "prefill_seconds": 2 * run.prefill_seconds,
+            "token_seconds": tuple(3 * seconds for seconds in run.token_seconds),
+        }
+    )
+
+
 def told(machine: Machine) -> tuple[Timed, RuntimeRates]:
     timed = TIMED_ONNX if machine.every_logit else TIMED
     steps: list[float] = []
-    found = time_runtime(timed, machine, lambda done, total: steps.append(done / total))
+    rounds: Counter[tuple[object, ...]] = Counter()
+
+    def time_model(
+        shape: SyntheticShape,
+        kinds: Sequence[str],
+        depths: Sequence[int],
+        repeats: int,
+        kv_type: str = "F16",
+    ) -> list[list[TimedRun]]:
+        found = machine(shape, kinds, depths, repeats, kv_type)
+        asked = (shape, *kinds, *depths)
+        rounds[asked] += 1
+        if tuple(depths) == (SHALLOW, timed.batch_tokens) and rounds[asked] == 2:
+            # One round of three meets other work.
+            found = [[hindered(run) for run in runs] for runs in found]
+        return found
+
+    found = time_runtime(timed, time_model, lambda done, total: steps.append(done / total))
     assert steps[-1] == 1.0 and steps == sorted(steps)
     return timed, found
 
