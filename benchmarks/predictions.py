@@ -26,6 +26,7 @@ from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights
 from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.measure.calibrate_here import calibrate_here
+from edgecomp.measure.kernel_timing import prefill_seconds, token_seconds
 from edgecomp.measure.latency import summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.models.reading import read_model
@@ -52,6 +53,7 @@ DEPTHS, DEEP = (128, 1024, 4096, 8192), 2048
 
 MEMORY_DEPTHS = (128, 512, 1024)
 DECODE_TOKENS, REPEATS = 32, 3
+CONTEXT = max(DEPTHS) + DECODE_TOKENS + 8
 TEXT = "The river was low that summer, and the boats lay on the sand. " * 40
 
 
@@ -108,7 +110,7 @@ def _llama_artifacts(model: ModelSpec, device: DeviceProfile, scratch: Path) -> 
     facts = {row.name: row.weights for row in format_facts(model)}
     worker = device.kernel_rates.worker_bytes if device.kernel_rates else None
     threads = device.cpu.cores
-    settings = RunSettings(context=max(DEPTHS) + DECODE_TOKENS + 8, threads=threads)
+    settings = RunSettings(context=CONTEXT, threads=threads)
     matrices = [t for t in model.tensors if len(t.shape) == 2]
     mixed = {}
     for place, tensor in enumerate(matrices):
@@ -131,7 +133,7 @@ def _llama_artifacts(model: ModelSpec, device: DeviceProfile, scratch: Path) -> 
 def _onnx_artifacts(model: ModelSpec, device: DeviceProfile, scratch: Path) -> Iterator[Artifact]:
     facts = {row.name: row.weights for row in onnx_facts(model)}
     settings = RunSettings(
-        context=max(DEPTHS) + DECODE_TOKENS + 8,
+        context=CONTEXT,
         threads=device.cpu.cores,
         kv_type="F32",
         micro_batch=ONNX_MICRO_BATCH,
@@ -153,8 +155,6 @@ def _measured(
         repeats = REPEATS if depth <= DEEP else 1
         timing = Timing(depths=(depth,), decode_tokens=DECODE_TOKENS, repeats=repeats)
         (runs,) = runtime.time_decode(artifact.file, artifact.settings, timing)
-        token = statistics.median(s for run in runs for s in run.token_seconds)
-        prompt = statistics.median(run.prefill_seconds for run in runs)
         predicted = estimate_speed(
             model,
             artifact.weights,
@@ -163,7 +163,8 @@ def _measured(
             load_of(artifact.settings, depth),
             every_logit=runtime is onnx,
         )
-        yield Row(artifact.name, depth, predicted, Figures(1 / token, depth / prompt))
+        measured = Figures(1 / token_seconds(runs), depth / prefill_seconds(runs))
+        yield Row(artifact.name, depth, predicted, measured)
 
 
 def _memory(runtime: Runtime, artifact: Artifact) -> str:

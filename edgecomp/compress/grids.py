@@ -248,7 +248,7 @@ def _search_step(x: Tensor, w: Tensor, codes: Codes) -> Tensor:
     best_gain = torch.full_like(largest, -1.0)
     best = torch.zeros_like(largest)
 
-    def keep_better(inverse: Tensor) -> None:
+    def keep_better(inverse: Tensor) -> Tensor:
         nonlocal best, best_gain
         q = codes.level_of(x * inverse)
         wq = w * q
@@ -258,6 +258,7 @@ def _search_step(x: Tensor, w: Tensor, codes: Codes) -> Tensor:
         better = gain > best_gain
         best = torch.where(better, along / square, best)
         best_gain = torch.where(better, gain, best_gain)
+        return q
 
     for shrink in _shares(2 * reach, CURVED_TRIALS if codes.levels else EVEN_TRIALS):
         inverse = torch.where(largest > 0, reach / (largest * shrink), 0)
@@ -269,8 +270,7 @@ def _search_step(x: Tensor, w: Tensor, codes: Codes) -> Tensor:
         for level in _magnitudes(codes):
             inverse = torch.where(largest > 0, level / largest, 0)
             for signed in (inverse, -inverse):
-                keep_better(signed)
-                q = codes.level_of(x * signed)
+                q = keep_better(signed)
                 step = (q * x).sum(dim=0) / (q * q).sum(dim=0).clamp_min(1)
                 lies = (x - q * step).abs().amax(dim=0) <= NEAR * largest
                 exact = torch.where(lies & (exact == 0), step, exact)

@@ -10,12 +10,6 @@ from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 FOUR_BITS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
-FOUND_AGAIN = ("Q4_0", "Q5_0")
-"""Of those that hold a grid's values, the ones whose blocks compress/grids.py finds."""
-
-LAST_PLACE = 2.0**-11
-"""Of a float16, relative to it."""
-
 FIVE_BITS = ("Q5_0", "Q5_1", "Q8_0")
 TERNARY = ("Q2_K", "Q3_K", *FOUR_BITS, "Q4_K", "Q5_K", "Q6_K")
 EXACT_TYPES = {
@@ -36,6 +30,13 @@ EXACT_TYPES = {
 """The other types that hold a type's values to the bit, with scales of their own kind: a test packs
 blocks into each. MXFP4's powers of two must be within float16, as those of weights are. It is what
 the types can hold, not what a quantizer finds: that of llama.cpp scales by the largest weight."""
+
+
+FOUND_AGAIN = ("Q4_0", "Q5_0")
+"""Of those that hold a grid's values, the ones whose blocks compress/grids.py finds."""
+
+LAST_PLACE = 2.0**-11
+"""Of a float16, relative to it."""
 
 
 def kept_tensors(model: ModelSpec, types: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """Measure how fast this machine's kernels are, so that the planner predicts instead of guessing.
 
 Random models are timed in the real runtime: one of a few wide layers for each tensor type (its
-time is the type's kernel), two narrow ones of different depth (their difference is what a layer
-and a matrix's row cost beside products), and one of many heads at several depths (attention).
-Nothing of the user's model is needed.
+time is the type's kernel), some of unlike depth and width (what a layer and a matrix's row cost
+beside products), and one of many heads at several depths (attention). Nothing of the user's model
+is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgecomp.common.folders import scratch_folder
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.formats.cache_types import CACHE_CHOICES
 from edgecomp.formats.presets import PRESETS
-from edgecomp.measure.kernel_timing import WIDE, decode_times, timing_context
+from edgecomp.measure.kernel_timing import DEEP, WIDE, Asked, decode_times
 from edgecomp.measure.runtime_rates import Timed, time_runtime
 from edgecomp.measure.synthetic_model import (
     SyntheticShape,
@@ -62,54 +62,36 @@ def calibrate(
     """Time this machine's kernels in llama.cpp, and whole models beside them: some minutes, in
     which it must be otherwise idle."""
     runtime = LlamaCpp()
+    settings = RunSettings(context=DEEP, threads=threads, micro_batch=TIMED.micro_batch)
     quantize_seconds: dict[str, float] = {}
     with scratch_folder() as folder:
 
-        def time_model(
-            shape: SyntheticShape,
-            kinds: Sequence[str],
-            depths: Sequence[int],
-            repeats: int,
-            kv_type: str = "F16",
-        ) -> list[list[TimedRun]]:
-            one = folder / f"{shape.width}-{'-'.join(kinds)}.gguf"
+        def time_model(asked: Asked) -> list[list[TimedRun]]:
+            one = folder / f"{asked.shape.width}-{'-'.join(asked.kinds)}.gguf"
             if not one.exists():
-                seconds = _quantize_layer(runtime, one, threads, kinds, shape)
-                if shape == WIDE:
-                    quantize_seconds[kinds[0]] = seconds
+                seconds = _quantize_layer(runtime, one, threads, asked.kinds, asked.shape)
+                if asked.shape == WIDE:
+                    quantize_seconds[asked.kinds[0]] = seconds
             path = folder / "whole.gguf"
-            repeat_first_layer(one, path, shape)
-            settings = RunSettings(
-                context=timing_context(depths),
-                threads=threads,
-                micro_batch=TIMED.micro_batch,
-                kv_type=kv_type,
-            )
-            return decode_times(runtime, path, settings, depths, repeats)
+            repeat_first_layer(one, path, asked.shape)
+            return decode_times(runtime, path, settings, asked)
 
         found = time_runtime(TIMED, time_model, progress)
         memory = runtime.measure_idle()
+    kernels = {
+        kind: kernel
+        if TENSOR_TYPES[kind].is_float
+        else kernel.model_copy(
+            update={"quantize_weights_per_second": WIDE.layer_weights / quantize_seconds[kind]}
+        )
+        for kind, kernel in found.kernels.items()
+    }
     rates = KernelRates(
+        **found._replace(kernels=kernels).fields,
         processor=processor,
         threads=threads,
         runtime=f"{runtime.name}, {runtime.version()}",
         measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        kernels={
-            kind: kernel
-            if TENSOR_TYPES[kind].is_float
-            else kernel.model_copy(
-                update={"quantize_weights_per_second": WIDE.layer_weights / quantize_seconds[kind]}
-            )
-            for kind, kernel in found.kernels.items()
-        },
-        layer_seconds=found.fixed.layer,
-        token_seconds=found.fixed.token,
-        cache_times=found.cache_times,
-        decode_row_seconds=found.fixed.decode_row,
-        prefill_row_seconds=found.fixed.batch_row,
-        decode_attention_per_second=found.attention.decode,
-        prefill_attention_per_second=found.attention.prefill,
-        shared_attention_seconds=found.attention.shared_seconds,
         worker_bytes=memory.peak_bytes,
         memory_bytes_per_second=_copy_rate(threads),
         float_operations_per_second=_product_rate(),

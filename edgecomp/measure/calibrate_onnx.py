@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 
 from edgecomp.common.events import Progress
 from edgecomp.common.folders import scratch_folder
 from edgecomp.devices.kernel_rates import KernelRates
-from edgecomp.measure.kernel_timing import decode_times, timing_context
+from edgecomp.measure.kernel_timing import DEEP, Asked, decode_times
 from edgecomp.measure.runtime_rates import Timed, time_runtime
-from edgecomp.measure.synthetic_model import SyntheticShape
 from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
 from edgecomp.measure.whole_models import LARGER, SMALL, WholeModel, WholeModelTimes
 from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
@@ -36,38 +34,21 @@ def calibrate_onnx(
 ) -> tuple[KernelRates, list[WholeModelTimes]]:
     """Time ONNX Runtime on the machine that `machine` describes, and whole models in it; what is
     not a runtime's own is taken from there."""
+    settings = RunSettings(
+        context=DEEP, threads=machine.threads, micro_batch=TIMED.micro_batch, kv_type="F32"
+    )
 
-    def time_model(
-        shape: SyntheticShape,
-        kinds: Sequence[str],
-        depths: Sequence[int],
-        repeats: int,
-        kv_type: str = "F32",
-    ) -> list[list[TimedRun]]:
+    def time_model(asked: Asked) -> list[list[TimedRun]]:
         with scratch_folder() as folder:
-            write_synthetic_onnx(folder, shape, kinds[0])
-            settings = RunSettings(
-                context=timing_context(depths),
-                threads=machine.threads,
-                micro_batch=TIMED.micro_batch,
-                kv_type=kv_type,
-            )
-            return decode_times(runtime, folder, settings, depths, repeats)
+            write_synthetic_onnx(folder, asked.shape, asked.kinds[0])
+            return decode_times(runtime, folder, settings, asked)
 
     found = time_runtime(TIMED, time_model, progress)
     rates = machine.model_copy(
         update={
             "runtime": f"{runtime.name}, {runtime.version()}",
             "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "kernels": found.kernels,
-            "layer_seconds": found.fixed.layer,
-            "token_seconds": found.fixed.token,
-            "cache_times": {},
-            "decode_row_seconds": found.fixed.decode_row,
-            "prefill_row_seconds": found.fixed.batch_row,
-            "decode_attention_per_second": found.attention.decode,
-            "prefill_attention_per_second": found.attention.prefill,
-            "shared_attention_seconds": found.attention.shared_seconds,
+            **found.fields,
             "worker_bytes": runtime.measure_idle().peak_bytes,
             "onnx": None,
         }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,18 +46,19 @@ ATTENTION_DEPTHS = (SHALLOW, SHARED, DEEP // 2, DEEP)
 DECODE_TOKENS = 24
 
 
-class TimeModel(Protocol):
-    """Repeated timings of a model of random weights, of a shape and with matrices that take types
-    in turn, at each depth."""
+class Asked(NamedTuple):
+    """What is timed of a model of random weights whose matrices take `kinds` in turn."""
 
-    def __call__(
-        self,
-        shape: SyntheticShape,
-        kinds: Sequence[str],
-        depths: Sequence[int],
-        repeats: int,
-        kv_type: str = ...,
-    ) -> list[list[TimedRun]]: ...
+    shape: SyntheticShape
+    kinds: Sequence[str]
+    depths: Sequence[int]
+    repeats: int
+    kv_type: str | None = None
+    """None: the runtime's own floats."""
+
+
+TimeModel = Callable[[Asked], list[list[TimedRun]]]
+"""Repeated timings at each depth."""
 
 
 class TokenTimes(NamedTuple):
@@ -87,14 +88,6 @@ class AttentionRates(NamedTuple):
     shared_seconds: float
 
 
-class RuntimeRates(NamedTuple):
-    """All that a runtime's models of random weights tell."""
-
-    kernels: dict[str, KernelRate]
-    fixed: FixedCosts
-    attention: AttentionRates
-
-
 def token_seconds(runs: Sequence[TimedRun]) -> float:
     """Seconds a decoded token: the median of all, as a measured run tells it."""
     return statistics.median(seconds for run in runs for seconds in run.token_seconds)
@@ -105,23 +98,17 @@ def prefill_seconds(runs: Sequence[TimedRun]) -> float:
     return statistics.median(run.prefill_seconds for run in runs)
 
 
-def timing_context(depths: Sequence[int]) -> int:
-    """A context that holds what is timed at these depths."""
-    return max(depths) + DECODE_TOKENS + 8
-
-
 def decode_times(
-    runtime: WorkerRuntime,
-    path: Path,
-    settings: RunSettings,
-    depths: Sequence[int],
-    repeats: int,
+    runtime: WorkerRuntime, path: Path, settings: RunSettings, asked: Asked
 ) -> list[list[TimedRun]]:
-    """Repeated timings at each depth."""
+    """Repeated timings at each depth of the model at `path`, in a context that holds them."""
+    depths = tuple(asked.depths)
+    update = {"context": max(depths) + DECODE_TOKENS + 8}
+    kv_type = {"kv_type": asked.kv_type} if asked.kv_type else {}
     return runtime.time_decode(
         path,
-        settings,
-        Timing(depths=tuple(depths), decode_tokens=DECODE_TOKENS, repeats=repeats),
+        settings.model_copy(update={**update, **kv_type}),
+        Timing(depths=depths, decode_tokens=DECODE_TOKENS, repeats=asked.repeats),
     )
 
 
@@ -134,12 +121,10 @@ def attention_rates(times: Sequence[Sequence[TimedRun]]) -> AttentionRates:
     whole = (token_seconds(deep) - token_seconds(shallow)) / (DEEP - SHALLOW)
     # Noise must not make a deep context free.
     element = max(slope, 0.5 * whole, 1e-10) / row
-    # Twice the tokens cost twice the weights' time; what is over is attention's.
-    extra = prefill_seconds(deep) - 2 * prefill_seconds(middle)
     pairs = prompt_pairs(DEEP) - 2 * prompt_pairs(DEEP // 2)
     return AttentionRates(
         decode=1 / element,
-        prefill=row * pairs / max(extra, 1e-4),
+        prefill=row * pairs / max(_prompt_attention(middle, deep), 1e-4),
         shared_seconds=max(begun / row - (SHARED - SHALLOW) * element, 0.0),
     )
 
@@ -156,9 +141,12 @@ def cache_times(
 def _added(times: Sequence[Sequence[TimedRun]]) -> tuple[float, float]:
     shallow, middle, deep = times
     decode = token_seconds(deep) - token_seconds(shallow)
-    # Twice the tokens cost twice the weights' time; what is over is attention's.
-    prefill = prefill_seconds(deep) - 2 * prefill_seconds(middle)
-    return max(decode, 1e-6), max(prefill, 1e-5)
+    return max(decode, 1e-6), max(_prompt_attention(middle, deep), 1e-5)
+
+
+def _prompt_attention(half: Sequence[TimedRun], whole: Sequence[TimedRun]) -> float:
+    """Twice the tokens cost twice the weights' time; what is over is attention's."""
+    return prefill_seconds(whole) - 2 * prefill_seconds(half)
 
 
 def token_times(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgecomp.common.events import Progress
 from edgecomp.devices.kernel_rates import CacheTimes, KernelRate
@@ -16,6 +16,7 @@ from edgecomp.measure.kernel_timing import (
     FIXED_SHAPES,
     SHALLOW,
     WIDE,
+    Asked,
     AttentionRates,
     FixedCosts,
     TimeModel,
@@ -66,6 +67,21 @@ class RuntimeRates(NamedTuple):
     whole: list[WholeModelTimes]
     cache_times: dict[str, CacheTimes]
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Those fields of KernelRates that the timings tell."""
+        return {
+            "kernels": self.kernels,
+            "layer_seconds": self.fixed.layer,
+            "token_seconds": self.fixed.token,
+            "decode_row_seconds": self.fixed.decode_row,
+            "prefill_row_seconds": self.fixed.batch_row,
+            "decode_attention_per_second": self.attention.decode,
+            "prefill_attention_per_second": self.attention.prefill,
+            "shared_attention_seconds": self.attention.shared_seconds,
+            "cache_times": self.cache_times,
+        }
+
 
 def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> RuntimeRates:
     """Time the models and tell the rates."""
@@ -78,23 +94,24 @@ def time_runtime(timed: Timed, time_model: TimeModel, progress: Progress) -> Run
 
     whole = list(time_whole_models(timed.whole, time_model))
     step()
+    kinds = timed.fixed_types[:1]
     attention = attention_rates(
-        time_model(ATTENTIVE, timed.fixed_types[:1], ATTENTION_DEPTHS, ATTENTION_REPEATS)
+        time_model(Asked(ATTENTIVE, kinds, ATTENTION_DEPTHS, ATTENTION_REPEATS))
     )
     step()
 
     few = ATTENTIVE.model_copy(update={"layers": 2})
     coarse = {}
     for kind in timed.cache_types:
+        # Side by side each time: an uneven machine may not be as fast later.
         plain, own = (
-            time_model(few, timed.fixed_types[:1], CACHE_DEPTHS, 1, kv_type)
-            for kv_type in ("F16", kind)
+            time_model(Asked(few, kinds, CACHE_DEPTHS, 1, kv_type)) for kv_type in ("F16", kind)
         )
         coarse[kind] = cache_times(plain, own)
         step()
 
     def times(shape: SyntheticShape, kind: str) -> TokenTimes:
-        decoded, batch = time_model(shape, [kind], (SHALLOW, timed.batch_tokens), 1)
+        decoded, batch = time_model(Asked(shape, [kind], (SHALLOW, timed.batch_tokens), 1))
         return token_times(shape, decoded, batch, timed.batch_tokens, attention)
 
     wide: dict[str, list[TokenTimes]] = defaultdict(list)

@@ -45,16 +45,18 @@ class SyntheticShape(FrozenModel):
         return self.heads * self.head_length
 
     @property
+    def kv_width(self) -> int:
+        return self.kv_heads * self.head_length
+
+    @property
     def layer_weights(self) -> int:
         """Matrix elements of one layer."""
-        kv_width = self.kv_heads * self.head_length
-        return self.width * (2 * self.query_width + 2 * kv_width + 3 * self.feed_forward)
+        return self.width * (2 * self.query_width + 2 * self.kv_width + 3 * self.feed_forward)
 
     @property
     def layer_rows(self) -> int:
         """Rows of one layer's matrices."""
-        kv_width = self.kv_heads * self.head_length
-        return self.query_width + 2 * kv_width + 2 * self.width + 2 * self.feed_forward
+        return self.query_width + 2 * self.kv_width + 2 * self.width + 2 * self.feed_forward
 
     @property
     def decode_weights(self) -> int:
@@ -123,8 +125,8 @@ def matrix_types(shape: SyntheticShape, kinds: Sequence[str]) -> dict[str, str]:
     """The types of a model's tensors whose matrices take `kinds` in turn, each layer alike."""
     types = {}
     for name, rows in _tensors(shape):
-        place = MATRICES.index(name.split(".")[-2]) if len(rows) > 1 else 0
-        types[name] = kinds[place % len(kinds)] if len(rows) > 1 else "F32"
+        place = MATRICES.index(name.split(".")[-2]) if len(rows) > 1 else None
+        types[name] = "F32" if place is None else kinds[place % len(kinds)]
     return types
 
 
@@ -181,12 +183,11 @@ def _writer(path: Path, shape: SyntheticShape, kind: gguf.LlamaFileType) -> gguf
 
 
 def _tensors(shape: SyntheticShape) -> list[tuple[str, tuple[int, ...]]]:
-    kv_width = shape.kv_heads * shape.head_length
     layer = [
         ("attn_norm", (shape.width,)),
         ("attn_q", (shape.query_width, shape.width)),
-        ("attn_k", (kv_width, shape.width)),
-        ("attn_v", (kv_width, shape.width)),
+        ("attn_k", (shape.kv_width, shape.width)),
+        ("attn_v", (shape.kv_width, shape.width)),
         ("attn_output", (shape.width, shape.query_width)),
         ("ffn_norm", (shape.width,)),
         ("ffn_gate", (shape.feed_forward, shape.width)),

@@ -6,7 +6,6 @@ rates come from. They are timed again and again, some time apart: an uneven mach
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 
 from edgecomp.common.frozen_model import FrozenModel
@@ -15,7 +14,7 @@ from edgecomp.devices.measured_runs import MeasuredRun
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.correct_rates import DepthTimes, measured_run
-from edgecomp.measure.kernel_timing import TimeModel
+from edgecomp.measure.kernel_timing import Asked, TimeModel, prefill_seconds, token_seconds
 from edgecomp.measure.synthetic_model import SyntheticShape, matrix_types, synthetic_spec
 from edgecomp.planning.speed import Load
 
@@ -47,12 +46,12 @@ def time_whole_models(
 ) -> Iterator[WholeModelTimes]:
     """Time each at DEPTHS, once."""
     for model in models:
-        found = time_model(model.shape, model.kinds, DEPTHS, 1)
+        found = time_model(Asked(model.shape, model.kinds, DEPTHS, 1))
         for depth, runs in zip(DEPTHS, found, strict=True):
             times = DepthTimes(
                 depth=depth,
-                decode_seconds=statistics.median(s for run in runs for s in run.token_seconds),
-                prefill_seconds=statistics.median(r.prefill_seconds for r in runs) / depth,
+                decode_seconds=token_seconds(runs),
+                prefill_seconds=prefill_seconds(runs) / depth,
             )
             yield WholeModelTimes(model=model, times=times)
 

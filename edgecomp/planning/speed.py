@@ -170,9 +170,9 @@ def seconds_per_token(
     handovers = _handovers(placed, cache_apart=apart) * HANDOVER_SECONDS
     if not placement.gpus:
         prefill += _last_products(model, weights, device, load, every_logit=every_logit)
-    if device.kernel_rates and not placement.gpus:
-        decode += device.kernel_rates.token_seconds
-        decode += model.vocabulary * device.kernel_rates.decode_row_seconds
+        if device.kernel_rates:
+            decode += device.kernel_rates.token_seconds
+            decode += model.vocabulary * device.kernel_rates.decode_row_seconds
     return decode + handovers, prefill + handovers / batch
 
 
@@ -190,13 +190,14 @@ def _last_products(
     llama.cpp takes only the last position of a prompt through the head, and none but it through
     the last layer's feed-forward; constants that were fitted to published speeds include that.
     """
-    pace, rates = pace_of(device.cpu, device.system_pool), device.kernel_rates
+    rates = device.kernel_rates
+    if rates is None and not every_logit:
+        return 0.0
+    pace = pace_of(device.cpu, device.system_pool)
     head = [_weights_cost(kind, share, pace, rates) for kind, share in weights.head.items()]
     row_seconds = rates.prefill_row_seconds if rates else 0.0
-    if every_logit:
+    if every_logit or rates is None:
         return sum(read for _, read in head) + model.vocabulary * row_seconds
-    if rates is None:
-        return 0.0
     last, rows = model.last_feed_forward
     layers = weights.layers_between(0, len(weights.layers))
     left_out = last * sum(

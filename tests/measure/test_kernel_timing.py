@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.devices.measured_runs import RANDOM_MODEL
 from edgecomp.measure.calibrate import TIMED
 from edgecomp.measure.calibrate_onnx import TIMED as TIMED_ONNX
-from edgecomp.measure.kernel_timing import ATTENTIVE, DEEP, SHALLOW, decode_times, timing_context
+from edgecomp.measure.kernel_timing import ATTENTIVE, DEEP, SHALLOW, Asked, decode_times
 from edgecomp.measure.runtime_rates import RuntimeRates, Timed, time_runtime
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.measure.whole_models import DEPTHS, whole_model_runs
@@ -43,23 +42,19 @@ class Machine(NamedTuple):
     shared: float
     every_logit: bool = False
 
-    def __call__(
-        self,
-        shape: SyntheticShape,
-        kinds: Sequence[str],
-        depths: Sequence[int],
-        repeats: int,
-        kv_type: str = "F16",
-    ) -> list[list[TimedRun]]:
+    def __call__(self, asked: Asked) -> list[list[TimedRun]]:
         machine = self
-        if kv_type in CACHE_TIMES:
-            times = CACHE_TIMES[kv_type]
+        if asked.kv_type in CACHE_TIMES:
+            times = CACHE_TIMES[asked.kv_type]
             machine = self._replace(
                 decode_element=times.decode * self.decode_element,
                 prefill_element=times.prefill * self.prefill_element,
                 shared=times.decode * self.shared,
             )
-        return [[machine.run(shape, kinds[0], depth) for _ in range(repeats)] for depth in depths]
+        return [
+            [machine.run(asked.shape, asked.kinds[0], depth) for _ in range(asked.repeats)]
+            for depth in asked.depths
+        ]
 
     def run(self, shape: SyntheticShape, kind: str, depth: int) -> TimedRun:
         elements = shape.layers * shape.attention_elements
@@ -111,17 +106,11 @@ def told(machine: Machine) -> tuple[Timed, RuntimeRates]:
     steps: list[float] = []
     rounds: Counter[tuple[object, ...]] = Counter()
 
-    def time_model(
-        shape: SyntheticShape,
-        kinds: Sequence[str],
-        depths: Sequence[int],
-        repeats: int,
-        kv_type: str = "F16",
-    ) -> list[list[TimedRun]]:
-        found = machine(shape, kinds, depths, repeats, kv_type)
-        asked = (shape, *kinds, *depths)
-        rounds[asked] += 1
-        if tuple(depths) == (SHALLOW, timed.batch_tokens) and rounds[asked] == 2:
+    def time_model(asked: Asked) -> list[list[TimedRun]]:
+        found = machine(asked)
+        key = (asked.shape, *asked.kinds, *asked.depths)
+        rounds[key] += 1
+        if tuple(asked.depths) == (SHALLOW, timed.batch_tokens) and rounds[key] == 2:
             # One round of three meets other work.
             found = [[hindered(run) for run in runs] for runs in found]
         return found
@@ -156,13 +145,8 @@ def test_whole_models_are_predicted_as_a_machine_of_known_costs_runs_them() -> N
         )
         timed, found = told(machine)
         rates = KernelRates(
-            processor="x", threads=1, runtime="x", measured_at="2026-11-28", worker_bytes=1,
-            kernels=found.kernels, layer_seconds=found.fixed.layer,
-            token_seconds=found.fixed.token, decode_row_seconds=found.fixed.decode_row,
-            prefill_row_seconds=found.fixed.batch_row, memory_bytes_per_second=1e10,
-            decode_attention_per_second=found.attention.decode, float_operations_per_second=1e11,
-            prefill_attention_per_second=found.attention.prefill,
-            shared_attention_seconds=found.attention.shared_seconds,
+            **found.fields, processor="x", threads=1, runtime="x", measured_at="2026-11-28",
+            worker_bytes=1, memory_bytes_per_second=1e10, float_operations_per_second=1e11,
         )  # fmt: skip
         # The machine knows one type a model: the head's and the first matrix's.
         alike = [
@@ -195,7 +179,6 @@ def test_most_of_a_long_prompt_is_attention_where_heads_are_wider_than_the_model
     assert weights == one.layer_weights
     assert sum(rows for rows, _ in matrices) == one.layer_rows
     assert one.attention_elements * prompt_pairs(DEEP) > 1.5 * weights * DEEP
-    ((first, *_),) = decode_times(
-        runtime, path, RunSettings(context=timing_context([SHALLOW]), threads=1), [SHALLOW], 1
-    )
+    settings = RunSettings(context=DEEP, threads=1)
+    ((first, *_),) = decode_times(runtime, path, settings, Asked(one, ["F16"], [SHALLOW], 1))
     assert first.prefill_seconds > 0

@@ -34,6 +34,7 @@ from edgecomp.models.huggingface.weight_files import (
 )
 from edgecomp.models.huggingface.weight_files import read_json as read_json
 from edgecomp.models.huggingface.weight_files import stored_tensors as stored_tensors
+from edgecomp.models.integer_grid import IntegerGrid
 from edgecomp.models.model_name import name_by_place
 from edgecomp.models.rope_scaling import frequency_factors
 from edgecomp.models.safetensors_header import StoredTensor
@@ -282,8 +283,12 @@ def _tensors(
 ) -> tuple[TensorSpec, ...]:
     return tuple(
         _tensor(
-            name, experts[-1].name, _shape(experts, name, architecture), experts[-1].dtype
-        ).model_copy(update={"grid": experts[-1].grid})
+            name,
+            experts[-1].name,
+            _shape(experts, name, architecture),
+            experts[-1].dtype,
+            experts[-1].grid,
+        )
         for name, experts in found.items()
     )
 
@@ -295,9 +300,12 @@ def _rotary_tables(config: dict[str, Any], head_length: int) -> tuple[TensorSpec
     )
 
 
-def _tensor(name: str, source: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
+def _tensor(
+    name: str, source: str, shape: tuple[int, ...], dtype: str, grid: IntegerGrid | None = None
+) -> TensorSpec:
+    group = tensor_group(name)
     return TensorSpec(
-        name=name, source_name=source, shape=shape, dtype=dtype, group=tensor_group(name)
+        name=name, source_name=source, shape=shape, dtype=dtype, group=group, grid=grid
     )
 
 

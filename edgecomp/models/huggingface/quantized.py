@@ -72,12 +72,11 @@ class QuantizedLinear:
 class GroupedWeights(BaseModel):
     """How compressed-tensors stores the weights of a group of linears."""
 
-    symmetric: bool | None = True
-    actorder: str | bool | None = None
-
     type: str | None = "int"
     num_bits: int | None = None
     group_size: int | None = None
+    symmetric: bool | None = True
+    actorder: str | bool | None = None
 
 
 class LinearGroup(BaseModel):
