@@ -19,6 +19,10 @@ BACKEND ?= auto
 WHEELS ?= $(HOME)/.cache/edgecomp-wheels
 INSTALL_LLAMA = $(BIN)/python tools/install_llama_cpp.py '$(LLAMA)' '$(WHEELS)' '$(BACKEND)'
 
+# Its own converter, of this very version, writes the families that have no row of ours.
+CONVERTER := $(VENV)/share/edgecomp/llama.cpp
+KEEP_CONVERTER = $(BIN)/python tools/keep_converter.py '$(LLAMA)' '$(WHEELS)' '$(CONVERTER)'
+
 # optimum's ONNX exporter needs transformers 4, so it lives in an environment of its own.
 OPTIMUM := .venv-optimum
 OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
@@ -38,11 +42,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
-$(INSTALLED): pyproject.toml requirements.lock tools/install_llama_cpp.py | $(BIN)/python
+$(INSTALLED): pyproject.toml requirements.lock tools/install_llama_cpp.py tools/keep_converter.py | $(BIN)/python
 	$(BIN)/pip install --quiet $(TORCH_FLAGS) '$(TORCH)'
 	$(INSTALL_LLAMA)
 	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[demo,dev,harness]'
 	$(BIN)/pip check
+	-$(KEEP_CONVERTER)
 	touch $@
 
 optimum: $(OPTIMUM_INSTALLED) ## Set up optimum's own environment, for --format onnx-optimum-*
@@ -86,7 +91,7 @@ lint: $(INSTALLED) ## Formatter, linter, types and import layers
 	ln -s $(CURDIR)/edgecomp/* $(CURDIR)/exporters $(CURDIR)/tui $(TYPED)/edgecomp
 	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
 		--cache-dir $(CURDIR)/.mypy_cache
-	$(BIN)/mypy --config-file pyproject.toml tools/install_llama_cpp.py
+	$(BIN)/mypy --config-file pyproject.toml tools/install_llama_cpp.py tools/keep_converter.py
 	cd $(TYPED) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports $(CURDIR)/pyproject.toml --no-cache --no-logo
 
 format: $(INSTALLED) ## Format the code and mend what the linter can

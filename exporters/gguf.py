@@ -1,7 +1,8 @@
 """Write a model as a GGUF file with float weights, one tensor in memory at a time.
 
 A Hugging Face checkpoint is laid out as llama.cpp wants it (gguf_tensors, gguf_metadata,
-gguf_tokenizer). A GGUF file is dequantized; its metadata goes over byte for byte, the tokenizer
+gguf_tokenizer); one of a family without a row here by llama.cpp's own converter (gguf_converted).
+A GGUF file is dequantized; its metadata goes over byte for byte, the tokenizer
 above all, except for the two entries that say how the weights are stored.
 """
 
@@ -40,10 +41,12 @@ from edgecomp.models.gguf.writer import (
     write_gguf,
 )
 from edgecomp.models.huggingface.model import language_config, read_json, weight_tensors
+from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
+from .gguf_converted import export_converted
 from .gguf_kept import insert_stored as insert_stored
 from .gguf_metadata import add_metadata, check_config, notes
 from .gguf_tensors import CheckpointTensors, output_tensors
@@ -86,6 +89,10 @@ def export(
             f"{model.path} cannot be written as GGUF: its weights are quantized by "
             f"{model.quantization}. Write it as a float checkpoint first."
         )
+    if model.source == "huggingface" and model.layout == "learned":
+        return export_converted(
+            model, destination, float_type or default_float_type(model), progress
+        )
     plan = _planned(model, float_type, vocabulary)
     size_bytes = write_gguf(
         destination, plan.fields, plan.tensors, plan.weights(), plan.alignment, progress
@@ -103,7 +110,7 @@ def reservations(model: ModelSpec) -> tuple[str, ...]:
     """How a GGUF file of a checkpoint differs from it, read without its weights. Raises
     ExportRefused or ModelIncomplete where it, or the tokenizer's absence, says that there can be
     none; nothing is said of architectures that are not known."""
-    architecture = BY_GGUF_NAME.get(model.architecture)
+    architecture = model.family
     if model.source != "huggingface" or architecture is None:
         return ()
     config = _checked_config(model, architecture)
@@ -111,12 +118,15 @@ def reservations(model: ModelSpec) -> tuple[str, ...]:
     return _notes(model, architecture, config, tokenizer)
 
 
-def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:
+def insert_codes(
+    file: Path, checkpoint: Path, layout: LearnedLayout | None = None
+) -> tuple[str, ...]:
     """Put the codes that a method chose into a quantized file: see gguf_codes."""
     # Planning finds this module and must not load torch, which reading codes needs.
+    from .gguf_codes import insert_by_layout
     from .gguf_codes import insert_codes as insert
 
-    return insert(file, checkpoint)
+    return insert_by_layout(file, checkpoint, layout) if layout else insert(file, checkpoint)
 
 
 def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:
@@ -145,7 +155,7 @@ def _planned(
 
 
 def _from_huggingface(model: ModelSpec, float_type: FloatType, vocabulary: Path | None) -> _Export:
-    architecture = BY_GGUF_NAME.get(model.architecture)
+    architecture = model.family
     if architecture is None:
         raise ArchitectureUnsupported(model.architecture, "written as GGUF", list(BY_GGUF_NAME))
     config = _checked_config(model, architecture)

@@ -8,6 +8,7 @@ hold as floats (norms and routers that a method folded scales into, biases) the 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ from edgecomp.common.errors import ExportRefused
 from edgecomp.compress.packed import PackedEntry, read_packed, read_packed_index
 from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
-from edgecomp.models.huggingface.model import language_config, read_json, stored_tensors
+from edgecomp.models.huggingface.model import (
+    expert_number,
+    language_config,
+    read_json,
+    shared_name,
+    stored_tensors,
+)
+from edgecomp.models.learned_layout import LearnedLayout, RowsOfWeight
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
@@ -56,16 +64,55 @@ def insert_codes(file: Path, checkpoint: Path) -> tuple[str, ...]:
     return tuple(packed)
 
 
+def insert_by_layout(file: Path, checkpoint: Path, layout: LearnedLayout) -> tuple[str, ...]:
+    """`insert_codes` for a checkpoint of a family without a row here, whose matrices lie in the
+    file as `layout` says; everything else keeps what the file holds."""
+    index = read_packed_index(checkpoint)
+    packed = index.tensors if index else {}
+    header = read_gguf_header(file)
+    inserted = layout.solved(packed)
+    with file.open("r+b") as opened:
+        for tensor in header.tensors:
+            if tensor.name in inserted:
+                parts = [
+                    _rows_of(checkpoint, packed, tensor, part, file)
+                    for part in layout.tensors[tensor.name]
+                ]
+                _write(opened.fileno(), header, tensor, parts)
+        os.fsync(opened.fileno())
+    return inserted
+
+
+def _rows_of(
+    checkpoint: Path,
+    packed: Mapping[str, PackedEntry],
+    tensor: TensorEntry,
+    part: RowsOfWeight,
+    file: Path,
+) -> NDArray[np.uint8]:
+    """The bytes of some rows of one of the checkpoint's weights."""
+    entry = packed[shared_name(part.weight)]
+    if (tensor.type.name, tensor.shape[-1]) != (entry.type, entry.shape[-1]):
+        raise _other_codes(tensor, entry, file)
+    codes = read_packed(checkpoint, entry).numpy()
+    rows = codes[expert_number(part.weight)] if codes.ndim == 3 else codes
+    return rows if part.rows is None else rows[np.array(part.rows)]
+
+
 def _is_block_float(tensor: TensorEntry) -> bool:
     return tensor.name.startswith("blk.") and tensor.type.is_float
 
 
 def _require_same(tensor: TensorEntry, entry: PackedEntry, file: Path) -> None:
     if (tensor.type.name, tensor.shape) != (entry.type, entry.shape):
-        raise ExportRefused(
-            f"{tensor.name} in {file} is {tensor.type.name} {list(tensor.shape)}, its codes are "
-            f"{entry.type} {list(entry.shape)}. Quantize the file to the types of the codes first."
-        )
+        raise _other_codes(tensor, entry, file)
+
+
+def _other_codes(tensor: TensorEntry, entry: PackedEntry, file: Path) -> ExportRefused:
+    return ExportRefused(
+        f"{tensor.name} in {file} is {tensor.type.name} {list(tensor.shape)}, its codes are "
+        f"{entry.type} {list(entry.shape)}. Quantize the file to the types of the codes first."
+    )
 
 
 def _rows(

@@ -52,7 +52,7 @@ class CheckpointTensors:
         """Raises ExportRefused where the checkpoint holds weights that have no place in GGUF."""
         self._model = model
         self._architecture = architecture
-        self._stored, unknown = named_tensors(stored, architecture, model.layers)
+        self._stored, unknown = named_tensors(stored, architecture.gguf_name, model.layers)
         self._factors = frequency_factors(config, model.key_length)
         skipped = (*NOT_WEIGHTS, "lm_head.") if model.tied_embeddings else NOT_WEIGHTS
         lost = [name for name in unknown if not any(part in name for part in skipped)]

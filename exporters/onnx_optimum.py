@@ -8,16 +8,12 @@ The tokenizer's files are the source's own (onnx_tokenizer.py).
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from edgecomp.common.atomic import copy_file, new_folder
-from edgecomp.common.errors import ArtifactRejected, ChildHung, ChildKilledByMemory, ExportRefused
+from edgecomp.common.errors import ArtifactRejected, ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.folders import scratch_folder
 from edgecomp.formats.exporting import ExportRecord, FloatType, OnnxRecord
@@ -34,11 +30,11 @@ from edgecomp.models.huggingface.tied_head import tied_config
 from edgecomp.models.onnx_folder import CONFIG, GRAPH, TOKENIZER, load_graph, opset_versions
 from edgecomp.models.rope_scaling import rope_parameters, sliding_rope_theta
 from edgecomp.models.spec import ModelSpec
-from edgecomp.processes.child import LONGEST_SILENCE_SECONDS, Child
-from edgecomp.processes.work_done import wait_while_working
+from edgecomp.processes.child import Child
 
 from .onnx_tokenizer import copy_tokenizer
 from .optimum_environment import optimum_python
+from .other_program import run_program
 
 PROGRAM = Path(__file__).parent / "optimum_program.py"
 CHECKER = "edgecomp.exporters.onnx_builder"
@@ -119,39 +115,17 @@ def _copy_files(source: Path, folder: Path) -> str:
 def _run(
     python: Path, model: ModelSpec, checkpoint: Path, made: Path, task: str, *, rounds: bool
 ) -> None:
-    wanted = {
-        "checkpoint": str(checkpoint), "destination": str(made), "task": task, "rounds": rounds,
-    }  # fmt: skip
-    # -P: the program's folder holds modules called `onnx` and `huggingface`, which are not meant.
-    command = [str(python), "-P", str(PROGRAM), json.dumps(wanted)]
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    with tempfile.TemporaryFile("w+", errors="replace") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, text=True, env={**os.environ, **offline}
-        )
-        try:
-            ended = wait_while_working(process, LONGEST_SILENCE_SECONDS)
-        finally:
-            process.kill()
-            process.wait()
-        log.seek(0)
-        lines = [line for line in log.read().splitlines() if line.strip()]
-    if not ended:
-        raise ChildHung(
-            f"Optimum did nothing for {LONGEST_SILENCE_SECONDS:.0f} s while it exported "
-            f"{model.name} and was ended. Run the same command again, or export it by the builder "
-            "(onnx-int4-32)."
-        )
-    if process.returncode == -signal.SIGKILL:
-        raise ChildKilledByMemory(
-            f"Optimum was killed while it exported {model.name}, most likely because memory ran "
-            "out: it holds the model and its graph. Close other programs, or export it by the "
-            "builder (onnx-int4-32)."
-        )
-    if process.returncode:
+    ended = run_program(
+        python,
+        PROGRAM,
+        {"checkpoint": str(checkpoint), "destination": str(made), "task": task, "rounds": rounds},
+        doing=f"Optimum exported {model.name}, which takes memory for the model and its graph,",
+        instead="export it by the builder (onnx-int4-32)",
+    )
+    if ended.code:
         raise ExportRefused(
-            f"Optimum cannot write {model.name} for {task}: {lines[-1] if lines else 'no reason'}. "
-            "A GGUF artifact may be possible."
+            f"Optimum cannot write {model.name} for {task}: "
+            f"{ended.lines[-1] if ended.lines else 'no reason'}. A GGUF artifact may be possible."
         )
 
 

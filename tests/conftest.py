@@ -16,6 +16,7 @@ EVALUATION_DATA = os.environ.pop("EDGECOMP_DATA", None)
 
 pytest_plugins = [
     "shapes", "tiny_models", "two_cards", "ssh_server", "scripted_adb", "lasting_torch",
+    "tiny_families",
 ]  # fmt: skip
 
 

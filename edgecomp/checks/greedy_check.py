@@ -4,14 +4,17 @@ The artifact continues a few prompts greedily in its own runtime; the source the
 continuation in one pass of transformers (float32, on CPU) and must prefer every token of it. By
 induction this is equality of the greedy texts. A token is accepted although the source prefers
 another only where the source is undecided: where the two logits lie closer than the artifact's
-float type can tell apart.
+float type can tell apart. Of a family of which nothing is known the log-likelihoods of those tokens
+are compared as well: a wrong scale may choose the right tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +22,16 @@ from numpy.typing import NDArray
 from edgecomp.checks.artifact_checks import CONTROL, CheckResult
 from edgecomp.common.errors import ModelIncomplete
 from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.common.safe_text import one_line
 from edgecomp.formats.exporting import FloatType
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.divergence import log_probability
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.protocol import Completion, Runtime
 
 if TYPE_CHECKING:
@@ -72,7 +79,23 @@ CELLS_STEP = 256
 HEAD_ROWS = 8192
 """Rows of the output head in memory at a time."""
 
+LONGEST_REASON = 200
+
 Logits = NDArray[np.float32]
+LogitsOf = Callable[[Sequence[Sequence[int]], Sequence[int]], list[Logits]]
+"""Logits [positions, vocabulary] of rows of token ids, of each from one of its positions on."""
+
+
+class Continued(NamedTuple):
+    """What the artifact wrote: token ids of each prompt, what came after it, and the tokens that
+    may have ended it."""
+
+    prompts: Sequence[str]
+    ids: Sequence[Sequence[int]]
+    answers: Sequence[Completion]
+    control: Sequence[int]
+    likelihoods: Sequence[Sequence[float]] = ()
+    """The artifact's own log-likelihood of each token that it wrote, where it is asked for it."""
 
 
 def check_greedy(
@@ -90,6 +113,58 @@ def check_greedy(
     `checkpoint` is a Hugging Face folder: the source itself, or the float checkpoint made of a
     GGUF source, whose own kernels round. One block of it is in memory at a time, as float32.
     """
+    continued = _continue(artifact, float_type, runtime, prompts, progress)
+    return _compare(continued, float_type, partial(_logits, checkpoint, progress=progress))
+
+
+class LearnedCheck(FrozenModel):
+    """The outcome for a family without a row here."""
+
+    result: CheckResult
+    walks: bool
+    """Whether the checkpoint gives its own logits when it passes through memory block by block."""
+
+
+def check_learned(
+    checkpoint: Path,
+    artifact: Path,
+    float_type: FloatType,
+    runtime: Runtime,
+    *,
+    progress: Progress = ignore_progress,
+) -> LearnedCheck:
+    """`check_greedy` for a family of which nothing is known: block by block, and where that cannot
+    be done or finds a difference, with the whole model in memory.
+
+    A model that transformers cannot run passes with a warning: nothing here can compare it.
+    """
+    continued = _continue(artifact, float_type, runtime, PROMPTS, progress, likelihoods=True)
+    try:
+        by_block = _compare(continued, float_type, partial(_logits, checkpoint, progress=progress))
+    except Exception:  # Whatever a family does that the walker does not expect.
+        by_block = None
+    if by_block is not None and by_block.passed:
+        return LearnedCheck(result=by_block, walks=True)
+    try:
+        whole = _compare(continued, float_type, partial(_logits_of_whole, checkpoint))
+    except Exception as error:  # Classes that transformers lacks, or cannot run here.
+        reason = one_line(f"{type(error).__name__}: {error}", LONGEST_REASON)
+        detail = f"transformers cannot run {checkpoint} ({reason})"
+        warning = f"The float file was not compared with its source: {detail}."
+        whole = CheckResult(name="greedy text", passed=True, detail=detail, warning=warning)
+    return LearnedCheck(result=whole, walks=False)
+
+
+def _continue(
+    artifact: Path,
+    float_type: FloatType,
+    runtime: Runtime,
+    prompts: Sequence[str],
+    progress: Progress,
+    *,
+    likelihoods: bool = False,
+) -> Continued:
+    """What the artifact writes after each prompt."""
     import torch
 
     ids = runtime.tokenize(artifact, prompts, add_special=True, parse_special=True)
@@ -103,11 +178,27 @@ def check_greedy(
         # A cache in F16 rounds as well, and turns a mixture's routers.
         settings = settings.model_copy(update={"kv_type": "F32", "flash_attention": False})
     answers = runtime.complete(artifact, settings, prompts, [TOKENS] * len(prompts), progress)
-    control = _control_tokens(artifact)
+    continued = Continued(prompts, ids, answers, _control_tokens(artifact))
+    if not likelihoods:
+        return continued
+    rows = [(row, answer.tokens) for row, answer in zip(ids, answers, strict=True)]
+    found = LlamaCpp().likelihoods(artifact, settings, rows, progress)
+    return continued._replace(likelihoods=found)
+
+
+def _compare(continued: Continued, float_type: FloatType, logits_of: LogitsOf) -> CheckResult:
+    """Whether the source prefers what the artifact wrote; `logits_of` gives the source's."""
     undecided: list[float] = []
+    apart: list[float] = []
     compared = 0
-    every = _choices(checkpoint, ids, answers, control, progress)
-    for prompt, choices in zip(prompts, every, strict=True):
+    prompts = continued.prompts
+    of_artifact = continued.likelihoods or [()] * len(prompts)
+    every = zip(prompts, _choices(continued, logits_of), of_artifact, strict=True)
+    for prompt, choices, likelihoods in every:
+        apart += [
+            abs(log_probability(logits, [token])[0][0] - found) / float(logits.std())
+            for (logits, token), found in zip(choices, likelihoods, strict=False)
+        ]
         for logits, token in choices:
             compared += 1
             margin = float(logits.max() - logits[token])
@@ -124,6 +215,14 @@ def check_greedy(
                     f"{GAP_ERRORS[float_type]})",
                 )
             undecided.append(share)
+    if apart and not fmean(apart) <= GAP_ERRORS[float_type]:
+        return CheckResult(
+            name="greedy text",
+            passed=False,
+            detail=f"the source would write the same {compared} tokens, and gives them other "
+            f"log-likelihoods, {fmean(apart):.3g} standard deviations of the logits away in the "
+            f"mean ({float_type} explains {GAP_ERRORS[float_type]})",
+        )
     detail = f"{compared} tokens after {len(prompts)} prompts are the source's"
     if undecided:
         detail += (
@@ -134,17 +233,12 @@ def check_greedy(
     return CheckResult(name="greedy text", passed=True, detail=detail)
 
 
-def _choices(
-    checkpoint: Path,
-    prompts: Sequence[Sequence[int]],
-    answers: Sequence[Completion],
-    control: Sequence[int],
-    progress: Progress,
-) -> Iterator[list[tuple[Logits, int]]]:
+def _choices(continued: Continued, logits_of: LogitsOf) -> Iterator[list[tuple[Logits, int]]]:
     """For each prompt: the source's logits [vocabulary] at each position the artifact chose at, and
     its choice. Where the artifact ended by itself, its choice was one of the control tokens."""
+    _, prompts, answers, control, _ = continued
     rows = [[*prompt, *answer.tokens] for prompt, answer in zip(prompts, answers, strict=True)]
-    logits = _logits(checkpoint, rows, [len(prompt) - 1 for prompt in prompts], progress)
+    logits = logits_of(rows, [len(prompt) - 1 for prompt in prompts])
     for answer, found in zip(answers, logits, strict=True):
         chosen = list(answer.tokens)
         if answer.ended and control:
@@ -152,8 +246,28 @@ def _choices(
         yield list(zip(found, chosen, strict=False))
 
 
+def _logits_of_whole(
+    checkpoint: Path, rows: Sequence[Sequence[int]], first: Sequence[int]
+) -> list[Logits]:
+    """`_logits`, with the whole model in memory as float32."""
+    import torch
+
+    from edgecomp.compress.whole_model import load_whole
+
+    model = load_whole(checkpoint)
+    with torch.no_grad():
+        return [
+            model(input_ids=torch.tensor([row]), use_cache=False).logits[0, at:].float().numpy()
+            for row, at in zip(rows, first, strict=True)
+        ]
+
+
 def _logits(
-    checkpoint: Path, rows: Sequence[Sequence[int]], first: Sequence[int], progress: Progress
+    checkpoint: Path,
+    rows: Sequence[Sequence[int]],
+    first: Sequence[int],
+    *,
+    progress: Progress,
 ) -> list[Logits]:
     """Logits [positions, vocabulary] of each row of token ids from its position `first` on.
 
@@ -163,6 +277,7 @@ def _logits(
     import torch
 
     from edgecomp.compress.blocks import walk
+    from edgecomp.compress.whole_model import as_the_family_scales
 
     length = max(len(row) for row in rows)
     tokens = torch.tensor([[*row, *[row[-1]] * (length - len(row))] for row in rows])
@@ -170,7 +285,11 @@ def _logits(
     walk(checkpoint, tokens, lambda block: None, final=hidden.append, progress=progress)
     states = torch.cat(hidden).view(len(rows), length, -1)
     wanted = [state[at : len(row)] for state, at, row in zip(states, first, rows, strict=True)]
-    scores = torch.cat(list(_through_head(checkpoint, torch.cat(wanted))), dim=1)
+    scores = as_the_family_scales(
+        checkpoint,
+        torch.cat(wanted),
+        lambda given: torch.cat(list(_through_head(checkpoint, given)), dim=1),
+    )
     sizes = [len(state) for state in wanted]
     return [part.numpy() for part in torch.split(scores, sizes)]
 
@@ -179,7 +298,7 @@ def _through_head(checkpoint: Path, states: Tensor) -> Iterator[Tensor]:
     """Logits [positions, some of the vocabulary] of states [positions, width], part by part."""
     import torch
 
-    from edgecomp.compress.checkpoint import read_rows
+    from edgecomp.compress.checkpoint import read_rows, read_tensor
 
     model = read_model(checkpoint)
     source = next((t.source_name for t in model.tensors if t.name == model.head_name), None)
@@ -189,10 +308,13 @@ def _through_head(checkpoint: Path, states: Tensor) -> Iterator[Tensor]:
             f"it stores no {model.head_name}, which gives the logits.",
             "Where the embedding is the head as well, config.json must say tie_word_embeddings.",
         )
-    stored = stored_tensors(checkpoint)[source]
+    every = stored_tensors(checkpoint)
+    stored, bias = every[source], every.get(f"{source.removesuffix('.weight')}.bias")
+    added = read_tensor(bias).float()[:, None] if bias else None
     for begin in range(0, model.vocabulary, HEAD_ROWS):
         part = torch.arange(begin, min(begin + HEAD_ROWS, model.vocabulary))
-        yield states @ read_rows(stored, part).float().T
+        scores = states @ read_rows(stored, part).float().T
+        yield scores if added is None else scores + added[part].T
 
 
 def _control_tokens(artifact: Path) -> list[int]:

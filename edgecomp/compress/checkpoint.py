@@ -81,12 +81,16 @@ def find_stored(stored: Mapping[str, StoredTensor], name: str) -> StoredTensor:
     their names differ by a prefix. Mixtral's name their mixtures otherwise than the model does.
     Raises ArchitectureUnsupported where there is no such tensor.
     """
+    bare = name.partition(".")[2]
     candidates = (
         name,
         name.replace(".mlp.", ".block_sparse_moe."),
-        name.partition(".")[2],
+        bare,
         f"language_model.{name}",
-        f"model.language_model.{name.partition('.')[2]}",
+        f"model.language_model.{bare}",
+        f"model.{name}",
+        f"model.language_model.{name}",
+        f"language_model.model.{name}",
     )
     for candidate in candidates:
         if candidate in stored:

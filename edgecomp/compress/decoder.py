@@ -9,35 +9,60 @@ is not restated either: the model's own `forward` is run once with each block re
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.pytorch_utils import Conv1D
 
 from edgecomp.common.errors import ArchitectureUnsupported, CalibrationUnusable
 from edgecomp.compress.checkpoint import find_stored, read_rows, read_tensor
 from edgecomp.compress.experts import separate_experts
 from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.models.safetensors_header import StoredTensor
 
-BLOCK_LISTS = ("model.layers", "transformer.h")
+MOST_PARTS = 4
+"""Values that a block puts out at most."""
 
 
 class Recorder(nn.Module):
     """Stands where a block stood: remembers what it is called with and passes `replace` on."""
 
-    def __init__(self) -> None:
+    parts = 0
+    """How many values the block puts out in a tuple, the states first; 0 where it puts out these
+    alone."""
+
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
+        self.__dict__["block"] = block  # No part of the model: it has no weights.
         self.hidden: Tensor | None = None
         self.replace: Tensor | None = None
         self.arguments: tuple[Any, ...] = ()
         self.keywords: dict[str, Any] = {}
 
-    def forward(self, hidden: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+    def __getattr__(self, name: str) -> Any:
+        """What the model asks of a block before it runs, such as its kind."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["block"], name)
+
+    def forward(self, hidden: Tensor, *arguments: Any, **keywords: Any) -> Any:
         self.hidden, self.arguments, self.keywords = hidden, arguments, keywords
-        return hidden if self.replace is None else self.replace
+        output = hidden if self.replace is None else self.replace
+        return (output, *[None] * (self.parts - 1)) if self.parts else output
 
 
 class Decoder:
@@ -63,41 +88,57 @@ class Decoder:
                 f"{self.config.vocab_size:,}. Tokenize it with the model's own tokenizer."
             )
         self._used, self._compact = torch.unique(tokens, return_inverse=True)
-        self._ends = self._make_ends()
-        self.blocks_name = next((n for n in BLOCK_LISTS if _has(self._ends, n)), "")
+        whole = empty_model(self.config)
+        self._stored_as = _renamed(self.stored, self.config.model_type)
+        self.blocks_name = blocks_name(whole, self.layers)
         if not self.blocks_name:
-            kind = (self.config.architectures or [type(self._ends).__name__])[0]
-            raise ArchitectureUnsupported(kind, "compressed block by block", list(BLOCK_LISTS))
+            kind = (self.config.architectures or [type(whole).__name__])[0]
+            known = [f"a list of {self.layers} blocks in the model"]
+            raise ArchitectureUnsupported(kind, "compressed block by block", known)
+        self._meta: Any = whole.get_submodule(self.blocks_name)
+        self._ends = self._make_ends()
+        self._recorders = [Recorder(block) for block in self._meta.children()]
+        self._ends.set_submodule(self.blocks_name, nn.ModuleList(self._recorders))
+        self._around = self._ends.get_submodule(self.blocks_name.rpartition(".")[0])
         self._load_ends()
-        self._recorders = [Recorder() for _ in range(self.layers)]
-        blocks: nn.ModuleList = self._ends.get_submodule(self.blocks_name)
-        blocks.extend(self._recorders)
-        with torch.device("meta"):
-            self._meta = _model(self.config).get_submodule(self.blocks_name)
-        separate_experts(self._meta, self.stored)
-        # One sample tells how every block is called: all samples have the same length.
-        self.embed(slice(0, 1))
-        self._calls = [(r.arguments, r.keywords) for r in self._recorders]
+        separate_experts(
+            self._meta, self.stored, lambda name: self._find(f"{self.blocks_name}.{name}")
+        )
+        self._calls: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
 
     def _make_ends(self) -> Any:
+        """The model around its blocks, still without weights."""
         config = copy.deepcopy(self.config)
-        config.num_hidden_layers = 0
         # Only the rows of the embedding that the calibration uses are ever in memory.
         config.vocab_size = len(self._used)
         config.pad_token_id = config.bos_token_id = config.eos_token_id = None
-        ends: Any = _model(config)
-        # Restored now: `forward` chooses masks by layer, and layer_types was never shortened.
-        ends.config.num_hidden_layers = self.layers
-        return ends.eval().requires_grad_(requires_grad=False).to(self.device)
+        return empty_model(config)
 
     def _load_ends(self) -> None:
         embedding = self._ends.get_input_embeddings().weight
         head = self._ends.get_output_embeddings()
-        for name, parameter in self._ends.named_parameters():
+        of_head = {id(parameter) for parameter in head.parameters()} if head else set()
+        for name, parameter in list(self._ends.named_parameters()):
             if parameter is embedding:
-                parameter.copy_(read_rows(find_stored(self.stored, name), self._used))
-            elif head is None or parameter is not head.weight:
-                parameter.copy_(read_tensor(find_stored(self.stored, name)))
+                _put(self._ends, name, read_rows(self._stored(name), self._used))
+            elif id(parameter) not in of_head:
+                _put(self._ends, name, read_tensor(self._stored(name)))
+        for name, _ in list(self._ends.named_buffers()):
+            if stored := self._find(name):
+                _put(self._ends, name, read_tensor(stored))
+        if head is not None:
+            self._ends.set_output_embeddings(nn.Identity())  # Its weights are never in memory.
+        self._ends.to(self.device)
+
+    def _stored(self, name: str) -> StoredTensor:
+        return find_stored(self.stored, self._stored_as.get(name, name))
+
+    def _find(self, name: str) -> StoredTensor | None:
+        """The stored tensor of the model's parameter or buffer `name`, if there is one."""
+        try:
+            return self._stored(name)
+        except ArchitectureUnsupported:
+            return None
 
     @property
     def embedding(self) -> Tensor:
@@ -113,12 +154,15 @@ class Decoder:
         mixture's experts as linears of their own (experts.py).
         """
         empty: nn.Module = self._meta.get_submodule(str(index))
-        module = copy.deepcopy(empty).to_empty(device=self.device)
-        module = module.eval().requires_grad_(requires_grad=False)
-        for name, parameter in module.named_parameters():
-            parameter.data = read_tensor(
-                find_stored(self.stored, f"{self.blocks_name}.{index}.{name}")
-            ).to(self.device, torch.float32)
+        module = copy.deepcopy(empty).eval()
+        prefix = f"{self.blocks_name}.{index}"
+        for name, _ in list(module.named_parameters()):
+            _put(module, name, read_tensor(self._stored(f"{prefix}.{name}")))
+        for name, _ in list(module.named_buffers()):
+            # Those that are not stored are computed when a module is made.
+            if stored := self._find(f"{prefix}.{name}"):
+                _put(module, name, read_tensor(stored))
+        module = module.to(self.device)
         for name, child in list(module.named_modules()):
             if isinstance(child, Conv1D):
                 parent, _, leaf = name.rpartition(".")
@@ -129,7 +173,7 @@ class Decoder:
         """The tensors of block `index` as the checkpoint names and shapes them, float32."""
         tensors = {}
         for name, parameter in module.named_parameters():
-            stored = find_stored(self.stored, f"{self.blocks_name}.{index}.{name}")
+            stored = self._stored(f"{self.blocks_name}.{index}.{name}")
             owner = self._meta.get_submodule(f"{index}.{name}".rpartition(".")[0])
             transposed = name.endswith(".weight") and isinstance(owner, Conv1D)
             tensors[stored.name] = parameter.data.T if transposed else parameter.data
@@ -137,18 +181,42 @@ class Decoder:
 
     def stored_name(self, name: str) -> str:
         """The checkpoint's name of the model's parameter `name`."""
-        return find_stored(self.stored, name).name
+        return self._stored(name).name
 
     def run(self, index: int, module: nn.Module, hidden: Tensor) -> Tensor:
         """Outputs of block `index` [samples, length, width] for the inputs `hidden`."""
-        arguments, keywords = self._calls[index]
+        arguments, keywords = self._calls_for(len(hidden))[index]
         output = module(hidden, *arguments, **keywords)
+        self._set_parts(len(output) if isinstance(output, tuple) else 0)
         return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+
+    def _calls_for(self, samples: int) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """How each block is called with so many samples, which all have the same length."""
+        if samples not in self._calls:
+            self._pass_through(samples)
+            self._calls[samples] = [(r.arguments, r.keywords) for r in self._recorders]
+        return self._calls[samples]
+
+    def _pass_through(self, samples: int) -> None:
+        """Have every recorder called. Whether blocks put out tuples is not known before one has
+        run: what the model does not take is not it."""
+        for parts in dict.fromkeys((self._recorders[0].parts, *range(MOST_PARTS + 1))):
+            self._set_parts(parts)
+            try:
+                self.embed(slice(0, samples))
+                return
+            except (ValueError, TypeError):
+                if parts == MOST_PARTS:
+                    raise
+
+    def _set_parts(self, parts: int) -> None:
+        for recorder in self._recorders:
+            recorder.parts = parts
 
     def embed(self, samples: slice) -> Tensor:
         """What enters block 0 for these calibration samples, float32 [samples, length, width]."""
         self._recorders[0].replace = None
-        self._ends.base_model(input_ids=self._compact[samples].to(self.device), use_cache=False)
+        self._around(input_ids=self._compact[samples].to(self.device), use_cache=False)
         hidden = self._recorders[0].hidden
         assert hidden is not None
         return hidden
@@ -157,23 +225,56 @@ class Decoder:
         """What enters the output head, for what the last block put out; same shape."""
         self._recorders[-1].replace = hidden
         ids = self._compact[: len(hidden)].to(self.device)
-        result: Tensor = self._ends.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        result: Tensor = self._around(input_ids=ids, use_cache=False).last_hidden_state
         self._recorders[-1].replace = None
         return result
 
 
-def _has(module: nn.Module, name: str) -> bool:
-    try:
-        return isinstance(module.get_submodule(name), nn.ModuleList)
-    except AttributeError:
-        return False
-
-
-def _model(config: PreTrainedConfig) -> PreTrainedModel:
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        config, dtype=torch.float32
+def blocks_name(model: nn.Module, layers: int) -> str:
+    """Where the decoder's blocks are: the first list, from the outside in, that has one a layer;
+    empty where there is none."""
+    lists = (
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == layers
     )
+    return min(lists, key=lambda name: name.count("."), default="")
+
+
+def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model without memory for its parameters; buffers hold what they are computed to hold.
+    Text models of others have no class with a head of its own."""
+    headed = type(config) in AutoModelForCausalLM._model_mapping
+    maker: Any = AutoModelForCausalLM if headed else AutoModel
+    with init_empty_weights(include_buffers=False):
+        model: PreTrainedModel = maker.from_config(config, dtype=torch.float32)
+    model.train(mode=False)
     return model
+
+
+def _renamed(stored: Mapping[str, StoredTensor], model_type: str) -> dict[str, str]:
+    """The checkpoint's name of each weight that transformers renames when it loads the family."""
+    changes = get_checkpoint_conversion_mapping(model_type) or []  # type: ignore[no-untyped-call]
+    renamings = [change for change in changes if isinstance(change, WeightRenaming)]
+    names = {}
+    for name in stored:
+        new = name
+        for renaming in renamings:
+            new, _ = renaming.rename_source_key(new)
+        if new != name:
+            names[new] = name
+    return names
+
+
+def _put(module: nn.Module, name: str, values: Tensor) -> None:
+    """Give a parameter or buffer its values, as float32 where they are floats."""
+    parent, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(parent)
+    values = values.float() if values.is_floating_point() else values
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = nn.Parameter(values, requires_grad=False)
+    else:
+        owner._buffers[leaf] = values
 
 
 def _as_linear(module: Conv1D) -> nn.Linear:

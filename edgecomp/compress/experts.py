@@ -65,15 +65,19 @@ class Experts(nn.ModuleList):
         return output
 
 
-def separate_experts(blocks: nn.Module, stored: Iterable[str]) -> None:
+def separate_experts(
+    blocks: nn.Module, stored: Iterable[str], find: Callable[[str], object | None]
+) -> None:
     """Put linears in the place of the fused experts of decoder blocks that have no weights yet
-    (device meta). `stored`: the names of the checkpoint's tensors.
+    (device meta). `stored`: the names of the checkpoint's tensors; `find`: what it stores for a
+    parameter of `blocks`. Experts that it stores fused stay so.
 
     Raises ArchitectureUnsupported where the experts compute something else, or where the checkpoint
     does not store them one by one.
     """
     for name, module in list(blocks.named_modules()):
-        if "gate_up_proj" in dict(module.named_parameters(recurse=False)):
+        fused = "gate_up_proj" in dict(module.named_parameters(recurse=False))
+        if fused and find(f"{name}.gate_up_proj") is None:
             blocks.set_submodule(name, _separated(module, stored))
 
 

@@ -37,7 +37,7 @@ from edgecomp.compress.hessian import gather_hessians
 from edgecomp.compress.packed_triangle import PackedTriangle
 from edgecomp.compress.propagated_error import PropagatedError, head_of
 from edgecomp.compress.rtn import round_to_nearest
-from edgecomp.models.huggingface.model import gguf_names
+from edgecomp.models.huggingface.model import gguf_names, shared_name
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import EMBEDDING, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
@@ -104,6 +104,7 @@ def measure_sensitivities(
     walk(checkpoint, tokens, measure, device=device, progress=progress)
     losses = _losses(checkpoint, tokens, model, changes, propagated, coarsest_first)
     elements = {tensor.name: tensor.elements for tensor in model.tensors}
+    elements |= {shared_name(tensor.source_name): tensor.elements for tensor in model.tensors}
     return Sensitivities(
         tensors=tuple(
             TensorSensitivity(name=name, elements=elements[name], losses=row)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol, cast
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.spec import ModelSpec, dominant_type
 
 FloatType = Literal["F32", "F16", "BF16"]
@@ -80,9 +81,11 @@ class GgufExporter(Protocol):
     ) -> ExportRecord:
         """As `Exporter.export`; `vocabulary` is a GGUF file to take the tokenizer from."""
 
-    def insert_codes(self, file: Path, checkpoint: Path) -> tuple[str, ...]:
+    def insert_codes(
+        self, file: Path, checkpoint: Path, layout: LearnedLayout | None = None
+    ) -> tuple[str, ...]:
         """Put the codes that a method chose into a quantized file of the same model; the names of
-        the tensors that hold them now."""
+        the tensors that hold them now. `layout`: where its rows go, if no row here says it."""
 
     def insert_stored(self, file: Path, model: ModelSpec, names: Sequence[str]) -> None:
         """Put tensors of a GGUF model, as they are stored, into a quantized file of it whose types

@@ -29,10 +29,13 @@ from edgecomp.common.machine_limits import (
     physical_cores,
     processor_quota,
 )
+from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE, named_version
 from edgecomp.common.quantity import format_size
 from edgecomp.devices.detect import cpu_model, kernel_rates_path, read_kernel_rates, why_stale
 from edgecomp.formats.exporting import find_optimum_exporter
 from edgecomp.measure.machine import BUSY_SHARE
+from edgecomp.models.llama_cpp_families import VARIABLE as CONVERTER
+from edgecomp.models.llama_cpp_families import converter_folder, llama_cpp_families
 from edgecomp.pipeline.cache_contents import read_contents
 
 LONGEST_SECONDS = 300
@@ -76,6 +79,7 @@ def examine(data: Path | None = None) -> Diagnosis:
     return Diagnosis(
         checks=(
             _llama_cpp(),
+            _converter(),
             _onnx_runtime(),
             _torch(),
             _optimum(),
@@ -125,6 +129,21 @@ def _llama_cpp() -> Check:
         found=f"{decoded}. Devices: {devices or 'not told by this build'}.",
         cure="" if cards or not _card_seen() else BUILD_FOR_CARD,
     )
+
+
+def _converter() -> Check:
+    """llama.cpp's own converter, of the runtime's version."""
+    folder, known = converter_folder(), llama_cpp_families()
+    cure = f"Run `make install` in edgecomp's repository, or name its folder in {CONVERTER}."
+    if known is None:
+        found = f"none in {folder}: Hugging Face folders of families without a row here are refused"
+        return Check(name="converter", state="absent", found=f"{found}.", cure=cure)
+    version = named_version(LLAMA_CPP_PACKAGE)
+    found = f"llama.cpp's own ({known.version}) in {folder}, {len(known.classes)} classes"
+    if known.version not in version:
+        found = f"{found}, of another version than {version}"
+        return Check(name="converter", state="warning", found=f"{found}.", cure=cure)
+    return Check(name="converter", state="works", found=f"{found}.")
 
 
 def _card_seen() -> bool:

@@ -44,6 +44,15 @@ def float_export(run: Run) -> StoredFile:
     return run.stage("intake", title, StoredFile, inputs, work)
 
 
+def torch_checkpoint(run: Run) -> Path | None:
+    """`float_checkpoint` for methods that need torch; None where there can be none: of a GGUF file
+    whose family has no row that says how to write one."""
+    family = run.model.family
+    if run.model.source == "gguf" and (family is None or family.hf_type is None):
+        return None
+    return float_checkpoint(run)
+
+
 def float_checkpoint(run: Run) -> Path:
     """A Hugging Face folder of the model: the source itself, or one made from a GGUF or from a
     quantized checkpoint."""

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from edgecomp.checks.artifact_checks import tensor_types
 from edgecomp.common.atomic import replacing
 from edgecomp.common.digests import file_digest
-from edgecomp.common.events import Progress, Warned
+from edgecomp.common.errors import ArchitectureUnsupported
+from edgecomp.common.events import Noted, Progress, Warned
 from edgecomp.formats.exact_types import kept_tensors
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import planned_file_bytes, tensor_types_of
@@ -21,10 +22,18 @@ from edgecomp.formats.presets import PRESETS, SOURCE
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.calibration_rows import StoredCalibration, calibrated_tokens
 from edgecomp.making.expert_use import ExpertUse, expert_use
-from edgecomp.making.float_model import float_checkpoint, float_export
+from edgecomp.making.float_model import float_export, torch_checkpoint
 from edgecomp.making.gguf_checks import check_artifact, check_base, require
+from edgecomp.making.learned import (
+    importance_by_runtime,
+    is_learned,
+    learned_layout,
+    types_of_weights,
+    with_possible_rounding,
+)
 from edgecomp.making.mixed_precision import BitAllocation, bit_allocation
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
+from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import OUTPUT, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
@@ -107,9 +116,10 @@ def quantize(
     types: dict[str, str],
     importance: StoredFile | None,
     codes: StoredFile | None,
+    layout: LearnedLayout | None = None,
 ) -> StoredFile:
-    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in, and the source's
-    own blocks where they are in the artifact's type.
+    """The artifact's file: laid out by llama.cpp's quantizer, with `codes` put in, by the learned
+    `layout` if there is one, and the source's own blocks where they are in the artifact's type.
 
     Where `codes` hold all that importance would weigh, llama.cpp is given none, and is told every
     tensor's type instead: its own rule would choose others without.
@@ -138,7 +148,7 @@ def quantize(
                 progress=progress,
             )
             if codes:
-                find_gguf_exporter().insert_codes(temporary, codes.path)
+                find_gguf_exporter().insert_codes(temporary, codes.path, layout)
             if kept:
                 find_gguf_exporter().insert_stored(temporary, run.model, kept)
             if recipe.tensor_types:
@@ -176,10 +186,14 @@ class BuildResult(NamedTuple):
 
 def make_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
+    run = with_possible_rounding(run)
     base = float_export(run)
-    checkpoint = float_checkpoint(run)
-    checks = check_base(run, base, checkpoint).results
+    checkpoint = torch_checkpoint(run)
+    checked = check_base(run, base, checkpoint)
+    checks = checked.results
     require(run, checks, base.path)
+    if not checked.walks:
+        checkpoint = None
     if run.recipe.format == SOURCE:
         made = BuildResult(
             StoredFile(path=run.model.path, sha256=run.source_digest), run.model, run
@@ -189,7 +203,7 @@ def make_artifact(run: Run) -> Artifact:
     file, recipe = made.file, made.run.recipe
     planned = planned_file_bytes(
         # The float file's own header is the artifact's, where stages came between it and the plan.
-        made.spec if recipe.stages else run.model,
+        made.spec if recipe.stages or is_learned(run.model) else run.model,
         recipe.format,
         tensor_types_of(
             made.spec, recipe.format, importance=recipe.importance, overrides=recipe.tensor_types
@@ -236,7 +250,9 @@ def _solves(recipe: Recipe) -> bool:
     return recipe.rounding != "llama.cpp" and recipe.format not in UNROUNDED
 
 
-def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult:
+def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> BuildResult:
+    """The artifact's file. Without a checkpoint that torch can walk, llama.cpp's quantizer rounds
+    what it holds, by importance."""
     recipe, spec, source = run.recipe, read_model(base.path), base
     types = tensor_types_of(
         spec, recipe.format, importance=recipe.importance, overrides=recipe.tensor_types
@@ -244,13 +260,18 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult
     if not needs_calibration(recipe, spec):
         return BuildResult(quantize(run, base, types, None, None), spec, run)
     calibration = calibrated_tokens(run, base)
+    if checkpoint is None:
+        return _by_llama_cpp(run, base, calibration)
     shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
     if recipe.stages:
         source = shrunk_export(run, base, shrunk)
         spec = read_model(source.path)
+    layout = None
+    if is_learned(run.model):
+        layout = learned_layout(run, source, shrunk.checkpoint, shrunk.done)
     importance = codes = mix = use = None
     if recipe.mix and not recipe.tensor_types:
-        mix = bit_allocation(run, spec, shrunk.checkpoint, calibration, shrunk.done)
+        mix = bit_allocation(run, spec, shrunk.checkpoint, calibration, shrunk.done, layout)
     if mix:
         run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
     types = tensor_types_of(
@@ -259,16 +280,54 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path) -> BuildResult
     kept = _kept(run, types)
     rounded = {name: kind for name, kind in types.items() if name not in kept}
     if _solves(recipe) and any(n.startswith("blk.") or n == spec.head_name for n in rounded):
-        solved = rounded | dict.fromkeys(kept)
+        solved: Mapping[str, str | None] = rounded | dict.fromkeys(kept)
+        if layout:
+            solved = types_of_weights(layout, solved) | {spec.head_name: solved[spec.head_name]}
         codes = chosen_codes(run, shrunk.checkpoint, calibration, solved, shrunk.done)
     # Of a mixture it is measured in any case: it says how often each expert was asked.
-    if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, rounded, codes)):
-        importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
-        use = expert_use(importance.path)
-        if use and use.seldom:
-            run.listen(Warned(text=f"{use.sentence}. A larger --calibration may reach them."))
-    file = quantize(run, source, types, importance, codes)
+    if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, rounded, codes, layout)):
+        if layout:
+            importance = importance_by_runtime(run, source, calibration)
+        else:
+            importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
+        use = _told_expert_use(run, importance)
+    file = quantize(run, source, types, importance, codes, layout)
     return BuildResult(file, spec, run, calibration, importance, shrunk.histories, mix, use)
+
+
+def _by_llama_cpp(run: Run, base: StoredFile, calibration: StoredCalibration) -> BuildResult:
+    """The artifact's file by llama.cpp's quantizer alone, by importance from its own graph; its
+    types may be a mix that the plan's expected losses choose."""
+    recipe, spec = run.recipe, read_model(base.path)
+    if recipe.stages:
+        raise ArchitectureUnsupported(
+            spec.architecture, "pruned or distilled", ["models that torch can walk block by block"]
+        )
+    run.listen(
+        Noted(
+            text=f"Torch cannot walk {run.model.name} block by block here: llama.cpp's quantizer "
+            "rounds it, by importance."
+        )
+    )
+    mix = bit_allocation(run, spec, None, calibration, []) if recipe.mix else None
+    if mix and not recipe.tensor_types:
+        run = run.following(recipe.model_copy(update={"tensor_types": mix.types}))
+    types = tensor_types_of(
+        spec, recipe.format, importance=recipe.importance, overrides=run.recipe.tensor_types
+    )
+    importance = use = None
+    if recipe.importance:
+        importance = importance_by_runtime(run, base, calibration)
+        use = _told_expert_use(run, importance)
+    file = quantize(run, base, types, importance, None)
+    return BuildResult(file, spec, run, calibration, importance, (), mix, use)
+
+
+def _told_expert_use(run: Run, importance: StoredFile) -> ExpertUse | None:
+    use = expert_use(importance.path)
+    if use and use.seldom:
+        run.listen(Warned(text=f"{use.sentence}. A larger --calibration may reach them."))
+    return use
 
 
 def _kept(run: Run, types: dict[str, str]) -> tuple[str, ...]:
@@ -284,14 +343,19 @@ def with_resolved_types(recipe: Recipe, artifact: Artifact) -> Recipe:
 
 
 def _left_to_llama_cpp(
-    spec: ModelSpec, types: dict[str, str], codes: StoredFile | None
+    spec: ModelSpec,
+    types: dict[str, str],
+    codes: StoredFile | None,
+    layout: LearnedLayout | None = None,
 ) -> list[str]:
     """The tensors among `types` that an importance matrix covers and whose codes no solver chose:
     where there are none, measuring importance would change no byte."""
     from edgecomp.compress.packed import read_packed_index
 
     index = read_packed_index(codes.path) if codes else None
-    solved = index.tensors if index else {}
+    solved = set(index.tensors if index else ())
+    if layout:
+        solved = set(layout.solved(solved))
     return [
         name
         for name in _matrices(spec)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgecomp.checks.artifact_checks import CheckResult, check_finite, check_size, check_types
+from edgecomp.checks.greedy_check import LearnedCheck
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.errors import ArtifactRejected
 from edgecomp.common.events import Progress, Warned
@@ -24,14 +25,22 @@ class Checks(FrozenModel):
     """The outcome of every check of an artifact."""
 
     results: tuple[CheckResult, ...]
+    walks: bool = True
+    """Whether the source may pass through torch block by block: it gives its own logits so."""
 
 
-def check_base(run: Run, base: StoredFile, checkpoint: Path) -> Checks:
-    """That the float export is the source: its tokenizer and its greedy text."""
+def check_base(run: Run, base: StoredFile, checkpoint: Path | None) -> Checks:
+    """That the float export is the source: its tokenizer and its greedy text.
+
+    A file of llama.cpp's converter is also looked through for numbers that are none; without a
+    checkpoint, of a GGUF source that only llama.cpp runs, the tokenizer is all there is.
+    """
     float_type: FloatType = default_float_type(run.model)
+    if checkpoint is None or run.model.layout != "known":
+        return _check_learned_base(run, base, checkpoint, float_type)
 
     def work(folder: Path, progress: Progress) -> Checks:
-        def greedy(file: Path, kind: FloatType) -> CheckResult:
+        def greedy(file: Path, kind: FloatType) -> LearnedCheck:
             answer = run.in_torch(
                 "greedy_check",
                 progress,
@@ -39,13 +48,13 @@ def check_base(run: Run, base: StoredFile, checkpoint: Path) -> Checks:
                 artifact=str(file),
                 float_type=kind,
             )
-            return CheckResult.model_validate(answer)
+            return LearnedCheck(result=CheckResult.model_validate(answer), walks=True)
 
         tokens = check_token_ids(run.model, base.path, run.runtime)
         text = greedy(base.path, float_type)
-        if not text.passed and run.model.experts and float_type != "F32":
+        if not text.result.passed and run.model.experts and float_type != "F32":
             text = _without_rounding(run, folder, float_type, greedy, progress)
-        return Checks(results=(tokens, text))
+        return Checks(results=(tokens, text.result))
 
     return run.stage(
         "check-base",
@@ -56,18 +65,48 @@ def check_base(run: Run, base: StoredFile, checkpoint: Path) -> Checks:
     )
 
 
+def _check_learned_base(
+    run: Run, base: StoredFile, checkpoint: Path | None, float_type: FloatType
+) -> Checks:
+    def work(folder: Path, progress: Progress) -> Checks:
+        tokens = check_token_ids(run.model, base.path, run.runtime)
+        finite = check_finite(base.path, progress)
+        if checkpoint is None or not (tokens.passed and finite.passed):
+            return Checks(results=(tokens, finite), walks=False)
+
+        def greedy(file: Path, kind: FloatType) -> LearnedCheck:
+            answer = run.in_torch(
+                "learned_check",
+                progress,
+                checkpoint=str(checkpoint),
+                artifact=str(file),
+                float_type=kind,
+            )
+            return LearnedCheck.model_validate(answer)
+
+        found = greedy(base.path, float_type)
+        if not found.result.passed and float_type != "F32":
+            found = _without_rounding(run, folder, float_type, greedy, progress)
+        return Checks(results=(tokens, finite, found.result), walks=found.walks)
+
+    inputs = {"base": base.sha256, "learned": True}
+    title = "Checking the float model against its source"
+    return run.stage("check-base", title, Checks, inputs, work)
+
+
 def _without_rounding(
     run: Run,
     folder: Path,
     float_type: FloatType,
-    greedy: Callable[[Path, FloatType], CheckResult],
+    greedy: Callable[[Path, FloatType], LearnedCheck],
     progress: Progress,
-) -> CheckResult:
-    """The greedy text of a mixture's weights as F32, whose kernels round nothing.
+) -> LearnedCheck:
+    """The greedy text of the weights as F32, whose kernels round nothing.
 
     Where two experts are all but equally good for a token, rounded activations send it to the
-    other one, and no bound on rounding errors holds for what comes out. In F32 the routers choose
-    as the source's do, so that a fault of the export shows and rounding does not.
+    other one, and no bound on rounding errors holds for what comes out; a recurrent state carries
+    them on. In F32 the routers choose as the source's do, so that a fault of the export shows and
+    rounding does not.
     """
     path = folder / "exact-F32.gguf"
     try:
@@ -75,8 +114,11 @@ def _without_rounding(
         found = greedy(path, "F32")
     finally:
         path.unlink(missing_ok=True)
-    detail = f"{found.detail}, as F32; in {float_type} kernels routers choose other experts"
-    return found.model_copy(update={"detail": detail}) if found.passed else found
+    if not found.result.passed:
+        return found
+    detail = f"{found.result.detail}, as F32; {float_type} kernels round too much to compare"
+    result = found.result.model_copy(update={"detail": detail})
+    return found.model_copy(update={"result": result})
 
 
 def check_artifact(run: Run, file: StoredFile, planned_bytes: int, base: ModelSpec) -> Checks:

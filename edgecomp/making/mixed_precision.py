@@ -28,6 +28,8 @@ from edgecomp.formats.solved_types import SOLVED_TYPES
 from edgecomp.formats.type_frontier import Loss
 from edgecomp.formats.type_frontier import file_bytes as type_bytes
 from edgecomp.making.calibration_rows import StoredCalibration
+from edgecomp.making.learned import losses_of_tensors
+from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.pipeline.run import Run
@@ -60,10 +62,16 @@ class BitAllocation(FrozenModel):
 
 
 def bit_allocation(
-    run: Run, model: ModelSpec, checkpoint: Path, calibration: StoredCalibration, done: list[Any]
+    run: Run,
+    model: ModelSpec,
+    checkpoint: Path | None,
+    calibration: StoredCalibration,
+    done: list[Any],
+    layout: LearnedLayout | None = None,
 ) -> BitAllocation | None:
     """The recipe's mix for `model`, the float file of `checkpoint`, after the stages `done`; None
-    where the format keeps its own types, since the plan would not take the mixture.
+    where the format keeps its own types, since the plan would not take the mixture. Without a
+    checkpoint nothing is measured, and what each type costs is what the plan expects.
 
     Raises ConstraintsImpossible where the mix is larger than the limits of size and memory.
     """
@@ -91,7 +99,12 @@ def bit_allocation(
         "threads": run.threads,
     }
     title = "Measuring what each type costs each tensor"
-    found = run.stage("sensitivities", title, Sensitivities, inputs, work)
+    if checkpoint is None:
+        found = Sensitivities(tensors=())
+    else:
+        found = run.stage("sensitivities", title, Sensitivities, inputs, work)
+    if layout is not None:
+        found = losses_of_tensors(found, layout, model)
     known = _completed(found, model, recipe)
     if not recipe.stages:
         known = _with_own_types(known, run.model)

@@ -97,7 +97,7 @@ def synthetic_spec(shape: SyntheticShape) -> ModelSpec:
         source="gguf",
         name=RANDOM_MODEL,
         architecture="llama",
-        rewritable=False,
+        layout="learned",
         layers=shape.layers,
         embedding_length=shape.width,
         feed_forward_length=shape.feed_forward,

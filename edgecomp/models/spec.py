@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgecomp.common.frozen_model import FrozenModel, OneLine
+from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.integer_grid import IntegerGrid
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
@@ -57,8 +58,9 @@ class ModelSpec(FrozenModel):
     architecture: OneLine
     """GGUF's name of the family, or the Hugging Face class where GGUF has none."""
 
-    rewritable: bool
-    """True where the weights can be rewritten to GGUF or to a float checkpoint."""
+    layout: Literal["known", "learned", "unknown"]
+    """Where it is known how its tensors lie in GGUF. `known`: in the family's row here; `learned`:
+    in what llama.cpp's own converter writes, or wrote; `unknown`: nothing here writes it."""
 
     layers: int
     embedding_length: int
@@ -98,6 +100,11 @@ class ModelSpec(FrozenModel):
     left_out: TensorSpec | None = None
     """The lesser copy of a matrix that a GGUF file holds twice: it is not among `tensors`, and the
     kept copy is named for what it serves as."""
+
+    @cached_property
+    def family(self) -> Architecture | None:
+        """The family's row, where the layout is known by it."""
+        return BY_GGUF_NAME.get(self.architecture) if self.layout == "known" else None
 
     @cached_property
     def as_stored(self) -> ModelSpec:

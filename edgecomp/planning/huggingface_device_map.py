@@ -11,7 +11,7 @@ from typing import Literal
 
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.layered_weights import LayeredWeights, layered_weights, sum_stored_bytes
-from edgecomp.models.architectures import BY_GGUF_NAME, LLAMA_TENSORS
+from edgecomp.models.architectures import LLAMA_TENSORS
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.card_fill import footprint
 from edgecomp.planning.offload import Offload, fastest, offloads
@@ -31,7 +31,7 @@ def device_map(
     have `types`, by GGUF name."""
     weights = layered_weights(model, types)
     option = _option(model, weights, device, settings)
-    row = BY_GGUF_NAME.get(model.architecture)
+    row = model.family
     names = (row.hf_tensors if row else {}) or LLAMA_TENSORS
     prefix = row.hf_layers if row else "model.layers"
     layers = list(_places(weights, device, option))

@@ -102,10 +102,15 @@ def notices(
             f"The source is already {model.quantization}: what is made from it is a second "
             "rounding, and losses are measured against this source, not against the original."
         )
-    if not model.rewritable:
+    if model.layout == "unknown":
         texts.append(
             f"The architecture {model.architecture} is planned from its headers only; its weights "
             "cannot be rewritten here, and sizes may be off by a few kilobytes."
+        )
+    elif model.layout == "learned" and model.source == "huggingface":
+        texts.append(
+            f"llama.cpp's own converter writes {model.architecture}: sizes are planned from the "
+            "checkpoint's headers, and may be off by a few percent until it has written the model."
         )
     if model.parameters > EXTRAPOLATED_PARAMETERS:
         texts.append("Above 70 B parameters the expected losses are extrapolated (R113).")

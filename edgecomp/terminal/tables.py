@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from edgecomp.pipeline.cache_contents import CacheContents
 
 
+LAYOUTS = {
+    "known": "",
+    "learned": " (written by llama.cpp's converter)",
+    "unknown": " (headers only)",
+}
+
+
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
     """Two columns: what, and its value."""
     table = Table.grid(padding=(0, 2))
@@ -40,7 +47,7 @@ def model_table(model: ModelSpec) -> RenderableType:
     rows = [
         ("model", model.name),
         ("file", f"{model.path} ({model.source}, {format_size(model.file_bytes)})"),
-        ("architecture", model.architecture + ("" if model.rewritable else " (headers only)")),
+        ("architecture", model.architecture + LAYOUTS[model.layout]),
         ("parameters", f"{model.parameters / 1e6:,.1f} M at {model.bits_per_weight:.2f} bits"),
         ("layers", f"{model.layers} of width {model.embedding_length}"),
         ("attention", f"{grouped}, of size {model.key_length}"),

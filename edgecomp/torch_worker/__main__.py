@@ -83,7 +83,7 @@ def round_weights(
     solved = {
         name: kind
         for name, kind in types.items()
-        if name.startswith("blk.") and kind is not None and kind in SOLVED_GRIDS
+        if name not in (EMBEDDING, OUTPUT) and kind is not None and kind in SOLVED_GRIDS
     }
     grid_of = grids_of_types(Path(checkpoint), solved)
     kept = [name for name, kind in types.items() if kind is None]
@@ -277,6 +277,25 @@ def greedy_check(
     return result.model_dump()
 
 
+def learned_check(
+    checkpoint: str, artifact: str, float_type: Any, progress: Progress
+) -> dict[str, Any]:
+    """The LearnedCheck of `edgecomp.checks.greedy_check.check_learned`."""
+    from edgecomp.checks.greedy_check import check_learned
+    from edgecomp.runtimes.protocol import find_runtime
+
+    runtime = find_runtime("llama.cpp")
+    found = check_learned(Path(checkpoint), Path(artifact), float_type, runtime, progress=progress)
+    return found.model_dump()
+
+
+def learn_layout(checkpoint: str, float_file: str, progress: Progress) -> dict[str, Any]:
+    """The LearnedLayout of `edgecomp.models.learned_layout.learn_layout`."""
+    from edgecomp.models.learned_layout import learn_layout
+
+    return learn_layout(Path(checkpoint), Path(float_file)).model_dump()
+
+
 def encoder_check(
     checkpoint: str, artifact: str, progress: Progress, *, rounded: bool
 ) -> list[dict[str, Any]]:
@@ -299,6 +318,8 @@ if __name__ == "__main__":
             "sensitivities": on_threads(sensitivities),
             "allocate": allocate,
             "greedy_check": on_threads(greedy_check),
+            "learned_check": on_threads(learned_check),
+            "learn_layout": learn_layout,
             "encoder_check": on_threads(encoder_check),
         }
     )

@@ -13,8 +13,8 @@ import pytest
 
 from edgecomp.jobs.doctor import Check, Diagnosis, examine
 
-CHECKS = ["llama.cpp", "onnxruntime", "torch", "optimum", "cache", "disk", "memory", "processors",
-          "data", "calibration"]  # fmt: skip
+CHECKS = ["llama.cpp", "converter", "onnxruntime", "torch", "optimum", "cache", "disk", "memory",
+          "processors", "data", "calibration"]  # fmt: skip
 
 
 def _doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str, Any]], str]:

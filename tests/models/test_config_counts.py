@@ -89,10 +89,10 @@ def test_a_count_for_each_layer_counts_with_its_largest(tmp_path: Path) -> None:
 
 def test_a_family_without_heads_is_refused_by_its_name(tmp_path: Path) -> None:  # P14
     folder = unknown_family(
-        tmp_path, architectures=["MambaForCausalLM"], model_type="mamba", hidden_size=16,
+        tmp_path, architectures=["NewbornForCausalLM"], model_type="newborn", hidden_size=16,
         num_hidden_layers=2,
     )  # fmt: skip
-    with pytest.raises(ArchitectureUnsupported, match="MambaForCausalLM cannot be planned"):
+    with pytest.raises(ArchitectureUnsupported, match="NewbornForCausalLM cannot be planned"):
         read_model(folder)
 
 

@@ -190,7 +190,7 @@ def sliding_model(window: int, every: int, layers: int) -> ModelSpec:
         name="token_embd.weight", source_name="", shape=(100, 32), dtype="F16", group="embedding"
     )
     return ModelSpec(
-        path=Path("none"), source="gguf", name="sliding", architecture="gemma3", rewritable=True,
+        path=Path("none"), source="gguf", name="sliding", architecture="gemma3", layout="known",
         layers=layers, embedding_length=32, feed_forward_length=64, heads=2, kv_heads=1,
         key_length=32, value_length=32, vocabulary=100, context_length=32768,
         sliding_window=window, full_attention_every=every, experts=0, experts_used=0,

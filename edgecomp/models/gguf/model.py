@@ -52,7 +52,7 @@ def read_gguf(path: Path) -> ModelSpec:
         source="gguf",
         name=_text(header, "general.name") or name_by_place(path),
         architecture=architecture,
-        rewritable=row is not None,
+        layout="known" if row else "learned",
         layers=layers,
         embedding_length=width,
         feed_forward_length=_whole(header, architecture, "feed_forward_length"),

@@ -104,22 +104,30 @@ OTHER_NAMES = {
 """What families outside the table call the same entry, as in transformers' `attribute_map`s, which
 cannot be asked without loading torch."""
 
-NEEDED = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+NEEDED = ("num_hidden_layers", "hidden_size")
+HEADS = "num_attention_heads"
+KINDS_OF_LAYERS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
+"""Entries that tell each layer's kind; some configs count their layers in no other way."""
 
 
-def usual_entries(config: dict[str, Any], path: Path) -> dict[str, Any]:
+def usual_entries(config: dict[str, Any], path: Path, *, attends: bool = True) -> dict[str, Any]:
     """The config of a family that is not in our table, under the usual names; entries that
     mean something else there are left out.
 
-    A count that it gives layer by layer is its largest, so that memory is not understated. Raises
-    ArchitectureUnsupported where it describes no layers of attention heads, and FileCorrupt where
-    it names no family either.
+    A count that it gives layer by layer is its largest, so that memory is not understated.
+    `attends`: its layers must have attention heads; a family that llama.cpp is known to run may
+    have none. Raises ArchitectureUnsupported where it describes no such layers, and FileCorrupt
+    where it names no family either.
     """
+    needed = (*NEEDED, HEADS) if attends else NEEDED
     config = {name: _largest(value) for name, value in config.items()}
     for usual, others in OTHER_NAMES.items():
         other = next((name for name in others if name in config), None)
         if other and usual not in config:
             config[usual] = config[other]
+    kinds = next((config[name] for name in KINDS_OF_LAYERS if config.get(name)), ())
+    if isinstance(kinds, list | str) and kinds:
+        config.setdefault(NEEDED[0], len(kinds))
     try:
         ConfigEntries.model_validate(config)
     except ValidationError as error:
@@ -129,7 +137,7 @@ def usual_entries(config: dict[str, Any], path: Path) -> dict[str, Any]:
             raise _wrong_entry(path, huge) from error
         odd = {fault["loc"][0] for fault in faults}
         config = {name: value for name, value in config.items() if name not in odd}
-    if _describes_layers(config):
+    if all(config.get(name) for name in needed):
         return config
     names = (config["architectures"][0], config.get("model_type"))
     family = next((name for name in names if name != UNKNOWN), None)
@@ -141,10 +149,6 @@ def usual_entries(config: dict[str, Any], path: Path) -> dict[str, Any]:
 def _wrong_entry(path: Path, fault: ErrorDetails) -> FileCorrupt:
     name = ".".join(str(part) for part in fault["loc"])
     return FileCorrupt(path, f"its {name} is {shown(fault['input'])}.", ADVICE)
-
-
-def _describes_layers(config: dict[str, Any]) -> bool:
-    return all(config.get(name) for name in NEEDED)
 
 
 def _largest(value: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from edgecomp.models.huggingface.weight_files import (
 from edgecomp.models.huggingface.weight_files import read_json as read_json
 from edgecomp.models.huggingface.weight_files import stored_tensors as stored_tensors
 from edgecomp.models.integer_grid import IntegerGrid
+from edgecomp.models.llama_cpp_families import converted_family
 from edgecomp.models.model_name import name_by_place
 from edgecomp.models.rope_scaling import frequency_factors
 from edgecomp.models.safetensors_header import StoredTensor
@@ -48,6 +50,13 @@ from edgecomp.models.spec import (
 )
 
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
+BESIDE_TEXT = {
+    "pictures and sounds": re.compile(
+        r"(^|\.)(vision|visual|audio|image|multi_?modal|embed_vision|embed_audio)"
+    ),
+    "multi-token prediction": re.compile(r"(^|\.)mtp\."),
+}
+"""Names of weights that are no part of the text model, by what they are for."""
 
 
 def shared_name(name: str) -> str:
@@ -59,6 +68,11 @@ def expert_number(name: str) -> int:
     """Which expert a weight belongs to; 0 where it belongs to none."""
     expert = EXPERT.search(name)
     return int(expert.group(1)) if expert else 0
+
+
+def beside_text(name: str) -> str | None:
+    """What a weight is for that is no part of the text model; None where it is one."""
+    return next((what for what, names in BESIDE_TEXT.items() if names.search(name)), None)
 
 
 def weight_tensors(folder: Path, config: dict[str, Any]) -> dict[str, StoredTensor]:
@@ -105,17 +119,22 @@ def read_huggingface(folder: Path) -> ModelSpec:
 
     layers = _required_count(config, ("num_hidden_layers", "n_layer"), config_path)
     width = _required_count(config, ("hidden_size", "n_embd"), config_path)
-    heads, kv_heads, head_length = _attention(config, config_path, width)
+    hf_class = str(config["architectures"][0])
+    converted = None if architecture else converted_family(hf_class)
+    gguf_name = architecture.gguf_name if architecture else converted
+    attends = converted is None
+    heads, kv_heads, head_length = _attention(config, config_path, width, attends=attends)
     require_stored(config, config_path, layers, stored)
-    found, unknown = named_tensors(stored, architecture, layers)
+    found, unknown = named_tensors(stored, gguf_name or "llama", layers)
     _refuse_copies(found, architecture)
     head = _head(config, architecture, found)
     if head.tied:
         found.pop(OUTPUT, None)
     tensors = _tensors(found, architecture)
     if architecture is None:
-        # Nothing is left out of the plan of a family we do not know.
-        tensors += tuple(_tensor(n, n, stored[n].shape, stored[n].dtype) for n in unknown)
+        # Nothing of the text model is left out of the plan of a family we do not know.
+        of_text = [name for name in unknown if not beside_text(name)]
+        tensors += tuple(_tensor(n, n, stored[n].shape, stored[n].dtype) for n in of_text)
     else:
         require_every_layer(folder, tensors, layers, architecture)
         require_shapes(config, config_path, tensors, (heads, kv_heads, head_length))
@@ -125,8 +144,8 @@ def read_huggingface(folder: Path) -> ModelSpec:
         path=folder,
         source="huggingface",
         name=name_by_place(folder),
-        architecture=architecture.gguf_name if architecture else str(config["architectures"][0]),
-        rewritable=architecture is not None,
+        architecture=gguf_name or hf_class,
+        layout="known" if architecture else "learned" if converted else "unknown",
         layers=layers,
         embedding_length=width,
         feed_forward_length=count("intermediate_size", "n_inner") or 4 * width,
@@ -148,8 +167,18 @@ def read_huggingface(folder: Path) -> ModelSpec:
         quantization=_quantization(whole, tensors),
         file_bytes=sum(file.stat().st_size for file in {t.file for t in stored.values()}),
         tensors=tensors,
-        notes=(*left_over(folder), *((head.note,) if head.note else ())),
+        notes=(
+            *left_over(folder),
+            *((head.note,) if head.note else ()),
+            *(_left_out(unknown) if architecture is None else ()),
+        ),
     )
+
+
+def _left_out(names: list[str]) -> Iterator[str]:
+    counts = Counter(what for name in names if (what := beside_text(name)))
+    for what, count in counts.items():
+        yield f"The text model is taken alone: {count} weights for {what} are left out."
 
 
 def _find_config(folder: Path) -> Path:
@@ -173,14 +202,21 @@ def _checked_config(
     config = language_config(whole)
     architecture = BY_HF_CLASS.get(str(config["architectures"][0]))
     if architecture is None:
-        return usual_entries(config, path), None
+        attends = converted_family(str(config["architectures"][0])) is None
+        return usual_entries(config, path, attends=attends), None
     check_entries(config, path)
     return config, architecture
 
 
-def _attention(config: dict[str, Any], path: Path, width: int) -> tuple[int, int, int]:
-    """Heads, heads of the KV cache, and the length of a head."""
-    heads = _required_count(config, ("num_attention_heads", "n_head"), path)
+def _attention(
+    config: dict[str, Any], path: Path, width: int, *, attends: bool
+) -> tuple[int, int, int]:
+    """Heads, heads of the KV cache, and the length of a head; 0 each where no layer has any. Raises
+    FileCorrupt for that where they must `attend`."""
+    keys = ("num_attention_heads", "n_head")
+    heads = _required_count(config, keys, path) if attends else _count(config, keys)
+    if not heads:
+        return 0, 0, 0
     kv_heads = _count(config, ("num_key_value_heads",)) or heads
     return heads, kv_heads, _count(config, ("head_dim",)) or width // heads
 
@@ -239,14 +275,15 @@ def _ties(architecture: Architecture) -> bool:
 
 
 def named_tensors(
-    stored: dict[str, StoredTensor], architecture: Architecture | None, layers: int
+    stored: dict[str, StoredTensor], family: str, layers: int
 ) -> tuple[dict[str, list[StoredTensor]], list[str]]:
-    """The stored tensors of each GGUF name, and the names that no GGUF tensor corresponds to.
+    """The stored tensors of each GGUF name of `family`, and the names that no GGUF tensor
+    corresponds to.
 
     Several stored tensors share a GGUF name only where they are the experts of one layer; they
     stand in the experts' order.
     """
-    names = _name_map(architecture.gguf_name if architecture else "llama", layers)
+    names = _name_map(family, layers)
     found: dict[str, list[StoredTensor]] = {}
     unknown = []
     for source_name, tensor in stored.items():
@@ -263,17 +300,24 @@ def named_tensors(
 
 
 @lru_cache(maxsize=16)
-def _name_map(architecture: str, layers: int) -> Any:
+def _name_map(family: str, layers: int) -> Any:
     import gguf
 
     kinds = {value: kind for kind, value in gguf.MODEL_ARCH_NAMES.items()}
-    return gguf.get_tensor_name_map(kinds[architecture], layers)
+    # The converter may know families that this package does not.
+    return gguf.get_tensor_name_map(kinds.get(family, kinds["llama"]), layers)
 
 
 def gguf_names(folder: Path) -> Callable[[str], str | None]:
     """Gives the GGUF name of a checkpoint's weight, or None where it has none; all experts of a
-    layer share one."""
-    tensors = read_huggingface(folder).tensors
+    layer share one.
+
+    Where the layout is learned, weights keep their own names: learned_layout says where they go.
+    """
+    model = read_huggingface(folder)
+    if model.layout != "known":
+        return shared_name
+    tensors = model.tensors
     names = {shared_name(tensor.source_name): tensor.name for tensor in tensors}
     return lambda weight: names.get(shared_name(weight))
 

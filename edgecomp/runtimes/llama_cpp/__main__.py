@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecomp.common.events import Progress
 from edgecomp.processes.child import Handler, serve
 from edgecomp.recipes.run_settings import RunSettings
@@ -13,6 +15,7 @@ from edgecomp.runtimes.answers import to_completions
 from edgecomp.runtimes.divergence import Reader, windows_of
 from edgecomp.runtimes.divergence import compare as compare_windows
 from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
+from edgecomp.runtimes.llama_cpp.importance import gather_importance
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.llama_cpp.time_decode import time_decode
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
@@ -63,6 +66,17 @@ def score(
             for context, choices in questions
         ]
         return scoring.score_choices(session, split, progress)
+
+
+def likelihoods(
+    path: str,
+    settings: dict[str, Any],
+    rows: list[tuple[list[int], list[int]]],
+    progress: Progress,
+) -> list[list[float]]:
+    """Log-likelihood in nats of each token that follows a prompt."""
+    with Session(path, RunSettings.model_validate(settings)) as session:
+        return [scoring.following_likelihoods(session, *row) for row in rows]
 
 
 def compare(
@@ -144,6 +158,20 @@ def quantize_file(
     quantize.quantize(Path(source), Path(destination), wanted, threads, progress)
 
 
+def importance(
+    path: str,
+    tokens: str,
+    settings: dict[str, Any],
+    destination: str,
+    datasets: list[str],
+    progress: Progress,
+) -> None:
+    """Write the importance matrix of a GGUF file; `tokens` is an .npy file [rows, length]."""
+    chosen = RunSettings.model_validate(settings)
+    rows = np.load(tokens)
+    gather_importance(Path(path), rows, chosen, Path(destination), datasets, progress)
+
+
 def buffer_sizes(
     path: str, settings: dict[str, Any], progress: Progress, *, allocate: bool
 ) -> None:
@@ -162,6 +190,7 @@ HANDLERS: dict[str, Handler] = {
     "tokenize": tokenize,
     "complete": complete,
     "score": score,
+    "likelihoods": likelihoods,
     "compare": compare,
     "keep_predictions": keep_predictions,
     "compare_kept": compare_kept,
@@ -170,6 +199,7 @@ HANDLERS: dict[str, Handler] = {
     "time_decode": time_model,
     "idle_memory": idle_memory,
     "quantize": quantize_file,
+    "importance": importance,
     "buffer_sizes": buffer_sizes,
 }
 

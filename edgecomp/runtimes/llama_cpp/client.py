@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE
 from edgecomp.processes.child import Child
@@ -15,6 +17,9 @@ from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
 BUFFER = re.compile(r"(\S+) +(model|KV|compute|output) +buffer size = +([\d.]+) MiB")
+CELLS_STEP = 256
+"""llama.cpp pads a context to a multiple of this many tokens."""
+
 HOST = "host"
 """The system's memory, whatever part of llama.cpp took it."""
 
@@ -49,6 +54,53 @@ class LlamaCpp(WorkerRuntime):
             destination=str(destination),
             types=types.model_dump(mode="json"),
             threads=threads,
+        )
+
+    def likelihoods(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        rows: Sequence[tuple[Sequence[int], Sequence[int]]],
+        progress: Progress = ignore_progress,
+    ) -> list[list[float]]:
+        """The log-likelihood in nats of each token that follows a prompt, of prompts and what
+        follows them as token ids."""
+        found: list[list[float]] = self.ask(
+            "likelihoods",
+            progress,
+            path=str(artifact),
+            settings=settings.model_dump(),
+            rows=[[list(prompt), list(rest)] for prompt, rest in rows],
+        )
+        return found
+
+    def importance(
+        self,
+        source: Path,
+        tokens: Path,
+        destination: Path,
+        *,
+        datasets: Sequence[str],
+        threads: int,
+        progress: Progress = ignore_progress,
+    ) -> None:
+        """Write the importance matrix of a float GGUF file; `tokens` is an .npy file of ids, int64
+        [rows, length], which calibrate."""
+        length = int(np.load(tokens, mmap_mode="r").shape[1])
+        settings = RunSettings(
+            context=-(-length // CELLS_STEP) * CELLS_STEP,
+            micro_batch=CELLS_STEP,
+            outputs=CELLS_STEP,
+            threads=threads,
+        )
+        self.ask(
+            "importance",
+            progress,
+            path=str(source),
+            tokens=str(tokens),
+            settings=settings.model_dump(),
+            destination=str(destination),
+            datasets=list(datasets),
         )
 
     def serve(

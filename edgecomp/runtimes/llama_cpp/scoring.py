@@ -62,6 +62,17 @@ def score_choices(
     return scores
 
 
+def following_likelihoods(session: Session, prompt: Tokens, rest: Tokens) -> list[float]:
+    """Log-likelihood in nats of each token of `rest` after all that comes before it."""
+    session.clear()
+    found = []
+    logits = session.prefill(prompt)
+    for at, token in enumerate(rest):
+        found.append(log_probability(logits, [token])[0][0])
+        logits = session.prefill([token], start=len(prompt) + at)
+    return found
+
+
 def _jobs(questions: Sequence[Question], room: int) -> list[Job]:
     """Every choice once, at most `room` of them together, by the tokens of the context."""
     jobs = [

@@ -43,11 +43,14 @@ class Session:
         *,
         allocate: bool = True,
         shares: bool = False,
+        watch: Any = None,
     ) -> None:
         """Load the GGUF file at `path`; without settings, its vocabulary only.
 
         `allocate=False` sizes every buffer without taking the memory. `shares`: sequences will
-        share what they hold; sliding layers then keep the whole context. Raises RuntimeRefused.
+        share what they hold; sliding layers then keep the whole context. `watch`: a callback of
+        ggml's for every operation of the graph, which must outlive the session. Raises
+        RuntimeRefused.
         """
         llama_cpp.llama_backend_init()
         parameters = ModelParameters(settings, allocate=allocate)
@@ -66,9 +69,9 @@ class Session:
         self._context: Any = None
         if settings is not None:
             self.settings = settings
-            self._open_context(path, settings, shares=shares)
+            self._open_context(path, settings, shares=shares, watch=watch)
 
-    def _open_context(self, path: str, settings: RunSettings, *, shares: bool) -> None:
+    def _open_context(self, path: str, settings: RunSettings, *, shares: bool, watch: Any) -> None:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = settings.context
         parameters.n_batch = settings.micro_batch
@@ -87,6 +90,8 @@ class Session:
         parameters.offload_kqv = settings.kv_on_gpu
         parameters.flash_attn_type = FLASH_ATTENTION[settings.flash_attention]
         parameters.no_perf = True
+        if watch is not None:
+            parameters.cb_eval = watch
         self._context = llama_cpp.llama_init_from_model(self._model, parameters)
         if not self._context:
             raise RuntimeRefused(

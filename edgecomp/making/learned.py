@@ -1,0 +1,114 @@
+"""Families without a row here: importance from llama.cpp's own graph, and where codes go, from the
+float file that its converter wrote."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecomp.common.digests import file_digest
+from edgecomp.common.events import Noted, Progress
+from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
+from edgecomp.making.calibration_rows import StoredCalibration
+from edgecomp.models.huggingface.model import shared_name
+from edgecomp.models.learned_layout import LearnedLayout
+from edgecomp.models.spec import ModelSpec
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+
+Types = Mapping[str, str | None]
+"""The type of each tensor; None: kept to the bit."""
+
+
+def is_learned(model: ModelSpec) -> bool:
+    """Whether a model's layout is not known by a row here."""
+    return model.layout != "known"
+
+
+def with_possible_rounding(run: Run) -> Run:
+    """The run, without what AWQ needs to know of a family: which norm scales which matrix."""
+    if not is_learned(run.model) or not run.recipe.rounding.startswith("awq"):
+        return run
+    run.listen(
+        Noted(
+            text=f"{run.model.architecture} has no row here that says where AWQ's scales could be "
+            "folded: its matrices are rounded by GPTQ."
+        )
+    )
+    return run.following(run.recipe.model_copy(update={"rounding": "gptq"}))
+
+
+def learned_layout(run: Run, base: StoredFile, checkpoint: Path, done: list[Any]) -> LearnedLayout:
+    """Which of the checkpoint's rows each matrix of the float file `base` consists of."""
+
+    def work(folder: Path, progress: Progress) -> LearnedLayout:
+        answer = run.torch.call(
+            "learn_layout", progress, checkpoint=str(checkpoint), float_file=str(base.path)
+        )
+        return LearnedLayout.model_validate(answer)
+
+    inputs = {"base": base.sha256, "stages": done}
+    return run.stage("layout", "Matching weights by content", LearnedLayout, inputs, work)
+
+
+def importance_by_runtime(
+    run: Run, source: StoredFile, calibration: StoredCalibration
+) -> StoredFile:
+    """The importance matrix of the float file `source`, from llama.cpp's own graph."""
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / "importance.gguf"
+        run.torch.end()  # The float model takes its memory.
+        LlamaCpp().importance(
+            source.path,
+            calibration.tokens.path,
+            path,
+            datasets=[f"{k}: {v}" for k, v in calibration.record.origins.items()],
+            threads=run.threads,
+            progress=progress,
+        )
+        return StoredFile(path=path, sha256=file_digest(path))
+
+    inputs = {
+        "file": source.sha256,
+        "tokens": calibration.record.tokens_sha256,
+        "threads": run.threads,
+    }
+    return run.stage("importance", "Measuring importance", StoredFile, inputs, work)
+
+
+def types_of_weights(layout: LearnedLayout, types: Types) -> dict[str, str | None]:
+    """The type of each of the checkpoint's weights, given those of GGUF tensors: where all tensors
+    that it went into have the same."""
+    found: dict[str, set[str | None]] = defaultdict(set)
+    for name in layout.tensors:
+        for weight in layout.weights_in(name):
+            found[shared_name(weight)].add(types.get(name))
+    return {weight: next(iter(kinds)) for weight, kinds in found.items() if len(kinds) == 1}
+
+
+def losses_of_tensors(
+    measured: Sensitivities, layout: LearnedLayout, model: ModelSpec
+) -> Sensitivities:
+    """What each type costs each GGUF tensor, given what it costs the checkpoint's weights: a
+    tensor's share of a weight's loss is its share of the rows."""
+    of_weight = {row.name: row for row in measured.tensors}
+    elements = {tensor.name: tensor.elements for tensor in model.tensors}
+    tensors = [row for row in measured.tensors if row.name in elements]
+    measured_names = {row.name for row in tensors}
+    for name in layout.tensors:
+        if name in measured_names:
+            continue
+        rows = [of_weight.get(shared_name(weight)) for weight in layout.weights_in(name)]
+        known = {row.name: row for row in rows if row}
+        if not known or None in rows or name not in elements:
+            continue
+        kinds = set.intersection(*({*row.losses} for row in known.values()))
+        whole = sum(row.elements for row in known.values())
+        share = min(1.0, elements[name] / whole)
+        losses = {kind: share * sum(r.losses[kind] for r in known.values()) for kind in kinds}
+        tensors.append(TensorSensitivity(name=name, elements=elements[name], losses=losses))
+    return Sensitivities(tensors=tuple(tensors))

@@ -1,0 +1,125 @@
+"""Families without a row of ours as GGUF, by llama.cpp's own converter of the runtime's version.
+
+It runs in a child whose path has the converter's own copy of the `gguf` package first. Where it
+does not recognise the tokenizer, or writes one that gives other token ids than the source's, it
+writes the one of gguf_tokenizer.py instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import gguf
+
+from edgecomp.checks.token_id_check import check_token_ids
+from edgecomp.common.atomic import replacing
+from edgecomp.common.errors import EdgecompError, ExportRefused
+from edgecomp.common.events import Progress
+from edgecomp.common.folders import scratch_folder
+from edgecomp.common.safe_text import one_line
+from edgecomp.formats.exporting import ExportRecord, FloatType
+from edgecomp.models.gguf.header import read_gguf_header
+from edgecomp.models.llama_cpp_families import converter_folder
+from edgecomp.models.spec import ModelSpec
+from edgecomp.runtimes.protocol import find_runtime
+
+from .gguf_tokenizer import add_tokenizer, tokenizer_definition
+from .other_program import run_program
+
+PROGRAM = Path(__file__).parent / "converter_program.py"
+MISSING_ENTRY = re.compile(r"^KeyError: ['\"](\w+)['\"]$")
+LONGEST_REASON = 300
+OTHER_TOKENIZER = "the tokenizer is written by edgecomp"
+
+
+def export_converted(
+    model: ModelSpec, destination: Path, float_type: FloatType, progress: Progress
+) -> ExportRecord:
+    """Write `model`, a Hugging Face folder whose class the converter knows, to the file
+    `destination`, whole or not at all. Raises ExportRefused with the converter's own words,
+    ChildHung, ChildKilledByMemory, DiskFull or NotWritable."""
+    progress(0, 1)
+    with replacing(destination) as temporary, scratch_folder() as scratch:
+        tokenizer = _write_tokenizer(model, scratch / "tokenizer.json")
+        notes = _convert(model, temporary, float_type, tokenizer)
+        if tokenizer and not notes:
+            same = check_token_ids(model, temporary, find_runtime("llama.cpp"))
+            if not same.passed:
+                _convert(model, temporary, float_type, tokenizer, other=True)
+                notes = (f"The tokenizer is edgecomp's: with the converter's own, {same.detail}.",)
+    progress(1, 1)
+    header = read_gguf_header(destination)
+    return ExportRecord(
+        path=destination,
+        size_bytes=header.file_bytes,
+        float_type=float_type,
+        tensors={tensor.name: tensor.type.name for tensor in header.tensors},
+        notes=notes,
+    )
+
+
+def _convert(
+    model: ModelSpec,
+    destination: Path,
+    float_type: FloatType,
+    tokenizer: Path | None,
+    *,
+    other: bool = False,
+) -> tuple[str, ...]:
+    """Run the converter; what it said of a tokenizer that it does not know."""
+    folder = converter_folder()
+    ended = run_program(
+        sys.executable,
+        PROGRAM,
+        {
+            "checkpoint": str(model.path),
+            "destination": str(destination),
+            "float_type": float_type,
+            "name": model.name,
+            "tokenizer": str(tokenizer) if tokenizer else None,
+            "other_tokenizer": other,
+        },
+        doing=f"llama.cpp's converter wrote {model.name}",
+        instead="give a GGUF file of it",
+        environment={
+            "PYTHONPATH": os.pathsep.join(map(str, (folder / "gguf-py", folder))),
+            "NO_LOCAL_GGUF": "1",
+        },
+    )
+    if ended.code or not destination.is_file():
+        raise ExportRefused(_refusal(model, ended.lines))
+    return tuple(
+        one_line(line, LONGEST_REASON) for line in ended.lines if line.startswith(OTHER_TOKENIZER)
+    )
+
+
+def _write_tokenizer(model: ModelSpec, path: Path) -> Path | None:
+    """Our own entries for the tokenizer, as JSON; None where we cannot write it either."""
+    writer = gguf.GGUFWriter(None, model.architecture)
+    try:
+        definition = tokenizer_definition(model.path)
+        add_tokenizer(writer, model.path, definition, model.vocabulary)
+    except EdgecompError:
+        return None
+    entries = {
+        key: (entry.value, int(entry.type), None if entry.sub_type is None else int(entry.sub_type))
+        for key, entry in writer.kv_data[0].items()
+        if key.startswith("tokenizer.")
+    }
+    path.write_text(json.dumps(entries), encoding="utf-8")
+    return path
+
+
+def _refusal(model: ModelSpec, lines: list[str]) -> str:
+    last = one_line(lines[-1], LONGEST_REASON) if lines else "it gave no reason"
+    entry = MISSING_ENTRY.match(last)
+    cure = (
+        f"Its config.json may lack the entry {entry.group(1)!r}: restore it from the model's page."
+        if entry
+        else "Give a GGUF file of the model where there is one."
+    )
+    return f"llama.cpp's converter cannot write {model.path} ({model.architecture}): {last}. {cure}"
