@@ -11,6 +11,7 @@ from typing import Literal
 from edgecomp.common.frozen_model import FrozenModel, OneLine
 from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.integer_grid import IntegerGrid
+from edgecomp.models.layer_cache import LayerCache
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 TensorGroup = Literal["embedding", "attention", "ffn", "experts", "norm", "output", "other"]
@@ -77,6 +78,9 @@ class ModelSpec(FrozenModel):
 
     sliding_pattern: tuple[bool, ...] = ()
     """One entry a layer, True where it slides; empty where `full_attention_every` says it all."""
+
+    layer_caches: tuple[LayerCache, ...] = ()
+    """What each layer keeps; empty where each keeps `kv_heads` keys and values of every token."""
 
     experts: int
     experts_used: int
@@ -169,6 +173,14 @@ class ModelSpec(FrozenModel):
         """Mean bits of a weight at the source."""
         stored = sum(_stored_bits(tensor) * tensor.elements for tensor in self.tensors)
         return stored / max(self.parameters, 1)
+
+    @property
+    def usual_cache(self) -> LayerCache:
+        """What a layer keeps where the family's layers are all alike."""
+        return LayerCache(
+            key_values=self.kv_heads * self.key_length,
+            value_values=self.kv_heads * self.value_length,
+        )
 
     @property
     def head_name(self) -> str:

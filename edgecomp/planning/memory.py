@@ -67,13 +67,19 @@ def kv_cells(model: ModelSpec, layer: int, settings: RunSettings) -> int:
 
 
 def kv_layer_bytes(model: ModelSpec, settings: RunSettings) -> list[int]:
-    """Bytes of each layer: cells x KV heads x (key and value length in the cache's type)."""
+    """Bytes of each layer: cells x the keys and values of a token in the cache's types, and the
+    float32 states of each sequence. Without flash attention values lie transposed, in all layers
+    with as many rows as the widest has."""
     keys, values = TENSOR_TYPES[settings.key_type], TENSOR_TYPES[settings.value_type]
-    row = keys.size_bytes(model.kv_heads * model.key_length)
-    row += values.size_bytes(model.kv_heads * model.value_length)
-    if not model.sliding_window:
-        return [row * pad_cells(settings.context)] * model.layers
-    return [row * kv_cells(model, layer, settings) for layer in range(model.layers)]
+    caches = model.layer_caches or [model.usual_cache] * model.layers
+    widest = max((cache.value_values for cache in caches), default=0)
+    found = []
+    for layer, cache in enumerate(caches):
+        rows = cache.value_values if settings.flash_attention else widest
+        cell = keys.size_bytes(cache.key_values) + values.size_bytes(rows)
+        cells = kv_cells(model, layer, settings) if cache.key_values else 0
+        found.append(cell * cells + 4 * cache.state_values * settings.sequences)
+    return found
 
 
 def kv_cache_bytes(model: ModelSpec, settings: RunSettings) -> int:

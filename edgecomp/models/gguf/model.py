@@ -9,7 +9,9 @@ from edgecomp.common.errors import FileCorrupt, ModelIncomplete, TokensRepeated,
 from edgecomp.common.quantity import format_size
 from edgecomp.models.architectures import BY_GGUF_NAME
 from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
+from edgecomp.models.gguf.layer_caches import layer_caches, sliding_pattern, window_of
 from edgecomp.models.gguf.stored_twice import SecondCopy, second_copy
+from edgecomp.models.layer_cache import LayerCache, period
 from edgecomp.models.model_name import name_by_place
 from edgecomp.models.spec import (
     EMBEDDING,
@@ -42,9 +44,14 @@ def read_gguf(path: Path) -> ModelSpec:
     names = {tensor.name for tensor in tensors}
     heads = _whole(header, architecture, "attention.head_count")
     head_length = width // heads if heads else 0
-    window = _whole(header, architecture, "attention.sliding_window") or None
-    usual = row.full_attention_every if row else 0
-    every, pattern = _sliding(header, architecture, usual) if window else (0, ())
+    kv_heads = _whole(header, architecture, "attention.head_count_kv") or heads
+    key_length = _whole(header, architecture, "attention.key_length") or head_length
+    value_length = _whole(header, architecture, "attention.value_length") or head_length
+    window = window_of(header, architecture)
+    slides = sliding_pattern(header, architecture, layers) if window else ()
+    window = window if any(slides) else None
+    every = period(slides, row.full_attention_every if row else 0) if window else 0
+    usual = LayerCache(key_values=kv_heads * key_length, value_values=kv_heads * value_length)
     stored = dominant_type(tensors)
     repeated = _repeated_tokens(header)
     return ModelSpec(
@@ -57,14 +64,15 @@ def read_gguf(path: Path) -> ModelSpec:
         embedding_length=width,
         feed_forward_length=_whole(header, architecture, "feed_forward_length"),
         heads=heads,
-        kv_heads=_whole(header, architecture, "attention.head_count_kv") or heads,
-        key_length=_whole(header, architecture, "attention.key_length") or head_length,
-        value_length=_whole(header, architecture, "attention.value_length") or head_length,
+        kv_heads=kv_heads,
+        key_length=key_length,
+        value_length=value_length,
         vocabulary=embedding.shape[0] if embedding else len(_tokens(header)),
         context_length=_whole(header, architecture, "context_length"),
         sliding_window=window,
-        full_attention_every=0 if pattern else every,
-        sliding_pattern=pattern,
+        full_attention_every=every or 0,
+        sliding_pattern=slides if window and every is None else (),
+        layer_caches=layer_caches(header, architecture, layers, usual, slides),
         experts=_whole(header, architecture, "expert_count"),
         experts_used=_whole(header, architecture, "expert_used_count"),
         tied_embeddings=OUTPUT not in names,
@@ -190,19 +198,6 @@ def _whole(header: GgufHeader, architecture: str, key: str) -> int:
     if isinstance(value, list):
         return max((int(entry) for entry in value if isinstance(entry, int)), default=0)
     return value if isinstance(value, int) else 0
-
-
-def _sliding(header: GgufHeader, architecture: str, usual: int) -> tuple[int, tuple[bool, ...]]:
-    """The n of which each n-th layer attends to everything; or one entry a layer, True where it
-    slides.
-
-    llama.cpp reads either from the file, and takes the family's own n where it has neither
-    (`load_swa_pattern`).
-    """
-    stored = header.get(f"{architecture}.attention.sliding_window_pattern")
-    if isinstance(stored, list):
-        return 0, tuple(bool(entry) for entry in stored)
-    return (stored if usual and isinstance(stored, int) else usual), ()
 
 
 def _required_count(header: GgufHeader, architecture: str, key: str) -> int:

@@ -106,6 +106,9 @@ cannot be asked without loading torch."""
 
 NEEDED = ("num_hidden_layers", "hidden_size")
 HEADS = "num_attention_heads"
+INDICES = ("full_attn_idxs", "attn_layer_indices")
+"""Lists that number layers: they give no count a layer."""
+
 KINDS_OF_LAYERS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
 """Entries that tell each layer's kind; some configs count their layers in no other way."""
 
@@ -120,7 +123,7 @@ def usual_entries(config: dict[str, Any], path: Path, *, attends: bool = True) -
     where it names no family either.
     """
     needed = (*NEEDED, HEADS) if attends else NEEDED
-    config = {name: _largest(value) for name, value in config.items()}
+    config = {name: value if name in INDICES else _largest(value) for name, value in config.items()}
     for usual, others in OTHER_NAMES.items():
         other = next((name for name in others if name in config), None)
         if other and usual not in config:

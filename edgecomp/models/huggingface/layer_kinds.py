@@ -6,7 +6,6 @@ Rules of transformers' configurations: `layer_types` names every layer's kind; w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,3 @@ def sliding_layers(
     pattern = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern")
     every = int(pattern or architecture.full_attention_every)
     return tuple((layer + 1) % every != 0 for layer in range(layers))
-
-
-def period(slides: Sequence[bool], usual: int) -> int | None:
-    """n where exactly each n-th layer attends to everything; None where the layers follow no such
-    period. `usual` is the family's own n, which is taken where it fits."""
-    first = next((layer for layer, slide in enumerate(slides) if not slide), len(slides))
-    for every in (usual, first + 1):
-        if every and all(slide == ((n + 1) % every != 0) for n, slide in enumerate(slides)):
-            return every
-    return None

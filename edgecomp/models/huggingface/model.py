@@ -19,7 +19,8 @@ from edgecomp.models.huggingface.config_entries import (
 )
 from edgecomp.models.huggingface.counts import require_shapes, require_stored
 from edgecomp.models.huggingface.every_layer import require_every_layer
-from edgecomp.models.huggingface.layer_kinds import period, sliding_layers
+from edgecomp.models.huggingface.layer_caches import layer_caches_of, sliding_of
+from edgecomp.models.huggingface.layer_kinds import sliding_layers
 from edgecomp.models.huggingface.licence import licence_of
 from edgecomp.models.huggingface.quantized import (
     joined_tensors,
@@ -36,6 +37,7 @@ from edgecomp.models.huggingface.weight_files import (
 from edgecomp.models.huggingface.weight_files import read_json as read_json
 from edgecomp.models.huggingface.weight_files import stored_tensors as stored_tensors
 from edgecomp.models.integer_grid import IntegerGrid
+from edgecomp.models.layer_cache import LayerCache, period
 from edgecomp.models.llama_cpp_families import converted_family
 from edgecomp.models.model_name import name_by_place
 from edgecomp.models.rope_scaling import frequency_factors
@@ -140,6 +142,14 @@ def read_huggingface(folder: Path) -> ModelSpec:
         require_shapes(config, config_path, tensors, (heads, kv_heads, head_length))
         tensors += _rotary_tables(config, head_length)
     window, every, pattern = _sliding(config, architecture, layers, config_path)
+    caches: tuple[LayerCache, ...] = ()
+    if converted:
+        usual = LayerCache(key_values=kv_heads * head_length, value_values=kv_heads * head_length)
+        rows = {tensor.name: tensor.shape[0] for tensor in tensors if len(tensor.shape) == 2}
+        caches = layer_caches_of(config, converted, layers, usual, rows)
+        window, slides = sliding_of(config, converted, layers)
+        every = (period(slides, 0) or 0) if window else 0
+        pattern = slides if window and not every else ()
     return ModelSpec(
         path=folder,
         source="huggingface",
@@ -158,6 +168,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         sliding_window=window,
         full_attention_every=every,
         sliding_pattern=pattern,
+        layer_caches=caches,
         experts=count("num_local_experts", "num_experts"),
         experts_used=count("num_experts_per_tok"),
         tied_embeddings=head.tied,
@@ -217,7 +228,9 @@ def _attention(
     heads = _required_count(config, keys, path) if attends else _count(config, keys)
     if not heads:
         return 0, 0, 0
-    kv_heads = _count(config, ("num_key_value_heads",)) or heads
+    shared = config.get("multi_query") is True and not config.get("new_decoder_architecture")
+    usual = 1 if shared else heads
+    kv_heads = _count(config, ("num_key_value_heads", "num_kv_heads")) or usual
     return heads, kv_heads, _count(config, ("head_dim",)) or width // heads
 
 

@@ -16,7 +16,9 @@ from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
-BUFFER = re.compile(r"(\S+) +(model|KV|compute|output) +buffer size = +([\d.]+) MiB")
+BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) +buffer size = +([\d.]+) MiB")
+"""`RS` are recurrent states, which are kept as a cache is."""
+
 CELLS_STEP = 256
 """llama.cpp pads a context to a multiple of this many tokens."""
 
@@ -145,10 +147,11 @@ class LlamaCpp(WorkerRuntime):
 
 
 def reported_buffers(log: str) -> dict[str, int]:
-    """Bytes of weights, KV cache, compute and output buffers, summed over devices, from a log."""
+    """Bytes of weights, KV cache with states, compute and output buffers, summed over devices, from
+    a log."""
     totals: dict[str, int] = {}
     for _, kind, mebibytes in BUFFER.findall(log):
-        name = {"model": "weights", "KV": "kv"}.get(kind, kind)
+        name = {"model": "weights", "KV": "kv", "RS": "kv"}.get(kind, kind)
         totals[name] = totals.get(name, 0) + round(float(mebibytes) * 2**20)
     return totals
 
