@@ -27,7 +27,7 @@ KEEP_CONVERTER = $(BIN)/python tools/keep_converter.py '$(LLAMA)' '$(WHEELS)' '$
 OPTIMUM := .venv-optimum
 OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
 
-.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict bench-devices readme
+.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict bench-devices bench-families readme
 .PHONY: tui-demo screenshots lock clean
 
 help: ## List the targets
@@ -110,6 +110,9 @@ bench-predict: $(INSTALLED) ## Memory as predicted and as measured, over four mo
 bench-devices: $(INSTALLED) ## Speeds predicted from profiles beside published ones (reads EDGECOMP_DATA)
 	$(BIN)/python benchmarks/published_speeds.py --fit
 	$(BIN)/python benchmarks/localscore.py
+
+bench-families: $(INSTALLED) ## What can be made of a hundred families, each as a tiny model (half an hour)
+	PYTHONPATH=tests $(BIN)/python benchmarks/families.py
 
 readme: demo ## Bring the README's generated parts up to date
 	$(BIN)/python tools/readme.py

@@ -7,6 +7,7 @@ Both stand in `families.json` beside the converter, which `make install` keeps
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Literal
 
 from edgecomp.common.errors import FileCorrupt
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE, package_version
 
 VARIABLE = "EDGECOMP_CONVERTER"
 INDEX = "families.json"
@@ -51,6 +53,36 @@ def converted_family(hf_class: str) -> str | None:
     known = llama_cpp_families()
     family = known.classes.get(hf_class) if known else None
     return family if known and family in known.runtime else None
+
+
+def who_lacks(hf_class: str) -> str:
+    """A sentence on a class that cannot be written here: which of llama.cpp's converter, its
+    runtime, and transformers lack it, in which versions. Loads none of them."""
+    known = llama_cpp_families()
+    if known is None:
+        converter = "no converter of llama.cpp's is kept here (`make install` keeps it)"
+    elif hf_class not in known.classes:
+        converter = f"the converter of {LLAMA_CPP_PACKAGE} {known.version} does not know the class"
+    else:
+        converter = (
+            f"the converter of {LLAMA_CPP_PACKAGE} {known.version} writes it as "
+            f"{known.classes[hf_class]}, which its runtime does not load"
+        )
+    runs = "runs" if _transformers_knows(hf_class) else "does not know"
+    version = package_version("transformers")
+    return (
+        f"Nothing here can make an artifact of {hf_class}: {converter}, and transformers {version} "
+        f"{runs} it. A later version of them may, or a GGUF file that others made."
+    )
+
+
+def _transformers_knows(hf_class: str) -> bool:
+    """Whether transformers lists the class, by the text of its table."""
+    found = importlib.util.find_spec("transformers")
+    if found is None or found.origin is None:
+        return False
+    table = Path(found.origin).parent / "models" / "auto" / "modeling_auto.py"
+    return table.is_file() and f'"{hf_class}"' in table.read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=4)

@@ -114,6 +114,8 @@ def test_a_family_outside_the_table_keeps_all_its_tensors(tmp_path: Path) -> Non
         LlamaConfig(**SHAPE, num_hidden_layers=1), tmp_path, architectures=["NewbornForCausalLM"]
     )
     assert model.layout == "unknown"
+    said = " ".join(model.notes)
+    assert "NewbornForCausalLM" in said and "does not know it" in said
     assert model.architecture == "NewbornForCausalLM"
     assert len(model.tensors) == len(read_safetensors_header(tmp_path / "model.safetensors"))
 

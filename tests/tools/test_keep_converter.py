@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from edgecomp.models.llama_cpp_families import converted_family, llama_cpp_families
+from edgecomp.models.llama_cpp_families import converted_family, llama_cpp_families, who_lacks
 
 TOOL = Path(__file__).parents[2] / "tools" / "keep_converter.py"
 
@@ -70,6 +70,8 @@ def test_without_a_converter_no_class_is_known(
 ) -> None:
     monkeypatch.setenv("EDGECOMP_CONVERTER", str(tmp_path))
     assert llama_cpp_families() is None
+    assert "make install" in who_lacks("Olmo2ForCausalLM")
+    assert "runs it" in who_lacks("Olmo2ForCausalLM")
     assert converted_family("Olmo2ForCausalLM") is None
 
 
@@ -81,3 +83,4 @@ def test_a_class_whose_family_the_runtime_lacks_is_not_converted(
         '{"schema_version": 1, "version": "1", "classes": {"A": "a", "B": "b"}, "runtime": ["a"]}'
     )
     assert (converted_family("A"), converted_family("B")) == ("a", None)
+    assert "writes it as b, which its runtime does not load" in who_lacks("B")

@@ -38,7 +38,7 @@ from edgecomp.models.huggingface.weight_files import read_json as read_json
 from edgecomp.models.huggingface.weight_files import stored_tensors as stored_tensors
 from edgecomp.models.integer_grid import IntegerGrid
 from edgecomp.models.layer_cache import LayerCache, period
-from edgecomp.models.llama_cpp_families import converted_family
+from edgecomp.models.llama_cpp_families import converted_family, who_lacks
 from edgecomp.models.model_name import name_by_place
 from edgecomp.models.rope_scaling import frequency_factors
 from edgecomp.models.safetensors_header import StoredTensor
@@ -182,6 +182,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
             *left_over(folder),
             *((head.note,) if head.note else ()),
             *(_left_out(unknown) if architecture is None else ()),
+            *(() if gguf_name else (who_lacks(hf_class),)),
         ),
     )
 
