@@ -217,6 +217,10 @@ def walk(  # noqa: PLR0913 - all but three have defaults
     """
     with torch.no_grad(), scratch_folder() as scratch:
         decoder = Decoder(source, tokens, device)
+        if decoder.by_sample and device != "cpu":
+            # Which samples a copy on a card holds cannot be told from where it lies.
+            device = "cpu"
+            decoder = Decoder(source, tokens, device)
         if destination is not None:
             job = output.fingerprint(decoder.stored, tokens, destination.job, destination.dtype)
             if output.begin(destination.folder, job):
@@ -258,7 +262,7 @@ def _visit(
         return decoder.stored_name(f"{name}.{linear}.weight")
 
     def run(batch: Tensor) -> Tensor:
-        return decoder.run(index, module, batch).float()
+        return decoder.run(index, module, batch, _first_sample(batch, hidden)).float()
 
     block = Block(
         index, name, module, linears, decoder.config, weight_name, run, decoder.final, hidden,
@@ -281,6 +285,12 @@ def _visit(
     if not block.advanced:
         for batch in batches(hidden):
             block.replace(batch, block.run(batch.to(block.device)))
+
+
+def _first_sample(batch: Tensor, hidden: Tensor) -> int:
+    """Which sample `batch` begins with, where it is a part of `hidden`; others are of the first."""
+    inside = batch.untyped_storage().data_ptr() == hidden.untyped_storage().data_ptr()
+    return (batch.storage_offset() - hidden.storage_offset()) // hidden[0].numel() if inside else 0
 
 
 def batches(hidden: Tensor) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ is not restated either: the model's own `forward` is run once with each block re
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,13 @@ from edgecomp.compress.experts import separate_experts
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.safetensors_header import StoredTensor
 
+CALLS_KEPT = 8
 MOST_PARTS = 4
 """Values that a block puts out at most."""
+
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a block is called with beside its states."""
 
 
 class Recorder(nn.Module):
@@ -104,7 +109,11 @@ class Decoder:
         separate_experts(
             self._meta, self.stored, lambda name: self._find(f"{self.blocks_name}.{name}")
         )
-        self._calls: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
+        self._calls: dict[tuple[int, int], list[Call]] = {}
+        self._hands_on = False
+        # A dictionary is how blocks hand keys and values on to later ones, sample by sample.
+        self._hands_on = any(_has_dictionary(call) for call in self._calls_for(0, 1))
+        self.by_sample = len(tokens) > 1 and (self._hands_on or self._differ_by_sample())
 
     def _make_ends(self) -> Any:
         """The model around its blocks, still without weights."""
@@ -115,11 +124,11 @@ class Decoder:
         return empty_model(config)
 
     def _load_ends(self) -> None:
-        embedding = self._ends.get_input_embeddings().weight
+        tables = self._token_tables()
         head = self._ends.get_output_embeddings()
         of_head = {id(parameter) for parameter in head.parameters()} if head else set()
         for name, parameter in list(self._ends.named_parameters()):
-            if parameter is embedding:
+            if name in tables:
                 _put(self._ends, name, read_rows(self._stored(name), self._used))
             elif id(parameter) not in of_head:
                 _put(self._ends, name, read_tensor(self._stored(name)))
@@ -129,6 +138,18 @@ class Decoder:
         if head is not None:
             self._ends.set_output_embeddings(nn.Identity())  # Its weights are never in memory.
         self._ends.to(self.device)
+
+    def _token_tables(self) -> set[str]:
+        """The names of the tables that tokens are looked up in: the embedding, and of some families
+        one of inputs for every layer."""
+        embedding = self._ends.get_input_embeddings()
+        rows = getattr(self.config, "vocab_size_per_layer_input", None)
+        return {
+            f"{name}.weight"
+            for name, module in self._ends.named_modules()
+            if module is embedding
+            or (isinstance(module, nn.Embedding) and module.num_embeddings == rows)
+        }
 
     def _stored(self, name: str) -> StoredTensor:
         return find_stored(self.stored, self._stored_as.get(name, name))
@@ -183,27 +204,35 @@ class Decoder:
         """The checkpoint's name of the model's parameter `name`."""
         return self._stored(name).name
 
-    def run(self, index: int, module: nn.Module, hidden: Tensor) -> Tensor:
-        """Outputs of block `index` [samples, length, width] for the inputs `hidden`."""
-        arguments, keywords = self._calls_for(len(hidden))[index]
+    def run(self, index: int, module: nn.Module, hidden: Tensor, first: int = 0) -> Tensor:
+        """Outputs of block `index` [samples, length, width] for the inputs `hidden`, which are
+        those of the calibration's samples from `first` on."""
+        arguments, keywords = self._calls_for(first if self.by_sample else 0, len(hidden))[index]
         output = module(hidden, *arguments, **keywords)
         self._set_parts(len(output) if isinstance(output, tuple) else 0)
         return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
 
-    def _calls_for(self, samples: int) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-        """How each block is called with so many samples, which all have the same length."""
-        if samples not in self._calls:
-            self._pass_through(samples)
-            self._calls[samples] = [(r.arguments, r.keywords) for r in self._recorders]
-        return self._calls[samples]
+    def _calls_for(self, first: int, count: int) -> list[Call]:
+        """How each block is called with so many samples from `first` on, all of one length."""
+        if (first, count) not in self._calls:
+            if len(self._calls) >= CALLS_KEPT and not self._hands_on:
+                self._calls.clear()
+            self._pass_through(slice(first, first + count))
+            self._calls[first, count] = [(r.arguments, r.keywords) for r in self._recorders]
+        return self._calls[first, count]
 
-    def _pass_through(self, samples: int) -> None:
+    def _differ_by_sample(self) -> bool:
+        """Whether blocks are called with more that depends on the tokens than the states."""
+        one, other = (self._calls_for(sample, 1) for sample in range(2))
+        return any(not _same(*calls) for calls in zip(one, other, strict=True))
+
+    def _pass_through(self, samples: slice) -> None:
         """Have every recorder called. Whether blocks put out tuples is not known before one has
         run: what the model does not take is not it."""
         for parts in dict.fromkeys((self._recorders[0].parts, *range(MOST_PARTS + 1))):
             self._set_parts(parts)
             try:
-                self.embed(slice(0, samples))
+                self.embed(samples)
                 return
             except (ValueError, TypeError):
                 if parts == MOST_PARTS:
@@ -264,6 +293,22 @@ def _renamed(stored: Mapping[str, StoredTensor], model_type: str) -> dict[str, s
         if new != name:
             names[new] = name
     return names
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two calls hand over the same values."""
+    if isinstance(one, Tensor):
+        return isinstance(other, Tensor) and torch.equal(one, other)
+    if isinstance(one, tuple | list):
+        return all(map(_same, one, other))
+    if isinstance(one, Mapping):
+        return all(_same(value, other[name]) for name, value in one.items())
+    return True
+
+
+def _has_dictionary(call: Call) -> bool:
+    arguments, keywords = call
+    return any(isinstance(value, MutableMapping) for value in (*arguments, *keywords.values()))
 
 
 def _put(module: nn.Module, name: str, values: Tensor) -> None:

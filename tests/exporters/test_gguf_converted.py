@@ -26,8 +26,15 @@ pytestmark = pytest.mark.skipif(
     llama_cpp_families() is None, reason="no converter is kept here: `make install` keeps it"
 )
 
-FAMILIES = ["olmo2", "falcon", "mpt", "lfm2", "qwen3_5_text", "granitemoe", "qwen3_vl"]
-"""Dense; Q, K and V in one; a class that transformers writes otherwise; convolutions; recurrence;
+FAMILIES = [
+    "olmo2",
+    "lfm2",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("falcon", "mpt", "qwen3_5_text", "granitemoe", "qwen3_vl")
+    ),
+]
+"""Dense; convolutions; Q, K and V in one; a class that transformers writes otherwise; recurrence;
 fused experts; a text model beside a tower for pictures."""
 
 
@@ -87,7 +94,14 @@ FAULTS: dict[str, Callable[[Path], None]] = {
 """One changed entry in a config, a swapped tensor, rows in another order."""
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "olmo2",
+        "lfm2",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("granite", "cohere", "smollm3")),
+    ],
+)
 def test_a_wrong_conversion_is_caught(
     tiny_family: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:

@@ -96,10 +96,15 @@ def test_the_files_pattern_wins_over_the_familys(
     assert "".join("s" if model.slides(layer) else "f" for layer in range(4)) == slides
 
 
-LOADED = ["lfm2", "qwen3_5_text", "falcon_h1", "mamba2", "jamba", "deepseek_v2", "gemma4_text",
-          "gpt_oss", "nemotron_h", "llama4_text"]  # fmt: skip
-"""Convolutions; gated delta rule; state and attention in one layer; states alone; every few layers;
-a latent cache; shared caches; a window; layers that only feed forward; chunks."""
+SLOW = ("falcon_h1", "mamba2", "jamba", "gemma4_text", "gpt_oss", "nemotron_h", "llama4_text")
+LOADED = [
+    "lfm2",
+    "qwen3_5_text",
+    "deepseek_v2",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+]
+"""Convolutions; gated delta rule; a latent cache; state and attention in one layer; states alone;
+every few layers; shared caches; a window; layers that only feed forward; chunks."""
 
 
 @needs_converter
