@@ -84,14 +84,14 @@ def export(
     checkpoint that was made of it and has no tokenizer files. Raises ArchitectureUnsupported,
     ExportRefused, ModelIncomplete, DiskFull or NotWritable.
     """
+    if model.source == "huggingface" and model.layout == "learned":
+        return export_converted(
+            model, destination, float_type or default_float_type(model), progress
+        )
     if model.source == "huggingface" and model.quantization:
         raise ExportRefused(
             f"{model.path} cannot be written as GGUF: its weights are quantized by "
             f"{model.quantization}. Write it as a float checkpoint first."
-        )
-    if model.source == "huggingface" and model.layout == "learned":
-        return export_converted(
-            model, destination, float_type or default_float_type(model), progress
         )
     plan = _planned(model, float_type, vocabulary)
     size_bytes = write_gguf(

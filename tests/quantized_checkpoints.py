@@ -1,4 +1,5 @@
-"""Checkpoints as AutoGPTQ, AutoAWQ and compressed-tensors write them, packed by plain loops."""
+"""Checkpoints as AutoGPTQ, AutoAWQ, compressed-tensors, OpenAI and DeepSeek write them, packed by
+plain loops."""
 
 from __future__ import annotations
 
@@ -115,3 +116,51 @@ def write_quantized(
             tensors[prefix + part] = value.contiguous()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return stand_for
+
+
+MXFP4_VALUES = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)
+
+
+def write_mxfp4(source: Path, folder: Path) -> None:
+    """gpt-oss's layout: fused experts as blocks of 32 codes with a power of two each, columns
+    first, and everything else in bfloat16."""
+    shutil.copytree(source, folder)
+    table = torch.tensor(MXFP4_VALUES)
+    tensors = {}
+    for name, values in load_file(source / "model.safetensors").items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            tensors[name] = values.to(torch.bfloat16)
+            continue
+        blocks = values.transpose(1, 2).unflatten(-1, (-1, 32))
+        power = torch.floor(torch.log2(blocks.abs().amax(-1))) - 2
+        scaled = blocks / torch.exp2(power)[..., None]
+        codes = (scaled[..., None] - table).abs().argmin(-1).to(torch.uint8)
+        tensors[f"{name}_blocks"] = (codes[..., ::2] | (codes[..., 1::2] << 4)).contiguous()
+        tensors[f"{name}_scales"] = (power + 127).to(torch.uint8)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    kept = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens"]
+    method = {"quant_method": "mxfp4", "modules_to_not_convert": [*kept, "lm_head"]}
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": method}))
+
+
+def write_fp8(source: Path, folder: Path, block: int = 128) -> dict[str, Tensor]:
+    """DeepSeek's layout: linears in FP8 with a scale for each block of rows and columns. Returns
+    the values that they stand for, float32 by weight."""
+    shutil.copytree(source, folder)
+    tensors, stood_for = {}, {}
+    for name, values in load_file(source / "model.safetensors").items():
+        if not name.endswith("_proj.weight"):
+            tensors[name] = values
+            continue
+        parts = values.unflatten(0, (-1, block)).unflatten(-1, (-1, block))
+        scales = parts.abs().amax((1, 3)) / 448
+        codes = (parts / scales[:, None, :, None]).to(torch.float8_e4m3fn)
+        stood_for[name] = (codes.float() * scales[:, None, :, None]).reshape(values.shape)
+        tensors[name] = codes.reshape(values.shape)
+        tensors[f"{name}_scale_inv"] = scales
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    method = {"quant_method": "fp8", "weight_block_size": [block, block]}
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": method}))
+    return stood_for

@@ -27,6 +27,9 @@ def load_whole(checkpoint: Path) -> PreTrainedModel:
     known = kind in AutoModelForCausalLM._model_mapping
     loader = AutoModelForCausalLM if known else AutoModelForImageTextToText
     model: PreTrainedModel = loader.from_pretrained(checkpoint, dtype=torch.float32)
+    for parameter in model.parameters():
+        # Weights that were dequantized come in 16 bits, whatever is asked for.
+        parameter.data = parameter.data.float()
     model.train(mode=False)
     return model
 

@@ -30,6 +30,7 @@ from edgecomp.making.learned import (
     learned_layout,
     types_of_weights,
     with_possible_rounding,
+    with_readable_weights,
 )
 from edgecomp.making.mixed_precision import BitAllocation, bit_allocation
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
@@ -186,10 +187,11 @@ class BuildResult(NamedTuple):
 
 def make_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
-    run = with_possible_rounding(run)
+    folder = run.model.path if run.model.source == "huggingface" else None
+    run = with_possible_rounding(with_readable_weights(run))
     base = float_export(run)
     checkpoint = torch_checkpoint(run)
-    checked = check_base(run, base, checkpoint)
+    checked = check_base(run, base, checkpoint or folder)
     checks = checked.results
     require(run, checks, base.path)
     if not checked.walks:

@@ -33,7 +33,7 @@ def check_base(run: Run, base: StoredFile, checkpoint: Path | None) -> Checks:
     """That the float export is the source: its tokenizer and its greedy text.
 
     A file of llama.cpp's converter is also looked through for numbers that are none; without a
-    checkpoint, of a GGUF source that only llama.cpp runs, the tokenizer is all there is.
+    checkpoint, of a GGUF source that only llama.cpp runs, that and the tokenizer is all there is.
     """
     float_type: FloatType = default_float_type(run.model)
     if checkpoint is None or run.model.layout != "known":

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.common.digests import file_digest
-from edgecomp.common.events import Noted, Progress
+from edgecomp.common.events import Noted, Progress, Warned
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
+from edgecomp.formats.exporting import default_float_type, find_exporter
 from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.models.huggingface.model import shared_name
 from edgecomp.models.learned_layout import LearnedLayout
+from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
@@ -26,6 +28,30 @@ Types = Mapping[str, str | None]
 def is_learned(model: ModelSpec) -> bool:
     """Whether a model's layout is not known by a row here."""
     return model.layout != "known"
+
+
+def with_readable_weights(run: Run) -> Run:
+    """The run, of the GGUF file that llama.cpp's converter makes of a checkpoint whose quantized
+    weights only it reads: MXFP4 stays what it is there, FP8 becomes floats."""
+    model = run.model
+    if model.source == "gguf" or not (is_learned(model) and model.quantization):
+        return run
+    run.listen(
+        Warned(
+            text=f"The source is quantized ({model.quantization}): what is lost is measured "
+            "against it, not against the original."
+        )
+    )
+    float_type = default_float_type(model)
+
+    def work(folder: Path, progress: Progress) -> StoredFile:
+        path = folder / f"source-{float_type}.gguf"
+        find_exporter("gguf").export(model, path, float_type, progress)
+        return StoredFile(path=path, sha256=file_digest(path))
+
+    made = run.stage("convert", "Reading the quantized weights", StoredFile, {}, work)
+    source = read_model(made.path)
+    return run.of_model(source.model_copy(update={"name": model.name, "licence": model.licence}))
 
 
 def with_possible_rounding(run: Run) -> Run:

@@ -74,6 +74,12 @@ class Run:
         self.in_torch(request, progress, destination=str(path), **settings)
         return StoredFile(path=path, sha256=tree_digest(path))
 
+    def of_model(self, model: ModelSpec) -> Run:
+        """The same run of another model, such as a file that was made of the first."""
+        other = copy(self)
+        other.model, other.source_digest = model, source_digest(model)
+        return other
+
     def following(self, recipe: Recipe) -> Run:
         """The same run by a recipe that has been filled in on the way."""
         other = copy(self)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from quantized_checkpoints import write_fp8, write_mxfp4
 
-from edgecomp.common.events import Event, Noted
+from edgecomp.common.events import Event, Noted, Warned
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress.blocks import walk
 from edgecomp.compress.checkpoint import read_tensor
@@ -135,3 +136,41 @@ def test_a_gguf_file_of_a_family_without_a_row_is_rounded_by_importance(
     base = export(read_model(source), tmp_path / "f16.gguf", "F16").path
     LlamaCpp().quantize(base, plain, Types(preset="Q4_K_M"), threads=1)
     assert plain.read_bytes() != file.read_bytes()
+
+
+def tensors_of(file: Path) -> dict[str, tuple[str, bytes]]:
+    header, raw = read_gguf_header(file), file.read_bytes()
+    starts = {tensor.name: header.data_start + tensor.offset for tensor in header.tensors}
+    return {
+        tensor.name: (tensor.type.name, raw[starts[tensor.name] :][: tensor.size_bytes])
+        for tensor in header.tensors
+    }
+
+
+@pytest.mark.slow
+def test_mxfp4_experts_keep_their_exact_values(
+    tiny_family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mxfp4"
+    write_mxfp4(tiny_family("gpt_oss"), folder)
+    model = read_model(folder)
+    assert (model.layout, model.quantization) == ("learned", "mxfp4 MXFP4")
+    source = export(model, tmp_path / "source.gguf").path
+    wanted = {name: row for name, row in tensors_of(source).items() if row[0] == "MXFP4"}
+    assert len(wanted) == 6
+    file, heard = made_of(folder, tmp_path / "out", format="MXFP4_MOE", method="llama.cpp")
+    assert wanted.items() <= tensors_of(file).items()
+    assert any(isinstance(event, Warned) and "mxfp4" in event.text for event in heard)
+
+
+def test_fp8_weights_become_the_floats_that_they_stand_for(
+    tiny_family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "fp8"
+    stood_for = write_fp8(tiny_family("qwen3"), folder)
+    model = read_model(folder)
+    assert (model.layout, model.quantization) == ("learned", "fp8 F8_E4M3")
+    header = read_gguf_header(export(model, tmp_path / "made.gguf", "F32").path)
+    tensor = next(t for t in header.tensors if t.name == "blk.1.ffn_down.weight")
+    values = np.concatenate(list(float32_pieces(header, tensor)))
+    assert np.array_equal(values, stood_for["model.layers.1.mlp.down_proj.weight"].numpy())

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgecomp.common.errors import FileCorrupt, ModelIncomplete
+from edgecomp.common.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported
 from edgecomp.models.architectures import BY_HF_CLASS, Architecture
 from edgecomp.models.huggingface.config_entries import (
     ADVICE,
@@ -23,6 +23,8 @@ from edgecomp.models.huggingface.layer_caches import layer_caches_of, sliding_of
 from edgecomp.models.huggingface.layer_kinds import sliding_layers
 from edgecomp.models.huggingface.licence import licence_of
 from edgecomp.models.huggingface.quantized import (
+    converted_method,
+    joined_blocks,
     joined_tensors,
     quantized_linears,
     read_quantization,
@@ -84,6 +86,8 @@ def weight_tensors(folder: Path, config: dict[str, Any]) -> dict[str, StoredTens
     Raises what `stored_tensors` raises, QuantizationUnsupported, and ModelIncomplete for a
     quantized checkpoint whose config does not say so.
     """
+    if converted_method(config):
+        return joined_blocks(stored_tensors(folder))
     quantization = read_quantization(config, folder)
     stored = stored_tensors(folder)
     if quantization is None:
@@ -115,6 +119,9 @@ def read_huggingface(folder: Path) -> ModelSpec:
     # First: advice on a config is of no use where the weights cannot be read.
     stored = weight_tensors(folder, whole)
     config, architecture = _checked_config(whole, config_path)
+    method = converted_method(whole)
+    if method:
+        architecture = None  # Whatever the family: only the converter reads its weights.
 
     def count(*keys: str) -> int:
         return _count(config, keys)
@@ -124,6 +131,8 @@ def read_huggingface(folder: Path) -> ModelSpec:
     hf_class = str(config["architectures"][0])
     converted = None if architecture else converted_family(hf_class)
     gguf_name = architecture.gguf_name if architecture else converted
+    if method and not converted:
+        raise QuantizationUnsupported(folder, method)
     attends = converted is None
     heads, kv_heads, head_length = _attention(config, config_path, width, attends=attends)
     require_stored(config, config_path, layers, stored)
@@ -390,5 +399,5 @@ def _quantization(config: dict[str, Any], tensors: tuple[TensorSpec, ...]) -> st
     quantization = config.get("quantization_config") or config.get("compression_config")
     if not isinstance(quantization, dict):
         return None
-    kinds = tuple(tensor for tensor in tensors if tensor.dtype.startswith("INT"))
+    kinds = tuple(tensor for tensor in tensors if tensor.dtype.startswith(("INT", "F8", "MXFP4")))
     return f"{quantization.get('quant_method')} {dominant_type(kinds) if kinds else ''}".strip()

@@ -101,6 +101,37 @@ class QuantizationEntries(BaseModel):
     bnb_4bit_quant_type: str | None = None
 
 
+CONVERTED_METHODS = ("mxfp4", "fp8")
+"""Methods whose weights are not read here, and whose checkpoints llama.cpp's converter reads."""
+
+BLOCKS, SCALES = "_blocks", "_scales"
+MXFP4_BLOCK = 32
+FP8_SCALES = ("weight_scale_inv", "activation_scale")
+
+
+def converted_method(config: Mapping[str, Any]) -> str | None:
+    """The method of a checkpoint that only llama.cpp's converter reads; None for any other."""
+    given = config.get("quantization_config")
+    method = given.get("quant_method") if isinstance(given, dict) else None
+    return method if method in CONVERTED_METHODS else None
+
+
+def joined_blocks(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """`stored` with the weights that MXFP4 or FP8 keep with scales of their own as one tensor each:
+    of MXFP4 in the shape of its values."""
+    found: dict[str, StoredTensor] = {}
+    for name, tensor in stored.items():
+        weight = name.removesuffix(BLOCKS)
+        scales = stored.get(weight + SCALES) if weight != name else None
+        if scales is not None:
+            shape = (*scales.shape[:-1], scales.shape[-1] * MXFP4_BLOCK)
+            size = tensor.size_bytes + scales.size_bytes
+            found[weight] = StoredTensor(weight, "MXFP4", shape, tensor.file, tensor.start, size)
+        elif not name.endswith(FP8_SCALES) and name.removesuffix(SCALES) + BLOCKS not in stored:
+            found[name] = tensor
+    return found
+
+
 def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization | None:
     """What config.json says of quantization; None for a float checkpoint.
 
