@@ -85,6 +85,7 @@ def codes(folder: Path, file: Path, scratch: Path) -> str:
     from edgecomp.exporters.gguf import insert_codes
     from edgecomp.making.learned import types_of_weights
     from edgecomp.models.gguf.header import read_gguf_header
+    from edgecomp.models.huggingface.model import gguf_names
     from edgecomp.models.learned_layout import learn_layout
     from edgecomp.models.reading import read_model
     from edgecomp.runtimes.llama_cpp.client import LlamaCpp
@@ -101,7 +102,11 @@ def codes(folder: Path, file: Path, scratch: Path) -> str:
     types: dict[str, Any] = wanted
     layout = learn_layout(folder, file) if read_model(folder).layout == "learned" else None
     if layout:
-        types = {name: kind for name, kind in types_of_weights(layout, wanted).items() if kind}
+        types = {
+            name: kind
+            for name, kind in types_of_weights(layout, wanted, gguf_names(folder)).items()
+            if kind
+        }
     tokens = torch.from_numpy(np.random.default_rng(0).integers(5, 500, (4, 64)))
     rounded = Destination(scratch / "rounded", "gptq", torch.float32)
     walk(folder, tokens, gptq_method(grids_of_types(folder, types)), destination=rounded)

@@ -8,7 +8,6 @@ hold as floats (norms and routers that a method folded scales into, biases) the 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
 from edgecomp.models.huggingface.model import (
     expert_number,
+    gguf_names,
     language_config,
     read_json,
-    shared_name,
     stored_tensors,
 )
 from edgecomp.models.learned_layout import LearnedLayout, RowsOfWeight
@@ -70,12 +69,18 @@ def insert_by_layout(file: Path, checkpoint: Path, layout: LearnedLayout) -> tup
     index = read_packed_index(checkpoint)
     packed = index.tensors if index else {}
     header = read_gguf_header(file)
-    inserted = layout.solved(packed)
+    name_of = gguf_names(checkpoint)
+    by_weight = {
+        part.weight: packed.get(name_of(part.weight) or part.weight)
+        for parts in layout.tensors.values()
+        for part in parts
+    }
+    inserted = layout.solved(packed, name_of)
     with file.open("r+b") as opened:
         for tensor in header.tensors:
             if tensor.name in inserted:
                 parts = [
-                    _rows_of(checkpoint, packed, tensor, part, file)
+                    _rows_of(checkpoint, by_weight[part.weight], tensor, part, file)
                     for part in layout.tensors[tensor.name]
                 ]
                 _write(opened.fileno(), header, tensor, parts)
@@ -85,13 +90,13 @@ def insert_by_layout(file: Path, checkpoint: Path, layout: LearnedLayout) -> tup
 
 def _rows_of(
     checkpoint: Path,
-    packed: Mapping[str, PackedEntry],
+    entry: PackedEntry | None,
     tensor: TensorEntry,
     part: RowsOfWeight,
     file: Path,
 ) -> NDArray[np.uint8]:
     """The bytes of some rows of one of the checkpoint's weights."""
-    entry = packed[shared_name(part.weight)]
+    assert entry is not None
     if (tensor.type.name, tensor.shape[-1]) != (entry.type, entry.shape[-1]):
         raise _other_codes(tensor, entry, file)
     codes = read_packed(checkpoint, entry).numpy()

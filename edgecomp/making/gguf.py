@@ -34,6 +34,7 @@ from edgecomp.making.learned import (
 )
 from edgecomp.making.mixed_precision import BitAllocation, bit_allocation
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
+from edgecomp.models.huggingface.model import gguf_names
 from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import OUTPUT, ModelSpec
@@ -284,7 +285,9 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> Buil
     if _solves(recipe) and any(n.startswith("blk.") or n == spec.head_name for n in rounded):
         solved: Mapping[str, str | None] = rounded | dict.fromkeys(kept)
         if layout:
-            solved = types_of_weights(layout, solved) | {spec.head_name: solved[spec.head_name]}
+            name_of = gguf_names(shrunk.checkpoint)
+            head = {spec.head_name: solved[spec.head_name]}
+            solved = types_of_weights(layout, solved, name_of) | head
         codes = chosen_codes(run, shrunk.checkpoint, calibration, solved, shrunk.done)
     # Of a mixture it is measured in any case: it says how often each expert was asked.
     if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, rounded, codes, layout)):
@@ -356,8 +359,8 @@ def _left_to_llama_cpp(
 
     index = read_packed_index(codes.path) if codes else None
     solved = set(index.tensors if index else ())
-    if layout:
-        solved = set(layout.solved(solved))
+    if layout and codes:
+        solved = set(layout.solved(solved, gguf_names(codes.path)))
     return [
         name
         for name in _matrices(spec)

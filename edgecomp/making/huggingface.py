@@ -15,6 +15,7 @@ from edgecomp.making.calibration_rows import calibrated_tokens
 from edgecomp.making.float_model import float_checkpoint, float_export
 from edgecomp.making.gguf import chosen_codes
 from edgecomp.making.gguf_checks import Checks, check_base, require
+from edgecomp.making.learned import with_possible_rounding
 from edgecomp.making.shrinking import shrunk_checkpoint
 from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
@@ -24,6 +25,7 @@ from edgecomp.pipeline.stage_cache import StoredFile
 def make_huggingface_artifact(run: Run) -> Artifact:
     """Make the artifact, a folder, and check it. Raises ArtifactRejected, naming the check it
     failed."""
+    run = with_possible_rounding(run)
     base = float_export(run)
     checkpoint = float_checkpoint(run)
     checks = check_base(run, base, checkpoint).results

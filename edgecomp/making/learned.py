@@ -13,10 +13,9 @@ from edgecomp.common.events import Noted, Progress, Warned
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.formats.exporting import default_float_type, find_exporter
 from edgecomp.making.calibration_rows import StoredCalibration
-from edgecomp.models.huggingface.model import shared_name
-from edgecomp.models.learned_layout import LearnedLayout
+from edgecomp.models.learned_layout import LearnedLayout, NameOf
 from edgecomp.models.reading import read_model
-from edgecomp.models.spec import ModelSpec
+from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
@@ -106,29 +105,29 @@ def importance_by_runtime(
     return run.stage("importance", "Measuring importance", StoredFile, inputs, work)
 
 
-def types_of_weights(layout: LearnedLayout, types: Types) -> dict[str, str | None]:
-    """The type of each of the checkpoint's weights, given those of GGUF tensors: where all tensors
-    that it went into have the same."""
+def types_of_weights(layout: LearnedLayout, types: Types, name_of: NameOf) -> dict[str, str | None]:
+    """The type of each of the checkpoint's weights, by what `name_of` calls it, given those of GGUF
+    tensors: where all tensors that it went into have the same."""
     found: dict[str, set[str | None]] = defaultdict(set)
     for name in layout.tensors:
         for weight in layout.weights_in(name):
-            found[shared_name(weight)].add(types.get(name))
+            found[name_of(weight) or weight].add(types.get(name))
     return {weight: next(iter(kinds)) for weight, kinds in found.items() if len(kinds) == 1}
 
 
 def losses_of_tensors(
-    measured: Sensitivities, layout: LearnedLayout, model: ModelSpec
+    measured: Sensitivities, layout: LearnedLayout, model: ModelSpec, name_of: NameOf
 ) -> Sensitivities:
-    """What each type costs each GGUF tensor, given what it costs the checkpoint's weights: a
-    tensor's share of a weight's loss is its share of the rows."""
+    """What each type costs each GGUF tensor, given what it costs the checkpoint's weights, which
+    `name_of` names: a tensor's share of a weight's loss is its share of the rows."""
     of_weight = {row.name: row for row in measured.tensors}
     elements = {tensor.name: tensor.elements for tensor in model.tensors}
-    tensors = [row for row in measured.tensors if row.name in elements]
-    measured_names = {row.name for row in tensors}
+    tensors = [row for row in measured.tensors if row.name in (EMBEDDING, OUTPUT)]
+    ends = {row.name for row in tensors}
     for name in layout.tensors:
-        if name in measured_names:
+        if name in ends:
             continue
-        rows = [of_weight.get(shared_name(weight)) for weight in layout.weights_in(name)]
+        rows = [of_weight.get(name_of(weight) or weight) for weight in layout.weights_in(name)]
         known = {row.name: row for row in rows if row}
         if not known or None in rows or name not in elements:
             continue

@@ -29,6 +29,7 @@ from edgecomp.formats.type_frontier import Loss
 from edgecomp.formats.type_frontier import file_bytes as type_bytes
 from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.making.learned import losses_of_tensors
+from edgecomp.models.huggingface.model import gguf_names
 from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
@@ -103,8 +104,8 @@ def bit_allocation(
         found = Sensitivities(tensors=())
     else:
         found = run.stage("sensitivities", title, Sensitivities, inputs, work)
-    if layout is not None:
-        found = losses_of_tensors(found, layout, model)
+    if layout is not None and checkpoint is not None:
+        found = losses_of_tensors(found, layout, model, gguf_names(checkpoint))
     known = _completed(found, model, recipe)
     if not recipe.stages:
         known = _with_own_types(known, run.model)

@@ -17,6 +17,7 @@ from edgecomp.making.calibration_rows import calibrated_tokens
 from edgecomp.making.float_model import float_checkpoint
 from edgecomp.making.gguf import chosen_codes
 from edgecomp.making.gguf_checks import Checks, require
+from edgecomp.making.learned import with_possible_rounding
 from edgecomp.models.onnx_folder import DATA, read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
@@ -28,6 +29,7 @@ BASE_FORMAT = "onnx-fp32"
 
 def make_onnx_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
+    run = with_possible_rounding(run)
     name = run.recipe.format
     checkpoint = float_checkpoint(run)
     base = export(run, checkpoint, BASE_FORMAT, None)

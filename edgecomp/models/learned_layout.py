@@ -8,7 +8,7 @@ exactly can take the codes of a method, the rest is left to llama.cpp's quantize
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.float_conversion import NUMPY_TYPES, convert, raw_pieces, stored_array
 from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
-from edgecomp.models.huggingface.model import shared_name, stored_tensors
+from edgecomp.models.huggingface.model import stored_tensors
 
+NameOf = Callable[[str], str | None]
 Hashes = NDArray[np.uint64]
 """One number a row."""
 
@@ -44,12 +45,13 @@ class LearnedLayout(FrozenModel):
         """The checkpoint's weights that the GGUF tensor `name` has rows of."""
         return tuple(dict.fromkeys(part.weight for part in self.tensors.get(name, ())))
 
-    def solved(self, weights: Collection[str]) -> tuple[str, ...]:
-        """The GGUF tensors all of whose rows are of `weights`, given without experts' numbers."""
+    def solved(self, weights: Collection[str], name_of: NameOf) -> tuple[str, ...]:
+        """The GGUF tensors all of whose rows are of `weights`, given by what `name_of` calls them:
+        gguf_names of the checkpoint."""
         return tuple(
             name
             for name in self.tensors
-            if all(shared_name(weight) in weights for weight in self.weights_in(name))
+            if all(name_of(weight) in weights for weight in self.weights_in(name))
         )
 
 

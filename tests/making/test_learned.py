@@ -22,7 +22,7 @@ from edgecomp.making.compress_job import CompressionRequest, compress, compressi
 from edgecomp.making.learned import losses_of_tensors, types_of_weights
 from edgecomp.models.float_conversion import float32_pieces
 from edgecomp.models.gguf.header import read_gguf_header
-from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.models.huggingface.model import gguf_names, shared_name, stored_tensors
 from edgecomp.models.learned_layout import LearnedLayout, RowsOfWeight, learn_layout
 from edgecomp.models.llama_cpp_families import llama_cpp_families
 from edgecomp.models.reading import read_model
@@ -45,7 +45,7 @@ def test_codes_go_where_the_rows_went(
     base = export(read_model(folder), tmp_path / "base.gguf", "F32").path
     layout = learn_layout(folder, base)
     blocks = {n: "Q4_K" for n in layout.tensors if n.startswith("blk.") and "_inp" not in n}
-    weights = {w: k for w, k in types_of_weights(layout, blocks).items() if k}
+    weights = {w: k for w, k in types_of_weights(layout, blocks, gguf_names(folder)).items() if k}
     tokens = torch.from_numpy(np.random.default_rng(0).integers(5, 500, (2, 32)))
     rounded = tmp_path / "rounded"
     method = rtn(grids_of_types(folder, weights), use_importance=True)
@@ -76,9 +76,9 @@ def test_a_weight_that_went_into_tensors_of_two_types_is_left_alone() -> None:
             ),
         }
     )
-    same = types_of_weights(layout, {"q": "Q4_K", "v": "Q4_K", "up": "Q6_K"})
+    same = types_of_weights(layout, {"q": "Q4_K", "v": "Q4_K", "up": "Q6_K"}, shared_name)
     assert same == {"qkv": "Q4_K", "mlp.experts.up": "Q6_K"}
-    apart = types_of_weights(layout, {"q": "Q4_K", "v": "Q6_K", "up": "Q6_K"})
+    apart = types_of_weights(layout, {"q": "Q4_K", "v": "Q6_K", "up": "Q6_K"}, shared_name)
     assert apart == {"mlp.experts.up": "Q6_K"}
 
 
@@ -95,7 +95,7 @@ def test_a_cut_weights_loss_is_shared_by_rows(tiny_model: Callable[..., Path]) -
     whole = TensorSensitivity(
         name="both", elements=first.elements + other.elements, losses={"Q4_0": 0.5}
     )
-    found = losses_of_tensors(Sensitivities(tensors=(whole,)), layout, model)
+    found = losses_of_tensors(Sensitivities(tensors=(whole,)), layout, model, shared_name)
     assert [(row.name, row.losses["Q4_0"]) for row in found.tensors] == [
         (first.name, 0.25),
         (other.name, 0.25),

@@ -335,13 +335,14 @@ def gguf_names(folder: Path) -> Callable[[str], str | None]:
     """Gives the GGUF name of a checkpoint's weight, or None where it has none; all experts of a
     layer share one.
 
-    Where the layout is learned, weights keep their own names: learned_layout says where they go.
+    Where the layout is not known, weights that `gguf`'s table does not name keep their own names:
+    no two have the same, and learned_layout says where they go.
     """
     model = read_huggingface(folder)
-    if model.layout != "known":
-        return shared_name
     tensors = model.tensors
     names = {shared_name(tensor.source_name): tensor.name for tensor in tensors}
+    if model.layout != "known":
+        return lambda weight: names.get(shared_name(weight), shared_name(weight))
     return lambda weight: names.get(shared_name(weight))
 
 
