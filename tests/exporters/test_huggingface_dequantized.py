@@ -94,7 +94,7 @@ def test_a_quantized_checkpoint_becomes_the_float_weights_it_stands_for(
             r"bitsandbytes \(nf4\)",
         ),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, r"bitsandbytes \(LLM.int8\)"),
-        ({"quant_method": "fp8"}, "fp8"),
+        ({"quant_method": "hqq"}, "hqq"),
         ({"quant_method": "awq", "version": "gemv", "bits": 4}, "awq .gemv"),
         ({"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"}, ".*nvfp4"),
     ],

@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from edgecomp.common.errors import ArchitectureUnsupported, EdgecompError, FileCorrupt
 from edgecomp.models.architectures import BY_GGUF_NAME
-from edgecomp.models.huggingface.layer_kinds import FULL, SLIDING, period, sliding_layers
+from edgecomp.models.huggingface.layer_kinds import FULL, SLIDING, sliding_layers
+from edgecomp.models.layer_cache import period
 from edgecomp.models.reading import read_model
 
 HUGE = (2**31, 2**40, 2**63 - 1, 2**63, 10**400)
