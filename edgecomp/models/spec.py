@@ -182,6 +182,29 @@ class ModelSpec(FrozenModel):
             value_values=self.kv_heads * self.value_length,
         )
 
+    @cached_property
+    def hidden_rows(self) -> int:
+        """Values of a token inside the widest feed-forward block; of experts, of all that it is
+        routed to."""
+        used = {".ffn_down.weight": 1, ".ffn_down_exps.weight": self.experts_used}
+        widths = (
+            tensor.shape[-1] * count
+            for tensor in self.tensors
+            for role, count in used.items()
+            if tensor.name.endswith(role)
+        )
+        return max(widths, default=self.feed_forward_length * max(self.experts_used, 1))
+
+    @cached_property
+    def gated(self) -> bool:
+        """Whether feed-forward blocks multiply two rows of the hidden width: where a matrix makes
+        the second, or the first makes both."""
+        ups = [tensor for tensor in self.tensors if tensor.name.endswith(".ffn_up.weight")]
+        makes_both = any(tensor.shape[0] >= 2 * self.feed_forward_length for tensor in ups)
+        gates = (".ffn_gate.", ".ffn_gate_exps.", ".ffn_gate_shexp.")
+        separate = any(role in tensor.name for tensor in self.tensors for role in gates)
+        return makes_both or separate or not ups
+
     @property
     def head_name(self) -> str:
         """The matrix that gives the logits."""

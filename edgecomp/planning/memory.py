@@ -105,7 +105,7 @@ def card_compute_bytes(model: ModelSpec, settings: RunSettings) -> int:
     residual and the normed rows are live beside the hidden rows. Read off llama.cpp's reports for
     shapes of Llama, over two devices (tests/offload).
     """
-    width, hidden = model.embedding_length, model.feed_forward_length * max(model.experts_used, 1)
+    width, hidden = model.embedding_length, model.hidden_rows
     rows = (3 if _again(model, settings) else 2) * width
     return _compute_bytes(model, settings, 2, rows + 3 * hidden)
 
@@ -150,7 +150,9 @@ def _feed_forward_floats(model: ModelSpec, settings: RunSettings) -> int:
     and 3; Phi 3, whose queries, keys and values are one product, has up to 9 % less.
     """
     width, query = model.embedding_length, model.heads * model.key_length
-    hidden = model.feed_forward_length * max(model.experts_used, 1)
+    hidden = model.hidden_rows
+    if not model.gated:
+        return 4 * width + hidden
     if hidden <= 2 * width:
         return 4 * width + 2 * hidden
     if query >= 2 * width:
@@ -166,7 +168,7 @@ def _again(model: ModelSpec, settings: RunSettings) -> bool:
     """Whether narrow queries leave a block more behind: when they are rotated, or for a head's
     scores where no hidden row is free to hold them."""
     scores = 0 if settings.flash_attention else pad_cells(settings.context) * model.heads
-    hidden = model.feed_forward_length * max(model.experts_used, 1)
+    hidden = model.hidden_rows
     narrow = model.heads * model.key_length < model.embedding_length
     return narrow and (_rotates(model, settings) or scores > hidden)
 

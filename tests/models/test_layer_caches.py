@@ -12,7 +12,7 @@ import pytest
 from edgecomp.exporters.gguf import export
 from edgecomp.models.llama_cpp_families import llama_cpp_families
 from edgecomp.models.reading import read_model
-from edgecomp.planning.memory import kv_cache_bytes, kv_layer_bytes
+from edgecomp.planning.memory import compute_bytes, kv_cache_bytes, kv_layer_bytes
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 
@@ -123,4 +123,21 @@ def test_caches_and_states_are_what_llama_cpp_allocates(
         assert planned == pytest.approx(reported, abs=REPORTED_TO_BYTES)
         assert kv_layer_bytes(read_model(folder), settings) == kv_layer_bytes(
             read_model(file), settings
+        )
+
+
+@needs_converter
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["arcee", "bloom", "dots1", "olmoe", "gpt_oss"])
+def test_the_compute_buffer_follows_the_feed_forward_blocks(
+    tiny_family: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    """Without a gate; a wide one without; experts beside dense blocks; experts alone."""
+    folder = tiny_family(name)
+    file = export(read_model(folder), tmp_path / "made.gguf", "F32").path
+    for context in (256, 1024):
+        settings = RunSettings(context=context, micro_batch=64, threads=1)
+        reported = LlamaCpp().buffers(file, settings)["compute"]
+        assert compute_bytes(read_model(file), settings) == pytest.approx(
+            reported, rel=0.02, abs=REPORTED_TO_BYTES
         )
