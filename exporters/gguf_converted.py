@@ -32,6 +32,10 @@ from .other_program import run_program
 
 PROGRAM = Path(__file__).parent / "converter_program.py"
 MISSING_ENTRY = re.compile(r"^KeyError: ['\"](\w+)['\"]$")
+BARE_ERROR = re.compile(r"^\w+$")
+HAS_WORDS = re.compile(r"\w")
+"""Not so the marks under a line of a traceback."""
+
 LONGEST_REASON = 300
 OTHER_TOKENIZER = "the tokenizer is written by edgecomp"
 
@@ -116,6 +120,9 @@ def _write_tokenizer(model: ModelSpec, path: Path) -> Path | None:
 
 def _refusal(model: ModelSpec, lines: list[str]) -> str:
     last = one_line(lines[-1], LONGEST_REASON) if lines else "it gave no reason"
+    if BARE_ERROR.match(last):
+        code = (line.strip() for line in reversed(lines) if line.startswith("    "))
+        last += f" in `{one_line(next(filter(HAS_WORDS.search, code), ''), LONGEST_REASON)}`"
     entry = MISSING_ENTRY.match(last)
     cure = (
         f"Its config.json may lack the entry {entry.group(1)!r}: restore it from the model's page."

@@ -18,7 +18,7 @@ from edgecomp.common.errors import ArchitectureUnsupported, ExportRefused
 from edgecomp.exporters.gguf import export
 from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.learned_layout import learn_layout
-from edgecomp.models.llama_cpp_families import llama_cpp_families
+from edgecomp.models.llama_cpp_families import INDEX, converter_folder, llama_cpp_families
 from edgecomp.models.reading import read_model
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 
@@ -123,6 +123,36 @@ def test_a_converter_that_fails_says_what_it_said(
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ExportRefused, match="rubbish"):
         export(read_model(folder), tmp_path / "made.gguf")
+    assert not (tmp_path / "made.gguf").exists()
+
+
+FAILING_CONVERTER = """
+class ModelType:
+    TEXT = 1
+
+class ModelBase:
+    load_hparams = staticmethod(lambda *rest, **named: {})
+
+def get_model_class(name):
+    return None
+
+def get_model_architecture(entries, kind):
+    assert "number_of_heads" in entries
+"""
+
+
+def test_a_bare_assertion_of_the_converters_is_told_with_its_line(
+    tiny_family: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_family("olmo2")
+    converter = tmp_path / "converter"
+    (converter / "conversion").mkdir(parents=True)
+    (converter / "conversion" / "__init__.py").write_text(FAILING_CONVERTER)
+    shutil.copy(converter_folder() / INDEX, converter / INDEX)
+    monkeypatch.setenv("EDGECOMP_CONVERTER", str(converter))
+    with pytest.raises(ExportRefused) as caught:
+        export(read_model(folder), tmp_path / "made.gguf")
+    assert """AssertionError in `assert "number_of_heads" in entries`""" in str(caught.value)
     assert not (tmp_path / "made.gguf").exists()
 
 
