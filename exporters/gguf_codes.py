@@ -70,36 +70,35 @@ def insert_by_layout(file: Path, checkpoint: Path, layout: LearnedLayout) -> tup
     packed = index.tensors if index else {}
     header = read_gguf_header(file)
     name_of = gguf_names(checkpoint)
-    by_weight = {
-        part.weight: packed.get(name_of(part.weight) or part.weight)
-        for parts in layout.tensors.values()
-        for part in parts
-    }
     inserted = layout.solved(packed, name_of)
     with file.open("r+b") as opened:
         for tensor in header.tensors:
             if tensor.name in inserted:
-                parts = [
-                    _rows_of(checkpoint, by_weight[part.weight], tensor, part, file)
-                    for part in layout.tensors[tensor.name]
-                ]
+                codes: dict[str, NDArray[np.uint8]] = {}
+                parts = []
+                for piece in layout.tensors[tensor.name]:
+                    name = name_of(piece.weight) or piece.weight
+                    # The experts of a layer are one entry, which is read once.
+                    if name not in codes:
+                        codes[name] = _codes(checkpoint, packed[name], tensor, file)
+                    parts.append(_rows_of(codes[name], piece))
                 _write(opened.fileno(), header, tensor, parts)
         os.fsync(opened.fileno())
     return inserted
 
 
-def _rows_of(
-    checkpoint: Path,
-    entry: PackedEntry | None,
-    tensor: TensorEntry,
-    part: RowsOfWeight,
-    file: Path,
+def _codes(
+    checkpoint: Path, entry: PackedEntry, tensor: TensorEntry, file: Path
 ) -> NDArray[np.uint8]:
-    """The bytes of some rows of one of the checkpoint's weights."""
-    assert entry is not None
+    """The bytes of one of the checkpoint's weights, or of all experts of a kind."""
     if (tensor.type.name, tensor.shape[-1]) != (entry.type, entry.shape[-1]):
         raise _other_codes(tensor, entry, file)
-    codes = read_packed(checkpoint, entry).numpy()
+    codes: NDArray[np.uint8] = read_packed(checkpoint, entry).numpy()
+    return codes
+
+
+def _rows_of(codes: NDArray[np.uint8], part: RowsOfWeight) -> NDArray[np.uint8]:
+    """The bytes of some rows of a weight, given its codes or those of all experts of its kind."""
     rows = codes[expert_number(part.weight)] if codes.ndim == 3 else codes
     return rows if part.rows is None else rows[np.array(part.rows)]
 

@@ -31,7 +31,7 @@ from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.divergence import log_probability
-from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.llama_cpp.client import CELLS_STEP, LlamaCpp, whole_cells
 from edgecomp.runtimes.protocol import Completion, Runtime
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ MORE_PROMPTS = (
 TOKENS = 32
 """Length of a continuation."""
 
-CELLS_STEP = 256
 HEAD_ROWS = 8192
 """Rows of the output head in memory at a time."""
 
@@ -170,7 +169,7 @@ def _continue(
     ids = runtime.tokenize(artifact, prompts, add_special=True, parse_special=True)
     longest = max(len(row) for row in ids) + TOKENS
     settings = RunSettings(
-        context=-(-longest // CELLS_STEP) * CELLS_STEP,
+        context=whole_cells(longest),
         micro_batch=CELLS_STEP,
         threads=torch.get_num_threads(),
     )

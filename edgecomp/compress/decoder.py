@@ -73,7 +73,7 @@ class Recorder(nn.Module):
 class Decoder:
     """The pieces of the checkpoint in `folder`, calibrated on `tokens` int64 [samples, length].
 
-    Raises ArchitectureUnsupported where transformers does not lay the blocks out in a known place,
+    Raises ArchitectureUnsupported where the model has no list with a block for each layer,
     CalibrationUnusable where a token id lies outside the vocabulary.
     """
 

@@ -16,6 +16,7 @@ from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.gguf_mix import fallbacks
 from edgecomp.formats.presets import PRESETS, SOURCE
 from edgecomp.making.float_model import float_source
+from edgecomp.making.learned import is_learned
 from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
@@ -35,61 +36,35 @@ def check_base(run: Run, base: StoredFile, checkpoint: Path | None) -> Checks:
     A file of llama.cpp's converter is also looked through for numbers that are none; without a
     checkpoint, of a GGUF source that only llama.cpp runs, that and the tokenizer is all there is.
     """
+    learned = checkpoint is None or is_learned(run.model)
     float_type: FloatType = default_float_type(run.model)
-    if checkpoint is None or run.model.layout != "known":
-        return _check_learned_base(run, base, checkpoint, float_type)
 
     def work(folder: Path, progress: Progress) -> Checks:
+        first = [check_token_ids(run.model, base.path, run.runtime)]
+        if learned:
+            first.append(check_finite(base.path, progress))
+        if checkpoint is None or (learned and not all(check.passed for check in first)):
+            return Checks(results=tuple(first), walks=False)
+
         def greedy(file: Path, kind: FloatType) -> LearnedCheck:
             answer = run.in_torch(
-                "greedy_check",
+                "learned_check" if learned else "greedy_check",
                 progress,
                 checkpoint=str(checkpoint),
                 artifact=str(file),
                 float_type=kind,
             )
+            if learned:
+                return LearnedCheck.model_validate(answer)
             return LearnedCheck(result=CheckResult.model_validate(answer), walks=True)
 
-        tokens = check_token_ids(run.model, base.path, run.runtime)
-        text = greedy(base.path, float_type)
-        if not text.result.passed and run.model.experts and float_type != "F32":
-            text = _without_rounding(run, folder, float_type, greedy, progress)
-        return Checks(results=(tokens, text.result))
-
-    return run.stage(
-        "check-base",
-        "Checking the float model against its source",
-        Checks,
-        {"base": base.sha256},
-        work,
-    )
-
-
-def _check_learned_base(
-    run: Run, base: StoredFile, checkpoint: Path | None, float_type: FloatType
-) -> Checks:
-    def work(folder: Path, progress: Progress) -> Checks:
-        tokens = check_token_ids(run.model, base.path, run.runtime)
-        finite = check_finite(base.path, progress)
-        if checkpoint is None or not (tokens.passed and finite.passed):
-            return Checks(results=(tokens, finite), walks=False)
-
-        def greedy(file: Path, kind: FloatType) -> LearnedCheck:
-            answer = run.in_torch(
-                "learned_check",
-                progress,
-                checkpoint=str(checkpoint),
-                artifact=str(file),
-                float_type=kind,
-            )
-            return LearnedCheck.model_validate(answer)
-
         found = greedy(base.path, float_type)
-        if not found.result.passed and float_type != "F32":
+        rounds = learned or run.model.experts
+        if not found.result.passed and rounds and float_type != "F32":
             found = _without_rounding(run, folder, float_type, greedy, progress)
-        return Checks(results=(tokens, finite, found.result), walks=found.walks)
+        return Checks(results=(*first, found.result), walks=found.walks)
 
-    inputs = {"base": base.sha256, "learned": True}
+    inputs = {"base": base.sha256, **({"learned": True} if learned else {})}
     title = "Checking the float model against its source"
     return run.stage("check-base", title, Checks, inputs, work)
 

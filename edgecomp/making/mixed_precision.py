@@ -104,8 +104,8 @@ def bit_allocation(
         found = Sensitivities(tensors=())
     else:
         found = run.stage("sensitivities", title, Sensitivities, inputs, work)
-    if layout is not None and checkpoint is not None:
-        found = losses_of_tensors(found, layout, model, gguf_names(checkpoint))
+        if layout is not None:
+            found = losses_of_tensors(found, layout, model, gguf_names(checkpoint))
     known = _completed(found, model, recipe)
     if not recipe.stages:
         known = _with_own_types(known, run.model)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from edgecomp.models.architectures import ARCHITECTURES
 from edgecomp.models.gguf.header import GgufHeader
 from edgecomp.models.layer_cache import LayerCache, convolution_values, uneven
 
@@ -26,9 +27,14 @@ class _Pattern(NamedTuple):
 
 
 USUAL_PATTERNS = {
+    **{
+        row.gguf_name: _Pattern(row.full_attention_every)
+        for row in ARCHITECTURES
+        if row.full_attention_every
+    },
     "afmoe": _Pattern(4), "cohere2": _Pattern(4), "cohere2moe": _Pattern(4, full_first=True),
-    "exaone4": _Pattern(4), "exaone-moe": _Pattern(4), "gemma2": _Pattern(2),
-    "gemma3": _Pattern(6), "gemma3n": _Pattern(5), "gpt-oss": _Pattern(2),
+    "exaone4": _Pattern(4), "exaone-moe": _Pattern(4), "gemma3n": _Pattern(5),
+    "gpt-oss": _Pattern(2),
     "laguna": _Pattern(4, full_first=True), "llama4": _Pattern(4), "mellum": _Pattern(4),
     "muse-glimmer": _Pattern(4), "olmo2": _Pattern(4), "plamo3": _Pattern(8),
     "smallthinker": _Pattern(4, full_first=True),

@@ -90,7 +90,7 @@ class LlamaCpp(WorkerRuntime):
         [rows, length], which calibrate."""
         length = int(np.load(tokens, mmap_mode="r").shape[1])
         settings = RunSettings(
-            context=-(-length // CELLS_STEP) * CELLS_STEP,
+            context=whole_cells(length),
             micro_batch=CELLS_STEP,
             outputs=CELLS_STEP,
             threads=threads,
@@ -144,6 +144,11 @@ class LlamaCpp(WorkerRuntime):
                 allocate=allocate,
             )
             return reported_buffers(child.log_text())
+
+
+def whole_cells(tokens: int) -> int:
+    """The context that llama.cpp opens for so many tokens."""
+    return -(-tokens // CELLS_STEP) * CELLS_STEP
 
 
 def reported_buffers(log: str) -> dict[str, int]:

@@ -66,10 +66,11 @@ def following_likelihoods(session: Session, prompt: Tokens, rest: Tokens) -> lis
     """Log-likelihood in nats of each token of `rest` after all that comes before it."""
     session.clear()
     found = []
-    logits = session.prefill(prompt)
-    for at, token in enumerate(rest):
+    read, start = prompt, 0
+    for token in rest:
+        logits = session.prefill(read, start=start)
         found.append(log_probability(logits, [token])[0][0])
-        logits = session.prefill([token], start=len(prompt) + at)
+        read, start = [token], start + len(read)
     return found
 
 
