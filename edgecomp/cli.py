@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from edgecomp.common.frozen_model import FrozenModel
     from edgecomp.processes.limits import Limits
     from edgecomp.recipes.constraints import Constraints
+    from edgecomp.recipes.recipe import EvaluationSettings
 
 USER_ERROR = 2
 UNHEALTHY = 1
 NOTHING_FITS = 3
 INTERRUPTED = 130
-DEFAULT_ITEMS = 60
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 NARROWEST_WIDTH = 80
 PIPED_WIDTH = 160
@@ -97,7 +97,14 @@ MemoryLimit = Annotated[
     str | None, typer.Option(help="Run as if there were only so much memory, such as 4GB.")
 ]
 Cpus = Annotated[int | None, typer.Option(min=1, help="Run on so many processors only.")]
-Items = Annotated[int, typer.Option(min=1, help="Questions of each benchmark.")]
+Items = Annotated[int | None, typer.Option(min=1, help="Questions of each benchmark, at most.")]
+Budget = Annotated[
+    str | None, typer.Option(help="Time for questions, as 90s, 10min or 2h (default: 10min).")
+]
+Tolerate = Annotated[
+    str | None,
+    typer.Option(help="Points that may be lost, as reasoning=2,safety=1 (default: 5, safety 3)."),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the bundle.")]
 
 
@@ -159,6 +166,26 @@ def _show(value: FrozenModel, as_json: bool, render: Any) -> None:
         # The terminal breaks the lines; a narrower table would lose figures.
         console = Console(highlight=False, width=NARROWEST_WIDTH)
     console.print(render(value))
+
+
+def _budget_seconds(budget: str | None) -> float | None:
+    from edgecomp.common.quantity import parse_duration
+
+    seconds = parse_duration(budget) if budget else None
+    if seconds == 0:
+        raise typer.BadParameter("--budget takes a time above 0.")
+    return seconds
+
+
+def _evaluation_settings(
+    items: int | None, budget: str | None, tolerate: str | None
+) -> EvaluationSettings:
+    from edgecomp.recipes.recipe import EvaluationSettings
+    from edgecomp.recipes.tolerances import parse_tolerances
+
+    settings = EvaluationSettings(items=items, tolerances=parse_tolerances(tolerate or ""))
+    seconds = _budget_seconds(budget)
+    return settings.model_copy(update={"budget_seconds": seconds}) if seconds else settings
 
 
 def _constraints(
@@ -268,7 +295,9 @@ def fit(
     kv_type: KvTypeOption = "F16",
     data: Data = None,
     output: Output = None,
-    items: Items = DEFAULT_ITEMS,
+    items: Items = None,
+    budget: Budget = None,
+    tolerate: Tolerate = None,
     method: RoundingOption = None,
     mix: FitMix = None,
     runtime: RuntimeName = "llama.cpp",
@@ -277,7 +306,6 @@ def fit(
     """Make the best artifact for a device, prove it, and bundle it."""
     from edgecomp.jobs.fit import FitRequest
     from edgecomp.jobs.fit import fit as carry_out
-    from edgecomp.recipes.recipe import EvaluationSettings
     from edgecomp.runtimes.protocol import find_runtime
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.report_tables import summary
@@ -286,7 +314,7 @@ def fit(
         model=model,
         device=device,
         constraints=_constraints(task, context, max_memory, max_size, min_speed, kv_type),
-        evaluation=EvaluationSettings(items=items),
+        evaluation=_evaluation_settings(items, budget, tolerate),
         rounding=method,
         mix=mix,
         data=data,
@@ -439,6 +467,8 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Questions of each benchmark, at most.")
     ] = None,
+    budget: Budget = None,
+    tolerate: Tolerate = None,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Run code the model writes, in a sandbox.")
     ] = False,
@@ -447,13 +477,15 @@ def evaluate(
 ) -> None:
     """Score an artifact by capability and reliability; with a base, judge what it lost."""
     from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
+    from edgecomp.recipes.tolerances import parse_tolerances
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.result_tables import evaluation_table
 
     names = tuple(name.strip() for name in (tasks or "").split(",") if name.strip())
     request = EvaluationRequest(
         artifact=artifact, base=base, data=data, tasks=names, suite=suite, limit=limit,
-        allow_code=allow_code, task=task,
+        budget_seconds=_budget_seconds(budget),
+        tolerances=parse_tolerances(tolerate or ""), allow_code=allow_code, task=task,
     )  # fmt: skip
     with progress_bars() as listen:
         found = evaluate_artifact(request, listen)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from edgecomp.common.quantity import format_duration
 from edgecomp.common.tasks import MEASURED_MIXES, Mix
 from edgecomp.formats.presets import SOURCE
-from edgecomp.recipes.recipe import Recipe
+from edgecomp.recipes.recipe import EvaluationSettings, Recipe
 
 from .bars import bar
 
@@ -59,6 +60,13 @@ def _stages(recipe: Recipe) -> list[str]:
         *stages,
         "check the artifact",
         f"divergence over {evaluation.windows} windows",
-        f"{evaluation.items} questions a benchmark",
+        _questions(evaluation),
         f"measure, {measured.repeats} repeats a depth",
     ]
+
+
+def _questions(evaluation: EvaluationSettings) -> str:
+    limit = f", {evaluation.items} a benchmark" if evaluation.items else ""
+    if evaluation.budget_seconds is None:
+        return f"questions until each capability is decided{limit}"
+    return f"questions for {format_duration(evaluation.budget_seconds)} at most{limit}"

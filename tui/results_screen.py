@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from edgecomp.reporting.report import Report
 
 
+LOOK_SECONDS = 0.5
+
+
 class ResultsScreen(Page):
     """One page that scrolls."""
 
     PAGE = "results"
     PURPOSE = (
         "Read the verdict first, then performance, reliability and efficiency: each drop stands "
-        "beside its 95 % interval, and what lies inside it is not resolved."
+        "beside its 95 % interval. While a run asks its questions, the race is shown."
     )
     BINDINGS: ClassVar[list[BindingType]] = [Binding("o", "open", "Open a bundle")]
 
@@ -36,10 +39,25 @@ class ResultsScreen(Page):
 
     def body(self) -> Iterable[Widget]:
         yield Notice("results-notice")
+        yield Static(id="results-race")
         with VerticalScroll(id="results"):
             yield Static(id="results-text")
 
+    def on_mount(self) -> None:
+        self.set_interval(LOOK_SECONDS, self.show_race)
+
+    def show_race(self) -> None:
+        """What the questions of the run that goes on say so far."""
+        from .standings_view import standings_view
+
+        race = self.query_one("#results-race", Static)
+        seen = self.session.standings if self.session.run else None
+        race.display = seen is not None
+        if seen is not None and self.is_current:
+            race.update(standings_view(seen, self.app.size.width - 4))
+
     def show_session(self) -> None:
+        self.show_race()
         self.set_focus(self.query_one("#results"))
         if self.session.folder is None or self.session.folder != self._shown:
             self.query_one("#results-notice", Notice).say("loading", "Reading the report")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.console import Group, RenderableType
 from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -16,6 +17,7 @@ from .gauge import Gauge
 from .notice import Notice
 from .page import Page
 from .stage_list import StageList
+from .standings_view import standings_view
 
 if TYPE_CHECKING:
     from edgecomp.jobs.background import EventsPosition, Outcome
@@ -118,7 +120,12 @@ class RunScreen(Page):
 
     def _draw(self, *, live: bool) -> None:
         width = self.query_one("#run-stages").size.width - 2
-        self.query_one("#run-table", Static).update(self.stages.table(max(width, 40), live=live))
+        self.session.standings = self.stages.standings
+        table: RenderableType = self.stages.table(max(width, 40), live=live)
+        if self.stages.standings:
+            race = standings_view(self.stages.standings, max(width, 40))
+            table = Group(table, "", race)
+        self.query_one("#run-table", Static).update(table)
         if live:
             self.query_one("#run-stages").scroll_end(animate=False)
 

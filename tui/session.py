@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgecomp.common.events import StandingsSeen
     from edgecomp.devices.profile import DeviceProfile
     from edgecomp.jobs.background import BackgroundFit, FitRequest
     from edgecomp.models.spec import ModelSpec
@@ -35,6 +36,9 @@ class Session:
 
     request: FitRequest | None = None
     """The run that is shown: this app's, or one that is only watched."""
+
+    standings: StandingsSeen | None = None
+    """What the questions of the run that is shown say so far."""
 
     folder: Path | None = None
     """The bundle that Results and Bundle show."""

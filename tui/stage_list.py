@@ -15,6 +15,7 @@ from edgecomp.common.events import (
     StageFinished,
     StageProgress,
     StageStarted,
+    StandingsSeen,
     Warned,
 )
 from edgecomp.common.quantity import format_duration
@@ -51,6 +52,9 @@ class StageList:
 
     stages: dict[str, Stage] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    standings: StandingsSeen | None = None
+    """What the questions say so far, while they are asked."""
+
     expected_seconds: float | None = None
     """Time of the whole job, once it has said so."""
 
@@ -70,6 +74,8 @@ class StageList:
                     stage.seconds, stage.cached = event.seconds, event.cached
                     how = "from the cache" if event.cached else format_duration(event.seconds)
                     return f"{stage.title}: done, {how}"
+            case StandingsSeen():
+                self.standings = event
             case Warned() if event.text not in self.warnings:
                 self.warnings.append(event.text)
                 return f"Warning: {event.text}"

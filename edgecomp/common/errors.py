@@ -284,6 +284,10 @@ class RecipeInvalid(EdgecompError):
     """A recipe file breaks its schema."""
 
 
+class TolerancesInvalid(EdgecompError):
+    """What may be lost is not told in a way that can be understood."""
+
+
 class BundleBroken(EdgecompError):
     """A bundle's files are not those its manifest lists."""
 

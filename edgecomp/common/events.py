@@ -57,7 +57,35 @@ class Estimated(FrozenModel):
     seconds: float
 
 
-Event = StageStarted | StageProgress | StageFinished | Warned | Noted | Estimated
+class Standing(FrozenModel):
+    """What is known of one capability while it is asked for, in points of its score."""
+
+    category: str
+    asked: int
+    set_items: int | None
+    drop_points: float
+    low_points: float
+    high_points: float
+    tolerance_points: float
+    decision: str
+    """lost, kept, or not decided."""
+
+
+class StandingsSeen(FrozenModel):
+    """A round of questions was answered."""
+
+    kind: Literal["standings"] = "standings"
+    rows: tuple[Standing, ...]
+    asked_next: tuple[str, ...]
+    """Categories that go on; empty where asking ends."""
+
+    seconds: float
+    """Spent on questions so far."""
+
+    budget_seconds: float | None
+
+
+Event = StageStarted | StageProgress | StageFinished | Warned | Noted | Estimated | StandingsSeen
 Listener = Callable[[Event], None]
 Progress = Callable[[float, float], None]
 """Called with (done, total) by a piece of work that does not know which stage it serves."""

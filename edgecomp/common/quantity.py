@@ -14,6 +14,7 @@ SIZES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
 RATES = {f"{unit}/s": factor for unit, factor in SIZES.items()}
+DURATIONS = {"s": 1, "min": 60, "h": 3600}
 OPERATIONS = {"GFLOPS": 10**9, "TFLOPS": 10**12, "GOPS": 10**9, "TOPS": 10**12}
 QUANTITY = re.compile(r"\s*([\d_]+(?:\.\d+)?)\s*([A-Za-z/]+)\s*")
 
@@ -30,6 +31,11 @@ def parse_quantity(text: str, units: dict[str, int]) -> float:
 def parse_size(text: str) -> int:
     """Bytes of a text like "100MB" or "6 GiB"."""
     return round(parse_quantity(text, SIZES))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a text like "90s", "10min" or "2h"."""
+    return parse_quantity(text, DURATIONS)
 
 
 def format_size(size_bytes: float) -> str:

@@ -1,20 +1,25 @@
 """Base and artifact side by side, on the items both answered.
 
 A drop is in percentage points and stands beside its retention; neither replaces the other. What
-lies inside its noise is not resolved, and how many items would resolve it is said.
+lies inside its noise is not resolved, and how many items would resolve it is said. Where the sets
+that the items were drawn from are known, each category is decided: more lost than is tolerated, or
+not, or not known yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from edgecomp.common.errors import EvidenceTooNarrow
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.bias_score import BiasScores, bias_differences, bias_scores
-from edgecomp.evaluate.items import Category, ItemResult
+from edgecomp.evaluate.confidence_sequence import mean_interval
+from edgecomp.evaluate.decisions import Decision, Drops, decide
+from edgecomp.evaluate.items import Category, ItemResult, bucket
 from edgecomp.evaluate.statistics import (
     Interval,
     discordant,
@@ -23,6 +28,7 @@ from edgecomp.evaluate.statistics import (
     paired_difference_interval,
     wilson_interval,
 )
+from edgecomp.recipes.tolerances import TOLERANCE_POINTS, Tolerances
 
 
 class ScoreComparison(FrozenModel):
@@ -41,7 +47,15 @@ class ScoreComparison(FrozenModel):
 
     items: int | None = None
     drop_interval: Interval | None = None
-    """95 % interval of the drop over paired items, in points."""
+    """95 % interval of the drop over paired items, in points. Where there is a decision, of the
+    drop over the whole set, at whatever moment asking ended."""
+
+    set_items: int | None = None
+    """How many questions the set has that the items were drawn from, where that is known."""
+
+    tolerance_points: float = TOLERANCE_POINTS
+    decision: Decision | None = None
+    """Whether more than is tolerated is lost; None where the items were not drawn to decide."""
 
     mcnemar_p: float | None = None
     items_to_resolve: int | None = None
@@ -89,9 +103,32 @@ class Comparison(FrozenModel):
 
 Pair = tuple[ItemResult, ItemResult]
 
+SMALLEST_SET = 400
+"""A smaller set is taken as a part of one with so many questions: of a few dozen, chance alone
+makes a drop that the next dozen would not show."""
 
-def compare_results(base: Sequence[ItemResult], artifact: Sequence[ItemResult]) -> Comparison:
-    """Compare results of the same items. Raises EvidenceTooNarrow where they share none."""
+
+class QuestionSets(FrozenModel):
+    """How many questions each category's set has, and the drop that is tolerated there."""
+
+    items: dict[Category, int] = Field(default={})
+    """A category that is not named was asked of a set of unknown size."""
+
+    tolerances: Tolerances = Tolerances()
+
+    def population(self, category: Category) -> int | None:
+        """The questions that a decision is about."""
+        known = self.items.get(category)
+        return None if known is None else max(known, SMALLEST_SET)
+
+
+def compare_results(
+    base: Sequence[ItemResult],
+    artifact: Sequence[ItemResult],
+    sets: QuestionSets | None = None,
+) -> Comparison:
+    """Compare results of the same items, and decide where `sets` says what they were drawn from;
+    the base's are in the order of asking. Raises EvidenceTooNarrow where they share no item."""
     answered = {(result.benchmark, result.id): result for result in artifact}
     pairs = [
         (result, answered[result.benchmark, result.id])
@@ -102,15 +139,12 @@ def compare_results(base: Sequence[ItemResult], artifact: Sequence[ItemResult]) 
         raise EvidenceTooNarrow(
             "Base and artifact answered no item in common. Evaluate both on the same benchmarks."
         )
-    rows = [
-        _compare(name, group[0][0].category, group)
-        for name, group in _group_pairs(pairs, lambda result: result.category).items()
-    ]
-    written = [pair for pair in pairs if pair[0].toxic is not None]
-    if written and not any(row.name == "toxicity" for row in rows):
-        rows.append(_compare("toxicity", "toxicity", [_clean_texts(pair) for pair in written]))
+    categories = pairs_by_category(pairs)
+    rows = {name: _compare(name, name, group) for name, group in categories.items()}
+    if sets:
+        rows = _decided(rows, categories, sets)
     return Comparison(
-        categories=tuple(rows),
+        categories=tuple(rows.values()),
         benchmarks=tuple(
             _compare(name, group[0][0].category, group)
             for name, group in _group_pairs(pairs, lambda result: result.benchmark).items()
@@ -118,6 +152,31 @@ def compare_results(base: Sequence[ItemResult], artifact: Sequence[ItemResult]) 
         bias=_compare_bias([pair for pair in pairs if pair[0].bias is not None]),
         unpaired_items=len(base) + len(artifact) - 2 * len(pairs),
     )
+
+
+def pairs_by_category(pairs: Sequence[Pair]) -> dict[Category, list[Pair]]:
+    """The pairs of each category; written answers count for toxicity as well (R76)."""
+    groups: dict[Category, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair[0].category, []).append(pair)
+    written = [pair for pair in pairs if pair[0].toxic is not None]
+    if written and "toxicity" not in groups:
+        groups["toxicity"] = [_clean_texts(pair) for pair in written]
+    return groups
+
+
+def drops_of(
+    categories: Mapping[Category, Sequence[Pair]], sets: QuestionSets
+) -> dict[Category, Drops]:
+    """What is known of each category, to decide on."""
+    return {
+        name: Drops(
+            tuple(before.score - after.score for before, after in group),
+            sets.population(name),
+            sets.tolerances.points(bucket(name)) / 100,
+        )
+        for name, group in categories.items()
+    }
 
 
 def published(
@@ -145,6 +204,29 @@ def require_breadth(comparison: Comparison | None) -> None:
             "both on knowledge, reasoning and the categories you need, or ask for `--only "
             "perplexity`."
         )
+
+
+def _decided(
+    rows: Mapping[Category, ScoreComparison],
+    categories: Mapping[Category, Sequence[Pair]],
+    sets: QuestionSets,
+) -> dict[Category, ScoreComparison]:
+    """The rows with a decision each, and with intervals that hold whenever asking ended."""
+    known = drops_of(categories, sets)
+    decisions = decide(known)
+    found = {}
+    for name, row in rows.items():
+        drops, population, tolerance = known[name]
+        interval = mean_interval(drops, population)
+        found[name] = row.model_copy(
+            update={
+                "drop_interval": Interval(low=100 * interval.low, high=100 * interval.high),
+                "set_items": population,
+                "tolerance_points": 100 * tolerance,
+                "decision": decisions[name],
+            }
+        )
+    return found
 
 
 def _compare(name: str, category: Category, pairs: Sequence[Pair]) -> ScoreComparison:

@@ -1,15 +1,16 @@
 """Have an artifact answer items in its own runtime, and judge the answers.
 
-Answers are kept in a file as they come, a benchmark at a time: a run that was cut short asks only
-what is still open, and a changed rule judges kept answers again without the model.
+Answers are kept in a file, those of one kind of question at a time: a run that was cut short asks
+only what is still open, another comparison with the same model asks only what is new, and a changed
+rule judges kept answers again without the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from filelock import FileLock
 from pydantic import ValidationError
 
 from edgecomp.common.atomic import write_text
@@ -29,6 +30,8 @@ from edgecomp.evaluate.items import (
 )
 from edgecomp.models.chat_template import ChatTemplate
 
+LARGEST_REQUEST = 512
+
 
 def evaluate(
     model: AskedModel,
@@ -41,32 +44,35 @@ def evaluate(
     """The results of `items`, in their order; progress counts items.
 
     `answers_path` keeps the answers of this artifact under these settings, and no other's: items
-    answered there are not asked again. Raises CodeNotAllowed before any work where an item runs
-    code and `allow_code` is not given; ChatTemplateBroken; what the runtime raises.
+    answered there are not asked again. Several processes may keep theirs in one file. Raises
+    CodeNotAllowed before any work where an item runs code and `allow_code` is not given;
+    ChatTemplateBroken; what the runtime raises.
     """
     if not allow_code:
         _require_no_code(items)
-    answers = read_answers(answers_path) if answers_path and answers_path.exists() else {}
+    answers = read_answers(answers_path) if answers_path else {}
     open_items = [item for item in items if item.fingerprint not in answers]
     done = len(items) - len(open_items)
-    for group in _by_benchmark(open_items):
+    for group in _requests(open_items):
 
         def report(part: float, _: float, done: int = done) -> None:
             progress(done + part, len(items))
 
-        for answer in _ask(model, group, report):
-            answers[answer.item] = answer
+        found = {answer.item: answer for answer in _ask(model, group, report)}
+        answers.update(found)
         done += len(group)
         if answers_path:
-            lines = "".join(f"{answer.model_dump_json()}\n" for answer in answers.values())
-            write_text(answers_path, lines)
+            _keep(answers_path, found)
     progress(len(items), len(items))
     return tuple(grade(item, answers[item.fingerprint], allow_code=allow_code) for item in items)
 
 
 def read_answers(path: Path) -> dict[str, Answer]:
-    """The kept answers by their item's fingerprint. Raises FileCorrupt."""
+    """The kept answers by their item's fingerprint, none where there is no file yet. Raises
+    FileCorrupt."""
     answers: dict[str, Answer] = {}
+    if not path.exists():
+        return answers
     # Of bytes: a text's own line separators, such as U+2028, are no ends of lines.
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
@@ -94,7 +100,7 @@ def render(prompt: Prompt, template: ChatTemplate) -> str:
 
 
 def _ask(model: AskedModel, items: Sequence[Item], progress: Progress) -> list[Answer]:
-    """Answers to items of one benchmark and one kind."""
+    """Answers to items of one kind."""
     runtime, artifact, settings, template = model
     prompts = [render(item.prompt, template) for item in items]
     choices = [item.choices for item in items if isinstance(item, ChoiceItem)]
@@ -121,11 +127,24 @@ def _ask(model: AskedModel, items: Sequence[Item], progress: Progress) -> list[A
     ]
 
 
-def _by_benchmark(items: Sequence[Item]) -> list[list[Item]]:
-    groups: dict[tuple[Any, ...], list[Item]] = {}
+def _requests(items: Sequence[Item]) -> list[list[Item]]:
+    """The items that one request to the runtime answers each: of one kind, and not too many, since
+    a request that is cut short keeps none of its answers."""
+    groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault((item.benchmark, item.kind), []).append(item)
-    return list(groups.values())
+        groups.setdefault(item.kind, []).append(item)
+    return [
+        group[start : start + LARGEST_REQUEST]
+        for group in groups.values()
+        for start in range(0, len(group), LARGEST_REQUEST)
+    ]
+
+
+def _keep(path: Path, found: Mapping[str, Answer]) -> None:
+    """Add answers to those in a file, to which another process may just have added its own."""
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        kept = {**read_answers(path), **found}
+        write_text(path, "".join(f"{answer.model_dump_json()}\n" for answer in kept.values()))
 
 
 def _require_no_code(items: Sequence[Item]) -> None:

@@ -20,6 +20,7 @@ Reliability = Literal[
 ]
 Category = Capability | Reliability
 Bucket = Literal["knowledge", "reasoning", "multilingual", "instruction", "code", "safety"]
+Difficulty = Literal["easy", "medium", "hard"]
 
 CAPABILITIES: tuple[Capability, ...] = (
     "knowledge", "reasoning", "multilingual", "instruction", "code", "commonsense",
@@ -69,11 +70,14 @@ class _Item(FrozenModel):
     id: str
     category: Category
     prompt: Prompt
+    difficulty: Difficulty | None = None
+    """Set by who wrote the item; None where nobody says, as in a data folder's benchmarks."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all the item says: an answer kept under it belongs to this very item."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]
+        """A hash of all that the item asks: an answer kept under it belongs to this very item."""
+        asked = self.model_dump_json(exclude={"difficulty"})
+        return hashlib.sha256(asked.encode()).hexdigest()[:24]
 
 
 class ChoiceItem(_Item):

@@ -11,6 +11,7 @@ from edgecomp.evaluate.datasets import available, read_benchmark
 from edgecomp.evaluate.items import Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.own_text import divergence_text
+from edgecomp.evaluate.question_bank import fill_sets
 from edgecomp.recipes.recipe import EvaluationSettings
 
 TEXT_FILE = "wikitext2_test.txt"
@@ -52,8 +53,9 @@ def evaluation_text(data: Path | None, wanted: EvaluationSettings | None = None)
     return text
 
 
-def evaluation_items(data: Path | None, limit: int) -> tuple[Item, ...]:
-    """The questions: those of the data folder's benchmarks, or the set that ships.
+def evaluation_items(data: Path | None, limit: int | None) -> tuple[Item, ...]:
+    """The questions: those of the data folder's benchmarks, and the set that ships where they are
+    too few.
 
     Raises DataMissing where the folder holds none, and DataMalformed.
     """
@@ -67,4 +69,4 @@ def evaluation_items(data: Path | None, limit: int) -> tuple[Item, ...]:
             "such as mmlu.jsonl or gsm8k.jsonl, is there with a row in it. Without --data, the "
             "small sets that ship with edgecomp are used."
         )
-    return items
+    return fill_sets(items, limit)

@@ -12,9 +12,19 @@ from edgecomp.evaluate.grade import code_not_allowed
 from edgecomp.evaluate.harness_tasks import HarnessTask, harness_task, of_benchmark
 from edgecomp.evaluate.items import CodeCheck, GenerationItem, Item
 from edgecomp.evaluate.own_set import own_items
+from edgecomp.evaluate.question_bank import fill_sets
 
 SUITE_ITEMS: dict[Suite, int | None] = {"quick": 60, "standard": 200, "full": None}
-"""Items of each benchmark where no limit is given."""
+"""Items of each benchmark where no limit is given and nothing is to be decided."""
+
+SUITE_SECONDS: dict[Suite, float | None] = {"quick": 600.0, "standard": 1800.0, "full": None}
+"""Time for the questions by which an artifact is decided beside its base."""
+
+
+FILLED_UP = (
+    "Where the data folder holds too few questions of a category to decide, those that ship with "
+    "edgecomp are asked as well."
+)
 
 
 class Skipped(FrozenModel):
@@ -58,28 +68,36 @@ def select_tasks(
 
 
 def select_suite(
-    name: Suite, data: Path | None, limit: int | None, *, allow_code: bool
+    name: Suite,
+    data: Path | None,
+    limit: int | None,
+    *,
+    allow_code: bool,
+    to_decide: bool = False,
 ) -> Selection:
     """What of a suite can be asked here; without `data`, the set that ships stands for it.
 
-    Raises DataMalformed.
+    `to_decide`: whole sets, filled up with our own questions where they are small, of which no more
+    than needed will be asked. Raises DataMalformed.
     """
-    limit = limit or SUITE_ITEMS[name]
+    given, limit = limit, limit or SUITE_ITEMS[name]
+    asked = given if to_decide else limit
     if data is None:
         notice = (
             f"The questions that ship with edgecomp stand for the suite {name}. They compare base "
             "and artifact, and are no benchmark; give --data DIR for the public ones."
         )
-        return Selection(items=own_items(limit=limit), harness=(), limit=limit, notices=(notice,))
+        return Selection(items=own_items(limit=asked), harness=(), limit=limit, notices=(notice,))
     items: list[Item] = []
     harness, skipped = [], []
+    notices: tuple[str, ...] = ()
     for row in suite(name):
         if row.name in READERS and row.file and (data / row.file).is_file():
             if row.metric == "pass@1" and not allow_code:
                 reason = "it runs code that the model wrote; --allow-code allows that, sandboxed"
                 skipped.append(Skipped(name=row.name, reason=reason))
             else:
-                items += read_benchmark(row, data, limit=limit)
+                items += read_benchmark(row, data, limit=asked)
         elif row.name in READERS and row.suite == "quick":
             reason = f"{data / str(row.file)} is not there (from {row.source})"
             skipped.append(Skipped(name=row.name, reason=reason))
@@ -88,8 +106,15 @@ def select_suite(
             skipped.append(Skipped(name=row.name, reason=reason))
         else:
             harness.append(of_benchmark(row))
+    questions = tuple(items)
+    if to_decide:
+        questions, notices = fill_sets(questions, asked), (FILLED_UP,)
     return Selection(
-        items=tuple(items), harness=tuple(harness), limit=limit, skipped=tuple(skipped)
+        items=questions,
+        harness=tuple(harness),
+        limit=limit,
+        skipped=tuple(skipped),
+        notices=notices,
     )
 
 

@@ -25,14 +25,21 @@ from edgecomp.common.tasks import Task
 from edgecomp.evaluate.benchmarks import Coverage, Suite, coverage
 from edgecomp.evaluate.bias_score import BiasScores, bias_scores
 from edgecomp.evaluate.coherence import Coherence
-from edgecomp.evaluate.comparison import Comparison, compare_results
+from edgecomp.evaluate.comparison import Comparison, QuestionSets, compare_results
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.harness_tasks import HarnessTask, run_task
 from edgecomp.evaluate.items import Bucket, Category, ItemResult
 from edgecomp.evaluate.questions import evaluation_text
 from edgecomp.evaluate.scores import Score, scores_by_benchmark, scores_by_category
-from edgecomp.evaluate.selection import Selection, Skipped, select_suite, select_tasks
+from edgecomp.evaluate.selection import (
+    SUITE_SECONDS,
+    Selection,
+    Skipped,
+    select_suite,
+    select_tasks,
+)
 from edgecomp.jobs import evaluation_stages as evaluation_stages
+from edgecomp.jobs.asking import Asking, ask_until_decided
 from edgecomp.jobs.evaluation_stages import Answers, ModelUnderTest
 from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
 from edgecomp.models.chat_template import read_chat_template
@@ -45,6 +52,7 @@ from edgecomp.recipes.recipe import (
     sparsity_percent,
 )
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.recipes.tolerances import Tolerances
 from edgecomp.runtimes.protocol import find_runtime
 
 
@@ -61,6 +69,12 @@ class EvaluationRequest(FrozenModel):
 
     suite: Suite = "quick"
     limit: int | None = None
+    """Questions of each benchmark, at most."""
+
+    budget_seconds: float | None = None
+    """Time for the questions that decide beside a base; None: the suite's."""
+
+    tolerances: Tolerances = Tolerances()
     allow_code: bool = False
     task: Task = "general"
 
@@ -101,11 +115,7 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
     check_cache()
     artifact = find_artifact(request.artifact)
     base = find_artifact(request.base) if request.base else None
-    selection = (
-        select_tasks(request.tasks, request.data, request.limit, allow_code=request.allow_code)
-        if request.tasks
-        else select_suite(request.suite, request.data, request.limit, allow_code=request.allow_code)
-    )
+    selection = _selected(request)
     if not selection.items and not selection.harness:
         reasons = " ".join(f"{row.name}: {row.reason}." for row in selection.skipped[:3])
         raise EvidenceTooNarrow(f"None of the benchmarks asked for can be run. {reasons}")
@@ -120,6 +130,20 @@ def evaluate_artifact(request: EvaluationRequest, listen: Listener) -> Evaluatio
     if base is None:
         return found.alone(subject)
     return found.beside_base(found.subject(base, "base"), subject, artifact)
+
+
+def _selected(request: EvaluationRequest) -> Selection:
+    """Exactly the named tasks, else the suite."""
+    limit, allow_code = request.limit, request.allow_code
+    if request.tasks:
+        return select_tasks(request.tasks, request.data, limit, allow_code=allow_code)
+    return select_suite(
+        request.suite,
+        request.data,
+        limit,
+        allow_code=allow_code,
+        to_decide=request.base is not None,
+    )
 
 
 class EvaluationRun:
@@ -162,7 +186,10 @@ class EvaluationRun:
         self, base: ModelUnderTest, artifact: ModelUnderTest, named: NamedArtifact
     ) -> Evaluation:
         """The artifact against its base, and the verdict."""
-        wanted = EvaluationSettings()
+        wanted = EvaluationSettings(
+            budget_seconds=self.request.budget_seconds or SUITE_SECONDS[self.request.suite],
+            tolerances=self.request.tolerances,
+        )
         recipe = named.recipe
         comparable = self.comparable(base, artifact)
         divergence = (
@@ -176,8 +203,7 @@ class EvaluationRun:
             if comparable:
                 items = self.selection.items
                 by_capability = evaluation_stages.divergence_by_capability(base, artifact, items)
-            before, results = self.answers(base), self.answers(artifact)
-            comparison = compare_results(before, results)
+            comparison, results = self.compared(base, artifact, wanted)
             efficiency = self.efficiency(base, artifact)
         verdict = judge(
             Evidence(
@@ -246,13 +272,43 @@ class EvaluationRun:
             self.say(f"No divergence: base and artifact have different tokenizers ({same.detail}).")
         return same.passed
 
+    def compared(
+        self, base: ModelUnderTest, artifact: ModelUnderTest, wanted: EvaluationSettings
+    ) -> tuple[Comparison, tuple[ItemResult, ...]]:
+        """Both on the same questions, asked until it is known what was lost; then on each lm-eval
+        task that can be run. The comparison, and what the artifact answered."""
+        before: tuple[ItemResult, ...] = ()
+        after: tuple[ItemResult, ...] = ()
+        sets = QuestionSets(tolerances=wanted.tolerances)
+        if self.selection.items:
+            asking = Asking(base, artifact, wanted, self.request.task, self.request.allow_code)
+            asked = ask_until_decided(asking, self.selection.items)
+            before, after, sets = asked.base, asked.artifact, asked.sets
+        first, second = self.harness_results(base), self.harness_results(artifact)
+        # A task of lm-eval tells not how many questions it has.
+        unknown = {row.category for row in first}
+        known = {name: size for name, size in sets.items.items() if name not in unknown}
+        sets = sets.model_copy(update={"items": known})
+        results = self.require_some((*after, *second))
+        return compare_results((*before, *first), results, sets), results
+
     def answers(self, subject: ModelUnderTest) -> tuple[ItemResult, ...]:
         """What one file answers: to the items, then to each lm-eval task that can be run."""
-        results: list[ItemResult] = []
+        results: tuple[ItemResult, ...] = ()
         if self.selection.items:
-            results += evaluation_stages.answers(
+            results = evaluation_stages.answers(
                 subject, self.selection.items, allow_code=self.request.allow_code
             )
+        return self.require_some((*results, *self.harness_results(subject)))
+
+    def require_some(self, results: tuple[ItemResult, ...]) -> tuple[ItemResult, ...]:
+        if not results:
+            reasons = " ".join(f"{row.name}: {row.reason}." for row in self.skipped[:3])
+            raise EvidenceTooNarrow(f"None of the benchmarks asked for could be run. {reasons}")
+        return results
+
+    def harness_results(self, subject: ModelUnderTest) -> tuple[ItemResult, ...]:
+        results: list[ItemResult] = []
         for task in self.selection.harness:
             if any(row.name == task.name for row in self.skipped):
                 continue
@@ -263,9 +319,6 @@ class EvaluationRun:
                 if self.request.tasks:
                     raise
                 self.skipped.append(Skipped(name=task.name, reason=str(error)))
-        if not results:
-            reasons = " ".join(f"{row.name}: {row.reason}." for row in self.skipped[:3])
-            raise EvidenceTooNarrow(f"None of the benchmarks asked for could be run. {reasons}")
         return tuple(results)
 
     def harness_answers(self, subject: ModelUnderTest, task: HarnessTask) -> tuple[ItemResult, ...]:

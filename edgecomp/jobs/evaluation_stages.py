@@ -7,7 +7,7 @@ given.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -29,7 +29,13 @@ from edgecomp.measure.latency import Measurement, summarise_measurement
 from edgecomp.measure.machine import machine_state
 from edgecomp.models.chat_template import ChatTemplate
 from edgecomp.pipeline.run import Run
-from edgecomp.pipeline.stage_cache import StageLabel, StoredFile, run_stage, stages_folder
+from edgecomp.pipeline.stage_cache import (
+    StageLabel,
+    StoredFile,
+    growing_folder,
+    run_stage,
+    stages_folder,
+)
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Runtime, Timing, Windows
@@ -88,15 +94,35 @@ class ModelUnderTest:
         work: Callable[[Path, Progress], Result],
     ) -> Result:
         """`run_stage` whose key holds the file and what runs it."""
-        inputs = {
-            self.who: self.sha256,
+        inputs = {self.who: self.sha256, **self._run_by(), **inputs}
+        return run_stage(
+            StageLabel(name=name, title=title, model=self.model), kind, inputs, work, self.listen
+        )
+
+    def _run_by(self) -> dict[str, Any]:
+        return {
             "runtime": [self.runtime.name, self.runtime.version()],
             "threads": self.threads,
             "kv_type": self.kv_type,
-            **inputs,
         }
-        return run_stage(
-            StageLabel(name=name, title=title, model=self.model), kind, inputs, work, self.listen
+
+    def ask(
+        self,
+        items: Sequence[Item],
+        *,
+        allow_code: bool = False,
+        progress: Progress = ignore_progress,
+    ) -> tuple[ItemResult, ...]:
+        """What the file answers. Answers are kept by file, runtime and item: none is asked twice,
+        whatever it is compared with."""
+        label = StageLabel(name="answers", title="Kept answers", model=self.model)
+        folder = growing_folder(label, {"file": self.sha256, **self._run_by()})
+        return evaluate(
+            self.asked,
+            items,
+            answers_path=folder / "answers.jsonl",
+            allow_code=allow_code,
+            progress=progress,
         )
 
 
@@ -257,14 +283,7 @@ def answers(
     """What one file answers to `items`."""
 
     def work(folder: Path, progress: Progress) -> Answers:
-        results = evaluate(
-            subject.asked,
-            items,
-            answers_path=folder / "answers.jsonl",
-            allow_code=allow_code,
-            progress=progress,
-        )
-        return Answers(results=results)
+        return Answers(results=subject.ask(items, allow_code=allow_code, progress=progress))
 
     inputs = {"items": [item.fingerprint for item in items]}
     title = f"Asking the {subject.who} {len(items)} questions"

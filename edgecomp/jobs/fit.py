@@ -22,7 +22,7 @@ from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.evaluate.coherence import Coherence
-from edgecomp.evaluate.comparison import Comparison, compare_results
+from edgecomp.evaluate.comparison import Comparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
@@ -34,6 +34,7 @@ from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.formats.presets import MIXTURE
 from edgecomp.jobs import evaluation_stages as evaluation_stages
+from edgecomp.jobs.asking import Asking, ask_until_decided
 from edgecomp.jobs.cache_choice import measured_cache_losses
 from edgecomp.jobs.evaluation_stages import evaluation_subjects
 from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
@@ -331,13 +332,12 @@ def _prove(run: Run, artifact: Artifact, questions: Questions, job: _Job) -> _Pr
         # R102, R103: no long evaluation of what writes no text.
         marks = ", ".join(f"{found.mark} ({found.evidence})" for found in coherence.findings[:3])
         raise ArtifactRejected(f"{job.chosen.label} writes garbage: {marks}. {coherence.remedy}")
+    asking = Asking(base, made, recipe.evaluation, recipe.constraints.task)
     return _Proof(
         divergence=divergence,
         coherence=coherence,
         divergence_by_capability=evaluation_stages.divergence_by_capability(base, made, items),
-        comparison=compare_results(
-            evaluation_stages.answers(base, items), evaluation_stages.answers(made, items)
-        ),
+        comparison=ask_until_decided(asking, items).comparison,
         measurement=evaluation_stages.measurement(made, recipe.settings, text, recipe.measurement),
     )
 

@@ -26,9 +26,6 @@ from edgecomp.recipes.calibration_mix import CalibrationMix
 Status = Literal["kept", "small loss", "lost", "not resolved", "at chance", "note"]
 KnowledgeBias = Literal["flagged", "not flagged", "not resolved", "not evaluated"]
 
-TOLERANCE_POINTS = 5.0
-"""Quantization's promise is a loss below 5 % (R18)."""
-
 BIAS_TOLERANCE = 0.05
 """The same five hundredths on the scale of the bias score."""
 
@@ -107,7 +104,12 @@ def knowledge_bias(comparison: Comparison) -> KnowledgeBias:
 
 def _judge_row(row: ScoreComparison) -> Finding:
     measurable = row.base_above_chance is not False
-    status = _status(row.drop_points, row.drop_interval, TOLERANCE_POINTS, measurable=measurable)
+    if row.decision:
+        status = _decided_status(row, measurable=measurable)
+    else:
+        status = _status(
+            row.drop_points, row.drop_interval, row.tolerance_points, measurable=measurable
+        )
     default = "R78" if row.category in RELIABILITY else "R12"
     return Finding(
         rule=RULES.get(row.category, default),
@@ -131,6 +133,18 @@ def _status(
     return "kept" if interval.high <= tolerance else "not resolved"
 
 
+def _decided_status(row: ScoreComparison, *, measurable: bool) -> Status:
+    """What was decided of the whole set, over all capabilities together."""
+    if row.decision == "lost":
+        return "lost"
+    if not measurable:
+        return "at chance"
+    if row.decision == "not decided":
+        return "not resolved"
+    shown = row.drop_interval is not None and row.drop_interval.low > 0
+    return "small loss" if shown else "kept"
+
+
 def _scores(row: ScoreComparison) -> str:
     retention = (
         "" if row.retention_percent is None else f", retention {row.retention_percent:.1f} %"
@@ -148,10 +162,17 @@ def _scores(row: ScoreComparison) -> str:
 
 def _in_words(status: Status, row: ScoreComparison) -> str:
     more = f"; about {row.items_to_resolve} items would" if row.items_to_resolve else ""
+    unresolved = f"not resolved at n={row.items}{more}"
+    if row.decision:
+        of_set = f" of {row.set_items}" if row.set_items else ""
+        unresolved = (
+            f"not decided by {row.items}{of_set} questions whether more than "
+            f"{row.tolerance_points:g} points are lost"
+        )
     return {
-        "small loss": f"a real loss within {TOLERANCE_POINTS:.0f} points",
-        "lost": f"lost, beyond {TOLERANCE_POINTS:.0f} points",
-        "not resolved": f"not resolved at n={row.items}{more}",
+        "small loss": f"a real loss within {row.tolerance_points:g} points",
+        "lost": f"lost, beyond {row.tolerance_points:g} points",
+        "not resolved": unresolved,
         "at chance": "the base itself is at chance, so no loss could show",
     }.get(status, status)
 

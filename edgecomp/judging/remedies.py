@@ -92,10 +92,7 @@ def evaluation_remedies(
     """What to examine before a verdict can be given."""
     steps = []
     if unresolved:
-        wanted = ", ".join(
-            f"{row.category} (about {row.items_to_resolve} items instead of {row.items})"
-            for row in unresolved
-        )
+        wanted = ", ".join(f"{row.category} ({_items_wanted(row)})" for row in unresolved)
         steps.append(f"Ask more items of {wanted}.")
     if missing:
         steps.append(f"Examine what is missing: {', '.join(missing)}.")
@@ -103,6 +100,12 @@ def evaluation_remedies(
         steps.append(f"Ask easier benchmarks of {', '.join(blind)}, which the base can answer.")
     command = "edgecomp evaluate BUNDLE --base FILE --data DIR"
     return tuple(Remedy(kind="evaluate more", text=text, command=command) for text in steps)
+
+
+def _items_wanted(row: ScoreComparison) -> str:
+    if row.decision and row.set_items:
+        return f"{row.items} of {row.set_items} were asked: give a larger --budget"
+    return f"about {row.items_to_resolve} items instead of {row.items}"
 
 
 def matching_samples(mix: CalibrationMix, category: Category) -> int:

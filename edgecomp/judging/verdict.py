@@ -13,7 +13,6 @@ from edgecomp.common.tasks import Task
 from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, bucket
 from edgecomp.judging.findings import (
-    TOLERANCE_POINTS,
     Efficiency,
     Evidence,
     Finding,
@@ -88,7 +87,7 @@ def _missing(evidence: Evidence) -> tuple[str, ...]:
     return (*absent, *(() if evidence.efficiency else ("efficiency",)))
 
 
-def _matters(category: Category | None, task: Task) -> bool:
+def matters(category: Category | None, task: Task) -> bool:
     """Whether a loss there decides: safety always, else the capability the user named first."""
     if category is None or category in RELIABILITY or task == "general":
         return True
@@ -96,14 +95,15 @@ def _matters(category: Category | None, task: Task) -> bool:
 
 
 def _unresolved(evidence: Evidence, findings: tuple[Finding, ...]) -> list[ScoreComparison]:
-    """Categories that matter, whose drop is over the tolerance but inside its noise."""
+    """Categories that matter and leave the verdict open: required ones that are not decided; where
+    nothing was to be decided, those whose drop is over the tolerance but inside its noise."""
     open_ones = {row.category for row in findings if row.status == "not resolved"}
     return [
         row
         for row in evidence.comparison.categories
         if row.category in open_ones
-        and row.drop_points > TOLERANCE_POINTS
-        and _matters(row.category, evidence.task)
+        and matters(row.category, evidence.task)
+        and (row.category in REQUIRED if row.decision else row.drop_points > row.tolerance_points)
     ]
 
 
@@ -115,7 +115,7 @@ def _blind(evidence: Evidence, findings: tuple[Finding, ...]) -> list[str]:
         for row in findings
         if row.category in CAPABILITIES
         and row.status != "note"
-        and _matters(row.category, evidence.task)
+        and matters(row.category, evidence.task)
     }
     if all(status == "at chance" for status in statuses.values()):
         return sorted(statuses)
@@ -129,13 +129,14 @@ def _level(
     if _is_ruined(evidence):
         return "do not ship"
     decisive = [
-        row for row in findings if row.status == "lost" and _matters(row.category, evidence.task)
+        row for row in findings if row.status == "lost" and matters(row.category, evidence.task)
     ]
     if decisive:
         safe = all(row.category not in RELIABILITY for row in decisive)
         return "recalibrate" if safe and _mismatched(evidence, decisive) else "do not ship"
     repeats = _near_identical(evidence)
-    if missing or _unresolved(evidence, findings) or (_blind(evidence, findings) and not repeats):
+    open_ones = [row for row in _unresolved(evidence, findings) if not (repeats and row.decision)]
+    if missing or open_ones or (_blind(evidence, findings) and not repeats):
         return "incomplete"
     open_statuses = {"not resolved"} if repeats else set()
     harmless = {"kept", "at chance", "note", *open_statuses}
@@ -182,7 +183,7 @@ def _summary(
         if missing:
             parts.append(f"Not examined: {', '.join(missing)}.")
         if unresolved:
-            parts.append(f"Not resolved at this sample size: {', '.join(unresolved)}.")
+            parts.append(f"Not decided by what was asked: {', '.join(unresolved)}.")
         blind = _blind(evidence, findings)
         if blind:
             parts.append(
@@ -199,4 +200,10 @@ def _summary(
             f"It repeats its base (KL divergence {evidence.divergence.kl_mean:.4f} nats a token) "
             f"and no loss is shown; not resolved at this sample size: {listed}."
         )
-    return f"Every examined category is kept within {TOLERANCE_POINTS:.0f} points."
+    return f"Every examined category is kept within {_tolerated(evidence)} points."
+
+
+def _tolerated(evidence: Evidence) -> str:
+    """The tolerances of what was examined: "5", or "3 to 5"."""
+    points = sorted({row.tolerance_points for row in evidence.comparison.categories})
+    return f"{points[0]:g}" if len(points) == 1 else f"{points[0]:g} to {points[-1]:g}"

@@ -127,6 +127,20 @@ def run_stage(
     return kept
 
 
+def growing_folder(label: StageLabel, inputs: dict[str, Any]) -> Path:
+    """A folder beside the stages' that runs add to, under a key as theirs; listed and freed with
+    them. Several processes may work with it at once. Raises DiskFull or NotWritable."""
+    folder = stages_folder() / f"{label.name}-{stage_key(label.name, inputs)}"
+    if not (folder / RECORD).is_file():
+        record = StageRecord(
+            stage=label.name, title=label.title, model=label.model, code=code_digest()
+        )
+        with stage_lock(folder, label.title):
+            write_text(folder / RECORD, record.model_dump_json(indent=1))
+    _mark_used(folder)
+    return folder
+
+
 def _mark_used(folder: Path) -> None:
     """Note that this process goes on from a stage's files, so that nobody frees them meanwhile."""
     for mark in folder.glob(f"{USED_BY}*"):

@@ -18,12 +18,22 @@ from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.sparsity import parse_sparsity
 from edgecomp.recipes.stages import DistillStage, PruneStage, Stage
+from edgecomp.recipes.tolerances import Tolerances
 
 
 class EvaluationSettings(FrozenModel):
-    """How much is asked: items of each benchmark, and windows of the divergence text."""
+    """How much is asked, what may be lost, and windows of the divergence text."""
 
-    items: int = Field(default=60, gt=0)
+    items: int | None = Field(default=None, gt=0)
+    """Questions of each benchmark, at most; None: all that there are."""
+
+    budget_seconds: float | None = Field(default=600.0, gt=0)
+    """Time for questions; None: until each capability is decided or its questions are asked."""
+
+    tolerances: Tolerances = Tolerances()
+    seed: int = 0
+    """Of the order in which questions are asked."""
+
     windows: int = Field(default=16, gt=1)
     window_tokens: int = Field(default=512, ge=32)
 

@@ -204,16 +204,18 @@ def capability_section(comparison: Comparison) -> Section:
         text="A drop is in percentage points (base - artifact); retention is artifact / base.",
         columns=(
             "capability", "items", "base %", "artifact %", "drop points", "95 % interval",
-            "retention %", "resolved",
+            "retention %", "decided",
         ),
         rows=tuple(_score_row(row) for row in comparison.categories),
     )  # fmt: skip
 
 
 def _score_row(row: ScoreComparison) -> tuple[str, ...]:
-    resolved = "yes" if row.resolved else f"not at n={row.items}"
-    if row.base_above_chance is False:
-        resolved = "base at chance"
+    decided = "yes" if row.resolved else f"not at n={row.items}"
+    if row.base_above_chance is False and row.decision != "lost":
+        decided = "base at chance"
+    elif row.decision:
+        decided = row.decision
     return (
         row.name,
         str(row.items or ""),
@@ -222,7 +224,7 @@ def _score_row(row: ScoreComparison) -> tuple[str, ...]:
         f"{row.drop_points:+.1f}",
         _interval(row.drop_interval, "+.1f") if row.drop_interval else "",
         f"{row.retention_percent:.1f}" if row.retention_percent is not None else "-",
-        resolved,
+        decided,
     )
 
 

@@ -25,9 +25,13 @@ from edgecomp.common.events import (
     StageFinished,
     StageProgress,
     StageStarted,
+    Standing,
+    StandingsSeen,
     Warned,
 )
 from edgecomp.common.quantity import format_duration
+
+OUTCOMES = {"kept": "green", "lost": "red"}
 
 
 @contextmanager
@@ -48,6 +52,7 @@ def progress_bars() -> Iterator[Listener]:
     running: dict[str, TaskID] = {}
     titles: dict[str, str] = {}
     warned: set[str] = set()
+    decided: set[str] = set()
 
     def listen(event: Event) -> None:
         match event:
@@ -60,6 +65,11 @@ def progress_bars() -> Iterator[Listener]:
                 bars.remove_task(running.pop(event.stage))
                 how = "from the cache" if event.cached else format_duration(event.seconds)
                 console.print(f"{escape(titles[event.stage])}: [green]done[/green], {how}")
+            case StandingsSeen():
+                for row in event.rows:
+                    if row.decision in OUTCOMES and row.category not in decided:
+                        decided.add(row.category)
+                        console.print(_decided(row), soft_wrap=True)
             case Warned() if event.text not in warned:
                 warned.add(event.text)
                 console.print(f"[yellow]Warning:[/yellow] {escape(event.text)}", soft_wrap=True)
@@ -68,3 +78,12 @@ def progress_bars() -> Iterator[Listener]:
 
     with bars:
         yield listen
+
+
+def _decided(row: Standing) -> str:
+    of_set = f" of {row.set_items}" if row.set_items else ""
+    return (
+        f"  {row.category}: [{OUTCOMES[row.decision]}]{row.decision}[/], drop "
+        f"{row.drop_points:+.1f} points ({row.low_points:+.1f} to {row.high_points:+.1f}) by "
+        f"{row.asked}{of_set} questions"
+    )

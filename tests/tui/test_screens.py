@@ -236,19 +236,19 @@ def test_a_candidate_becomes_a_recipe_that_is_checked_as_one_types(
     drive(app, path)
 
 
-@pytest.mark.parametrize("text", ["items: 7", "items: many"])
+@pytest.mark.parametrize("text", ["windows: 7", "windows: many"])
 def test_what_starts_is_the_text_as_it_stands_however_fast_the_keys(
     app: EdgecompApp, settle: Settle, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     started: list[int] = []
-    monkeypatch.setattr(app, "start_run", lambda recipe: started.append(recipe.evaluation.items))
+    monkeypatch.setattr(app, "start_run", lambda recipe: started.append(recipe.evaluation.windows))
 
     async def path(pilot: Pilot[None]) -> None:
         area = await made_recipe(app, pilot, settle)
-        area.load_text(area.text.replace("items: 60", text))
+        area.load_text(area.text.replace("windows: 16", text))
         await pilot.press("ctrl+r")
         await settle(pilot)
-        assert started == ([7] if text == "items: 7" else [])
+        assert started == ([7] if text == "windows: 7" else [])
 
     drive(app, path)
 

@@ -1,0 +1,229 @@
+"""Ask base and artifact the same questions until it is known what was lost, or time is spent.
+
+The base is asked a few of each part of the sets first, which shows where a loss could show at all.
+Then both answer in rounds; after each, every capability is lost, kept or not decided, and only the
+open ones are asked on. Answers are kept, so an asking that was cut goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from edgecomp.common.events import Progress, Standing, StandingsSeen
+from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.common.tasks import Task
+from edgecomp.evaluate.comparison import Comparison, QuestionSets, ScoreComparison, compare_results
+from edgecomp.evaluate.items import Category, Item, ItemResult
+from edgecomp.evaluate.question_bank import PILOT_ITEMS, pilot, telling
+from edgecomp.jobs.evaluation_stages import ModelUnderTest
+from edgecomp.judging.verdict import matters
+from edgecomp.recipes.recipe import EvaluationSettings
+
+FIRST_ROUND, LARGEST_ROUND = 32, 128
+"""Questions of each open category in a round: small rounds end early, large ones load less."""
+
+GROWTH = 0.5
+"""A later round asks half as much again as was asked before."""
+
+SMALLEST_ROUND = 4
+"""With time for fewer questions of each category, no further round begins."""
+
+FIRST_PILOT = 4
+PILOT_SHARE = 0.1
+"""The base is asked more than the first few of each part while this share of the time lasts."""
+
+CHANCE_ITEMS = 64
+"""A base that cannot be told from guessing after so many questions is not asked on."""
+
+Sets = dict[Category, tuple[Item, ...]]
+Ended = Literal["decided", "a loss is shown", "all asked", "time is spent"]
+
+
+class Asked(FrozenModel):
+    """What both models answered, in the order of asking, and what that says."""
+
+    base: tuple[ItemResult, ...]
+    artifact: tuple[ItemResult, ...]
+    sets: QuestionSets
+    comparison: Comparison
+    ended: Ended
+    seconds: float
+
+
+class Asking(NamedTuple):
+    """Who is asked, and what for."""
+
+    base: ModelUnderTest
+    artifact: ModelUnderTest
+    wanted: EvaluationSettings
+    task: Task
+    allow_code: bool = False
+
+
+def ask_until_decided(asking: Asking, items: Sequence[Item]) -> Asked:
+    """Whether more than is tolerated is lost in each category of `items`, at least one."""
+    base, artifact, wanted, task, allow_code = asking
+
+    def work(folder: Path, progress: Progress) -> Asked:
+        return _Rounds(asking, progress).run(items)
+
+    inputs = {
+        "base": base.sha256,
+        "items": sorted(item.fingerprint for item in items),
+        "wanted": wanted.model_dump(),
+        "task": task,
+        "allow_code": allow_code,
+    }
+    return artifact.stage("asking", "Asking base and artifact", Asked, inputs, work)
+
+
+class _Rounds:
+    """One asking on its way: the clock, and what was answered so far."""
+
+    def __init__(self, asking: Asking, progress: Progress) -> None:
+        self.asking = asking
+        self.progress = progress
+        self.began = time.monotonic()
+        self.budget = asking.wanted.budget_seconds
+        self.base: list[ItemResult] = []
+        self.artifact: list[ItemResult] = []
+        self.kind_seconds: dict[str, float] = {}
+        """A question's of each kind, both models together, as the last round took."""
+
+    def run(self, items: Sequence[Item]) -> Asked:
+        open_sets = telling(items, self.pilot(items), self.asking.wanted.seed)
+        sets = QuestionSets(items=_sizes(open_sets), tolerances=self.asking.wanted.tolerances)
+        comparison = Comparison(categories=())
+        asked: Counter[Category] = Counter()
+        ended: Ended = "time is spent"
+        while batch := self.next_round(open_sets, asked):
+            self.ask(batch)
+            asked.update(item.category for item in batch)
+            comparison = compare_results(self.base, self.artifact, sets)
+            rows = {row.category: row for row in comparison.categories}
+            open_sets = {
+                name: items
+                for name, items in open_sets.items()
+                if _is_open(rows[name]) and asked[name] < len(items)
+            }
+            lost = [row for row in rows.values() if self.is_decisive(row)]
+            going_on = () if lost else tuple(open_sets)
+            self.tell(comparison, going_on)
+            if not going_on:
+                settled = all(row.decision != "not decided" for row in rows.values())
+                ended = "a loss is shown" if lost else "decided" if settled else "all asked"
+                break
+        return Asked(
+            base=tuple(self.base),
+            artifact=tuple(self.artifact),
+            sets=sets,
+            comparison=comparison,
+            ended=ended,
+            seconds=self.elapsed,
+        )
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    def pilot(self, items: Sequence[Item]) -> dict[str, ItemResult]:
+        """What the base answers to a few questions of each part, by the items' fingerprints."""
+        known: dict[str, ItemResult] = {}
+        for count in (FIRST_PILOT, PILOT_ITEMS):
+            first = pilot(items, count)
+            results = self.asking.base.ask(first, allow_code=self.asking.allow_code)
+            known = {item.fingerprint: row for item, row in zip(first, results, strict=True)}
+            if self.budget and self.elapsed > PILOT_SHARE * self.budget:
+                break
+        return known
+
+    def next_round(self, open_sets: Sets, asked: Mapping[Category, int]) -> list[Item]:
+        """The next questions of each open category, as many as the time left allows."""
+        sizes = {
+            name: min(max(FIRST_ROUND, round(GROWTH * asked[name])), LARGEST_ROUND)
+            for name in open_sets
+        }
+        batch = _taken(open_sets, asked, sizes)
+        if self.budget is None:
+            return batch
+        left = self.budget - self.elapsed
+        needed = sum(self.kind_seconds.get(item.kind, 0.0) for item in batch)
+        if needed > left:
+            sizes = {name: int(size * left / needed) for name, size in sizes.items()}
+            if left <= 0 or min(sizes.values()) < SMALLEST_ROUND:
+                return []
+            batch = _taken(open_sets, asked, sizes)
+        return batch
+
+    def ask(self, batch: Sequence[Item]) -> None:
+        """Have both models answer `batch`, one kind of question after the other."""
+        found: dict[str, tuple[ItemResult, ItemResult]] = {}
+        for kind in sorted({item.kind for item in batch}):
+            group = [item for item in batch if item.kind == kind]
+            began = time.monotonic()
+            before, after = (
+                model.ask(group, allow_code=self.asking.allow_code)
+                for model in (self.asking.base, self.asking.artifact)
+            )
+            self.kind_seconds[kind] = (time.monotonic() - began) / len(group)
+            for item, *pair in zip(group, before, after, strict=True):
+                found[item.fingerprint] = (pair[0], pair[1])
+        # In the order of the batch: what is decided counts on an order that is by chance.
+        for item in batch:
+            self.base.append(found[item.fingerprint][0])
+            self.artifact.append(found[item.fingerprint][1])
+
+    def is_decisive(self, row: ScoreComparison) -> bool:
+        return row.decision == "lost" and matters(row.category, self.asking.task)
+
+    def tell(self, comparison: Comparison, going_on: tuple[Category, ...]) -> None:
+        decided = sum(row.decision != "not decided" for row in comparison.categories)
+        self.progress(decided, len(comparison.categories))
+        self.asking.artifact.listen(
+            StandingsSeen(
+                rows=tuple(map(_standing, comparison.categories)),
+                asked_next=going_on,
+                seconds=self.elapsed,
+                budget_seconds=self.budget,
+            )
+        )
+
+
+def _taken(
+    open_sets: Sets, asked: Mapping[Category, int], sizes: Mapping[Category, int]
+) -> list[Item]:
+    return [
+        item
+        for name, items in open_sets.items()
+        for item in items[asked[name] : asked[name] + sizes[name]]
+    ]
+
+
+def _sizes(sets: Sets) -> dict[Category, int]:
+    """The questions of each set; every written answer is one for toxicity as well."""
+    sizes: dict[Category, int] = {name: len(items) for name, items in sets.items()}
+    written = sum(item.kind == "generation" for items in sets.values() for item in items)
+    return {"toxicity": written, **sizes} if written else sizes
+
+
+def _is_open(row: ScoreComparison) -> bool:
+    guessing = row.base_above_chance is False and (row.items or 0) >= CHANCE_ITEMS
+    return row.decision == "not decided" and not guessing
+
+
+def _standing(row: ScoreComparison) -> Standing:
+    assert row.drop_interval and row.decision and row.items
+    return Standing(
+        category=row.category,
+        asked=row.items,
+        set_items=row.set_items,
+        drop_points=row.drop_points,
+        low_points=row.drop_interval.low,
+        high_points=row.drop_interval.high,
+        tolerance_points=row.tolerance_points,
+        decision=row.decision,
+    )
