@@ -23,6 +23,7 @@ from edgecomp.models.huggingface.model import (
     gguf_names,
     language_config,
     read_json,
+    shared_name,
     stored_tensors,
 )
 from edgecomp.models.learned_layout import LearnedLayout, RowsOfWeight
@@ -99,7 +100,11 @@ def _codes(
 
 def _rows_of(codes: NDArray[np.uint8], part: RowsOfWeight) -> NDArray[np.uint8]:
     """The bytes of some rows of a weight, given its codes or those of all experts of its kind."""
-    rows = codes[expert_number(part.weight)] if codes.ndim == 3 else codes
+    one = shared_name(part.weight) != part.weight
+    # Those of fused experts are one after the other.
+    rows: NDArray[np.uint8] = (
+        codes[expert_number(part.weight)] if one else codes.reshape(-1, codes.shape[-1])
+    )
     return rows if part.rows is None else rows[np.array(part.rows)]
 
 

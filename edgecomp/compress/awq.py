@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecomp.compress.blocks import Block, Method, attached_hooks
-from edgecomp.compress.experts import Expert
+from edgecomp.compress.experts import StoredExpert
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
 from edgecomp.compress.hessian import gather_hessians
@@ -182,7 +182,7 @@ def _whole_reader(block: Block, name: str) -> str:
     """Who reads the whole tensor that linear `name` reads rows of: before an expert, the router."""
     parent, _, leaf = name.rpartition(".")
     owner = block.module.get_submodule(parent)
-    if isinstance(owner, Expert) and leaf in owner.roles[:2]:
+    if isinstance(owner, StoredExpert) and leaf in owner.roles[:2]:
         return parent.rpartition(".experts.")[0] + ".gate"
     return name
 

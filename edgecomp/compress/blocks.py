@@ -259,7 +259,7 @@ def _visit(
     }
 
     def weight_name(linear: str) -> str:
-        return decoder.stored_name(f"{name}.{linear}.weight")
+        return decoder.weight_name(index, module, linear)
 
     def run(batch: Tensor) -> Tensor:
         return decoder.run(index, module, batch, _first_sample(batch, hidden)).float()

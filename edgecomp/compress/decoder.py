@@ -29,8 +29,8 @@ from transformers.pytorch_utils import Conv1D
 
 from edgecomp.common.errors import ArchitectureUnsupported, CalibrationUnusable
 from edgecomp.compress.checkpoint import find_stored, read_rows, read_tensor
-from edgecomp.compress.experts import separate_experts
-from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.compress.experts import FusedExperts, SlicedExpert, separate_experts
+from edgecomp.models.huggingface.model import fused_matrix_name, stored_tensors
 from edgecomp.models.safetensors_header import StoredTensor
 
 CALLS_KEPT = 8
@@ -188,6 +188,8 @@ class Decoder:
             if isinstance(child, Conv1D):
                 parent, _, leaf = name.rpartition(".")
                 setattr(module.get_submodule(parent), leaf, _as_linear(child))
+            elif isinstance(child, FusedExperts):
+                child.separate()
         return module
 
     def stored_weights(self, index: int, module: nn.Module) -> dict[str, Tensor]:
@@ -200,9 +202,15 @@ class Decoder:
             tensors[stored.name] = parameter.data.T if transposed else parameter.data
         return tensors
 
-    def stored_name(self, name: str) -> str:
-        """The checkpoint's name of the model's parameter `name`."""
-        return self._stored(name).name
+    def weight_name(self, index: int, module: nn.Module, linear: str) -> str:
+        """The checkpoint's name of the weight of a linear of block `index`; of an expert's matrix
+        that it stores fused, the tensor's with the expert's number."""
+        owner_name, _, role = linear.rpartition(".")
+        owner, prefix = module.get_submodule(owner_name), f"{self.blocks_name}.{index}"
+        if isinstance(owner, SlicedExpert):
+            experts = owner_name.rpartition(".")[0]
+            return fused_matrix_name(self._stored(f"{prefix}.{experts}.{role}").name, owner.number)
+        return self._stored(f"{prefix}.{linear}.weight").name
 
     def run(self, index: int, module: nn.Module, hidden: Tensor, first: int = 0) -> Tensor:
         """Outputs of block `index` [samples, length, width] for the inputs `hidden`, which are

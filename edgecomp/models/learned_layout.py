@@ -2,13 +2,15 @@
 
 A converter may permute rows (llama's Q and K), cut a matrix or join several (QKV, gate and up,
 experts), and rename all of them. Rows of the float file are matched with rows of the checkpoint by
-their very values, so nothing of this has to be known of a family. Codes go by rows: what is matched
-exactly can take the codes of a method, the rest is left to llama.cpp's quantizer.
+their very values, so nothing of this has to be known of a family. Experts that are stored in one
+tensor [experts, ...] are matched as they stand and with their axes exchanged: a row is what one
+output is computed with, either way. Codes go by rows: what is matched exactly can take the codes of
+a method, the rest is left to llama.cpp's quantizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +22,7 @@ from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.models.float_conversion import NUMPY_TYPES, convert, raw_pieces, stored_array
 from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
 from edgecomp.models.huggingface.model import stored_tensors
+from edgecomp.models.safetensors_header import StoredTensor
 
 NameOf = Callable[[str], str | None]
 Hashes = NDArray[np.uint64]
@@ -31,7 +34,7 @@ class RowsOfWeight(FrozenModel):
 
     weight: str
     rows: tuple[int, ...] | None = None
-    """None: all of them, in order."""
+    """None: all of them, in order. Those of fused experts are counted through all experts."""
 
 
 class LearnedLayout(FrozenModel):
@@ -55,10 +58,17 @@ class LearnedLayout(FrozenModel):
         )
 
 
+class _Reading(NamedTuple):
+    """A weight of the checkpoint, with the two axes of its matrices exchanged or not."""
+
+    weight: str
+    transposed: bool
+
+
 class _Row(NamedTuple):
     """Where a row of the checkpoint lies."""
 
-    weight: str
+    reading: _Reading
     row: int
 
 
@@ -72,9 +82,8 @@ def learn_layout(checkpoint: Path, float_file: Path) -> LearnedLayout:
     for kind, tensors in groupby(sorted(matrices, key=_kind), key=_kind):
         columns, float_type = kind
         rows = {
-            name: _hashes(convert(stored_array(t), t.dtype, float_type, name), columns)
-            for name, t in stored.items()
-            if t.shape[-1] == columns and t.dtype in NUMPY_TYPES
+            reading: _hashes(_pieces(stored[reading.weight], reading, float_type), columns)
+            for reading in _readings(stored, columns)
         }
         places = _places(rows)
         for tensor in tensors:
@@ -86,6 +95,25 @@ def learn_layout(checkpoint: Path, float_file: Path) -> LearnedLayout:
 
 def _kind(tensor: TensorEntry) -> tuple[int, str]:
     return tensor.shape[-1], tensor.type.name
+
+
+def _readings(stored: Mapping[str, StoredTensor], columns: int) -> list[_Reading]:
+    """The ways to read weights as rows of so many columns."""
+    floats = {name: tensor for name, tensor in stored.items() if tensor.dtype in NUMPY_TYPES}
+    plain = [_Reading(n, transposed=False) for n, t in floats.items() if t.shape[-1] == columns]
+    return plain + [
+        _Reading(name, transposed=True)
+        for name, tensor in floats.items()
+        if len(tensor.shape) == 3 and tensor.shape[1] == columns
+    ]
+
+
+def _pieces(tensor: StoredTensor, reading: _Reading, float_type: str) -> Iterator[NDArray[Any]]:
+    """Some rows at a time, as `float_type`."""
+    array = stored_array(tensor)
+    # Matrix by matrix: exchanging the axes of all of them at once would copy the whole tensor.
+    for part in array.swapaxes(1, 2) if reading.transposed else (array,):
+        yield from convert(part, tensor.dtype, float_type, tensor.name)
 
 
 def _hashes(pieces: Iterable[NDArray[Any]], columns: int) -> Hashes:
@@ -106,21 +134,21 @@ def _hashes_of_file(header: GgufHeader, tensor: TensorEntry) -> Hashes:
     return _hashes((data[at : at + step] for at in range(0, len(data), step)), columns)
 
 
-def _places(rows: Mapping[str, Hashes]) -> dict[int, _Row]:
+def _places(rows: Mapping[_Reading, Hashes]) -> dict[int, _Row]:
     """Where each row lies. Of copies of a matrix the first counts; of single rows that are equal
     any may: they hold the same values."""
     places: dict[int, _Row] = {}
     seen: set[bytes] = set()
-    for weight, hashes in rows.items():
+    for reading, hashes in rows.items():
         whole = hashes.tobytes()
         if whole not in seen:
             seen.add(whole)
-            places |= {int(value): _Row(weight, at) for at, value in enumerate(hashes)}
+            places |= {int(value): _Row(reading, at) for at, value in enumerate(hashes)}
     return places
 
 
 def _parts(
-    wanted: Hashes, rows: Mapping[str, Hashes], places: Mapping[int, _Row]
+    wanted: Hashes, rows: Mapping[_Reading, Hashes], places: Mapping[int, _Row]
 ) -> tuple[RowsOfWeight, ...]:
     """What the rows `wanted` consist of, or nothing where one of them is nowhere."""
     parts: list[RowsOfWeight] = []
@@ -129,9 +157,9 @@ def _parts(
         place = places.get(int(wanted[at]))
         if place is None:
             return ()
-        own = rows[place.weight]
+        weight, own = place.reading.weight, rows[place.reading]
         if np.array_equal(wanted[at : at + len(own)], own):
-            parts.append(RowsOfWeight(weight=place.weight))
+            parts.append(RowsOfWeight(weight=weight))
             at += len(own)
             continue
         order = np.argsort(own)
@@ -139,6 +167,6 @@ def _parts(
         indices = order[np.minimum(positions, len(own) - 1)]
         same = own[indices] == wanted[at:]
         length = len(same) if same.all() else int(same.argmin())
-        parts.append(RowsOfWeight(weight=place.weight, rows=tuple(map(int, indices[:length]))))
+        parts.append(RowsOfWeight(weight=weight, rows=tuple(map(int, indices[:length]))))
         at += length
     return tuple(parts)

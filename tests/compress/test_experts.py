@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -210,17 +212,68 @@ def test_r31_experts_that_the_calibration_seldom_reached_are_counted(
     assert expert_use(tmp_path / "dense.gguf") is None
 
 
-def test_experts_that_the_checkpoint_stores_fused_run_fused(
-    save_model: Save, tokens: Tensor
-) -> None:
-    folder, model = save_model("qwen3moe")
+def fuse_stored_experts(folder: Path, model: Any) -> None:
+    """Store the experts as transformers has them in memory: two tensors a layer."""
     file = folder / "model.safetensors"
     tensors = {n: t for n, t in load_file(file).items() if ".experts." not in n}
     tensors |= {n: t for n, t in model.state_dict().items() if ".experts." in n}
     save_file(tensors, file)
-    final: list[Tensor] = []
-    linears: list[str] = []
-    walk(folder, tokens, lambda block: linears.extend(block.linears), final=final.append)
-    wanted = model.base_model(input_ids=tokens).last_hidden_state
-    assert torch.allclose(torch.cat(final), wanted.flatten(0, 1), atol=1e-4)
-    assert not any("experts" in name for name in linears)
+
+
+def solved_experts(folder: Path, tokens: Tensor) -> dict[str, Tensor]:
+    """The experts' matrices after GPTQ, by name."""
+    method = gptq_method(lambda name: GRID)
+    found: dict[str, Tensor] = {}
+
+    def solve(block: Block) -> None:
+        method(block)
+        linears = {block.weight_name(name): linear for name, linear in block.linears.items()}
+        found.update({n: m.weight.clone() for n, m in linears.items() if ".experts." in n})
+
+    walk(folder, tokens, solve)
+    return found
+
+
+def test_experts_stored_fused_are_solved_as_those_stored_one_by_one(
+    save_model: Save, tokens: Tensor
+) -> None:
+    folder, model = save_model("qwen3moe")
+    apart = solved_experts(folder, tokens)
+    fuse_stored_experts(folder, model)
+    fused = solved_experts(folder, tokens)
+    assert (len(apart), len(fused)) == (3 * 6 * 3, 3 * 6 * 2)
+    for layer in range(3):
+        prefix = f"model.layers.{layer}.mlp.experts"
+        for expert in range(6):
+            gate, up, down = (
+                apart[f"{prefix}.{expert}.{role}_proj.weight"] for role in ("gate", "up", "down")
+            )
+            gate_up = fused[f"{prefix}.gate_up_proj[{expert}]"]
+            torch.testing.assert_close(gate_up, torch.cat([gate, up]))
+            torch.testing.assert_close(fused[f"{prefix}.down_proj[{expert}]"], down)
+
+
+@pytest.mark.parametrize("name", ["granitemoe", "gpt_oss", "llama4_text"])
+def test_each_expert_of_a_fused_tensor_sees_its_own_tokens(
+    name: str, tiny_family: Callable[[str], Path]
+) -> None:
+    tokens = torch.randint(5, 500, (4, 32), generator=torch.Generator().manual_seed(0))
+    seen: dict[str, int] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def watch(block: Block) -> None:
+        experts = [n for n in block.linears if ".experts." in n]
+        counts: Counter[str] = Counter()
+        block.observe({n: lambda x, n=n: counts.update({n: len(x)}) for n in experts})
+        for linear in experts:
+            seen[block.weight_name(linear)] = counts[linear]
+            shapes[block.weight_name(linear)] = tuple(block.linears[linear].weight.shape)
+
+    walk(tiny_family(name), tokens, watch)
+    layers, used = 2, 1 if name == "llama4_text" else 2
+    first = [name for name in seen if shapes[name] == (1024, 256)]
+    second = [name for name in seen if shapes[name] == (256, 512)]
+    assert (len(first), len(second)) == (4 * layers, 4 * layers)
+    for names in (first, second):
+        assert sum(seen[name] for name in names) == layers * used * tokens.numel()
+        assert len({seen[name] for name in names}) > 1

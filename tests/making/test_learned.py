@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ from quantized_checkpoints import write_fp8, write_mxfp4
 
 from edgecomp.common.events import Event, Noted, Warned
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
-from edgecomp.compress.blocks import walk
+from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.compress.destination import Destination
 from edgecomp.compress.gguf_types import grids_of_types
+from edgecomp.compress.gptq import gptq_method
+from edgecomp.compress.hessian import gather_hessians
+from edgecomp.compress.packed_triangle import PackedTriangle
 from edgecomp.compress.rtn import rtn
 from edgecomp.exporters.gguf import export, insert_codes
 from edgecomp.making.compress_job import CompressionRequest, compress, compression_recipe
@@ -37,7 +41,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("name", ["olmo2", "phi", "olmoe"])
+@pytest.mark.parametrize("name", ["olmo2", "phi", "olmoe", "granitemoe"])
 def test_codes_go_where_the_rows_went(
     tiny_family: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
@@ -59,10 +63,68 @@ def test_codes_go_where_the_rows_went(
         if tensor.name in inserted:
             values = np.concatenate(list(float32_pieces(header, tensor)))
             parts = [
-                read_tensor(stored[part.weight]).numpy()[list(part.rows) if part.rows else ...]
+                read_tensor(stored[part.weight])
+                .flatten(0, -2)
+                .numpy()[list(part.rows) if part.rows else ...]
                 for part in layout.tensors[tensor.name]
             ]
             assert np.array_equal(values, np.concatenate(parts)), tensor.name
+
+
+def experts_of(file: Path) -> dict[str, torch.Tensor]:
+    """The expert tensors of a GGUF file, float32 [experts, rows, columns]."""
+    header = read_gguf_header(file)
+    return {
+        t.name: torch.from_numpy(np.concatenate(list(float32_pieces(header, t))).reshape(t.shape))
+        for t in header.tensors
+        if "_exps.weight" in t.name
+    }
+
+
+@pytest.mark.parametrize("name", ["granitemoe", "gpt_oss", "llama4_text"])
+def test_fused_experts_lose_less_by_gptq_than_by_llama_cpps_rounding(
+    tiny_family: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    """In one type, with importance of the calibration that GPTQ reads."""
+    folder = tiny_family(name)
+    base = export(read_model(folder), tmp_path / "base.gguf", "F32").path
+    tokens = np.random.default_rng(0).integers(5, 500, (4, 32))
+    np.save(tmp_path / "tokens.npy", tokens)
+    importance = tmp_path / "importance.gguf"
+    LlamaCpp().importance(base, tmp_path / "tokens.npy", importance, datasets=["ours"], threads=1)
+    layout = learn_layout(folder, base)
+    kinds = {n: "Q4_0" for n in experts_of(base)}
+    types = Types(preset="Q8_0", overrides=kinds, importance=importance)
+    LlamaCpp().quantize(base, tmp_path / "theirs.gguf", types, threads=1)
+    copyfile(tmp_path / "theirs.gguf", tmp_path / "ours.gguf")
+    weights = {w: k for w, k in types_of_weights(layout, kinds, gguf_names(folder)).items() if k}
+    ids = torch.from_numpy(tokens)
+    rounded = Destination(tmp_path / "rounded", "gptq", torch.float32)
+    walk(folder, ids, gptq_method(grids_of_types(folder, weights)), destination=rounded)
+    inserted = insert_codes(tmp_path / "ours.gguf", rounded.folder, layout)
+    assert set(inserted) == set(kinds)
+
+    hessians: dict[tuple[int, int, str], PackedTriangle] = {}
+
+    def gather(block: Block) -> None:
+        for (linear, *_), hessian in gather_hessians(block):
+            if ".experts." in linear:
+                *_, number, role = linear.split(".")
+                hessians[block.index, int(number), role] = hessian
+
+    walk(folder, ids, gather)
+    wanted, theirs, ours = (
+        experts_of(tmp_path / f"{which}.gguf") for which in ("base", "theirs", "ours")
+    )
+    assert len(hessians) == 2 * 4 * 2
+    for tensor, values in wanted.items():
+        layer, role = int(tensor.split(".")[1]), "down" if "down" in tensor else "gate_up"
+        for expert, value in enumerate(values):
+            hessian = hessians[layer, expert, f"{role}_proj"]
+            error, other = (
+                hessian.quadratic(file[tensor][expert] - value) for file in (ours, theirs)
+            )
+            assert 0 < error < 0.9 * other, (tensor, expert)
 
 
 def test_a_weight_that_went_into_tensors_of_two_types_is_left_alone() -> None:

@@ -83,6 +83,30 @@ def test_experts_are_stacked_and_a_second_copy_is_the_first(tmp_path: Path) -> N
     assert names[2] == "experts.2.up"
 
 
+@pytest.mark.parametrize("columns", [32, 6])
+def test_fused_experts_are_found_however_they_are_stored(tmp_path: Path, columns: int) -> None:
+    """Outputs by inputs or exchanged, gate and up one after the other or in turns; also square."""
+    fused = RANDOM.standard_normal((3, 6, columns)).astype(np.float32)
+    exchanged = RANDOM.standard_normal((3, columns, 6)).astype(np.float32)
+    outputs = exchanged.swapaxes(1, 2)
+    found = layout_of(
+        {"fused": fused, "exchanged": exchanged},
+        {
+            "gate": np.ascontiguousarray(fused[:, :3]),
+            "both": fused,
+            "exchanged_gate": np.ascontiguousarray(outputs[:, ::2]),
+            "exchanged_both": np.ascontiguousarray(outputs),
+        },
+        tmp_path,
+    )
+    assert found["gate"] == (RowsOfWeight(weight="fused", rows=(0, 1, 2, 6, 7, 8, 12, 13, 14)),)
+    assert found["both"] == (RowsOfWeight(weight="fused"),)
+    assert found["exchanged_gate"] == (
+        RowsOfWeight(weight="exchanged", rows=(0, 2, 4, 6, 8, 10, 12, 14, 16)),
+    )
+    assert found["exchanged_both"] == (RowsOfWeight(weight="exchanged"),)
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen3moe", "phi3", "gemma3"])
 def test_a_layout_of_a_row_here_is_found_again(
     tiny_model: Callable[..., Path], tmp_path: Path, family: str

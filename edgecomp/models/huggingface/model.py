@@ -54,6 +54,7 @@ from edgecomp.models.spec import (
 )
 
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
+EXPERT_OF_FUSED = re.compile(r"\[(\d+)\]$")
 BESIDE_TEXT = {
     "pictures and sounds": re.compile(
         r"(^|\.)(vision|visual|audio|image|multi_?modal|embed_vision|embed_audio)"
@@ -65,12 +66,17 @@ BESIDE_TEXT = {
 
 def shared_name(name: str) -> str:
     """The name of a weight without its expert's number: that of all experts of the layer."""
-    return EXPERT.sub(".experts.", name)
+    return EXPERT_OF_FUSED.sub("", EXPERT.sub(".experts.", name))
+
+
+def fused_matrix_name(tensor: str, expert: int) -> str:
+    """What the matrix of one expert is called that a checkpoint stores in one tensor of all."""
+    return f"{tensor}[{expert}]"
 
 
 def expert_number(name: str) -> int:
     """Which expert a weight belongs to; 0 where it belongs to none."""
-    expert = EXPERT.search(name)
+    expert = EXPERT_OF_FUSED.search(name) or EXPERT.search(name)
     return int(expert.group(1)) if expert else 0
 
 
