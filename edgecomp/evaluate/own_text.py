@@ -12,11 +12,11 @@ from itertools import zip_longest
 from random import Random
 
 from edgecomp.evaluate.own_set import SEED
-from edgecomp.evaluate.own_set.code import COMPLETIONS
-from edgecomp.evaluate.own_set.knowledge import FACTS
+from edgecomp.evaluate.own_set.code_tables import COMPLETIONS
+from edgecomp.evaluate.own_set.knowledge_tables import FACTS
 from edgecomp.evaluate.own_set.multilingual import ENGLISH, TRANSLATIONS
 from edgecomp.evaluate.own_set.reasoning import arithmetic_story
-from edgecomp.evaluate.own_set.truthfulness import MISCONCEPTIONS
+from edgecomp.evaluate.own_set.truthfulness_tables import MISCONCEPTIONS
 
 PROBLEMS = 64
 

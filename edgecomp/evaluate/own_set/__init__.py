@@ -2,12 +2,15 @@
 
 It needs no download and no licence, and is enough to see which capability a compression harmed. It
 is no benchmark: its scores mean something only beside the same model's before compression.
+
+Each category has easy, medium and hard items, so that a model of 100 million parameters is not at
+chance in all of them, nor one of two billion at its ceiling.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 
 from edgecomp.evaluate.items import Bucket, Category, Item, bucket
@@ -31,16 +34,34 @@ def own_items(
 ) -> tuple[Item, ...]:
     """The items of `buckets` (all where None), at most `limit` of each category and kind.
 
-    Always the same items in the same order; a smaller limit gives a subset of a larger one's.
+    Always the same items in the same order; a smaller limit gives a subset of a larger one's. The
+    levels of difficulty take turns: any beginning of a category and kind holds all in proportion.
     """
-    taken: Counter[tuple[Category, str]] = Counter()
-    chosen: list[Item] = []
+    return tuple(
+        item
+        for (category, _), items in _groups().items()
+        if buckets is None or bucket(category) in buckets
+        for item in items[:limit]
+    )
+
+
+@cache
+def _groups() -> dict[tuple[Category, str], tuple[Item, ...]]:
+    """All items by category and kind."""
+    groups: dict[tuple[Category, str], list[Item]] = {}
     for family in FAMILIES:
-        items = family.items(Random(SEED))
-        Random(SEED).shuffle(items)
-        for item in items:
-            group = (item.category, item.kind)
-            if limit is None or taken[group] < limit:
-                taken[group] += 1
-                chosen.append(item)
-    return tuple(item for item in chosen if buckets is None or bucket(item.category) in buckets)
+        for item in family.items(Random(SEED)):
+            groups.setdefault((item.category, item.kind), []).append(item)
+    return {group: _in_turn(items) for group, items in groups.items()}
+
+
+def _in_turn(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Shuffled, with each level spread evenly from beginning to end."""
+    levels: dict[str | None, list[Item]] = {}
+    for item in items:
+        levels.setdefault(item.difficulty, []).append(item)
+    placed: list[tuple[float, Item]] = []
+    for level in levels.values():
+        Random(SEED).shuffle(level)
+        placed += [((index + 0.5) / len(level), item) for index, item in enumerate(level)]
+    return tuple(item for _, item in sorted(placed, key=lambda pair: pair[0]))

@@ -1,6 +1,6 @@
-"""Multilingual: pick the translation among sentences that differ in a word, and stay in a language.
+"""Multilingual: pick the translation among words or sentences, and stay in a language.
 
-The sentences come in twelve languages; each has a near twin, so that knowing the topic is not
+The texts come in twelve languages. Each sentence has a near twin, so that knowing the topic is not
 enough.
 """
 
@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from random import Random
 
-from edgecomp.evaluate.items import GenerationItem, Instruction, InstructionCheck, Item, ask
-from edgecomp.evaluate.own_set.choice import choice_item
+from edgecomp.evaluate.items import (
+    Difficulty,
+    GenerationItem,
+    Instruction,
+    InstructionCheck,
+    Item,
+    ask,
+)
+from edgecomp.evaluate.own_set.choice import Label, choice_item
 
 ENGLISH = (
     "The cat is under the table.",
@@ -171,6 +178,42 @@ TRANSLATIONS = {
     ),
 }
 
+# English, then the languages of TRANSLATIONS in their order.
+WORDS = """
+dog | perro | chien | Hund | cane | cachorro | hond | pies | собака | köpek | anjing | 狗 | 犬
+house | casa | maison | Haus | casa | casa | huis | dom | дом | ev | rumah | 房子 | 家
+water | agua | eau | Wasser | acqua | água | water | woda | вода | su | air | 水 | 水
+bread | pan | pain | Brot | pane | pão | brood | chleb | хлеб | ekmek | roti | 面包 | パン
+milk | leche | lait | Milch | latte | leite | melk | mleko | молоко | süt | susu | 牛奶 | 牛乳
+book | libro | livre | Buch | libro | livro | boek | książka | книга | kitap | buku | 书 | 本
+tree | árbol | arbre | Baum | albero | árvore | boom | drzewo | дерево | ağaç | pohon | 树 | 木
+sun | sol | soleil | Sonne | sole | sol | zon | słońce | солнце | güneş | matahari | 太阳 | 太陽
+moon | luna | lune | Mond | luna | lua | maan | księżyc | луна | ay | bulan | 月亮 | 月
+hand | mano | main | Hand | mano | mão | hand | ręka | рука | el | tangan | 手 | 手
+eye | ojo | œil | Auge | occhio | olho | oog | oko | глаз | göz | mata | 眼睛 | 目
+red | rojo | rouge | rot | rosso | vermelho | rood | czerwony | красный | kırmızı | merah | 红色 | 赤
+white | blanco | blanc | weiß | bianco | branco | wit | biały | белый | beyaz | putih | 白色 | 白
+black | negro | noir | schwarz | nero | preto | zwart | czarny | чёрный | siyah | hitam | 黑色 | 黒
+green | verde | vert | grün | verde | verde | groen | zielony | зелёный | yeşil | hijau | 绿色 | 緑
+three | tres | trois | drei | tre | três | drie | trzy | три | üç | tiga | 三 | 三
+ten | diez | dix | zehn | dieci | dez | tien | dziesięć | десять | on | sepuluh | 十 | 十
+mother | madre | mère | Mutter | madre | mãe | moeder | matka | мать | anne | ibu | 妈妈 | 母
+father | padre | père | Vater | padre | pai | vader | ojciec | отец | baba | ayah | 爸爸 | 父
+friend | amigo | ami | Freund | amico | amigo | vriend | przyjaciel | друг | arkadaş | teman | 朋友 | 友達
+night | noche | nuit | Nacht | notte | noite | nacht | noc | ночь | gece | malam | 夜晚 | 夜
+Monday | lunes | lundi | Montag | lunedì | segunda-feira | maandag | poniedziałek | понедельник | pazartesi | Senin | 星期一 | 月曜日
+winter | invierno | hiver | Winter | inverno | inverno | winter | zima | зима | kış | musim dingin | 冬天 | 冬
+bird | pájaro | oiseau | Vogel | uccello | pássaro | vogel | ptak | птица | kuş | burung | 鸟 | 鳥
+fish | pez | poisson | Fisch | pesce | peixe | vis | ryba | рыба | balık | ikan | 鱼 | 魚
+school | escuela | école | Schule | scuola | escola | school | szkoła | школа | okul | sekolah | 学校 | 学校
+street | calle | rue | Straße | strada | rua | straat | ulica | улица | sokak | jalan | 街道 | 通り
+door | puerta | porte | Tür | porta | porta | deur | drzwi | дверь | kapı | pintu | 门 | ドア
+apple | manzana | pomme | Apfel | mela | maçã | appel | jabłko | яблоко | elma | apel | 苹果 | りんご
+snow | nieve | neige | Schnee | neve | neve | sneeuw | śnieg | снег | kar | salju | 雪 | 雪
+""".strip()  # noqa: E501
+NEAR_ENGLISH = ("Spanish", "French", "German", "Italian", "Portuguese", "Dutch")
+"""Languages whose script and many of whose words an English reader knows."""
+
 QUESTIONS = {
     "es": "¿Por qué es importante dormir bien? Responde en español con dos frases.",
     "fr": "Pourquoi est-il important de bien dormir ? Réponds en français en deux phrases.",
@@ -186,45 +229,113 @@ QUESTIONS = {
     "ja": "なぜよく眠ることが大切ですか。日本語で二文で答えてください。",
 }
 WRITTEN_ANSWER_TOKENS = 64
+SEA_QUESTIONS = {
+    "es": "Escribe dos frases en español sobre el mar.",
+    "fr": "Écris deux phrases en français sur la mer.",
+    "de": "Schreibe zwei Sätze auf Deutsch über das Meer.",
+    "it": "Scrivi due frasi in italiano sul mare.",
+    "pt": "Escreva duas frases em português sobre o mar.",
+    "nl": "Schrijf twee zinnen in het Nederlands over de zee.",
+    "pl": "Napisz po polsku dwa zdania o morzu.",
+    "ru": "Напиши по-русски два предложения о море.",
+    "tr": "Deniz hakkında Türkçe iki cümle yaz.",
+    "id": "Tulislah dua kalimat dalam bahasa Indonesia tentang laut.",
+    "zh-cn": "请用中文写两句关于大海的话。",
+    "ja": "海について日本語で二文書いてください。",
+}
+WRITTEN_LEVELS: dict[Difficulty, str] = {
+    "easy": "es fr de", "medium": "it pt nl pl ru", "hard": "tr id zh-cn ja",
+}  # fmt: skip
 
 
 def items(random: Random) -> list[Item]:
-    """Every sentence from and into every language, and one question to answer in each."""
-    made: list[Item] = []
-    for language, sentences in TRANSLATIONS.items():
+    """Words and sentences from and into every language, and two requests to answer in each."""
+    made = _words(random)
+    for language in TRANSLATIONS:
+        near = language in NEAR_ENGLISH
         for index in range(len(ENGLISH)):
-            into = ("English", ENGLISH, language, sentences)
-            out = (language, sentences, "English", ENGLISH)
-            made += [_translation(random, index, *direction) for direction in (into, out)]
-    return made + [_stay_in_language(language, text) for language, text in QUESTIONS.items()]
+            for pair in ((language, "English"), ("English", language)):
+                made.append(_sentence(random, "medium" if near else "hard", index, pair))
+    languages = list(TRANSLATIONS)
+    for number, language in enumerate(languages):
+        for step, index in enumerate(range(number % 2, len(ENGLISH), 2), start=1):
+            pair = (language, languages[(number + 2 * step) % len(languages)])
+            made.append(_sentence(random, "hard", index, pair))
+    return made + _written()
 
 
-def _translation(
+def _words(random: Random) -> list[Item]:
+    """Every word of the near languages into English, every other one of the rest from English."""
+    rows = [line.split(" | ") for line in WORDS.splitlines()]
+    made: list[Item] = []
+    for column, language in enumerate(TRANSLATIONS, start=1):
+        if language in NEAR_ENGLISH:
+            made += [_word(random, rows, row, (language, column), into_english=True)
+                     for row in range(len(rows))]  # fmt: skip
+        else:
+            made += [_word(random, rows, row, (language, column), into_english=False)
+                     for row in range(column % 2, len(rows), 2)]  # fmt: skip
+    return made
+
+
+def _word(
     random: Random,
-    index: int,
-    source: str,
-    given: tuple[str, ...],
-    target: str,
-    wanted: tuple[str, ...],
+    rows: list[list[str]],
+    row: int,
+    language: tuple[str, int],
+    *,
+    into_english: bool,
 ) -> Item:
-    twin = index ^ 1
-    others = random.sample([i for i in range(len(wanted)) if i not in (index, twin)], 2)
+    """One word, after two others as examples."""
+    name, column = language
+    source, target = (column, 0) if into_english else (0, column)
+    names = (name, "English") if into_english else ("English", name)
+    others = [other for other in rows if other[target] != rows[row][target]]
+    first, second, *wrong = random.sample(others, 5)
+    shown = "".join(
+        f"{names[0]}: {example[source]}\n{names[1]}: {example[target]}\n"
+        for example in (first, second)
+    )
+    level: Difficulty = "easy" if into_english else "medium"
     return choice_item(
         random,
-        "multilingual",
-        f"{source}-{target}-{index}",
-        f"{source}: {given[index]}\n{target}:",
-        (f" {wanted[index]}", *([f" {wanted[i]}" for i in (twin, *others)])),
+        Label("multilingual", f"{names[0]}-{names[1]}-{rows[row][source]}", level),
+        f"{shown}{names[0]}: {rows[row][source]}\n{names[1]}:",
+        [f" {each[target]}" for each in (rows[row], *wrong)],
         "per-byte",
     )
 
 
-def _stay_in_language(language: str, text: str) -> Item:
+def _sentence(random: Random, level: Difficulty, index: int, pair: tuple[str, str]) -> Item:
+    texts = {"English": ENGLISH, **TRANSLATIONS}
+    source, target = pair
+    wanted, twin = texts[target], index ^ 1
+    others = random.sample([i for i in range(len(wanted)) if i not in (index, twin)], 2)
+    return choice_item(
+        random,
+        Label("multilingual", f"{source}-{target}-{index}", level),
+        f"{source}: {texts[source][index]}\n{target}:",
+        [f" {wanted[i]}" for i in (index, twin, *others)],
+        "per-byte",
+    )
+
+
+def _written() -> list[Item]:
+    return [
+        _stay_in_language(level, language, table[language])
+        for level, languages in WRITTEN_LEVELS.items()
+        for language in languages.split()
+        for table in (QUESTIONS, SEA_QUESTIONS)
+    ]
+
+
+def _stay_in_language(level: Difficulty, language: str, text: str) -> Item:
     constraint = Instruction(name="language:response_language", arguments={"language": language})
     return GenerationItem(
         benchmark="own-multilingual-written",
-        id=language,
+        id=text,
         category="multilingual",
+        difficulty=level,
         prompt=ask(text),
         limit=WRITTEN_ANSWER_TOKENS,
         check=InstructionCheck(instructions=(constraint,)),
