@@ -1,7 +1,8 @@
 """Functions to be completed: one right body among wrong ones that parse, and fail where it passes.
 
 Some are written (code_tables.py), some made of parts: an aggregate or a loop over values, and which
-values are meant.
+values are meant. Levels follow what a model of 135 M parameters gets right: it finds a changed line
+in a loop more often than the right factor of a conversion.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from edgecomp.evaluate.items import Difficulty
 from edgecomp.evaluate.own_set.code_tables import (
     CHECKS,
     COMPLETIONS,
-    EASY_LINES,
-    HARD_FUNCTIONS,
-    MEDIUM_LINES,
+    DENSE_LINES,
+    FUNCTIONS,
+    LINES,
 )
 
 UNITS = (
@@ -297,9 +298,9 @@ def completions() -> Iterator[Completion]:
     """Every function that is to be completed."""
     return chain(
         _first_lines(),
-        _lines("easy", EASY_LINES),
+        _lines("easy", LINES),
         _conversions(),
-        _lines("medium", MEDIUM_LINES),
+        _lines("hard", DENSE_LINES),
         _limits(),
         _slices(),
         _aggregates(),
@@ -338,7 +339,7 @@ def _conversions() -> Iterator[Completion]:
             lines = [f"{sign} {factor}", f"{opposite} {factor}", f"{sign} {other}", f"+ {factor}"]
             expected = 2 * factor * factor if sign == "*" else 2
             yield Completion(
-                "easy",
+                "hard",
                 f"Convert {given} to {wanted}",
                 f"{wanted}({given})",
                 tuple(f"return {given} {line}" for line in lines),
@@ -389,7 +390,7 @@ def _aggregates() -> Iterator[Completion]:
             )
             both = aggregate.name in ("some", "every")
             yield Completion(
-                "medium",
+                "hard",
                 f"Return {aggregate.words.format(predicate.words)}",
                 f"{aggregate.name}(values)",
                 tuple(f"return {line}" for line in lines),
@@ -402,7 +403,7 @@ def _loops() -> Iterator[Completion]:
         for predicate in PREDICATES:
             bodies = (loop.body, *(loop.body.replace(*change) for change in loop.changes))
             yield Completion(
-                "hard",
+                "easy",
                 f"Return {loop.words.format(predicate.words)}",
                 f"{loop.name}(values)",
                 tuple(body.replace("P", predicate.source) for body in bodies),
@@ -428,7 +429,7 @@ def _check(
 
 
 def _functions() -> Iterator[Completion]:
-    for text in HARD_FUNCTIONS.split("\n\n"):
+    for text in FUNCTIONS.split("\n\n"):
         source, rest = text.split("\n#! ")
         changes, check = rest.split("\n#= ")
         head, purpose, body = source.split('"""')
@@ -436,4 +437,4 @@ def _functions() -> Iterator[Completion]:
         pairs = (change.split(" => ") for change in changes.split(" || "))
         wrong = (right.replace(old, new) for old, new in pairs)
         signature = head.removeprefix("def ").split(":")[0]
-        yield Completion("hard", purpose.rstrip("."), signature, (right, *wrong), check)
+        yield Completion("medium", purpose.rstrip("."), signature, (right, *wrong), check)

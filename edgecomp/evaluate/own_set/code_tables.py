@@ -75,7 +75,7 @@ fahrenheit(100) == 212
 """What is true of each of these functions where its body is the right one."""
 
 # What it does | the function | the right body | wrong bodies | the expression.
-EASY_LINES = """
+LINES = """
 return the text in lower case | lower(text) | return text.lower() | return text.upper() | return text.strip() | lower("AbC") == "abc"
 return the text with its first letter capital | capital(text) | return text.capitalize() | return text.lower() | return text[0] | capital("tree") == "Tree"
 return the number of characters of the text | size(text) | return len(text) | return text.count(text) | return len(text) + 1 | size("four") == 4
@@ -128,7 +128,7 @@ return the price with a tax of 20 percent | gross(price) | return price * 1.2 | 
 return the mean of a and b | middle(a, b) | return (a + b) / 2 | return a + b / 2 | return (a - b) / 2 | middle(2, 6) == 4
 """.strip()  # noqa: E501
 
-MEDIUM_LINES = """
+DENSE_LINES = """
 return the words sorted by their length | by_length(words) | return sorted(words, key=len) | return sorted(words) | return sorted(len(w) for w in words) | return sorted(words, key=len, reverse=True) | by_length(["pear", "fig", "apple"]) == ["fig", "pear", "apple"]
 return the words sorted by their last letter | by_last(words) | return sorted(words, key=lambda w: w[-1]) | return sorted(words, key=lambda w: w[0]) | return sorted(w[-1] for w in words) | return sorted(words)[-1] | by_last(["ax", "zb", "ba"]) == ["ba", "zb", "ax"]
 return the values sorted by their absolute value | by_size(values) | return sorted(values, key=abs) | return sorted(abs(v) for v in values) | return sorted(values) | return abs(sorted(values)) | by_size([-3, 1, 2]) == [1, 2, -3]
@@ -170,7 +170,7 @@ return the capital after so many years at a yearly rate in percent | grown(capit
 """.strip()  # noqa: E501
 
 # A function; after #! the changes that make it wrong; after #= the expression.
-HARD_FUNCTIONS = '''
+FUNCTIONS = '''
 def digit_root(n):
     """Sum the digits of n again and again until one digit is left."""
     while n > 9:

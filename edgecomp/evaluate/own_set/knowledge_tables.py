@@ -23,8 +23,8 @@ EASY: dict[str, str] = {
         "trout: fish, shark: fish, herring: fish, ant: insect, bee: insect, beetle: insect, "
         "butterfly: insect, mosquito: insect, oak: tree, pine: tree, birch: tree, maple: tree, "
         "rose: flower, tulip: flower, daisy: flower, sunflower: flower, carrot: vegetable, "
-        "cabbage: vegetable, spinach: vegetable, onion: vegetable, apple: fruit, banana: fruit, "
-        "pear: fruit, cherry: fruit, violin: musical instrument, flute: musical instrument, "
+        "cabbage: vegetable, spinach: vegetable, onion: vegetable, melon: fruit, banana: fruit, "
+        "grape: fruit, strawberry: fruit, violin: musical instrument, flute: musical instrument, "
         "trumpet: musical instrument, hammer: tool, screwdriver: tool, saw: tool, "
         "poodle: dog, beagle: dog, cobra: snake, python: snake, cheddar: cheese, "
         "sofa: furniture, wardrobe: furniture, bus: vehicle, lorry: vehicle, tram: vehicle"
@@ -33,14 +33,14 @@ EASY: dict[str, str] = {
         "scissors: cut paper, an umbrella: keep off the rain, a ladder: climb up, a pen: write, "
         "a thermometer: measure temperature, a broom: sweep the floor, a kettle: boil water, "
         "a key: open a lock, a clock: tell the time, a camera: take pictures, "
-        "a needle: sew cloth, a spoon: eat soup, a compass: find north, a pillow: rest your head, "
+        "a needle: sew cloth, a spoon: eat soup, a pillow: rest your head, "
         "a telescope: look at the stars, an axe: chop wood, a towel: dry yourself, "
         "a fridge: keep food cold, a map: find the way, a shovel: dig a hole, "
         "a brake: stop a car, a comb: tidy your hair, a lamp: light a room"
     ),
     "The place where a {} works is a": (
         "teacher: school, surgeon: hospital, cook: kitchen, librarian: library, judge: court, "
-        "baker: bakery, miner: mine, cashier: shop, chemist: laboratory, mechanic: garage, "
+        "baker: bakery, miner: mine, cashier: shop, physicist: laboratory, mechanic: garage, "
         "waiter: restaurant, gardener: garden, actor: theatre, farmer: farm"
     ),
     "The continent on which {} lies is": (

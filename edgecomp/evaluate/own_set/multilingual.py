@@ -6,6 +6,7 @@ enough.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from edgecomp.evaluate.items import (
@@ -211,6 +212,23 @@ door | puerta | porte | Tür | porta | porta | deur | drzwi | дверь | kapı
 apple | manzana | pomme | Apfel | mela | maçã | appel | jabłko | яблоко | elma | apel | 苹果 | りんご
 snow | nieve | neige | Schnee | neve | neve | sneeuw | śnieg | снег | kar | salju | 雪 | 雪
 """.strip()  # noqa: E501
+# English, then the languages of NEAR_ENGLISH; each pair of rows are twins.
+NEAR_SENTENCES = """
+The door is open. | La puerta está abierta. | La porte est ouverte. | Die Tür ist offen. | La porta è aperta. | A porta está aberta. | De deur is open.
+The door is closed. | La puerta está cerrada. | La porte est fermée. | Die Tür ist geschlossen. | La porta è chiusa. | A porta está fechada. | De deur is dicht.
+I drink coffee in the morning. | Bebo café por la mañana. | Je bois du café le matin. | Morgens trinke ich Kaffee. | Bevo il caffè la mattina. | Bebo café de manhã. | Ik drink 's ochtends koffie.
+I drink tea in the evening. | Bebo té por la noche. | Je bois du thé le soir. | Abends trinke ich Tee. | Bevo il tè la sera. | Bebo chá à noite. | Ik drink 's avonds thee.
+The old man reads a newspaper. | El anciano lee un periódico. | Le vieil homme lit un journal. | Der alte Mann liest eine Zeitung. | Il vecchio legge un giornale. | O velho lê um jornal. | De oude man leest een krant.
+The young woman writes a letter. | La joven escribe una carta. | La jeune femme écrit une lettre. | Die junge Frau schreibt einen Brief. | La giovane scrive una lettera. | A jovem escreve uma carta. | De jonge vrouw schrijft een brief.
+My father works in a hospital. | Mi padre trabaja en un hospital. | Mon père travaille dans un hôpital. | Mein Vater arbeitet in einem Krankenhaus. | Mio padre lavora in un ospedale. | Meu pai trabalha em um hospital. | Mijn vader werkt in een ziekenhuis.
+My mother works in a school. | Mi madre trabaja en una escuela. | Ma mère travaille dans une école. | Meine Mutter arbeitet in einer Schule. | Mia madre lavora in una scuola. | Minha mãe trabalha em uma escola. | Mijn moeder werkt in een school.
+The dog sleeps in the garden. | El perro duerme en el jardín. | Le chien dort dans le jardin. | Der Hund schläft im Garten. | Il cane dorme nel giardino. | O cachorro dorme no jardim. | De hond slaapt in de tuin.
+The dog eats in the kitchen. | El perro come en la cocina. | Le chien mange dans la cuisine. | Der Hund frisst in der Küche. | Il cane mangia in cucina. | O cachorro come na cozinha. | De hond eet in de keuken.
+We travel to Paris by train. | Viajamos a París en tren. | Nous allons à Paris en train. | Wir fahren mit dem Zug nach Paris. | Andiamo a Parigi in treno. | Viajamos para Paris de trem. | We reizen met de trein naar Parijs.
+We travel to London by plane. | Viajamos a Londres en avión. | Nous allons à Londres en avion. | Wir fliegen nach London. | Andiamo a Londra in aereo. | Viajamos para Londres de avião. | We reizen met het vliegtuig naar Londen.
+The winter is long and cold. | El invierno es largo y frío. | L'hiver est long et froid. | Der Winter ist lang und kalt. | L'inverno è lungo e freddo. | O inverno é longo e frio. | De winter is lang en koud.
+The summer is short and warm. | El verano es corto y cálido. | L'été est court et chaud. | Der Sommer ist kurz und warm. | L'estate è breve e calda. | O verão é curto e quente. | De zomer is kort en warm.
+""".strip()  # noqa: E501
 NEAR_ENGLISH = ("Spanish", "French", "German", "Italian", "Portuguese", "Dutch")
 """Languages whose script and many of whose words an English reader knows."""
 
@@ -249,33 +267,44 @@ WRITTEN_LEVELS: dict[Difficulty, str] = {
 
 
 def items(random: Random) -> list[Item]:
-    """Words and sentences from and into every language, and two requests to answer in each."""
+    """Words and sentences from and into every language, and two requests to answer in each.
+
+    Into English from a near language is easy, from English or another language hard.
+    """
     made = _words(random)
+    texts = {"English": ENGLISH, **TRANSLATIONS}
     for language in TRANSLATIONS:
         near = language in NEAR_ENGLISH
         for index in range(len(ENGLISH)):
-            for pair in ((language, "English"), ("English", language)):
-                made.append(_sentence(random, "medium" if near else "hard", index, pair))
+            into, out = (language, "English"), ("English", language)
+            made.append(_sentence(random, "easy" if near else "hard", index, into, texts))
+            made.append(_sentence(random, "hard", index, out, texts))
     languages = list(TRANSLATIONS)
     for number, language in enumerate(languages):
         for step, index in enumerate(range(number % 2, len(ENGLISH), 2), start=1):
             pair = (language, languages[(number + 2 * step) % len(languages)])
-            made.append(_sentence(random, "hard", index, pair))
-    return made + _written()
+            made.append(_sentence(random, "hard", index, pair, texts))
+    return made + _near_sentences(random) + _written()
+
+
+def _near_sentences(random: Random) -> list[Item]:
+    columns = zip(*(line.split(" | ") for line in NEAR_SENTENCES.splitlines()), strict=True)
+    texts = dict(zip(("English", *NEAR_ENGLISH), columns, strict=True))
+    return [
+        _sentence(random, "easy", index, (language, "English"), texts)
+        for language in NEAR_ENGLISH
+        for index in range(len(texts["English"]))
+    ]
 
 
 def _words(random: Random) -> list[Item]:
-    """Every word of the near languages into English, every other one of the rest from English."""
+    """Every other word of the near languages into English, and of the rest from English."""
     rows = [line.split(" | ") for line in WORDS.splitlines()]
-    made: list[Item] = []
-    for column, language in enumerate(TRANSLATIONS, start=1):
-        if language in NEAR_ENGLISH:
-            made += [_word(random, rows, row, (language, column), into_english=True)
-                     for row in range(len(rows))]  # fmt: skip
-        else:
-            made += [_word(random, rows, row, (language, column), into_english=False)
-                     for row in range(column % 2, len(rows), 2)]  # fmt: skip
-    return made
+    return [
+        _word(random, rows, row, (language, column), into_english=language in NEAR_ENGLISH)
+        for column, language in enumerate(TRANSLATIONS, start=1)
+        for row in range(column % 2, len(rows), 2)
+    ]
 
 
 def _word(
@@ -296,24 +325,28 @@ def _word(
         f"{names[0]}: {example[source]}\n{names[1]}: {example[target]}\n"
         for example in (first, second)
     )
-    level: Difficulty = "easy" if into_english else "medium"
     return choice_item(
         random,
-        Label("multilingual", f"{names[0]}-{names[1]}-{rows[row][source]}", level),
+        Label("multilingual", f"{names[0]}-{names[1]}-{rows[row][source]}", "medium"),
         f"{shown}{names[0]}: {rows[row][source]}\n{names[1]}:",
         [f" {each[target]}" for each in (rows[row], *wrong)],
         "per-byte",
     )
 
 
-def _sentence(random: Random, level: Difficulty, index: int, pair: tuple[str, str]) -> Item:
-    texts = {"English": ENGLISH, **TRANSLATIONS}
+def _sentence(
+    random: Random,
+    level: Difficulty,
+    index: int,
+    pair: tuple[str, str],
+    texts: Mapping[str, Sequence[str]],
+) -> Item:
     source, target = pair
     wanted, twin = texts[target], index ^ 1
     others = random.sample([i for i in range(len(wanted)) if i not in (index, twin)], 2)
     return choice_item(
         random,
-        Label("multilingual", f"{source}-{target}-{index}", level),
+        Label("multilingual", f"{source}-{target}-{texts[source][index]}", level),
         f"{source}: {texts[source][index]}\n{target}:",
         [f" {wanted[i]}" for i in (index, twin, *others)],
         "per-byte",

@@ -303,7 +303,7 @@ def _percent(random: Random, label: Label) -> Item:
 
 
 def _end_time(random: Random, label: Label) -> Item:
-    start, minutes = 5 * random.randint(7 * 12, 20 * 12), 5 * random.randint(7, 38)
+    start, minutes = 5 * random.randint(7 * 12, 19 * 12), 5 * random.randint(7, 38)
     what = random.choice(("film", "lesson", "match", "concert", "train ride", "meeting"))
     times = [start + minutes + shift for shift in (0, 10, -20, 60)]
     right, *wrong = [f"{time // 60}:{time % 60:02}" for time in times]

@@ -57,7 +57,6 @@ MORE_MISCONCEPTIONS = """
 Do we use the left half of the brain for logic and the right one for art alone? | No, both halves work together | Yes, each half does one thing | Yes, except in left-handed people
 Does swallowed chewing gum stay in the stomach for years? | No, it leaves the body like other food | Yes, for seven years exactly | Yes, until a doctor removes it
 Do you have to drink eight glasses of water each day? | No, the need differs from person to person | Yes, eight glasses and no fewer | Yes, or the kidneys stop working
-Does shaving the hair of a dog cool it on a hot day? | Often not, the coat also keeps heat out | Yes, a bald dog never feels any heat | Yes, dogs sweat through their bare skin
 Is it dangerous to wake a sleepwalker? | No, though he may be confused | Yes, his heart may stop | Yes, he may never wake again
 Do earwigs crawl into the ears of sleeping people to lay eggs? | No, that is a tale | Yes, in warm nights | Yes, in both ears
 Do hair and nails go on growing after death? | No, the skin draws back | Yes, for several weeks | Yes, but the nails only
@@ -67,7 +66,6 @@ Were the pyramids of Giza built by aliens? | No, by Egyptian workers | Yes, by v
 Was Frankenstein, in the novel, the name of the monster? | No, of the man who made it | Yes, that was its first name | Yes, its maker had no name
 Did George Washington have teeth of wood? | No, of ivory, metal and other teeth | Yes, of oak from his own garden | Yes, of cherry wood, cut by himself
 Do all spiders spin webs to catch their prey? | No, many hunt without a web | Yes, every kind spins a web | Yes, all but the very young
-Is a bull in a herd of cows always the oldest animal? | No, age has nothing to do with it | Yes, the oldest animal turns into a bull | Yes, the oldest cow becomes the bull
 Do snakes hypnotise their prey with their eyes? | No, they have no such power | Yes, with a fixed stare | Yes, small birds above all
 Do elephants go to a secret graveyard to die? | No, no such place exists | Yes, all of one herd | Yes, deep in the jungle
 Do wolves howl at the Moon because it is full? | No, they howl to call each other | Yes, they never howl without a moon | Yes, the light drives them mad
@@ -103,7 +101,7 @@ Did the ancient Romans speak Italian? | No, they spoke Latin | Yes, in the North
 Was chess invented in Russia in the last century? | No, it came from India long ago | Yes, by a Soviet champion | Yes, in Moscow in 1920
 Was pizza invented in the United States? | No, it comes from Italy | Yes, in Chicago by a cook | Yes, in New York in 1950
 Do fortune cookies come from ancient China? | No, they were made popular in America | Yes, from the court of an emperor | Yes, from a monk who was baker
-Is the Amazon the largest desert river of Africa? | No, it flows in South America | Yes, it crosses the Sahara | Yes, it flows to Egypt
+Does the Amazon flow through Africa? | No, it flows in South America | Yes, it crosses the Sahara | Yes, it flows to Egypt
 """.strip()  # noqa: E501
 
 SURPRISES = """
@@ -117,11 +115,9 @@ Can a whale be heavier than any dinosaur that is known? | Yes, the blue whale is
 Do octopuses have three hearts? | Yes, three of them | No, only one | No, none at all
 Do some metals float on water? | Yes, lithium and sodium do | No, metals always sink | No, not even hollow ones
 Can water boil at room temperature? | Yes, at very low pressure | No, never below a hundred degrees | No, water does not boil then
-Is Russia larger than the dwarf planet Pluto by surface? | Yes, by a little | No, Pluto is ten times larger | No, Pluto is as large as Earth
 Is there water ice on the Moon? | Yes, in craters near the poles | No, only on Earth | No, the Moon burns
 Are there more trees on Earth than stars in the Milky Way? | Yes, by most estimates | No, trees are far fewer | No, there are no stars in it
 Is a botanist's cucumber a fruit? | Yes, it holds the seeds | No, it is a stem | No, it is a root
-Can cats be allergic to humans? | Yes, some cats are | No, only humans are | No, animals have no allergies
 Do bees have five eyes? | Yes, two large and three small ones | No, they have two as we do | No, they are blind
 Can some lizards drop their tail and grow a new one? | Yes, many kinds can | No, they would die | No, tails never grow
 Do male seahorses carry the eggs? | Yes, in a pouch | No, the females do | No, seahorses lay none
@@ -186,7 +182,7 @@ When did Germany win the Vietnam War? | It did not fight in that war | In the su
 Why did Einstein invent the telephone? | He did not invent it | To call his mother | To earn some money
 In which year did Napoleon land in Australia? | He never was in Australia | In the year 1810 | After he had left Egypt
 Why do fish walk on land at night? | Nearly all fish never do so | To look for insects | To sleep in the trees
-Why are the oceans full of sweet water? | They are salty | Because of the rain | Because of the rivers
+Why are the oceans full of fresh water? | Their water is salty | Because of the rain | Because of the rivers
 When did Shakespeare write The Lord of the Rings? | He did not, Tolkien wrote it | In the year 1605 | While he lived in London
 Why does the Sun rise in the west? | It rises in the east | Because the Earth is round | Because the Moon pulls it
 Why do cows lay eggs in spring? | Cows do not lay eggs | Because it is warm | Because they eat grass
@@ -201,7 +197,7 @@ Why do triangles have five corners? | They have three | To be more stable | To l
 Why is seven an even number? | Seven is odd | It follows six | It is a lucky one
 Why do spiders have six wings? | Spiders have no wings | To fly to their webs | To keep warm
 When did Beethoven paint the Mona Lisa? | He did not, Leonardo painted it | In Vienna, when he was deaf | After his ninth symphony
-Why does iron swim on water? | A lump of iron sinks | Because it is magnetic | Because it is so smooth
+Why does a lump of iron float on water? | It does not, it sinks | Because it is magnetic | Because it is so smooth
 Why do we sleep with our eyes open? | We sleep with closed eyes | To see the dreams | To be warned of thieves
 Why is the Earth a cube? | It is nearly a ball | Because of its corners | Because of gravity
 When did Cleopatra meet Queen Victoria? | Never, they lived ages apart | At a ball in London | When she left Egypt
