@@ -42,13 +42,53 @@ PREDICTIONS: tuple[tuple[Difficulty, str, str], ...] = (
     ),
     ("hard", "def f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)", "f({c})"),
     ("hard", "def f(n):\n    while n > {b}:\n        n -= {a} + 1\n    return n", "f({d})"),
-    ("hard", "def f(values):\n    return [a * b for a, b in zip(values, values[1:])]",
-     "f([{a}, {b}, {c}, {a}])"),
-)  # fmt: skip
-CALLS = 6
-"""Calls of each of these functions that are asked."""
+    (
+        "hard",
+        "def f(values):\n    return [a * b for a, b in zip(values, values[1:])]",
+        "f([{a}, {b}, {c}, {a}])",
+    ),
+    ("hard", "def f(text):\n    return text[{a}:] + text[:{a}]", "f('{w}')"),
+    (
+        "hard",
+        "def f(n):\n    total = 0\n    while n:\n        total += n % 10\n        n //= 10\n"
+        "    return total",
+        "f({d}{e})",
+    ),
+    ("hard", "def f(n):\n    return [i for i in range(n) if i % {c} == {a}]", "f({d})"),
+    (
+        "hard",
+        "def f(x):\n    for _ in range({a}):\n        x = 2 * x + {b}\n    return x",
+        "f({c})",
+    ),
+    ("hard", "def f(n):\n    return divmod(n, {c})", "f({d})"),
+    (
+        "hard",
+        "def f(values):\n    kept = []\n    for v in values:\n        kept.append(v)\n"
+        "        if len(kept) > {a}:\n            kept.pop(0)\n    return kept",
+        "f([{c}, {d}, {b}, {e}])",
+    ),
+    (
+        "hard",
+        "def f(n):\n    count = 0\n    for i in range(n):\n        for j in range(i):\n"
+        "            if (i + j) % {a} == 0:\n                count += 1\n    return count",
+        "f({c})",
+    ),
+    ("hard", "def f(n):\n    return bin(n).count('1') * {b}", "f({d}{e})"),
+    (
+        "hard",
+        "def f(values):\n    values[{a}], values[0] = values[0] + {b}, values[-1]\n"
+        "    return values",
+        "f([{c}, {d}, {b}, {e}])",
+    ),
+    ("hard", "def f(text):\n    return [i for i, c in enumerate(text) if c < '{l}']", "f('{w}')"),
+)
+CALLS = {"easy": 6, "medium": 6, "hard": 8}
+"""Calls of each of these functions that are asked, by its difficulty."""
 
-WORDS = ("lantern", "planet", "cabbage", "harbour", "silence", "orchard")
+WORDS = (
+    "lantern", "planet", "cabbage", "harbour", "silence", "orchard", "marble", "thunder", "pepper",
+    "journey",
+)  # fmt: skip
 
 
 def items(random: Random) -> list[Item]:
@@ -56,7 +96,7 @@ def items(random: Random) -> list[Item]:
     made: list[Item] = []
     for number, (difficulty, source, call) in enumerate(PREDICTIONS):
         seen: set[object] = set()
-        while len(seen) < CALLS:
+        while len(seen) < CALLS[difficulty]:
             label = Label("code", f"output-{number}-{len(seen)}", difficulty)
             item = _prediction(random, label, source, call)
             if item.prompt not in seen:
@@ -76,7 +116,7 @@ def _prediction(random: Random, label: Label, source: str, call: str) -> Item:
         numbers = {
             "a": random.randint(1, 3),
             "b": random.randint(4, 6),
-            "c": random.randint(7, 12),
+            "c": random.randint(7, 16),
             "d": random.randint(20, 60),
             "e": random.randint(13, 19),
         }

@@ -300,7 +300,7 @@ def completions() -> Iterator[Completion]:
         _first_lines(),
         _lines("easy", LINES),
         _conversions(),
-        _lines("hard", DENSE_LINES),
+        _lines("medium", DENSE_LINES),
         _limits(),
         _slices(),
         _aggregates(),
@@ -339,7 +339,7 @@ def _conversions() -> Iterator[Completion]:
             lines = [f"{sign} {factor}", f"{opposite} {factor}", f"{sign} {other}", f"+ {factor}"]
             expected = 2 * factor * factor if sign == "*" else 2
             yield Completion(
-                "hard",
+                "medium",
                 f"Convert {given} to {wanted}",
                 f"{wanted}({given})",
                 tuple(f"return {given} {line}" for line in lines),
@@ -390,7 +390,7 @@ def _aggregates() -> Iterator[Completion]:
             )
             both = aggregate.name in ("some", "every")
             yield Completion(
-                "hard",
+                "medium",
                 f"Return {aggregate.words.format(predicate.words)}",
                 f"{aggregate.name}(values)",
                 tuple(f"return {line}" for line in lines),

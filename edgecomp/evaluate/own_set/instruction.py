@@ -117,13 +117,13 @@ WRITTEN_ANSWER_TOKENS = 64
 def items(random: Random) -> list[Item]:
     """100 short texts with one constraint each, and commands with a choice of replies."""
     made: list[Item] = [_constrained(topic, form) for topic in TOPICS for form in FORMS]
-    easy = (_count, _system_word, _say, _repeat, _hidden_word)
-    medium = (_label, _joined, _listed, _initials, _without)
+    easy = (_system_word, _say, _repeat, _hidden_word)
+    medium = (_count, _label, _joined, _listed, _initials, _without)
     hard = (
         _nth_word, _last_word, _replaced, _capitals, _reversed_order, _sorted, _condition,
     )  # fmt: skip
-    made += drawn(random, "instruction", "easy", easy, 28)
-    made += drawn(random, "instruction", "medium", medium, 28)
+    made += drawn(random, "instruction", "easy", easy, 36)
+    made += drawn(random, "instruction", "medium", medium, 24)
     made += drawn(random, "instruction", "hard", hard, 21)
     return made
 

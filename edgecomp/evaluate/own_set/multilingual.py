@@ -269,16 +269,17 @@ WRITTEN_LEVELS: dict[Difficulty, str] = {
 def items(random: Random) -> list[Item]:
     """Words and sentences from and into every language, and two requests to answer in each.
 
-    Into English from a near language is easy, from English or another language hard.
+    Into English from a near language is easy; into a far language, or between two foreign ones,
+    hard.
     """
-    made = _words(random)
+    made = _words(random) + _foreign_words(random)
     texts = {"English": ENGLISH, **TRANSLATIONS}
     for language in TRANSLATIONS:
         near = language in NEAR_ENGLISH
         for index in range(len(ENGLISH)):
             into, out = (language, "English"), ("English", language)
-            made.append(_sentence(random, "easy" if near else "hard", index, into, texts))
-            made.append(_sentence(random, "hard", index, out, texts))
+            made.append(_sentence(random, "easy" if near else "medium", index, into, texts))
+            made.append(_sentence(random, "medium" if near else "hard", index, out, texts))
     languages = list(TRANSLATIONS)
     for number, language in enumerate(languages):
         for step, index in enumerate(range(number % 2, len(ENGLISH), 2), start=1):
@@ -298,13 +299,40 @@ def _near_sentences(random: Random) -> list[Item]:
 
 
 def _words(random: Random) -> list[Item]:
-    """Every other word of the near languages into English, and of the rest from English."""
+    """Every third word of the near languages into English, and of the rest from English."""
     rows = [line.split(" | ") for line in WORDS.splitlines()]
     return [
         _word(random, rows, row, (language, column), into_english=language in NEAR_ENGLISH)
         for column, language in enumerate(TRANSLATIONS, start=1)
-        for row in range(column % 2, len(rows), 2)
+        for row in range(column % 3, len(rows), 3)
     ]
+
+
+def _foreign_words(random: Random) -> list[Item]:
+    """Words between two foreign languages, among others of their kind."""
+    rows = [line.split(" | ") for line in WORDS.splitlines()]
+    languages = list(TRANSLATIONS)
+    made: list[Item] = []
+    for number, source in enumerate(languages):
+        for step, row in enumerate(range(number % 4, len(rows), 4)):
+            target = (number + 3 + step) % len(languages)
+            names = (source, languages[target])
+            if target == number:
+                continue
+            right = rows[row][target + 1]
+            near = sorted(range(len(rows)), key=lambda other: abs(other - row))
+            others = [rows[other][target + 1] for other in near]
+            wrong = [word for word in others if word != right][:3]
+            made.append(
+                choice_item(
+                    random,
+                    Label("multilingual", f"{names[0]}-{names[1]}-{rows[row][0]}", "hard"),
+                    f"{names[0]}: {rows[row][number + 1]}\n{names[1]}:",
+                    [f" {word}" for word in (right, *wrong)],
+                    "per-byte",
+                )
+            )
+    return made
 
 
 def _word(
