@@ -1,21 +1,31 @@
 """Run with llama.cpp's own converter on the path: nothing of edgecomp is imported here.
 
     python converter_program.py '{"checkpoint": ..., "destination": ..., "float_type": ...,
-                                  "name": ..., "tokenizer": ..., "other_tokenizer": ...}'
+                                  "name": ..., "projector": ..., "tokenizer": ...,
+                                  "other_tokenizer": ...}'
 
-Writes the text model of a Hugging Face folder as a GGUF file. `tokenizer`: a JSON file of metadata
-entries that are written where the converter does not know the tokenizer, or null; with
-`other_tokenizer` they are written in any case.
+Writes the text model of a Hugging Face folder as a GGUF file, or with `projector` its towers, which
+read pictures or sounds. `tokenizer`: a JSON file of metadata entries that are written where the
+converter does not know the tokenizer, or null; with `other_tokenizer` they are written in any case.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+OLDER_WEIGHT_NAMES = (
+    (
+        re.compile(r"^(?:model\.)?vision_tower\.(?=embeddings\.|encoder\.|post_layernorm\.)"),
+        "vision_tower.vision_model.",
+    ),
+)
+"""How transformers 5 names weights, and what the converter looks for in their place."""
 
 
 def main() -> None:
@@ -73,6 +83,35 @@ def add_older_names(entries: dict[str, Any]) -> None:
             entries[name] = value
 
 
+def with_older_weight_names(kind: Any) -> None:
+    """Let the class `kind` of the converter know weights by the names that transformers 5 gives."""
+    own = kind.map_tensor_name
+
+    def map_tensor_name(model: Any, name: str, *rest: Any, **named: Any) -> Any:
+        try:
+            return own(model, name, *rest, **named)
+        except ValueError:
+            for pattern, older in OLDER_WEIGHT_NAMES:
+                if pattern.match(name):
+                    return own(model, pattern.sub(older, name), *rest, **named)
+            raise
+
+    kind.map_tensor_name = map_tensor_name
+
+
+def with_break_token(kind: Any) -> None:
+    """Let the class `kind` of the converter see the text model's embedding where it takes the row
+    of [IMG_BREAK] from there: it asks for that and passes all of the text model over before."""
+    own = kind.filter_tensors
+
+    def filter_tensors(item: tuple[str, Any]) -> tuple[str, Any] | None:
+        kept: tuple[str, Any] | None = own(item)
+        wanted = kind.use_break_tok and item[0].endswith("embed_tokens.weight")
+        return item if wanted and kept is None else kept
+
+    kind.filter_tensors = staticmethod(filter_tensors)
+
+
 def convert(wanted: dict[str, Any]) -> None:
     """Write the file, with the other tokenizer where the converter refuses the model's."""
     import gguf
@@ -81,14 +120,21 @@ def convert(wanted: dict[str, Any]) -> None:
     checkpoint = Path(wanted["checkpoint"])
     ModelBase.load_hparams = staticmethod(entries_of(ModelBase.load_hparams))
     entries = ModelBase.load_hparams(checkpoint, is_mistral_format=False)
-    kind = get_model_class(get_model_architecture(entries, ModelType.TEXT))
+    if wanted["projector"]:
+        name = get_model_architecture(entries, ModelType.MMPROJ)
+        kind = get_model_class(name, mmproj=True)
+        with_older_weight_names(kind)
+        if hasattr(kind, "use_break_tok"):
+            with_break_token(kind)
+    else:
+        kind = get_model_class(get_model_architecture(entries, ModelType.TEXT))
     types = {
         "F32": gguf.LlamaFileType.ALL_F32,
         "F16": gguf.LlamaFileType.MOSTLY_F16,
         "BF16": gguf.LlamaFileType.MOSTLY_BF16,
     }
     destination = Path(wanted["destination"])
-    if kind.supports_mtp_export:
+    if not wanted["projector"] and kind.supports_mtp_export:
         kind.no_mtp = True  # Heads for multi-token prediction are no part of the plain text model.
     model = kind(checkpoint, types[wanted["float_type"]], destination, model_name=wanted["name"])
     if wanted["tokenizer"]:

@@ -47,6 +47,7 @@ from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 from .gguf_converted import export_converted
+from .gguf_converted import export_projector as export_projector
 from .gguf_kept import insert_stored as insert_stored
 from .gguf_metadata import add_metadata, check_config, notes
 from .gguf_tensors import CheckpointTensors, output_tensors

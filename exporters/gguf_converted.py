@@ -1,4 +1,5 @@
 """Families without a row of ours as GGUF, by llama.cpp's own converter of the runtime's version.
+Towers that read pictures or sounds become a file of their own so, whatever the family.
 
 It runs in a child whose path has the converter's own copy of the `gguf` package first. Where it
 does not recognise the tokenizer, or writes one that gives other token ids than the source's, it
@@ -56,6 +57,20 @@ def export_converted(
                 _convert(model, temporary, float_type, tokenizer, other=True)
                 notes = (f"The tokenizer is edgecomp's: with the converter's own, {same.detail}.",)
     progress(1, 1)
+    return _record(destination, float_type, notes)
+
+
+def export_projector(model: ModelSpec, destination: Path, progress: Progress) -> ExportRecord:
+    """Write the towers of `model`, a Hugging Face folder, to the file `destination` as F16, whole
+    or not at all. Raises what `export_converted` raises."""
+    progress(0, 1)
+    with replacing(destination) as temporary:
+        _convert(model, temporary, "F16", None, projector=True)
+    progress(1, 1)
+    return _record(destination, "F16", ())
+
+
+def _record(destination: Path, float_type: FloatType, notes: tuple[str, ...]) -> ExportRecord:
     header = read_gguf_header(destination)
     return ExportRecord(
         path=destination,
@@ -73,6 +88,7 @@ def _convert(
     tokenizer: Path | None,
     *,
     other: bool = False,
+    projector: bool = False,
 ) -> tuple[str, ...]:
     """Run the converter; what it said of a tokenizer that it does not know."""
     folder = converter_folder()
@@ -84,6 +100,7 @@ def _convert(
             "destination": str(destination),
             "float_type": float_type,
             "name": model.name,
+            "projector": projector,
             "tokenizer": str(tokenizer) if tokenizer else None,
             "other_tokenizer": other,
         },
@@ -95,7 +112,7 @@ def _convert(
         },
     )
     if ended.code or not destination.is_file():
-        raise ExportRefused(_refusal(model, ended.lines))
+        raise ExportRefused(_refusal(model, ended.lines, projector=projector))
     return tuple(
         one_line(line, LONGEST_REASON) for line in ended.lines if line.startswith(OTHER_TOKENIZER)
     )
@@ -118,15 +135,21 @@ def _write_tokenizer(model: ModelSpec, path: Path) -> Path | None:
     return path
 
 
-def _refusal(model: ModelSpec, lines: list[str]) -> str:
+def _refusal(model: ModelSpec, lines: list[str], *, projector: bool) -> str:
     last = one_line(lines[-1], LONGEST_REASON) if lines else "it gave no reason"
     if BARE_ERROR.match(last):
         code = (line.strip() for line in reversed(lines) if line.startswith("    "))
         last += f" in `{one_line(next(filter(HAS_WORDS.search, code), ''), LONGEST_REASON)}`"
     entry = MISSING_ENTRY.match(last)
+    files = "config.json or preprocessor_config.json" if projector else "config.json"
+    part = "projector (mmproj)" if projector else "model"
     cure = (
-        f"Its config.json may lack the entry {entry.group(1)!r}: restore it from the model's page."
+        f"Its {files} may lack the entry {entry.group(1)!r}: restore it from the model's page."
         if entry
-        else "Give a GGUF file of the model where there is one."
+        else f"Give a GGUF file of the {part} where there is one."
     )
-    return f"llama.cpp's converter cannot write {model.path} ({model.architecture}): {last}. {cure}"
+    what = "the towers of " if projector else ""
+    return (
+        f"llama.cpp's converter cannot write {what}{model.path} ({model.architecture}): {last}. "
+        f"{cure}"
+    )

@@ -100,8 +100,6 @@ def add_metadata(
 def notes(model: ModelSpec, architecture: Architecture, config: Config) -> list[str]:
     """What a reader must know of the difference between the checkpoint and its GGUF."""
     found = []
-    if config.get("vision_config"):
-        found.append("Only the language model is written, without what reads pictures.")
     window = config.get("sliding_window") if architecture.ignores_sliding_window else None
     if window and config.get("use_sliding_window", True) and window < model.context_length:
         found.append(

@@ -51,6 +51,8 @@ class Family(NamedTuple):
     model_class: str = "AutoModelForCausalLM"
     published: Mapping[str, Any] = MappingProxyType({})
     """Entries of published config.json files that transformers writes otherwise or leaves out."""
+    processor: Mapping[str, Any] = MappingProxyType({})
+    """preprocessor_config.json, where there is one."""
 
 
 def experts(**changes: Any) -> dict[str, Any]:
@@ -123,6 +125,8 @@ VISION = {
     "num_hidden_layers": 1,
     "num_attention_heads": 4,
 }
+MERGED = {"num_hidden_layers": 3}
+"""Layers enough: the converter looks for parts of the projector by the numbers of the layers."""
 QWEN3_VISION = {
     "depth": 1,
     "hidden_size": 64,
@@ -140,6 +144,8 @@ GLM_VISION = {
     "out_hidden_size": 256,
 }
 IMAGE_TEXT = "AutoModelForImageTextToText"
+PIXELS = {"min_pixels": 3136, "max_pixels": 12_544}
+PICTURES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 GLM_SPECIAL = ("[gMASK]", "<|observation|>")
 
 FAMILIES: tuple[Family, ...] = (
@@ -647,9 +653,13 @@ FAMILIES: tuple[Family, ...] = (
         "Mistral3Config",
         {
             "text_config": {"model_type": "mistral", "head_dim": 64, "sliding_window": None},
-            "vision_config": {"model_type": "pixtral", "head_dim": 16, "image_size": 28} | VISION,
+            "vision_config": {"model_type": "pixtral", "head_dim": 16, "image_size": 56}
+            | VISION
+            | MERGED,
         },
+        special=("[IMG_BREAK]",),
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "mistral4",
@@ -668,9 +678,13 @@ FAMILIES: tuple[Family, ...] = (
             }
             | LATENT
             | ROUTED,
-            "vision_config": {"model_type": "pixtral", "head_dim": 16, "image_size": 28} | VISION,
+            "vision_config": {"model_type": "pixtral", "head_dim": 16, "image_size": 56}
+            | VISION
+            | MERGED,
         },
+        special=("[IMG_BREAK]",),
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "qwen2_vl",
@@ -681,9 +695,10 @@ FAMILIES: tuple[Family, ...] = (
                 "rms_norm_eps": 1e-6,
                 "rope_parameters": ROPE | {"mrope_section": [8, 12, 12]},
             },
-            "vision_config": {"depth": 1, "embed_dim": 64, "num_heads": 4, "hidden_size": 256},
+            "vision_config": {"depth": 3, "embed_dim": 64, "num_heads": 4, "hidden_size": 256},
         },
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "qwen2_5_vl",
@@ -695,15 +710,16 @@ FAMILIES: tuple[Family, ...] = (
                 "rope_parameters": ROPE | {"mrope_section": [8, 12, 12]},
             },
             "vision_config": {
-                "depth": 1,
+                "depth": 3,
                 "hidden_size": 64,
                 "num_heads": 4,
                 "intermediate_size": 64,
                 "out_hidden_size": 256,
-                "fullatt_block_indexes": [0],
+                "fullatt_block_indexes": [1],
             },
         },
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "qwen3_vl",
@@ -718,12 +734,14 @@ FAMILIES: tuple[Family, ...] = (
             "vision_config": QWEN3_VISION,
         },
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "qwen3_5",
         "Qwen3_5Config",
         {"text_config": GATED_DELTA, "vision_config": QWEN3_VISION},
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "gemma3",
@@ -735,21 +753,26 @@ FAMILIES: tuple[Family, ...] = (
                 "sliding_window": 16,
                 "num_hidden_layers": 7,
             },
-            "vision_config": {"image_size": 28, "patch_size": 14} | VISION,
+            # As published: what SigLIP pools is not asked for.
+            "vision_config": {"image_size": 56, "patch_size": 14, "vision_use_head": False}
+            | VISION,
             "mm_tokens_per_image": 4,
         },
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "gemma4",
         "Gemma4Config",
         {
             "text_config": GEMMA4 | {"pad_token_id": 0},
-            "vision_config": {"head_dim": 16, "global_head_dim": 16} | VISION,
+            "vision_config": {"head_dim": 16, "global_head_dim": 16, "num_key_value_heads": 4}
+            | VISION,
             "audio_config": None,
         },
         "byte-fallback-bare",
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "llama4",
@@ -768,9 +791,13 @@ FAMILIES: tuple[Family, ...] = (
                 "projector_input_dim": 64,
                 "projector_output_dim": 64,
             }
-            | VISION,
+            | VISION
+            | MERGED
+            # A square of pixels becomes one row.
+            | {"intermediate_size": 256},
         },
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "qwen3_5_moe",
@@ -780,6 +807,7 @@ FAMILIES: tuple[Family, ...] = (
             "vision_config": QWEN3_VISION,
         },
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "glm4v_moe",
@@ -791,6 +819,7 @@ FAMILIES: tuple[Family, ...] = (
         },
         special=GLM_SPECIAL,
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
     Family(
         "paddleocr_vl",
@@ -800,10 +829,11 @@ FAMILIES: tuple[Family, ...] = (
                 "head_dim": 64,
                 "rope_parameters": ROPE | {"mrope_section": [8, 12, 12]},
             },
-            "vision_config": VISION,
+            "vision_config": VISION | MERGED | {"architectures": ["PaddleOCRVisionModel"]},
         },
         "byte-fallback",
         model_class=IMAGE_TEXT,
+        processor=PICTURES | PIXELS,
     ),
     Family(
         "exaone4_5",
@@ -815,7 +845,7 @@ FAMILIES: tuple[Family, ...] = (
                 "layer_types": ["full_attention"] * 2,
             },
             "vision_config": {
-                "depth": 1,
+                "depth": 3,
                 "hidden_size": 64,
                 "num_heads": 4,
                 "num_key_value_heads": 2,
@@ -825,6 +855,7 @@ FAMILIES: tuple[Family, ...] = (
             },
         },
         model_class=IMAGE_TEXT,
+        processor=PICTURES | PIXELS,
     ),
     Family(
         "glm4v",
@@ -838,12 +869,44 @@ FAMILIES: tuple[Family, ...] = (
         },
         special=GLM_SPECIAL,
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
+    ),
+    Family(
+        "voxtral",
+        "VoxtralConfig",
+        {
+            "text_config": {"model_type": "llama", "head_dim": 64},
+            "audio_config": {
+                "num_mel_bins": 80,
+                "hidden_size": 64,
+                "intermediate_size": 256,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 4,
+            },
+        },
+        model_class="AutoModelForMultimodalLM",
+    ),
+    Family(
+        "qwen2_audio",
+        "Qwen2AudioConfig",
+        {
+            "text_config": {"model_type": "qwen2"},
+            "audio_config": {
+                "num_mel_bins": 80,
+                "d_model": 64,
+                "encoder_ffn_dim": 128,
+                "encoder_layers": 3,
+                "encoder_attention_heads": 4,
+            },
+        },
+        model_class="AutoModelForMultimodalLM",
     ),
     Family(
         "llava",
         "LlavaConfig",
         {"vision_config": {"model_type": "clip_vision_model", "image_size": 28} | VISION},
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
 )
 
@@ -872,6 +935,7 @@ UNLIKE: tuple[Family, ...] = (
             "vision_config": QWEN3_VISION,
         },
         model_class=IMAGE_TEXT,
+        processor=PICTURES,
     ),
 )
 """Families that the converter refuses, or that llama.cpp runs otherwise than transformers."""
@@ -912,6 +976,8 @@ def write_family(family: Family, folder: Path) -> None:
     model.save_pretrained(folder)
     written = folder / "config.json"
     written.write_text(json.dumps(json.loads(written.read_text()) | family.published))
+    if family.processor:
+        (folder / "preprocessor_config.json").write_text(json.dumps(dict(family.processor)))
     written_tokenizer(tokenizer_of(family), folder)
 
 

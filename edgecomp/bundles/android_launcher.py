@@ -22,11 +22,12 @@ adb shell mkdir -p {llama} || exit 1
 if [ $# -gt 0 ]; then
     adb push "$1/." {llama}/ || exit 1
 fi
-there=$(adb shell "sha256sum {folder}/{model} 2>/dev/null" | cut -c 1-64)
-if [ "$there" != {sha256} ]; then
-    adb push {model} {folder}/.{model}.partial || exit 1
-    adb shell mv {folder}/.{model}.partial {folder}/{model} || exit 1
-fi
+push() {{
+    there=$(adb shell "sha256sum {folder}/$1 2>/dev/null" | cut -c 1-64)
+    [ "$there" = "$2" ] && return
+    adb push "$1" "{folder}/.$1.partial" && adb shell mv "{folder}/.$1.partial" "{folder}/$1"
+}}
+{pushes}
 adb shell -t {line}
 code=$?
 if [ $code -eq 127 ]; then
@@ -42,21 +43,29 @@ def is_android(device: DeviceProfile) -> bool:
     return device.kind == "phone" and "metal" not in backends
 
 
-def android_script(model_file: str, sha256: str, settings: RunSettings) -> str:
+def android_script(
+    model_file: str,
+    sha256: str,
+    settings: RunSettings,
+    projector: tuple[str, str] | None = None,
+) -> str:
     """The script for `android/run.sh` of a bundle.
 
     `model_file` is a name without characters that a shell reads as its own; `sha256` is its hash,
-    by which a phone that has it already is spared the copy.
+    by which a phone that has it already is spared the copy. `projector`: the same two of the file
+    that reads pictures or sounds.
     """
-    arguments = llama_server_arguments(f"{FOLDER}/{model_file}", settings)
+    files = [(model_file, sha256), *([projector] if projector else [])]
+    arguments = llama_server_arguments(
+        f"{FOLDER}/{model_file}", settings, f"{FOLDER}/{projector[0]}" if projector else None
+    )
     # One person chats: llama-cli knows no parallel sequences.
     place = arguments.index("--parallel")
     del arguments[place : place + 2]
     return SCRIPT.format(
         folder=FOLDER,
         llama=LLAMA_FOLDER,
-        model=model_file,
-        sha256=sha256,
+        pushes="\n".join(f"push {name} {digest} || exit 1" for name, digest in files),
         line=shlex.quote(llama_line("llama-cli", shlex.join(arguments))),
     )
 

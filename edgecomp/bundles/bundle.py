@@ -27,7 +27,7 @@ from edgecomp.common.atomic import (
     restore_folder,
 )
 from edgecomp.common.digests import file_digest
-from edgecomp.common.errors import BundleBroken, EdgecompError, NotWritable
+from edgecomp.common.errors import BundleBroken, EdgecompError, NotWritable, RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.inside_folder import files_inside, path_inside
@@ -39,6 +39,7 @@ from edgecomp.recipes.artifact_name import PREFIX
 from edgecomp.recipes.recipe import Recipe, write_recipe
 from edgecomp.reporting.report import Report
 from edgecomp.reporting.report_text import html_report, markdown_report
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.protocol import find_runtime
 
 MANIFEST = "manifest.json"
@@ -58,6 +59,9 @@ class Manifest(FrozenModel):
     schema_version: Literal[1] = 1
     artifact: str
     """The name of the artifact's file, or of its folder."""
+
+    projector: str | None = None
+    """The name of the file that reads pictures or sounds for it (llama.cpp's `mmproj`)."""
 
     files: dict[str, BundledFile]
     recipe: Recipe
@@ -109,7 +113,8 @@ def _fill(report: Report, folder: Path) -> Manifest:
     settings = report.recipe.settings
     mixed = report.recipe.tensor_types and artifact.is_file()
     label = artifact.stem.removeprefix(PREFIX) if mixed else report.chosen.format
-    name = f"{file_name(report.model.name)}-{label}"
+    stem = file_name(report.model.name)
+    name, beside = f"{stem}-{label}", None
     # A copy, not a link: whatever happens to the bundle must not reach the cache.
     if artifact.is_dir():
         copy_folder(artifact, folder / name)
@@ -117,7 +122,10 @@ def _fill(report: Report, folder: Path) -> Manifest:
     else:
         name += ".gguf"
         copy_file(artifact, folder / name)
-        launchers = _gguf_launchers(report, name)
+        if report.artifact.projector:
+            beside = f"{stem}-{report.artifact.projector.end}"
+            copy_file(report.artifact.projector.file.path, folder / beside)
+        launchers = _gguf_launchers(report, name, beside)
     if report.artifact.importance:
         copy_file(report.artifact.importance.path, folder / "importance.gguf")
     texts = {
@@ -135,6 +143,7 @@ def _fill(report: Report, folder: Path) -> Manifest:
     calibration = report.artifact.calibration
     return Manifest(
         artifact=name,
+        projector=beside,
         files={
             name: BundledFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
             for name, path in files_inside(folder).items()
@@ -148,19 +157,24 @@ def _fill(report: Report, folder: Path) -> Manifest:
     )
 
 
-def _gguf_launchers(report: Report, name: str) -> dict[str, str]:
-    """Launchers of the GGUF file `name`, by their own names."""
+def _gguf_launchers(report: Report, name: str, beside: str | None) -> dict[str, str]:
+    """Launchers of the GGUF file `name` and the projector `beside` it, by their own names."""
     file, settings = report.artifact.file, report.recipe.settings
     template = read_chat_template(file.path)
     peak_bytes = report.measurement.peak_memory_bytes
+    projector = report.artifact.projector
+    if projector:
+        # It was not loaded when memory was measured.
+        peak_bytes += projector.size_bytes + (projector.compute_bytes or 0)
     launchers = {
-        "serve.sh": llama_server_script(name, settings),
+        "serve.sh": llama_server_script(name, settings, beside),
         "service.sh": systemd_script(report.model.name, peak_bytes),
-        "Modelfile": ollama_modelfile(name, settings, template),
+        "Modelfile": ollama_modelfile(name, settings, template, beside),
         "lmstudio.json": lm_studio_config(settings, read_gguf(file.path).layers),
     }
     if report.recipe.device != "auto" and is_android(find_device(report.recipe.device)):
-        launchers["android/run.sh"] = android_script(name, file.sha256, settings)
+        pushed = (beside, projector.file.sha256) if projector and beside else None
+        launchers["android/run.sh"] = android_script(name, file.sha256, settings, pushed)
     return launchers
 
 
@@ -177,7 +191,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleBroken(
             f"{path} is damaged and lists nothing reliable. Make the bundle again."
         ) from error
-    for name in (manifest.artifact, *manifest.files):
+    named = (manifest.artifact, *([manifest.projector] if manifest.projector else ()))
+    for name in (*named, *manifest.files):
         path_inside(folder, name, path)
     return manifest
 
@@ -199,6 +214,8 @@ def verify_bundle(folder: Path, progress: Progress = ignore_progress) -> Verific
     faults += [f"{name} is not in the manifest." for name in sorted(extra)]
     if not faults:
         faults += _load_fault(folder / manifest.artifact, manifest)
+        if manifest.projector:
+            faults += _projector_fault(folder / manifest.projector, folder / manifest.artifact)
     progress(steps, steps)
     return Verification(
         folder=folder,
@@ -235,3 +252,13 @@ def _load_fault(artifact: Path, manifest: Manifest) -> list[str]:
     except EdgecompError as error:
         return [f"{artifact.name} does not load: {error}"]
     return [] if written else [f"{artifact.name} wrote nothing."]
+
+
+def _projector_fault(projector: Path, artifact: Path) -> list[str]:
+    try:
+        LlamaCpp().load_projector(projector, artifact)
+    except RuntimeMissing:
+        return []  # This build of llama.cpp cannot tell.
+    except EdgecompError as error:
+        return [f"{projector.name} does not load: {error}"]
+    return []

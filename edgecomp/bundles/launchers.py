@@ -13,9 +13,16 @@ from edgecomp.recipes.run_settings import RunSettings
 OLLAMA_CACHE_TYPES = ("q8_0", "q4_0")
 """What Ollama's cache may be, beside f16."""
 
+PROJECTOR_OF_OLLAMA = [
+    "The second FROM reads pictures or sounds. Not every version of Ollama takes it for every",
+    "family: look whether `ollama show NAME` lists vision or audio. If it does not, use serve.sh.",
+]
 
-def llama_server_arguments(model_file: str, settings: RunSettings) -> list[str]:
-    """llama-server's arguments for these settings."""
+
+def llama_server_arguments(
+    model_file: str, settings: RunSettings, projector_file: str | None = None
+) -> list[str]:
+    """llama-server's arguments for these settings; `projector_file` reads pictures or sounds."""
     arguments = [
         "--model", model_file,
         "--ctx-size", str(settings.context),
@@ -35,14 +42,21 @@ def llama_server_arguments(model_file: str, settings: RunSettings) -> list[str]:
         arguments += ["--n-cpu-moe", str(settings.cpu_expert_layers)]
     if not settings.kv_on_gpu:
         arguments.append("--no-kv-offload")
+    if projector_file:
+        arguments += ["--mmproj", projector_file]
+        # A card that the plan puts nothing on has no room for it.
+        arguments += [] if settings.gpu_layers else ["--no-mmproj-offload"]
     if settings.memory_lock:
         arguments.append("--mlock")
     return arguments if settings.memory_map else [*arguments, "--no-mmap"]
 
 
-def llama_server_script(model_file: str, settings: RunSettings) -> str:
+def llama_server_script(
+    model_file: str, settings: RunSettings, projector_file: str | None = None
+) -> str:
     """A shell script that serves the artifact on this machine's own address only."""
-    command = shlex.join(["llama-server", *llama_server_arguments(model_file, settings)])
+    arguments = llama_server_arguments(model_file, settings, projector_file)
+    command = shlex.join(["llama-server", *arguments])
     return (
         "#!/bin/sh\n"
         "# Serves the model on http://127.0.0.1:8080; further arguments are passed on.\n"
@@ -51,11 +65,18 @@ def llama_server_script(model_file: str, settings: RunSettings) -> str:
     )
 
 
-def ollama_modelfile(model_file: str, settings: RunSettings, template: ChatTemplate) -> str:
+def ollama_modelfile(
+    model_file: str,
+    settings: RunSettings,
+    template: ChatTemplate,
+    projector_file: str | None = None,
+) -> str:
     """An Ollama Modelfile; what the plan holds and Ollama has no words for stands in comments."""
-    lines = [f"# {line}" for line in _beyond_ollama(settings, template)]
+    found = _beyond_ollama(settings, template) + (PROJECTOR_OF_OLLAMA if projector_file else [])
+    lines = [f"# {line}" for line in found]
     lines += [
         f"FROM ./{model_file}",
+        *([f"FROM ./{projector_file}"] if projector_file else []),
         f"PARAMETER num_ctx {settings.context}",
         f"PARAMETER num_thread {settings.threads}",
         f"PARAMETER num_batch {settings.micro_batch}",

@@ -81,6 +81,12 @@ class GgufExporter(Protocol):
     ) -> ExportRecord:
         """As `Exporter.export`; `vocabulary` is a GGUF file to take the tokenizer from."""
 
+    def export_projector(
+        self, model: ModelSpec, destination: Path, progress: Progress
+    ) -> ExportRecord:
+        """Write the towers of a checkpoint, which read pictures or sounds, as llama.cpp's `mmproj`.
+        Raises ExportRefused, DiskFull or NotWritable."""
+
     def insert_codes(
         self, file: Path, checkpoint: Path, layout: LearnedLayout | None = None
     ) -> tuple[str, ...]:

@@ -246,7 +246,7 @@ def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
     check_size_budget(staged_model(ready.spec, job.recipe.stages), job.recipe)
-    check_disk(ready.folder, chosen.file_bytes)
+    check_disk(ready.folder, chosen.file_bytes + ready.spec.projector_bytes)
     report = _run_stages(ready.questions, job, listen)
     write_bundle(report, ready.folder)
     return Fitted(folder=ready.folder, report=report)

@@ -103,7 +103,7 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
             tensor_types_of(made, recipe.format, importance=recipe.importance, overrides=types),
         )
         limit = recipe.constraints.max_size_bytes
-        if types and (limit is None or size <= limit):
+        if types and (limit is None or size + source.projector_bytes <= limit):
             change = f"attention at 8 bits, feed-forward at 4 or more ({format_size(size)})"
             update = {"tensor_types": types, "mix": None}
             yield change, recipe.model_copy(update=update)
@@ -124,7 +124,7 @@ def _larger_mixture(report: Report, source: ModelSpec) -> Iterator[tuple[str, Re
     most = mixture.frontier().largest_bytes + mixture.overhead_bytes
     budget = min(int(GROWTH * now), most, now + _spare_bytes(report))
     if recipe.constraints.max_size_bytes:
-        budget = min(budget, recipe.constraints.max_size_bytes)
+        budget = min(budget, recipe.constraints.max_size_bytes - source.projector_bytes)
     if budget >= LEAST_GROWTH * now:
         change = f"a mixture of {format_size(budget)} instead of {format_size(now)}"
         update = {"budget_bytes": budget, "tensor_types": {}, "mix": "optimal"}

@@ -11,6 +11,25 @@ from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.distillation import History
 
 
+class ProjectorFile(FrozenModel):
+    """The file beside a text model that reads pictures or sounds for it (llama.cpp's `mmproj`)."""
+
+    file: StoredFile
+    type: str | None
+    """What its weights are, mostly; None where it does not say so."""
+
+    size_bytes: int
+    compute_bytes: int | None
+    """What llama.cpp reserves beside it to read one of its usual size; None: it was not loaded."""
+
+    checks: tuple[CheckResult, ...]
+
+    @property
+    def end(self) -> str:
+        """How it is called after its model's name, by which programs know it."""
+        return f"mmproj-{self.type}.gguf" if self.type else "mmproj.gguf"
+
+
 class Artifact(FrozenModel):
     """The finished file and what was found out while it was made."""
 
@@ -23,6 +42,7 @@ class Artifact(FrozenModel):
     base: StoredFile
     """The float file that the artifact was made from and is compared with."""
 
+    projector: ProjectorFile | None = None
     importance: StoredFile | None = None
     """The importance matrix, in the layout of llama.cpp's tools."""
 

@@ -53,6 +53,7 @@ from edgecomp.pipeline.run import Run
 from edgecomp.planning.huggingface_device_map import device_map
 from edgecomp.planning.job_cost import estimate_compression
 from edgecomp.planning.plan import JobCost
+from edgecomp.recipes.artifact_name import PREFIX
 from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.distillation import History
@@ -81,6 +82,10 @@ class Compressed(FrozenModel):
     folder: Path
     file: str
     size_bytes: int
+    projector: str | None = None
+    """The name of the file beside it that reads pictures or sounds (mmproj)."""
+
+    projector_bytes: int = 0
     types: dict[str, str]
     checks: tuple[CheckResult, ...]
     calibration: CalibrationRecord | None
@@ -222,13 +227,20 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     else:
         with replacing(file) as temporary:
             copy_file(artifact.file.path, temporary)
+    projector = artifact.projector
+    beside = f"{PREFIX}{projector.end}" if projector else None
+    if projector and beside:
+        with replacing(output / beside) as temporary:
+            copy_file(projector.file.path, temporary)
     write_recipe(output / "recipe.yaml", with_resolved_types(recipe, artifact))
     return Compressed(
         folder=output,
         file=file.name,
         size_bytes=artifact.size_bytes,
+        projector=beside,
+        projector_bytes=projector.size_bytes if projector else 0,
         types=artifact.types,
-        checks=artifact.checks,
+        checks=(*artifact.checks, *(projector.checks if projector else ())),
         calibration=artifact.calibration,
         job_predicted=job,
         distillations=artifact.distillations,
@@ -245,6 +257,8 @@ def _maker(format_name: str) -> Callable[[Run], Artifact]:
 def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     """What the recipe costs here; refused where it is too much or cannot come out."""
     made = staged_model(model, recipe.stages)
+    if recipe.format not in PRESETS:
+        made = made.model_copy(update={"projector": None})
     check_size_budget(made, recipe)
     if recipe.format in HUGGINGFACE_FORMATS:
         size = huggingface_bytes(made, recipe.format)
@@ -256,6 +270,7 @@ def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     if not recipe.mix:
         _require_limits(made, recipe, size)
     planned = min(size, limit) if limit else size
+    planned += made.projector_bytes
     mix = None if recipe.tensor_types else recipe.mix
     job = estimate_compression(model, recipe.format, planned, recipe.stages, mix, recipe.rounding)
     if job.refusals:
@@ -270,11 +285,14 @@ def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
 def _require_limits(made: ModelSpec, recipe: Recipe, size_bytes: int) -> None:
     """Raises ConstraintsImpossible where the recipe's format passes a limit by itself."""
     limits = recipe.constraints
-    if limits.max_size_bytes and size_bytes > limits.max_size_bytes:
+    shipped = size_bytes + made.projector_bytes
+    if limits.max_size_bytes and shipped > limits.max_size_bytes:
+        beside = made.projector_bytes
+        more = f" with its projector of {format_size(beside)}" if beside else ""
         raise ConstraintsImpossible(
-            f"{recipe.format} makes {format_size(size_bytes)} of this model, more than --max-size "
-            f"{format_size(limits.max_size_bytes)}. Choose a smaller --format, or fill the size "
-            "with --mix optimal."
+            f"{recipe.format} makes {format_size(shipped)} of this model{more}, more than "
+            f"--max-size {format_size(limits.max_size_bytes)}. Choose a smaller --format, or fill "
+            "the size with --mix optimal."
         )
     if limits.max_memory_bytes:
         memory = memory_bytes(made, recipe, recipe.tensor_types)

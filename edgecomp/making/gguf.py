@@ -33,6 +33,7 @@ from edgecomp.making.learned import (
     with_readable_weights,
 )
 from edgecomp.making.mixed_precision import BitAllocation, bit_allocation
+from edgecomp.making.projector import make_projector
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.models.huggingface.model import gguf_names
 from edgecomp.models.learned_layout import LearnedLayout
@@ -189,6 +190,7 @@ class BuildResult(NamedTuple):
 def make_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
     folder = run.model.path if run.model.source == "huggingface" else None
+    asked = run
     run = with_possible_rounding(with_readable_weights(run))
     base = float_export(run)
     checkpoint = torch_checkpoint(run)
@@ -225,6 +227,7 @@ def make_artifact(run: Run) -> Artifact:
         checks=checks,
         calibration=made.calibration.record if made.calibration else None,
         base=base,
+        projector=make_projector(asked, file),
         importance=made.importance,
         distillations=made.histories,
         mixture=made.mixture,
@@ -253,10 +256,16 @@ def _solves(recipe: Recipe) -> bool:
     return recipe.rounding != "llama.cpp" and recipe.format not in UNROUNDED
 
 
+def _float_spec(run: Run, file: StoredFile) -> ModelSpec:
+    """The headers of a float file of the run's model, with the projector that goes along, which the
+    limits count."""
+    return read_model(file.path).model_copy(update={"projector": run.model.projector})
+
+
 def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> BuildResult:
     """The artifact's file. Without a checkpoint that torch can walk, llama.cpp's quantizer rounds
     what it holds, by importance."""
-    recipe, spec, source = run.recipe, read_model(base.path), base
+    recipe, spec, source = run.recipe, _float_spec(run, base), base
     types = tensor_types_of(
         spec, recipe.format, importance=recipe.importance, overrides=recipe.tensor_types
     )
@@ -268,7 +277,7 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> Buil
     shrunk = shrunk_checkpoint(run, base, checkpoint, calibration)
     if recipe.stages:
         source = shrunk_export(run, base, shrunk)
-        spec = read_model(source.path)
+        spec = _float_spec(run, source)
     layout = None
     if is_learned(run.model):
         layout = learned_layout(run, source, shrunk.checkpoint, shrunk.done)
@@ -303,7 +312,7 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> Buil
 def _by_llama_cpp(run: Run, base: StoredFile, calibration: StoredCalibration) -> BuildResult:
     """The artifact's file by llama.cpp's quantizer alone, by importance from its own graph; its
     types may be a mix that the plan's expected losses choose."""
-    recipe, spec = run.recipe, read_model(base.path)
+    recipe, spec = run.recipe, _float_spec(run, base)
     if recipe.stages:
         raise ArchitectureUnsupported(
             spec.architecture, "pruned or distilled", ["models that torch can walk block by block"]

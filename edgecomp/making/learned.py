@@ -50,7 +50,8 @@ def with_readable_weights(run: Run) -> Run:
 
     made = run.stage("convert", "Reading the quantized weights", StoredFile, {}, work)
     source = read_model(made.path)
-    return run.of_model(source.model_copy(update={"name": model.name, "licence": model.licence}))
+    kept = {name: getattr(model, name) for name in ("name", "licence", "projector")}
+    return run.of_model(source.model_copy(update=kept))
 
 
 def with_possible_rounding(run: Run) -> Run:

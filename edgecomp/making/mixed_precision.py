@@ -269,7 +269,12 @@ def _excess_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> in
     excess = []
     if limits.max_memory_bytes:
         excess.append(memory_bytes(model, recipe, types) - limits.max_memory_bytes)
-    sizes = [size for size in (limits.max_size_bytes, recipe.budget_bytes) if size]
+    left = (limits.max_size_bytes or 0) - model.projector_bytes
+    sizes = [
+        size
+        for size in (left if limits.max_size_bytes else None, recipe.budget_bytes)
+        if size is not None
+    ]
     if sizes or not excess:
         most = min(sizes) if sizes else file_bytes(model, recipe, {})
         excess.append(file_bytes(model, recipe, types) - most)
@@ -353,11 +358,11 @@ def check_size_budget(model: ModelSpec, recipe: Recipe) -> None:
         _smallest_types(model, recipe) if recipe.mix == "optimal" else named_mix(recipe.mix, model)
     )
     size = file_bytes(model, recipe, types)
-    if limits.max_size_bytes and size > limits.max_size_bytes:
+    if limits.max_size_bytes and size + model.projector_bytes > limits.max_size_bytes:
         raise ConstraintsImpossible(
             f"--max-size {format_size(limits.max_size_bytes)} is too small for the mix "
             f"{recipe.mix} on {recipe.format}: its smallest file has {format_size(size)} "
-            f"({size:,} bytes). {_outside(recipe)}"
+            f"({size:,} bytes){_with_projector(model)}. {_outside(recipe)}"
         )
     if not limits.max_memory_bytes:
         return
@@ -369,6 +374,11 @@ def check_size_budget(model: ModelSpec, recipe: Recipe) -> None:
             f"its smallest file needs {format_size(memory)}, of which {format_size(memory - size)} "
             "are not weights. A smaller --context helps."
         )
+
+
+def _with_projector(model: ModelSpec) -> str:
+    beside = model.projector_bytes
+    return f", and its projector beside it {format_size(beside)}" if beside else ""
 
 
 def _outside(recipe: Recipe) -> str:

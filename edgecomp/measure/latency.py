@@ -111,7 +111,8 @@ def compare_with_plan(candidate: Candidate, measured: Measurement) -> tuple[Pred
         Prediction(
             quantity="peak memory",
             unit="bytes",
-            predicted=memory.total_bytes,
+            # The projector is not loaded to measure.
+            predicted=memory.total_bytes - memory.projector_bytes,
             measured=measured.peak_memory_bytes,
             basis=memory.basis,
         ),
@@ -143,7 +144,10 @@ def compare_with_plan(candidate: Candidate, measured: Measurement) -> tuple[Pred
 def _buffers(candidate: Candidate, measured: Measurement) -> Iterator[Prediction]:
     """What the runtime placed in each memory, where it tells: what the process and the driver take
     beside is nothing of it. A card that the plan fills and the runtime lacks is left out."""
-    *cards, (system, most) = candidate.pool_bytes.items()
+    pools = dict(candidate.pool_bytes)
+    # Where the projector would lie; it is not loaded to measure.
+    pools[next(iter(pools))] -= candidate.memory.projector_bytes
+    *cards, (system, most) = pools.items()
     *found, host = measured.device_bytes.values() or (0,)
     pairs = [
         (name, size - DRIVER_BYTES, on) for (name, size), on in zip(cards, found, strict=False)

@@ -7,6 +7,7 @@ Both stand in `families.json` beside the converter, which `make install` keeps
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import sys
@@ -20,6 +21,9 @@ from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE, package_version
 
 VARIABLE = "EDGECOMP_CONVERTER"
 INDEX = "families.json"
+TABLES = "conversion/__init__.py"
+PROJECTOR_TABLE = "MMPROJ_MODEL_MAP"
+NO_CONVERTER = "no converter of llama.cpp's is kept here (`make install` keeps it)"
 
 
 class LlamaCppFamilies(FrozenModel):
@@ -55,12 +59,26 @@ def converted_family(hf_class: str) -> str | None:
     return family if known and family in known.runtime else None
 
 
+def who_lacks_projector(hf_class: str) -> str | None:
+    """A sentence on towers, of the class by which they are known, that cannot be written here; None
+    where they can. Raises FileCorrupt."""
+    known = llama_cpp_families()
+    if known is None:
+        return NO_CONVERTER[0].upper() + NO_CONVERTER[1:] + "."
+    if hf_class in _projector_classes(converter_folder() / TABLES):
+        return None
+    return (
+        f"The converter of {LLAMA_CPP_PACKAGE} {known.version} writes no towers of {hf_class}. A "
+        "later version may, or take the mmproj file that others made."
+    )
+
+
 def who_lacks(hf_class: str) -> str:
     """A sentence on a class that cannot be written here: which of llama.cpp's converter, its
     runtime, and transformers lack it, in which versions. Loads none of them."""
     known = llama_cpp_families()
     if known is None:
-        converter = "no converter of llama.cpp's is kept here (`make install` keeps it)"
+        converter = NO_CONVERTER
     elif hf_class not in known.classes:
         converter = f"the converter of {LLAMA_CPP_PACKAGE} {known.version} does not know the class"
     else:
@@ -83,6 +101,20 @@ def _transformers_knows(hf_class: str) -> bool:
         return False
     table = Path(found.origin).parent / "models" / "auto" / "modeling_auto.py"
     return table.is_file() and f'"{hf_class}"' in table.read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=4)
+def _projector_classes(tables: Path) -> frozenset[str]:
+    """The classes whose towers the converter writes, by the text of its table."""
+    if not tables.is_file():
+        return frozenset()
+    try:
+        statements = ast.parse(tables.read_text(encoding="utf-8")).body
+        typed = [row for row in statements if isinstance(row, ast.AnnAssign) and row.value]
+        found = [row.value for row in typed if ast.unparse(row.target) == PROJECTOR_TABLE]
+        return frozenset(ast.literal_eval(found[0])) if found and found[0] else frozenset()
+    except (ValueError, SyntaxError) as error:
+        raise FileCorrupt(tables, f"it is no table of classes ({error}).") from error
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ from edgecomp.common.frozen_model import FrozenModel, OneLine
 from edgecomp.models.architectures import BY_GGUF_NAME, Architecture
 from edgecomp.models.integer_grid import IntegerGrid
 from edgecomp.models.layer_cache import LayerCache
+from edgecomp.models.projector import Projector
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
 TensorGroup = Literal["embedding", "attention", "ffn", "experts", "norm", "output", "other"]
@@ -101,9 +102,17 @@ class ModelSpec(FrozenModel):
     notes: tuple[str, ...] = ()
     """What the user must know of how the files were read, one sentence each."""
 
+    projector: Projector | None = None
+    """What reads pictures or sounds for it, and lies or goes into a file of its own."""
+
     left_out: TensorSpec | None = None
     """The lesser copy of a matrix that a GGUF file holds twice: it is not among `tensors`, and the
     kept copy is named for what it serves as."""
+
+    @property
+    def projector_bytes(self) -> int:
+        """Of the file that goes along with its artifacts; 0 where there is or can be none."""
+        return self.projector.file_bytes if self.projector and not self.projector.lacking else 0
 
     @cached_property
     def family(self) -> Architecture | None:

@@ -122,9 +122,11 @@ def _rejections(
         text = f"Its peak memory of {total} is over the limit of {format_size(limit)}."
         reasons.append(Rejection(cause="limit", text=text))
     size_limit = constraints.max_size_bytes
-    if size_limit and file_bytes > size_limit:
+    if size_limit and file_bytes + model.projector_bytes > size_limit:
         size = format_size(file_bytes)
-        text = f"Its file of {size} is over the limit of {format_size(size_limit)}."
+        beside = model.projector_bytes
+        more = f" and projector of {format_size(beside)} are" if beside else " is"
+        text = f"Its file of {size}{more} over the limit of {format_size(size_limit)}."
         reasons.append(Rejection(cause="size", text=text))
     decoded, needed = speed.decode_tokens_per_second, constraints.min_decode_tokens_per_second
     if needed and decoded < needed:

@@ -104,7 +104,8 @@ def card_bytes(
     *,
     kv_on_gpu: bool,
 ) -> list[int]:
-    """All that each card holds, where `counts` of the last `gpu_layers` layers lie on each."""
+    """All that each card holds, where `counts` of the last `gpu_layers` layers lie on each. A
+    projector is llama.cpp's whole on one card, the first."""
     at, used = demand.places - gpu_layers, []
     beside = beside_layers_bytes(
         demand, gpu_layers, cpu_expert_layers, kv_on_gpu=kv_on_gpu, several=len(counts) > 1
@@ -113,6 +114,9 @@ def card_bytes(
         held = demand.layer_bytes(at, at + count, cpu_expert_layers, kv_on_gpu=kv_on_gpu)
         used.append(held + beside if count else 0)
         at += count
+    first = next((index for index, size in enumerate(used) if size), None)
+    if first is not None:
+        used[first] += demand.memory.projector_bytes
     return used
 
 
@@ -155,7 +159,10 @@ def pack_layers_first_fit(
         held = demand.layer_bytes(first, first + count, cpu_expert_layers, kv_on_gpu=kv_on_gpu)
         return held + beside <= capacity
 
-    for index, capacity in enumerate(capacities):
+    projector = demand.memory.projector_bytes
+    for index, size in enumerate(capacities):
+        capacity = size - (projector if size else 0)
+        projector = 0 if size else projector
         left = places - at
         if left and fits(at, capacity, left):
             counts.append(left)

@@ -143,6 +143,8 @@ def _making(
         _check(model, made, rate),
         *stage_costs(model, stages, rate),
     ]
+    if format_name in PRESETS and model.projector_bytes:
+        costs.append(_projector(model))
     if mix in MEASURED_MIXES:
         tokens = SENSITIVITY_ROWS * ROW_TOKENS
         carried = CARRIED_ROWS * ROW_TOKENS
@@ -169,6 +171,18 @@ def _intake(model: ModelSpec) -> StageCost:
         seconds=(model.file_bytes + half) / DISK_BYTES_PER_SECOND + 1,
         peak_memory_bytes=WORKER_BYTES + _largest_tensor_bytes(model),
         disk_bytes=2 * half if model.source == "gguf" else half,
+        basis="formula",
+    )
+
+
+def _projector(model: ModelSpec) -> StageCost:
+    """Writing what reads pictures or sounds, and loading it once."""
+    size = model.projector_bytes
+    return StageCost(
+        stage="projector",
+        seconds=2 * START_SECONDS + 2 * size / DISK_BYTES_PER_SECOND,
+        peak_memory_bytes=TORCH_BYTES + size,
+        disk_bytes=size,
         basis="formula",
     )
 

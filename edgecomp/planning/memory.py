@@ -39,6 +39,10 @@ class MemoryEstimate(FrozenModel):
     runtime_bytes: int
     """The process itself, the vocabulary's tables, the graph, and what kernels work in."""
 
+    projector_bytes: int = 0
+    """Weights of what reads pictures or sounds, loaded beside the text model. What computing them
+    takes beside depends on the family and on the picture: llama.cpp says it when it loads them."""
+
     basis: str = "formula"
 
     @property
@@ -49,6 +53,7 @@ class MemoryEstimate(FrozenModel):
             + self.compute_bytes
             + self.output_bytes
             + self.runtime_bytes
+            + self.projector_bytes
         )
 
 
@@ -238,5 +243,6 @@ def estimate_memory(
         compute_bytes=compute_bytes(model, settings),
         output_bytes=output_bytes(model, settings),
         runtime_bytes=runtime_bytes(model, settings, worker_bytes or WORKER_BYTES),
+        projector_bytes=model.projector_bytes,
         basis="formula" if worker_bytes is None else "formula, process measured here",
     )

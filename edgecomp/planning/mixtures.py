@@ -152,6 +152,7 @@ def _room_on_cards(
     beside = beside_layers_bytes(demand, demand.places, 0, kv_on_gpu=True, several=several)
     room = sum(round(TIGHT_SHARE * size) - beside for size in capacities)
     room -= footprint.kv_before[-1] + mixture.overhead_bytes - mixture.header_bytes
+    room -= footprint.memory.projector_bytes
     if model.tied_embeddings:
         return room
     on_host = next(tensor for tensor in model.tensors if tensor.name == EMBEDDING)
@@ -166,7 +167,7 @@ def _stated_room(mixture: Mixture, request: Request) -> int:
     """Bytes of weights that the request's own limits leave."""
     limits, rooms = request.constraints, []
     if limits.max_size_bytes:
-        rooms.append(limits.max_size_bytes)
+        rooms.append(limits.max_size_bytes - mixture.model.projector_bytes)
     if limits.max_memory_bytes:
         rooms.append(limits.max_memory_bytes - request.footprints[0].memory.total_bytes)
     return min(rooms, default=10**18) - mixture.overhead_bytes

@@ -36,11 +36,13 @@ def _size_limit(options: Sequence[Candidate], constraints: Constraints) -> str |
     if not all("size" in _causes(row) for row in options):
         return None
     smallest = min(options, key=lambda row: row.file_bytes)
+    projector = smallest.memory.projector_bytes
+    beside = f" and {format_size(projector)} of projector beside it" if projector else ""
     return (
         f"--max-size {format_size(constraints.max_size_bytes or 0)} is too small: the smallest "
-        f"artifact is {smallest.name} with {format_size(smallest.file_bytes)}, expected to lose "
-        f"{smallest.expected_divergence_nats:.2g} nats. Below that, leave out blocks or distil a "
-        "smaller student (edgecomp compress --help)."
+        f"artifact is {smallest.name} with {format_size(smallest.file_bytes)}{beside}, expected to "
+        f"lose {smallest.expected_divergence_nats:.2g} nats. Below that, leave out blocks or "
+        "distil a smaller student (edgecomp compress --help)."
     )
 
 

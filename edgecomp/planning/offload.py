@@ -199,6 +199,7 @@ def _pool_bytes(
     # The host keeps the process, and a compute buffer of its own.
     begin = demand.places - placement.gpu_layers
     left = total - demand.layer_bytes(begin, demand.places, experts, kv_on_gpu=kv_on_gpu)
+    left -= demand.memory.projector_bytes
     if demand.footprint.tied:
         left += demand.head_bytes
     return {**dict(zip(pools, used, strict=True)), system: left}

@@ -56,6 +56,8 @@ def make_plan(
     if runtime == ONNX:
         refuse_what_onnx_lacks(constraints, stages, choices.mix)
     made = staged_model(model, stages)
+    if runtime == ONNX:
+        made = made.model_copy(update={"projector": None})  # No ONNX artifact has one.
     if facts is None:
         facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
     if stages:

@@ -13,7 +13,7 @@ from edgecomp.evaluate.comparison import Comparison, ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.statistics import Interval, Spread
-from edgecomp.making.artifact import Artifact
+from edgecomp.making.artifact import Artifact, ProjectorFile
 from edgecomp.making.mixed_precision import BitAllocation
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.recipes.distillation import History
@@ -64,6 +64,7 @@ def _artifact_section(report: Report) -> Section:
     chosen = report.chosen
     size = report.artifact.size_bytes
     half = 2 * report.model.parameters
+    projector = report.artifact.projector
     rows = (
         ("format", chosen.format),
         ("size", f"{format_size(size)} ({size:,} bytes)"),
@@ -72,12 +73,24 @@ def _artifact_section(report: Report) -> Section:
         ("context", str(chosen.context)),
         ("device", report.device_title),
         ("SHA-256", report.artifact.file.sha256),
+        *([("projector", projector_text(projector))] if projector else ()),
     )
     return Section(
         title=f"{report.model.name} as {chosen.format}",
         text=" ".join(report.notices),
         columns=("what", "value"),
         rows=rows,
+    )
+
+
+def projector_text(projector: ProjectorFile) -> str:
+    """The size of what reads pictures or sounds, and what it takes beside."""
+    size = format_size(projector.size_bytes)
+    if projector.compute_bytes is None:
+        return f"{size} in a file of its own (mmproj), not loaded here"
+    return (
+        f"{size} in a file of its own (mmproj), and {format_size(projector.compute_bytes)} while "
+        "it reads, beside the measured memory"
     )
 
 
@@ -302,7 +315,10 @@ def _checks_section(artifact: Artifact) -> Section:
         columns=("check", "verdict", "detail"),
         rows=tuple(
             (check.name, "passed" if check.passed else "FAILED", check.detail)
-            for check in artifact.checks
+            for check in (
+                *artifact.checks,
+                *(artifact.projector.checks if artifact.projector else ()),
+            )
         ),
     )
 

@@ -19,6 +19,7 @@ from edgecomp.reporting.sections import (
     capability_section,
     distillation_section,
     mixture_section,
+    projector_text,
 )
 from edgecomp.terminal.fitting_table import FittingTable
 from edgecomp.terminal.tables import facts
@@ -68,6 +69,9 @@ def summary(fitted: Fitted) -> RenderableType:
         ("checks", f"{len(report.artifact.checks)} passed: "
          + ", ".join(dict.fromkeys(check.name for check in report.artifact.checks))),
     ]  # fmt: skip
+    projector = report.artifact.projector
+    if projector:
+        rows.insert(1, ("projector", projector_text(projector)))
     starter = "chat.py" if report.recipe.runtime == "onnx" else "serve.sh"
     capabilities = section_table(capability_section(report.comparison))
     return Group(
@@ -98,6 +102,11 @@ def compressed_table(made: Compressed) -> RenderableType:
     counted = Counter(made.types.values()).most_common()
     rows = [
         ("file", f"{made.folder / made.file}, {format_size(made.size_bytes)}"),
+        *(
+            [("projector", f"{made.folder / made.projector}, {format_size(made.projector_bytes)}")]
+            if made.projector
+            else []
+        ),
         ("types", ", ".join(f"{count} x {kind}" for kind, count in counted)),
         *((check.name, check.detail) for check in made.checks),
     ]

@@ -68,6 +68,25 @@ def test_the_second_time_nothing_is_pushed_and_a_damaged_model_is(
     assert (device / THERE / "m-Q4_K_M.gguf").stat().st_size == 2000
 
 
+def test_what_reads_pictures_is_pushed_as_well(device: Path, bundle: Path, build: Path) -> None:
+    files = {name: os.urandom(1000) for name in ("m-Q4_K_M.gguf", "m-mmproj-F16.gguf")}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    for name, content in files.items():
+        (bundle / name).write_bytes(content)
+    model, projector = digests.items()
+    script = android_script(*model, SETTINGS, projector)
+    (bundle / "android" / "run.sh").write_text(script)
+    done = start(bundle, str(build))
+    assert done.returncode == 0, done.stderr
+    given = done.stdout.splitlines()
+    assert given[given.index("--mmproj") + 1] == str(device / THERE / "m-mmproj-F16.gguf")
+    for name, content in files.items():
+        assert (device / THERE / name).read_bytes() == content
+    before = len(calls(device))
+    assert start(bundle).returncode == 0
+    assert "push" not in [call[0] for call in calls(device)[before:]]
+
+
 def test_a_phone_without_llama_cli_says_how_it_gets_there(device: Path, bundle: Path) -> None:
     done = start(bundle)
     assert done.returncode == 127 and "./run.sh BUILD" in done.stderr

@@ -56,6 +56,15 @@ def test_the_server_places_layers_experts_and_cache_as_planned() -> None:
     assert {"--no-kv-offload", "--mlock"} <= set(arguments)
 
 
+def test_the_server_gets_the_projector_and_keeps_it_off_cards_that_hold_nothing() -> None:
+    arguments = llama_server_arguments("m.gguf", SETTINGS, "m-mmproj-F16.gguf")
+    assert dict(pairwise(arguments))["--mmproj"] == "m-mmproj-F16.gguf"
+    assert "--no-mmproj-offload" not in arguments
+    alone = SETTINGS.model_copy(update={"gpu_layers": 0})
+    assert "--no-mmproj-offload" in llama_server_arguments("m.gguf", alone, "p.gguf")
+    assert "--no-mmproj-offload" not in llama_server_arguments("m.gguf", alone)
+
+
 def test_the_script_is_valid_shell_and_hands_arguments_on(tmp_path: Path) -> None:
     """Run with a server that prints what it was given."""
     script = tmp_path / "serve.sh"
@@ -109,6 +118,15 @@ def test_the_modelfile_is_ollamas() -> None:
         "PARAMETER num_gpu 20\n"
         'PARAMETER stop "</s>"\n'
     )
+
+
+def test_a_modelfile_names_the_projector_second() -> None:
+    plain = ChatTemplate(source=None)
+    text = ollama_modelfile("m.gguf", F16, plain, "m-mmproj-F16.gguf")
+    named = [value for name, value in modelfile(text) if name == "FROM"]
+    assert named == ["./m.gguf", "./m-mmproj-F16.gguf"]
+    assert "ollama show NAME" in text
+    assert "ollama show NAME" not in ollama_modelfile("m.gguf", F16, plain)
 
 
 ENDS = st.text(st.sampled_from('"\n\r\\ <|a>#\x1bFROM\u2581'), min_size=1, max_size=12) | st.text()

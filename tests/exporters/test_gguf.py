@@ -402,7 +402,9 @@ def test_the_language_model_of_a_multimodal_checkpoint_is_written(
     record = export(read_model(folder), tmp_path / "model.gguf", "F32")
     plain = export(read_model(tiny_model("gemma3")), tmp_path / "plain.gguf", "F32")
     assert record.tensors == plain.tensors
-    assert record.notes == ("Only the language model is written, without what reads pictures.",)
+    assert record.notes == ()
+    projector = read_model(folder).projector
+    assert projector and projector.towers == ("vision",) and projector.file_bytes == 4 * 8 * 3
 
 
 def test_the_exporter_is_found_by_its_name() -> None:

@@ -51,10 +51,10 @@ def test_an_adapter_is_not_planned_as_a_model(tmp_path: Path) -> None:
         read_model(path)
 
 
-def test_an_image_encoder_is_told_apart_from_its_language_model(tmp_path: Path) -> None:
+def test_a_projector_is_told_apart_from_its_text_model(tmp_path: Path) -> None:
     path = tmp_path / "mmproj.gguf"
     close(written(path, "clip"))
-    with pytest.raises(ModelIncomplete, match="image encoder"):
+    with pytest.raises(ModelIncomplete, match=r"the projector \(mmproj\).*text model's own file"):
         read_model(path)
 
 

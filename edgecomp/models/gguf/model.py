@@ -10,6 +10,7 @@ from edgecomp.common.quantity import format_size
 from edgecomp.models.architectures import BY_GGUF_NAME
 from edgecomp.models.gguf.header import GgufHeader, TensorEntry, read_gguf_header
 from edgecomp.models.gguf.layer_caches import layer_caches, sliding_pattern, window_of
+from edgecomp.models.gguf.projector_file import is_projector, projector_beside
 from edgecomp.models.gguf.stored_twice import SecondCopy, second_copy
 from edgecomp.models.layer_cache import LayerCache, period
 from edgecomp.models.model_name import name_by_place
@@ -54,6 +55,7 @@ def read_gguf(path: Path) -> ModelSpec:
     usual = LayerCache(key_values=kv_heads * key_length, value_values=kv_heads * value_length)
     stored = dominant_type(tensors)
     repeated = _repeated_tokens(header)
+    projector = projector_beside(path, width)
     return ModelSpec(
         path=path,
         source="gguf",
@@ -83,9 +85,11 @@ def read_gguf(path: Path) -> ModelSpec:
         file_bytes=header.file_bytes,
         tensors=tensors,
         repeated_tokens=repeated,
+        projector=projector,
         notes=(
             *((_repeated_text(repeated),) if repeated else ()),
             *((_copies_text(copies),) if copies else ()),
+            *((projector.note,) if projector else ()),
         ),
         left_out=_tensor(copies.left_out, copies.left_out.name) if copies else None,
     )
@@ -172,11 +176,11 @@ def _require_whole_model(header: GgufHeader) -> None:
         raise ModelIncomplete(
             header.path, "it holds an adapter.", "Merge it into its base model first."
         )
-    if _text(header, "general.architecture") == "clip":
+    if is_projector(header):
         raise ModelIncomplete(
             header.path,
-            "it is the image encoder (mmproj) of one.",
-            "Give the language model's own file.",
+            "it is the projector (mmproj) of one, which reads pictures or sounds for it.",
+            "Give the text model's own file: a projector that lies beside it is taken along.",
         )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from edgecomp.models.huggingface.quantized import (
 )
 from edgecomp.models.huggingface.template_file import folder_template
 from edgecomp.models.huggingface.tied_head import Head, read_head
+from edgecomp.models.huggingface.towers import beside_text, prediction_heads_note, read_towers
 from edgecomp.models.huggingface.weight_files import (
     ADAPTER_CONFIG,
     left_over,
@@ -55,13 +55,6 @@ from edgecomp.models.spec import (
 
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
 EXPERT_OF_FUSED = re.compile(r"\[(\d+)\]$")
-BESIDE_TEXT = {
-    "pictures and sounds": re.compile(
-        r"(^|\.)(vision|visual|audio|image|multi_?modal|embed_vision|embed_audio)"
-    ),
-    "multi-token prediction": re.compile(r"(^|\.)mtp\."),
-}
-"""Names of weights that are no part of the text model, by what they are for."""
 
 
 def shared_name(name: str) -> str:
@@ -78,11 +71,6 @@ def expert_number(name: str) -> int:
     """Which expert a weight belongs to; 0 where it belongs to none."""
     expert = EXPERT_OF_FUSED.search(name) or EXPERT.search(name)
     return int(expert.group(1)) if expert else 0
-
-
-def beside_text(name: str) -> str | None:
-    """What a weight is for that is no part of the text model; None where it is one."""
-    return next((what for what, names in BESIDE_TEXT.items() if names.search(name)), None)
 
 
 def weight_tensors(folder: Path, config: dict[str, Any]) -> dict[str, StoredTensor]:
@@ -156,6 +144,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         require_every_layer(folder, tensors, layers, architecture)
         require_shapes(config, config_path, tensors, (heads, kv_heads, head_length))
         tensors += _rotary_tables(config, head_length)
+    projector = read_towers(folder, whole, [stored[name] for name in unknown])
     window, every, pattern = _sliding(config, architecture, layers, config_path)
     caches: tuple[LayerCache, ...] = ()
     if converted:
@@ -193,19 +182,15 @@ def read_huggingface(folder: Path) -> ModelSpec:
         quantization=_quantization(whole, tensors),
         file_bytes=sum(file.stat().st_size for file in {t.file for t in stored.values()}),
         tensors=tensors,
+        projector=projector,
         notes=(
             *left_over(folder),
             *((head.note,) if head.note else ()),
-            *(_left_out(unknown) if architecture is None else ()),
+            *prediction_heads_note(unknown),
+            *((projector.note,) if projector else ()),
             *(() if gguf_name else (who_lacks(hf_class),)),
         ),
     )
-
-
-def _left_out(names: list[str]) -> Iterator[str]:
-    counts = Counter(what for name in names if (what := beside_text(name)))
-    for what, count in counts.items():
-        yield f"The text model is taken alone: {count} weights for {what} are left out."
 
 
 def _find_config(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import to_completions
 from edgecomp.runtimes.divergence import Reader, windows_of
 from edgecomp.runtimes.divergence import compare as compare_windows
-from edgecomp.runtimes.llama_cpp import divergence, generate, quantize, scoring, serving
+from edgecomp.runtimes.llama_cpp import divergence, generate, projector, quantize, scoring, serving
 from edgecomp.runtimes.llama_cpp.importance import gather_importance
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.llama_cpp.time_decode import time_decode
@@ -180,6 +180,12 @@ def buffer_sizes(
         pass
 
 
+def load_projector(
+    path: str, text_model: str, settings: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    return projector.load_projector(path, text_model, RunSettings.model_validate(settings))
+
+
 def _prompt_tokens(session: Session, prompt: str) -> list[int]:
     # A chat template may write BOS itself; the model has never seen two of them in a row.
     begins = bool(session.bos_text) and prompt.startswith(session.bos_text)
@@ -201,6 +207,7 @@ HANDLERS: dict[str, Handler] = {
     "quantize": quantize_file,
     "importance": importance,
     "buffer_sizes": buffer_sizes,
+    "load_projector": load_projector,
 }
 
 if __name__ == "__main__":

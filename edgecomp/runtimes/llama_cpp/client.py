@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecomp.common.errors import ChildDied, ChildHung, ChildKilledByMemory, RuntimeRefused
 from edgecomp.common.events import Progress, ignore_progress
+from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
@@ -24,6 +27,18 @@ CELLS_STEP = 256
 
 HOST = "host"
 """The system's memory, whatever part of llama.cpp took it."""
+
+ASSERTION = re.compile(r"GGML_ASSERT\(.*\) failed")
+SIGNAL = re.compile(r"SIG[A-Z]+")
+
+
+class ProjectorLoaded(FrozenModel):
+    """What llama.cpp says of a projector that it loaded."""
+
+    vision: bool
+    audio: bool
+    compute_bytes: int
+    """What it reserves to read one picture or sound of its usual size, beside the weights."""
 
 
 class LlamaCpp(WorkerRuntime):
@@ -144,6 +159,28 @@ class LlamaCpp(WorkerRuntime):
                 allocate=allocate,
             )
             return reported_buffers(child.log_text())
+
+    def load_projector(self, projector: Path, text_model: Path) -> ProjectorLoaded:
+        """Load a projector beside its text model, of which no weights are. Raises RuntimeRefused
+        where llama.cpp refuses it or dies of it, RuntimeMissing where this build cannot tell."""
+        settings = RunSettings(context=CELLS_STEP, threads=physical_cores())
+        with Child(self.worker) as child:
+            try:
+                answer = child.call(
+                    "load_projector",
+                    path=str(projector),
+                    text_model=str(text_model),
+                    settings=settings.model_dump(),
+                )
+            except (ChildKilledByMemory, ChildHung):
+                raise
+            except ChildDied as error:
+                found = ASSERTION.search(child.log_text()) or SIGNAL.search(str(error))
+                reason = found[0] if found else "it gave no reason"
+                raise RuntimeRefused(
+                    f"llama.cpp ends its process when it loads the projector {projector}: {reason}."
+                ) from error
+        return ProjectorLoaded.model_validate(answer)
 
 
 def whole_cells(tokens: int) -> int:

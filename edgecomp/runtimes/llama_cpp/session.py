@@ -100,6 +100,11 @@ class Session:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(settings.micro_batch, 0, settings.sequences)
 
+    @property
+    def model(self) -> Any:
+        """llama.cpp's own handle of the model, which ends with the session."""
+        return self._model
+
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`; `add_special` adds BOS/EOS as the file says."""
         raw = text.encode("utf-8")
