@@ -107,7 +107,7 @@ def select_suite(
         else:
             harness.append(of_benchmark(row))
     questions = tuple(items)
-    if to_decide:
+    if to_decide and items:
         questions, notices = fill_sets(questions, asked), (FILLED_UP,)
     return Selection(
         items=questions,
