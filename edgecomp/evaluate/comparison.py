@@ -97,6 +97,9 @@ class Comparison(FrozenModel):
     unpaired_items: int = 0
     """Items that only one of the two answered; they are in no score."""
 
+    questions: str | None = None
+    """A hash of the sets that the items were drawn from, where they were drawn to decide."""
+
     def category(self, name: Category) -> ScoreComparison | None:
         return next((row for row in self.categories if row.name == name), None)
 
@@ -115,6 +118,8 @@ class QuestionSets(FrozenModel):
     """A category that is not named was asked of a set of unknown size."""
 
     tolerances: Tolerances = Tolerances()
+    digest: str | None = None
+    """A hash of the questions and of their order."""
 
     def population(self, category: Category) -> int | None:
         """The questions that a decision is about."""
@@ -151,6 +156,7 @@ def compare_results(
         ),
         bias=_compare_bias([pair for pair in pairs if pair[0].bias is not None]),
         unpaired_items=len(base) + len(artifact) - 2 * len(pairs),
+        questions=sets.digest if sets else None,
     )
 
 

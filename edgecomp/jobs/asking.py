@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from edgecomp.common.digests import text_digest
 from edgecomp.common.events import Progress, Standing, StandingsSeen
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import Task
@@ -22,6 +23,7 @@ from edgecomp.evaluate.question_bank import PILOT_ITEMS, pilot, telling
 from edgecomp.jobs.evaluation_stages import ModelUnderTest
 from edgecomp.judging.verdict import matters
 from edgecomp.recipes.recipe import EvaluationSettings
+from edgecomp.recipes.tolerances import Tolerances
 
 FIRST_ROUND, LARGEST_ROUND = 32, 128
 """Questions of each open category in a round: small rounds end early, large ones load less."""
@@ -96,7 +98,7 @@ class _Rounds:
 
     def run(self, items: Sequence[Item]) -> Asked:
         open_sets = telling(items, self.pilot(items), self.asking.wanted.seed)
-        sets = QuestionSets(items=_sizes(open_sets), tolerances=self.asking.wanted.tolerances)
+        sets = _sets(open_sets, self.asking.wanted.tolerances)
         comparison = Comparison(categories=())
         asked: Counter[Category] = Counter()
         ended: Ended = "time is spent"
@@ -203,11 +205,14 @@ def _taken(
     ]
 
 
-def _sizes(sets: Sets) -> dict[Category, int]:
-    """The questions of each set; every written answer is one for toxicity as well."""
+def _sets(sets: Sets, tolerances: Tolerances) -> QuestionSets:
+    """What the questions are drawn from; every written answer is one for toxicity as well."""
     sizes: dict[Category, int] = {name: len(items) for name, items in sets.items()}
     written = sum(item.kind == "generation" for items in sets.values() for item in items)
-    return {"toxicity": written, **sizes} if written else sizes
+    if written:
+        sizes.setdefault("toxicity", written)
+    listed = " ".join(item.fingerprint for items in sets.values() for item in items)
+    return QuestionSets(items=sizes, tolerances=tolerances, digest=text_digest(listed))
 
 
 def _is_open(row: ScoreComparison) -> bool:

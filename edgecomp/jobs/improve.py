@@ -153,19 +153,24 @@ def _run_round(
 def recovered(
     categories: set[Category], before: Comparison, after: Comparison
 ) -> dict[Category, Recovery]:
-    """What each category regained from one attempt to the next; their base is the same."""
+    """What each category regained from one attempt to the next; their base is the same.
+
+    Of one set more may have been asked in one of them, so drops are set beside each other.
+    """
     found = {}
     for category in sorted(categories):
         first, second = before.category(category), after.category(category)
         if first and second:
-            found[category] = recovery(
-                first.base_percent, first.artifact_percent, second.artifact_percent
-            )
+            base = first.base_percent
+            found[category] = recovery(base, first.artifact_percent, base - second.drop_points)
     return found
 
 
 def same_questions(before: Comparison, after: Comparison) -> bool:
-    """Whether the base scored the same on as many items of the same benchmarks."""
+    """Whether the questions came from the same sets in the same order; of results that tell no
+    sets, whether the base scored the same on as many items of the same benchmarks."""
+    if before.questions or after.questions:
+        return before.questions == after.questions
     first, second = (
         {(row.name, row.items, row.base_percent) for row in (*found.benchmarks, *found.categories)}
         for found in (before, after)

@@ -186,6 +186,7 @@ def test_the_same_seed_asks_the_same_questions_and_every_seed_decides_alike() ->
     ]
     assert len({str(decisions(row)) for row in found}) == 1
     assert len({row.base[0].id for row in found}) > 1
+    assert len({row.comparison.questions for row in found}) == 5
 
 
 def test_a_spent_budget_ends_the_asking_with_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,19 @@ def test_recovery_is_told_for_categories_that_both_attempts_were_examined_in() -
     assert same_questions(before, after)
 
 
+def test_the_same_sets_are_the_same_questions_however_many_were_asked() -> None:
+    before, after = scores({"reasoning": 10.0}), scores({"reasoning": 5.0})
+    rows = tuple(
+        row.model_copy(update={"items": 40, "base_percent": row.base_percent + 1})
+        for row in after.categories
+    )
+    asked_less = after.model_copy(update={"categories": rows, "questions": "sets"})
+    assert same_questions(before.model_copy(update={"questions": "sets"}), asked_less)
+    assert not same_questions(before, asked_less)
+    lost = recovered({"reasoning"}, before, asked_less)["reasoning"]
+    assert lost.lost_points == pytest.approx(10.0) and lost.regained_points == pytest.approx(5.0)
+
+
 @pytest.mark.slow
 def test_r51_the_loop_closes_by_itself_on_a_real_model(start: Path) -> None:
     """Its questions are real ones, so nothing is paired with the canned start."""
