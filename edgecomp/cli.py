@@ -493,6 +493,45 @@ def evaluate(
 
 
 @app.command()
+def audit(
+    files: Annotated[list[str], typer.Argument(help="GGUF files of one base, anyone's.")],
+    base: Annotated[
+        str, typer.Option(help="What they were made from, as GGUF; or llama.cpp's logits of it.")
+    ],
+    data: Data = None,
+    suite: Annotated[SuiteName, typer.Option(help="How much to ask.")] = "quick",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Questions of each benchmark, at most.")
+    ] = None,
+    budget: Budget = None,
+    tolerate: Tolerate = None,
+    task: TaskOption = "general",
+    write_logits: Annotated[
+        Path | None,
+        typer.Option(help="Write the base's logits as well, for llama.cpp's --kl-divergence-base."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say of anyone's files what they lost of their base, and which is the best."""
+    from edgecomp.jobs.audit import AuditRequest, save_logits
+    from edgecomp.jobs.audit import audit as carry_out
+    from edgecomp.recipes.tolerances import parse_tolerances
+    from edgecomp.terminal.progress import progress_bars
+    from edgecomp.terminal.result_tables import audit_table
+
+    request = AuditRequest(
+        files=tuple(files), base=base, data=data, suite=suite, limit=limit,
+        budget_seconds=_budget_seconds(budget), tolerances=parse_tolerances(tolerate or ""),
+        task=task,
+    )  # fmt: skip
+    with progress_bars() as listen:
+        if write_logits:
+            save_logits(base, data, write_logits)
+        found = carry_out(request, listen)
+    _show(found, json, audit_table)
+
+
+@app.command()
 def compare(
     bundles: Annotated[list[Path], typer.Argument(help="Two bundles or more.")],
     output: Annotated[
@@ -616,6 +655,7 @@ SCHEMAS = {
     "verification": "edgecomp.bundles.bundle:Verification",
     "compressed": "edgecomp.making.compress_job:Compressed",
     "evaluation": "edgecomp.jobs.evaluation:Evaluation",
+    "audit": "edgecomp.jobs.audit:Audit",
     "comparison": "edgecomp.bundles.compare:BundleComparison",
     "improvement": "edgecomp.jobs.improve:Improvement",
     "serving": "edgecomp.measure.serving:Serving",

@@ -57,6 +57,10 @@ class ScoreComparison(FrozenModel):
     decision: Decision | None = None
     """Whether more than is tolerated is lost; None where the items were not drawn to decide."""
 
+    lost_items: int = 0
+    won_items: int = 0
+    """Items that only the base has right, or more right, and that only the artifact has."""
+
     mcnemar_p: float | None = None
     items_to_resolve: int | None = None
     chance_percent: float | None = None
@@ -242,12 +246,15 @@ def _compare(name: str, category: Category, pairs: Sequence[Pair]) -> ScoreCompa
     row = published(name, category, 100 * float(np.mean(before)), 100 * float(np.mean(after)))
     interval = paired_difference_interval(before, after)
     binary = all(result.binary for result in base)
+    lost, won = discordant(before, after)
     chance = float(np.mean([result.chance for result in base]))
     return row.model_copy(
         update={
             "items": len(pairs),
             "drop_interval": Interval(low=100 * interval.low, high=100 * interval.high),
-            "mcnemar_p": mcnemar_p(*discordant(before, after)) if binary else None,
+            "lost_items": lost,
+            "won_items": won,
+            "mcnemar_p": mcnemar_p(lost, won) if binary else None,
             "items_to_resolve": items_to_resolve(before, after),
             "chance_percent": 100 * chance,
             "base_above_chance": wilson_interval(round(sum(before)), len(before)).low > chance,

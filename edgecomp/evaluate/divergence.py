@@ -27,6 +27,9 @@ class DivergenceSummary(FrozenModel):
     kl_mean_interval: Interval | None
     kl_median: float
     kl_p99: float
+    kl_p999: float | None = None
+    """None in reports of before it was kept."""
+
     kl_max: float
     agreement_percent: float
     """Tokens at which both have the same first choice."""
@@ -77,6 +80,7 @@ def summarise(samples: DivergenceSamples) -> DivergenceSummary:
         kl_mean_interval=_window_interval(samples.kl),
         kl_median=float(np.median(kl)),
         kl_p99=percentiles(kl, [99])[0],
+        kl_p999=percentiles(kl, [99.9])[0],
         kl_max=float(kl.max()),
         agreement_percent=100 * float(agree.mean()),
         agreement_interval=agreement_interval

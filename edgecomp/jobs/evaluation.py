@@ -56,13 +56,9 @@ from edgecomp.recipes.tolerances import Tolerances
 from edgecomp.runtimes.protocol import find_runtime
 
 
-class EvaluationRequest(FrozenModel):
-    """What to evaluate, on what."""
+class Examination(FrozenModel):
+    """How a file is examined, whichever it is."""
 
-    artifact: str
-    """A GGUF file, an ONNX folder, a bundle or `demo`."""
-
-    base: str | None = None
     data: Path | None = None
     tasks: tuple[str, ...] = ()
     """Benchmarks by name; empty: those of the suite."""
@@ -77,6 +73,15 @@ class EvaluationRequest(FrozenModel):
     tolerances: Tolerances = Tolerances()
     allow_code: bool = False
     task: Task = "general"
+
+
+class EvaluationRequest(Examination):
+    """What to evaluate, on what."""
+
+    artifact: str
+    """A GGUF file, an ONNX folder, a bundle or `demo`."""
+
+    base: str | None = None
 
 
 class Evaluation(FrozenModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -12,6 +13,7 @@ from edgecomp.bundles.compare_report import comparison_sections
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.scores import Score
+from edgecomp.jobs.audit import Audit, AuditedFile
 from edgecomp.jobs.evaluation import Evaluation
 from edgecomp.jobs.improve import Improvement, record_path
 from edgecomp.judging.verdict import Verdict
@@ -45,6 +47,51 @@ def evaluation_table(found: Evaluation) -> RenderableType:
     if found.verdict:
         parts += _verdict(found.verdict)
     return Group(*parts)
+
+
+def audit_table(found: Audit) -> RenderableType:
+    """The files, best first; what separates them; what is to be said of each."""
+    section = Section(
+        title=f"Files of {Path(found.base).name}, best first",
+        columns=(
+            "variant", "size", "bits", "KL mean", "median", "p99", "p99.9", "same first %",
+            "lost", "won", "tok/s", "verdict",
+        ),
+        rows=tuple(map(_audited, found.files)),
+    )  # fmt: skip
+    parts: list[RenderableType] = [section_table(section)]
+    parts += [Text(text) for text in found.apart]
+    for file in found.files:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in file.types.items())
+        parts += [
+            "",
+            Text(file.path.name, style="bold"),
+            Text(f"{file.why or 'Compared.'} {kinds}."),
+        ]
+        if file.same_as:
+            parts.append(Text(f"The same bytes as {file.same_as}."))
+        if file.left_out:
+            parts.append(Text(f"It stores a matrix twice: {file.left_out}."))
+    return Group(*parts)
+
+
+def _audited(file: AuditedFile) -> tuple[str, ...]:
+    row, rows = file.divergence, file.categories
+    figures: tuple[str, ...] = ("",) * 5
+    if row:
+        nats = (row.kl_mean, row.kl_median, row.kl_p99, row.kl_p999 or 0.0)
+        figures = (*(f"{value:.4f}" for value in nats), f"{row.agreement_percent:.1f}")
+    flips = (sum(r.lost_items for r in rows), sum(r.won_items for r in rows))
+    costs = file.evaluation.efficiency if file.evaluation else None
+    return (
+        file.path.name,
+        format_size(file.size_bytes),
+        f"{file.bits_per_weight:.2f}",
+        *figures,
+        *(map(str, flips) if rows else ("", "")),
+        f"{costs.decode_tokens_per_second:.1f}" if costs else "",
+        file.level or "not judged",
+    )
 
 
 def _divergence(row: DivergenceSummary) -> str:

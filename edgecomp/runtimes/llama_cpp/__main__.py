@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Progress
 from edgecomp.processes.child import Handler, serve
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes import meter
 from edgecomp.runtimes.answers import to_completions
-from edgecomp.runtimes.divergence import Reader, windows_of
+from edgecomp.runtimes.divergence import Reader, add_figures, no_figures, windows_of
 from edgecomp.runtimes.divergence import compare as compare_windows
+from edgecomp.runtimes.divergence import read as read_steps
 from edgecomp.runtimes.llama_cpp import divergence, generate, projector, quantize, scoring, serving
 from edgecomp.runtimes.llama_cpp.importance import gather_importance
 from edgecomp.runtimes.llama_cpp.session import Session
 from edgecomp.runtimes.llama_cpp.time_decode import time_decode
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
+from edgecomp.runtimes.logits_file import placed, read_logits_file, write_logits_file
 from edgecomp.runtimes.predictions import compare_kept as compare_with_kept
 from edgecomp.runtimes.predictions import keep
 from edgecomp.runtimes.process_memory import process_memory
@@ -120,6 +123,45 @@ def compare_kept(
         return compare_with_kept(Path(predictions), session, READER, chosen.outputs, progress)
 
 
+def write_logits(
+    base: str,
+    settings: dict[str, Any],
+    text: str,
+    windows: tuple[int, int],
+    destination: str,
+    progress: Progress,
+) -> None:
+    """Write what `base` predicts over `windows` (tokens, count) of `text` as llama.cpp's file."""
+    exact = _exact(RunSettings.model_validate(settings))
+    with Session(base, exact) as session:
+        tokens = session.tokenize(text, add_special=True, parse_special=False)
+        chunks = np.asarray(windows_of(tokens, *windows), dtype=np.int32)
+        read_as = chunks.copy()
+        if session.adds_bos is not None:
+            read_as[:, 0] = session.adds_bos
+        steps = read_steps(session, read_as.tolist(), READER, exact.outputs, progress)
+        write_logits_file(Path(destination), chunks, session.vocabulary, steps)
+
+
+def compare_logits(
+    logits: str, artifact: str, settings: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Divergence of `artifact` from the model that wrote llama.cpp's file `logits`."""
+    kept = read_logits_file(Path(logits))
+    chosen = RunSettings.model_validate(settings)
+    with Session(artifact, chosen) as session:
+        if session.vocabulary != kept.vocabulary:
+            raise RuntimeRefused(
+                f"{logits} was written by a model with {kept.vocabulary:,} tokens in its "
+                f"vocabulary; {artifact} has {session.vocabulary:,}."
+            )
+        windows = kept.windows(session.adds_bos)
+        figures = no_figures(len(windows))
+        for at, found in placed(read_steps(session, windows, READER, chosen.outputs, progress)):
+            add_figures(figures, found, kept.expected(at, found))
+    return figures
+
+
 def _exact(settings: RunSettings) -> RunSettings:
     """The base's: its KV cache is not what is on trial."""
     return settings.model_copy(update={"kv_type": "F16"})
@@ -200,6 +242,8 @@ HANDLERS: dict[str, Handler] = {
     "compare": compare,
     "keep_predictions": keep_predictions,
     "compare_kept": compare_kept,
+    "write_logits": write_logits,
+    "compare_logits": compare_logits,
     "measure": measure,
     "serve": serve_load,
     "time_decode": time_model,

@@ -16,6 +16,8 @@ from edgecomp.common.package_versions import LLAMA_CPP_PACKAGE
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
+from edgecomp.runtimes.logits_file import read_logits_file
+from edgecomp.runtimes.protocol import DivergenceSamples, Windows
 from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
 from edgecomp.runtimes.worker_client import WorkerRuntime
 
@@ -90,6 +92,47 @@ class LlamaCpp(WorkerRuntime):
             rows=[[list(prompt), list(rest)] for prompt, rest in rows],
         )
         return found
+
+    def write_logits(
+        self,
+        base: Path,
+        settings: RunSettings,
+        text: str,
+        *,
+        windows: Windows,
+        destination: Path,
+        progress: Progress = ignore_progress,
+    ) -> None:
+        """Write what `base` predicts over windows of `text` as llama.cpp's perplexity tool does
+        with `--kl-divergence-base`: about two bytes a token of the vocabulary and scored token."""
+        self.ask(
+            "write_logits",
+            progress,
+            base=str(base),
+            settings=settings.model_dump(),
+            text=text,
+            windows=windows,
+            destination=str(destination),
+        )
+
+    def compare_logits(
+        self,
+        logits: Path,
+        artifact: Path,
+        settings: RunSettings,
+        progress: Progress = ignore_progress,
+    ) -> DivergenceSamples:
+        """Divergence of `artifact` from the model that wrote such a file, over all its chunks; the
+        settings' context must hold one. Raises FileCorrupt or FileTruncated."""
+        read_logits_file(logits)
+        answer = self.ask(
+            "compare_logits",
+            progress,
+            logits=str(logits),
+            artifact=str(artifact),
+            settings=settings.model_dump(),
+        )
+        return DivergenceSamples.model_validate(answer)
 
     def importance(
         self,

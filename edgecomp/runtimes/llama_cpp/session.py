@@ -66,6 +66,10 @@ class Session:
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
         bos = llama_cpp.llama_vocab_bos(self.vocab)
         self.bos_text = self.piece(bos, special=True).decode(errors="replace") if bos >= 0 else ""
+        adds = llama_cpp.llama_vocab_get_add_bos(self.vocab) and bos >= 0
+        self.adds_bos: int | None = int(bos) if adds else None
+        """The token that the file's tokenizer puts before every text."""
+
         self._context: Any = None
         if settings is not None:
             self.settings = settings
