@@ -27,6 +27,8 @@ OLDER_WEIGHT_NAMES = (
 )
 """How transformers 5 names weights, and what the converter looks for in their place."""
 
+WITHOUT_PREFIX = ("vision_tower.", "multi_modal_projector.")
+
 
 def main() -> None:
     """Convert one model."""
@@ -85,7 +87,13 @@ def add_older_names(entries: dict[str, Any]) -> None:
 
 def with_older_weight_names(kind: Any) -> None:
     """Let the class `kind` of the converter know weights by the names that transformers 5 gives."""
-    own = kind.map_tensor_name
+    own, own_filter = kind.map_tensor_name, kind.filter_tensors
+
+    def filter_tensors(item: tuple[str, Any]) -> Any:
+        kept = own_filter(item)
+        # Some classes pass over towers that are not below `model.`.
+        below = kept is None and item[0].startswith(WITHOUT_PREFIX)
+        return own_filter((f"model.{item[0]}", item[1])) if below else kept
 
     def map_tensor_name(model: Any, name: str, *rest: Any, **named: Any) -> Any:
         try:
@@ -97,6 +105,7 @@ def with_older_weight_names(kind: Any) -> None:
             raise
 
     kind.map_tensor_name = map_tensor_name
+    kind.filter_tensors = staticmethod(filter_tensors)
 
 
 def with_break_token(kind: Any) -> None:

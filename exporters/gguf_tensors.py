@@ -19,15 +19,14 @@ from edgecomp.formats.gguf_mix import quantizable
 from edgecomp.models.architectures import Architecture
 from edgecomp.models.float_conversion import convert, round_to_type, stored_array, to_float32
 from edgecomp.models.huggingface.model import named_tensors
+from edgecomp.models.huggingface.towers import beside_text
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.rope_scaling import frequency_factors
 from edgecomp.models.safetensors_header import StoredTensor
 from edgecomp.models.spec import ModelSpec, TensorSpec
 
-# Tables and masks that the model computes anew, and towers for pictures: not language weights.
-NOT_WEIGHTS = (
-    "rotary_emb", ".attn.bias", ".attn.masked_bias", "vision_tower.", "multi_modal_projector.",
-)  # fmt: skip
+NOT_WEIGHTS = ("rotary_emb", ".attn.bias", ".attn.masked_bias")
+"""Tables and masks that the model computes anew."""
 
 
 def output_tensors(tensors: tuple[TensorSpec, ...], float_type: FloatType) -> list[OutputTensor]:
@@ -55,7 +54,11 @@ class CheckpointTensors:
         self._stored, unknown = named_tensors(stored, architecture.gguf_name, model.layers)
         self._factors = frequency_factors(config, model.key_length)
         skipped = (*NOT_WEIGHTS, "lm_head.") if model.tied_embeddings else NOT_WEIGHTS
-        lost = [name for name in unknown if not any(part in name for part in skipped)]
+        lost = [
+            name
+            for name in unknown
+            if not (beside_text(name) or any(part in name for part in skipped))
+        ]
         if lost:
             raise ExportRefused(
                 f"{model.path} holds {len(lost)} tensors that llama.cpp's {architecture.gguf_name} "

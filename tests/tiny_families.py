@@ -902,6 +902,58 @@ FAMILIES: tuple[Family, ...] = (
         model_class="AutoModelForMultimodalLM",
     ),
     Family(
+        "smolvlm",
+        "SmolVLMConfig",
+        {
+            "text_config": {"model_type": "llama", "architectures": ["VLlama3ForCausalLM"]},
+            "vision_config": {"image_size": 64, "patch_size": 16} | VISION | MERGED,
+            "scale_factor": 2,
+        },
+        model_class=IMAGE_TEXT,
+        processor=PICTURES,
+    ),
+    Family(
+        "idefics3",
+        "Idefics3Config",
+        {
+            "text_config": {"model_type": "llama", "architectures": ["VLlama3ForCausalLM"]},
+            "vision_config": {"image_size": 64, "patch_size": 16} | VISION | MERGED,
+            "scale_factor": 2,
+        },
+        model_class=IMAGE_TEXT,
+        processor=PICTURES,
+    ),
+    Family(
+        "lfm2_vl",
+        "Lfm2VlConfig",
+        {
+            "text_config": {
+                "model_type": "lfm2",
+                "layer_types": ["conv", "full_attention"],
+                "architectures": ["Lfm2ForCausalLM"],
+            },
+            "vision_config": VISION | MERGED | {"vision_use_head": False},
+        },
+        model_class=IMAGE_TEXT,
+        processor=PICTURES,
+    ),
+    Family(
+        "internvl",
+        "InternVLConfig",
+        {
+            "text_config": {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]},
+            "vision_config": {
+                "image_size": [56, 56],
+                "patch_size": [14, 14],
+                "architectures": ["InternVisionModel"],
+            }
+            | VISION
+            | {"num_hidden_layers": 4},
+        },
+        model_class=IMAGE_TEXT,
+        processor=PICTURES,
+    ),
+    Family(
         "llava",
         "LlavaConfig",
         {"vision_config": {"model_type": "clip_vision_model", "image_size": 28} | VISION},

@@ -38,6 +38,9 @@ FAMILIES = [
             "gemma4",
             "glm4v",
             "glm4v_moe",
+            "idefics3",
+            "internvl",
+            "lfm2_vl",
             "llama4",
             "paddleocr_vl",
             "qwen2_5_vl",
@@ -45,14 +48,16 @@ FAMILIES = [
             "qwen2_vl",
             "qwen3_5",
             "qwen3_vl",
+            "smolvlm",
         )
     ),
 ]
 """Among them: a text model that our own writer writes; a row of the text model's embedding that the
 projector holds; sounds."""
 
-HEADER_SHARE = 0.05
-"""The most that a tiny file's header and exceptions take, beside its planned weights."""
+HEADER_SHARE, KEPT_SHARE = 0.05, 0.15
+"""The most that a tiny file's header takes beside its planned weights, and its embeddings less than
+planned where a family keeps them at 16 bits."""
 
 
 def written(folder: Path, file: Path) -> Path:
@@ -68,7 +73,8 @@ def test_towers_become_a_file_that_llama_cpp_loads_beside_the_text_model(
     file = written(model.path, tmp_path / "mmproj.gguf")
     assert model.projector and not model.projector.lacking
     size = file.stat().st_size
-    assert (1 - HEADER_SHARE) * size < model.projector.file_bytes < size
+    planned = model.projector.file_bytes
+    assert (1 - HEADER_SHARE) * size < planned < (1 + KEPT_SHARE) * size
     found = check_projector(file, model.embedding_length)
     assert found.passed, found.detail
     assert check_finite(file).passed

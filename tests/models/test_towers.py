@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edgecomp.models.huggingface.model import language_config
 from edgecomp.models.huggingface.towers import (
     beside_text,
     prediction_heads_note,
@@ -114,3 +115,20 @@ def test_the_converter_knows_towers_by_the_vision_configs_own_class() -> None:
     vision = {"architectures": ["PaddleOCRVisionModel"]}
     assert projector_class(CONFIG | {"vision_config": vision}) == "PaddleOCRVisionModel"
     assert projector_class({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("own", "nested", "expected"),
+    [
+        ("Gemma3ForConditionalGeneration", "NewbornLM", "Gemma3ForConditionalGeneration"),
+        ("NewbornVL", "Qwen2ForCausalLM", "Qwen2ForCausalLM"),
+        ("NewbornVL", "NewbornLM", "NewbornVL"),
+        ("NewbornVL", None, "NewbornVL"),
+    ],
+)
+def test_a_text_model_is_known_by_its_own_class_where_the_whole_models_is_not(
+    folder: Path, own: str, nested: str | None, expected: str
+) -> None:
+    text = {"architectures": [nested]} if nested else {}
+    found = language_config({"architectures": [own], "text_config": text})
+    assert found["architectures"] == [expected]

@@ -97,11 +97,19 @@ def language_config(config: dict[str, Any]) -> dict[str, Any]:
     """
     nested = config.get("text_config")
     flat = {**config, **nested} if isinstance(nested, dict) else dict(config)
-    names = config.get("architectures") or flat.get("architectures")
-    known = isinstance(names, list) and names and isinstance(names[0], str)
-    flat["architectures"] = names if known else [UNKNOWN]
+    flat["architectures"] = [_class_of(config, nested if isinstance(nested, dict) else {})]
     architecture = BY_HF_CLASS.get(flat["architectures"][0])
     return {**(architecture.config_defaults if architecture else {}), **flat}
+
+
+def _class_of(config: dict[str, Any], nested: dict[str, Any]) -> str:
+    """The class by which the language model is known: the model's own, or, where nothing here knows
+    that, the text model's."""
+    named = (part.get("architectures") for part in (config, nested))
+    classes = [names[0] for names in named if isinstance(names, list) and names]
+    classes = [name for name in classes if isinstance(name, str)]
+    known = (name for name in classes if name in BY_HF_CLASS or converted_family(name))
+    return next(known, classes[0] if classes else UNKNOWN)
 
 
 def read_huggingface(folder: Path) -> ModelSpec:
@@ -144,7 +152,8 @@ def read_huggingface(folder: Path) -> ModelSpec:
         require_every_layer(folder, tensors, layers, architecture)
         require_shapes(config, config_path, tensors, (heads, kv_heads, head_length))
         tensors += _rotary_tables(config, head_length)
-    projector = read_towers(folder, whole, [stored[name] for name in unknown])
+    beside = [stored[name] for name in unknown]
+    projector = read_towers(folder, whole, beside) if gguf_name else None
     window, every, pattern = _sliding(config, architecture, layers, config_path)
     caches: tuple[LayerCache, ...] = ()
     if converted:
@@ -303,6 +312,7 @@ def named_tensors(
     for source_name, tensor in stored.items():
         shared = shared_name(source_name)
         plain = shared.removeprefix("language_model.").replace("model.language_model.", "model.")
+        plain = plain.replace("model.text_model.", "model.")
         name = names.get_name(plain, try_suffixes=(".weight", ".bias"))
         if name is None or not name.endswith((".weight", ".bias")):
             unknown.append(source_name)
