@@ -320,16 +320,10 @@ def _question(random: Random, label: Label, text: str, right: str, wrong: list[s
 
 
 def _written_reading(random: Random, label: Label) -> Item:
-    names, things = random.sample(NAMES, 2), random.sample(THINGS, 2)
-    counts = random.sample(range(3, 60), 2)
-    facts = " ".join(
-        f"{name} has {count} {thing}."
-        for name, count, thing in zip(names, counts, things, strict=True)
-    )
-    asked = random.randrange(2)
-    return _written(
-        label, f"{facts} How many {things[asked]} does {names[asked]} have?", counts[asked]
-    )
+    (name, other), (thing, liked) = random.sample(NAMES, 2), random.sample(THINGS, 2)
+    count = random.randint(3, 60)
+    text = f"{name} has {count} {thing}. {other} likes {liked}."
+    return _written(label, f"{text} How many {thing} does {name} have?", count)
 
 
 def _written_step(random: Random, label: Label) -> Item:
