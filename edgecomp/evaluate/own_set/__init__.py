@@ -61,7 +61,8 @@ def _in_turn(items: Sequence[Item]) -> tuple[Item, ...]:
     for item in items:
         levels.setdefault(item.difficulty, []).append(item)
     placed: list[tuple[float, Item]] = []
-    for level in levels.values():
-        Random(SEED).shuffle(level)
+    for name, level in levels.items():
+        # Each in an order of its own: levels often come in the same order of topics.
+        Random(f"{SEED}-{name}").shuffle(level)
         placed += [((index + 0.5) / len(level), item) for index, item in enumerate(level)]
     return tuple(item for _, item in sorted(placed, key=lambda pair: pair[0]))
