@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
+import numpy as np
+
 from edgecomp.evaluate.confidence_sequence import exceeds_p, stays_within_p
 
 FAMILY_ERROR = 0.05
 """Share of evaluations that may make either mistake in any capability."""
+
+CHANGED_SHARE = 0.05
+"""Of the answers, by 4 bits of a model that bears them well."""
 
 Decision = Literal["lost", "kept", "not decided"]
 Name = TypeVar("Name", bound=Hashable)
@@ -36,6 +41,19 @@ def decide(capabilities: Mapping[Name, Drops]) -> dict[Name, Decision]:
         name: "lost" if name in lost else "kept" if name in kept else "not decided"
         for name in capabilities
     }
+
+
+def decidable_margin(questions: int, capabilities: int) -> float | None:
+    """The smallest mean drop (0 to 1) that so many questions of each of so many capabilities are
+    expected to rule out where nothing is lost and CHANGED_SHARE of the answers change, as many to
+    the better as to the worse. None where they decide nothing."""
+    drops = np.zeros(questions)
+    every = round(1 / CHANGED_SHARE)
+    drops[every // 2 :: 2 * every], drops[every // 2 + every :: 2 * every] = 1.0, -1.0
+    answers = tuple(map(float, drops))
+    margins = [step / 200 for step in range(1, 200)]
+    allowed = FAMILY_ERROR / capabilities
+    return next((m for m in margins if stays_within_p(answers, None, m) <= allowed), None)
 
 
 def _rejected(p_values: Mapping[Name, float]) -> set[Name]:

@@ -7,15 +7,18 @@ open ones are asked on. Answers are kept, so an asking that was cut goes on wher
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edgecomp.common.digests import text_digest
+from edgecomp.common.errors import EvidenceTooNarrow
 from edgecomp.common.events import Progress, Standing, StandingsSeen
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.common.quantity import format_duration
 from edgecomp.common.tasks import Task
 from edgecomp.evaluate.comparison import Comparison, QuestionSets, ScoreComparison, compare_results
 from edgecomp.evaluate.items import Category, Item, ItemResult
@@ -38,11 +41,14 @@ FIRST_PILOT = 4
 PILOT_SHARE = 0.1
 """The base is asked more than the first few of each part while this share of the time lasts."""
 
+SEVERAL_ROUNDS = 5
+"""Times the first round's time that usually decides."""
+
 CHANCE_ITEMS = 64
 """A base that cannot be told from guessing after so many questions is not asked on."""
 
 Sets = dict[Category, tuple[Item, ...]]
-Ended = Literal["decided", "a loss is shown", "all asked", "time is spent"]
+Ended = Literal["decided", "a loss is shown", "it repeats its base", "all asked", "time is spent"]
 
 
 class Asked(FrozenModel):
@@ -63,12 +69,15 @@ class Asking(NamedTuple):
     artifact: ModelUnderTest
     wanted: EvaluationSettings
     task: Task
+    repeats_base: bool = False
+    """Its predictions are its base's: a single round looks for what they do not show."""
+
     allow_code: bool = False
 
 
 def ask_until_decided(asking: Asking, items: Sequence[Item]) -> Asked:
     """Whether more than is tolerated is lost in each category of `items`, at least one."""
-    base, artifact, wanted, task, allow_code = asking
+    base, artifact, wanted, task, repeats_base, allow_code = asking
 
     def work(folder: Path, progress: Progress) -> Asked:
         return _Rounds(asking, progress).run(items)
@@ -78,6 +87,7 @@ def ask_until_decided(asking: Asking, items: Sequence[Item]) -> Asked:
         "items": sorted(item.fingerprint for item in items),
         "wanted": wanted.model_dump(),
         "task": task,
+        "repeats_base": repeats_base,
         "allow_code": allow_code,
     }
     return artifact.stage("asking", "Asking base and artifact", Asked, inputs, work)
@@ -98,6 +108,7 @@ class _Rounds:
 
     def run(self, items: Sequence[Item]) -> Asked:
         open_sets = telling(items, self.pilot(items), self.asking.wanted.seed)
+        self.require_time(open_sets)
         sets = _sets(open_sets, self.asking.wanted.tolerances)
         comparison = Comparison(categories=())
         asked: Counter[Category] = Counter()
@@ -112,12 +123,10 @@ class _Rounds:
                 for name, items in open_sets.items()
                 if _is_open(rows[name]) and asked[name] < len(items)
             }
-            lost = [row for row in rows.values() if self.is_decisive(row)]
-            going_on = () if lost else tuple(open_sets)
-            self.tell(comparison, going_on)
-            if not going_on:
-                settled = all(row.decision != "not decided" for row in rows.values())
-                ended = "a loss is shown" if lost else "decided" if settled else "all asked"
+            done = self.end(rows.values(), open_sets)
+            self.tell(comparison, () if done else tuple(open_sets))
+            if done:
+                ended = done
                 break
         return Asked(
             base=tuple(self.base),
@@ -132,13 +141,42 @@ class _Rounds:
     def elapsed(self) -> float:
         return time.monotonic() - self.began
 
+    def end(self, rows: Collection[ScoreComparison], open_sets: Sets) -> Ended | None:
+        """Why asking ends after a round; None where it goes on."""
+        if any(row.decision == "lost" and matters(row.category, self.asking.task) for row in rows):
+            return "a loss is shown"
+        if self.asking.repeats_base:
+            return "it repeats its base"
+        if open_sets:
+            return None
+        settled = all(row.decision != "not decided" for row in rows)
+        return "decided" if settled else "all asked"
+
+    def require_time(self, open_sets: Sets) -> None:
+        """Raises EvidenceTooNarrow where the time is too short for a first round."""
+        nothing: Counter[Category] = Counter()
+        if self.next_round(open_sets, nothing):
+            return
+        first = _taken(open_sets, nothing, dict.fromkeys(open_sets, FIRST_ROUND))
+        needed = self.elapsed + sum(self.kind_seconds[item.kind] for item in first)
+        raise EvidenceTooNarrow(
+            f"{format_duration(self.budget or 0)} is too short for the questions: "
+            f"{FIRST_ROUND} of each category, of both models, take about "
+            f"{format_duration(needed)} here, and decide large losses only. Give --budget "
+            f"{math.ceil(SEVERAL_ROUNDS * needed / 60)}min, or ask fewer with --task or --limit."
+        )
+
     def pilot(self, items: Sequence[Item]) -> dict[str, ItemResult]:
         """What the base answers to a few questions of each part, by the items' fingerprints."""
         known: dict[str, ItemResult] = {}
         for count in (FIRST_PILOT, PILOT_ITEMS):
-            first = pilot(items, count)
-            results = self.asking.base.ask(first, allow_code=self.asking.allow_code)
-            known = {item.fingerprint: row for item, row in zip(first, results, strict=True)}
+            for group in _by_kind(pilot(items, count)):
+                began = time.monotonic()
+                results = self.asking.base.ask(group, allow_code=self.asking.allow_code)
+                # The artifact takes as long again; what was kept took no time and says nothing.
+                taken = 2 * (time.monotonic() - began) / len(group)
+                self.kind_seconds[group[0].kind] = taken
+                known |= {i.fingerprint: row for i, row in zip(group, results, strict=True)}
             if self.budget and self.elapsed > PILOT_SHARE * self.budget:
                 break
         return known
@@ -164,23 +202,19 @@ class _Rounds:
     def ask(self, batch: Sequence[Item]) -> None:
         """Have both models answer `batch`, one kind of question after the other."""
         found: dict[str, tuple[ItemResult, ItemResult]] = {}
-        for kind in sorted({item.kind for item in batch}):
-            group = [item for item in batch if item.kind == kind]
+        for group in _by_kind(batch):
             began = time.monotonic()
             before, after = (
                 model.ask(group, allow_code=self.asking.allow_code)
                 for model in (self.asking.base, self.asking.artifact)
             )
-            self.kind_seconds[kind] = (time.monotonic() - began) / len(group)
+            self.kind_seconds[group[0].kind] = (time.monotonic() - began) / len(group)
             for item, *pair in zip(group, before, after, strict=True):
                 found[item.fingerprint] = (pair[0], pair[1])
         # In the order of the batch: what is decided counts on an order that is by chance.
         for item in batch:
             self.base.append(found[item.fingerprint][0])
             self.artifact.append(found[item.fingerprint][1])
-
-    def is_decisive(self, row: ScoreComparison) -> bool:
-        return row.decision == "lost" and matters(row.category, self.asking.task)
 
     def tell(self, comparison: Comparison, going_on: tuple[Category, ...]) -> None:
         decided = sum(row.decision != "not decided" for row in comparison.categories)
@@ -193,6 +227,11 @@ class _Rounds:
                 budget_seconds=self.budget,
             )
         )
+
+
+def _by_kind(items: Sequence[Item]) -> list[list[Item]]:
+    kinds = sorted({item.kind for item in items})
+    return [[item for item in items if item.kind == kind] for kind in kinds]
 
 
 def _taken(

@@ -41,7 +41,7 @@ from edgecomp.evaluate.selection import (
 from edgecomp.jobs import evaluation_stages as evaluation_stages
 from edgecomp.jobs.asking import Asking, ask_until_decided
 from edgecomp.jobs.evaluation_stages import Answers, ModelUnderTest
-from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
+from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge, repeats_base
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.pipeline.early_checks import check_cache, check_template
 from edgecomp.pipeline.run import path_bytes
@@ -208,7 +208,11 @@ class EvaluationRun:
             if comparable:
                 items = self.selection.items
                 by_capability = evaluation_stages.divergence_by_capability(base, artifact, items)
-            comparison, results = self.compared(base, artifact, wanted)
+            asking = Asking(
+                base, artifact, wanted, self.request.task, repeats_base(divergence),
+                self.request.allow_code,
+            )  # fmt: skip
+            comparison, results = self.compared(asking)
             efficiency = self.efficiency(base, artifact)
         verdict = judge(
             Evidence(
@@ -277,19 +281,16 @@ class EvaluationRun:
             self.say(f"No divergence: base and artifact have different tokenizers ({same.detail}).")
         return same.passed
 
-    def compared(
-        self, base: ModelUnderTest, artifact: ModelUnderTest, wanted: EvaluationSettings
-    ) -> tuple[Comparison, tuple[ItemResult, ...]]:
+    def compared(self, asking: Asking) -> tuple[Comparison, tuple[ItemResult, ...]]:
         """Both on the same questions, asked until it is known what was lost; then on each lm-eval
         task that can be run. The comparison, and what the artifact answered."""
         before: tuple[ItemResult, ...] = ()
         after: tuple[ItemResult, ...] = ()
-        sets = QuestionSets(tolerances=wanted.tolerances)
+        sets = QuestionSets(tolerances=asking.wanted.tolerances)
         if self.selection.items:
-            asking = Asking(base, artifact, wanted, self.request.task, self.request.allow_code)
             asked = ask_until_decided(asking, self.selection.items)
             before, after, sets = asked.base, asked.artifact, asked.sets
-        first, second = self.harness_results(base), self.harness_results(artifact)
+        first, second = self.harness_results(asking.base), self.harness_results(asking.artifact)
         # A task of lm-eval tells not how many questions it has.
         unknown = {row.category for row in first}
         known = {name: size for name, size in sets.items.items() if name not in unknown}

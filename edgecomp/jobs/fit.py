@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,14 +16,16 @@ from edgecomp.common.errors import (
     JobTooLarge,
     RecipeInvalid,
 )
-from edgecomp.common.events import Estimated, Listener, Warned
+from edgecomp.common.events import Estimated, Listener, Noted, Warned
 from edgecomp.common.folders import config_folder
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.common.quantity import format_duration
 from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.evaluate.coherence import Coherence
-from edgecomp.evaluate.comparison import Comparison
+from edgecomp.evaluate.comparison import SMALLEST_SET, Comparison
+from edgecomp.evaluate.decisions import decidable_margin
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
@@ -37,7 +40,14 @@ from edgecomp.jobs import evaluation_stages as evaluation_stages
 from edgecomp.jobs.asking import Asking, ask_until_decided
 from edgecomp.jobs.cache_choice import measured_cache_losses
 from edgecomp.jobs.evaluation_stages import evaluation_subjects
-from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge
+from edgecomp.judging.verdict import (
+    REQUIRED,
+    Efficiency,
+    Evidence,
+    Verdict,
+    judge,
+    repeats_base,
+)
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.gguf import make_artifact, needs_calibration, with_resolved_types
 from edgecomp.making.mixed_precision import (
@@ -56,6 +66,7 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.early_checks import check_cache, check_calibration, check_disk, check_model
 from edgecomp.pipeline.run import Run, path_bytes
 from edgecomp.planning.candidate import with_expected_loss
+from edgecomp.planning.job_cost import question_seconds
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import candidate_for_placement, make_plan, with_types
@@ -64,6 +75,7 @@ from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe, method_of, sparsity_percent
 from edgecomp.recipes.stages import staged_model
+from edgecomp.recipes.tolerances import TOLERANCE_POINTS
 from edgecomp.reporting.report import ModelFacts, Report
 
 
@@ -245,11 +257,34 @@ def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
         listen(Warned(text=text))
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
+        _tell_budget(ready.spec, job, listen)
     check_size_budget(staged_model(ready.spec, job.recipe.stages), job.recipe)
     check_disk(ready.folder, chosen.file_bytes + ready.spec.projector_bytes)
     report = _run_stages(ready.questions, job, listen)
     write_bundle(report, ready.folder)
     return Fitted(folder=ready.folder, report=report)
+
+
+def _tell_budget(spec: ModelSpec, job: _Job, listen: Listener) -> None:
+    """What the time for questions can decide here, by the speeds of the plan."""
+    budget = job.recipe.evaluation.budget_seconds
+    if budget is None or job.recipe.device != "auto":
+        return
+    made = staged_model(spec, job.recipe.stages)
+    each = budget / question_seconds(spec, made, job.chosen) / len(REQUIRED)
+    margin = decidable_margin(min(round(each), SMALLEST_SET), len(REQUIRED))
+    points = 100 * (margin or 1)
+    decides = f"{format_duration(budget)} of questions decide about {points:.0f} points"
+    if points <= TOLERANCE_POINTS + 1:
+        listen(Noted(text=f"{decides} in each capability."))
+        return
+    enough = budget * SMALLEST_SET / max(each, 1e-9)
+    listen(
+        Warned(
+            text=f"{decides} in each capability here, not {TOLERANCE_POINTS:.0f}: give "
+            f"--budget {math.ceil(enough / 60)}min for that, or --tolerate more."
+        )
+    )
 
 
 def _chosen(plan: Plan) -> Candidate:
@@ -332,7 +367,8 @@ def _prove(run: Run, artifact: Artifact, questions: Questions, job: _Job) -> _Pr
         # R102, R103: no long evaluation of what writes no text.
         marks = ", ".join(f"{found.mark} ({found.evidence})" for found in coherence.findings[:3])
         raise ArtifactRejected(f"{job.chosen.label} writes garbage: {marks}. {coherence.remedy}")
-    asking = Asking(base, made, recipe.evaluation, recipe.constraints.task)
+    task, repeats = recipe.constraints.task, repeats_base(divergence)
+    asking = Asking(base, made, recipe.evaluation, task, repeats)
     return _Proof(
         divergence=divergence,
         coherence=coherence,

@@ -11,6 +11,7 @@ from typing import Literal
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import Task
 from edgecomp.evaluate.comparison import ScoreComparison
+from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import CAPABILITIES, RELIABILITY, Category, bucket
 from edgecomp.judging.findings import (
     Efficiency,
@@ -134,7 +135,7 @@ def _level(
     if decisive:
         safe = all(row.category not in RELIABILITY for row in decisive)
         return "recalibrate" if safe and _mismatched(evidence, decisive) else "do not ship"
-    repeats = _near_identical(evidence)
+    repeats = repeats_base(evidence.divergence)
     open_ones = [row for row in _unresolved(evidence, findings) if not (repeats and row.decision)]
     if missing or open_ones or (_blind(evidence, findings) and not repeats):
         return "incomplete"
@@ -149,9 +150,8 @@ def _is_ruined(evidence: Evidence) -> bool:
     return incoherent or (evidence.divergence is not None and evidence.divergence.ruined)
 
 
-def _near_identical(evidence: Evidence) -> bool:
+def repeats_base(divergence: DivergenceSummary | None) -> bool:
     """Whether the divergence, its noise included, says that the artifact repeats its base."""
-    divergence = evidence.divergence
     if divergence is None or divergence.kl_mean_interval is None:
         return False
     return divergence.kl_mean_interval.high < NEAR_IDENTICAL_NATS

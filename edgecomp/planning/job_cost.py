@@ -46,8 +46,13 @@ KEPT_ROWS = (16 * 256, *[8 * 64] * 7)
 """Tokens whose predictions are kept: half of the divergence text, and of each capability's."""
 
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
-DEFAULT_QUESTIONS = 510
-WRITTEN_SHARE = 0.3
+QUESTIONS = 1800
+"""What is asked where no time is too short: some 200 of each required capability."""
+
+QUESTION_SECONDS = 600.0
+"""The time that questions get where none is given."""
+
+WRITTEN_SHARE = 0.15
 """Share of the questions that are answered in text; the rest choose."""
 
 CHECKED_TOKENS = 8 * 48
@@ -73,7 +78,6 @@ WORKER_BYTES = 100 * 10**6
 def estimate_job(
     model: ModelSpec,
     chosen: Candidate,
-    questions: int | None = None,
     stages: Sequence[Stage] = (),
     mix: Mix | None = None,
     rounding: Rounding | None = None,
@@ -84,7 +88,7 @@ def estimate_job(
     if chosen.format != "source":
         costs = _making(model, chosen.format, chosen.file_bytes, stages, mix, rounding)
     made = staged_model(model, stages)
-    costs.append(_evaluation(model, made, chosen, questions or DEFAULT_QUESTIONS))
+    costs.append(_evaluation(model, made, chosen))
     return _total(costs)
 
 
@@ -316,20 +320,29 @@ def _rounding_operations(model: ModelSpec) -> float:
     return passes + hessians + search + sum(2.0 * t.elements * t.shape[-1] for t in matrices)
 
 
-def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate, questions: int) -> StageCost:
-    """Base and artifact both read everything; the float base is slower by its bytes, and by its
-    parameters where the artifact has fewer. What the base predicts is kept for the next one."""
-    speed, half = chosen.speed, 2 * model.parameters
-    read = (questions * QUESTION_TOKENS + DIVERGENCE_TOKENS) / speed.prefill_tokens_per_second
+def question_seconds(model: ModelSpec, made: ModelSpec, chosen: Candidate) -> float:
+    """What a question takes of base and artifact together: the float base is slower by its bytes,
+    and by its parameters where the artifact has fewer."""
+    speed = chosen.speed
+    larger = 1 + model.parameters / made.parameters
+    slower = 1 + max(1.0, 2 * model.parameters / chosen.file_bytes)
+    read = larger * QUESTION_TOKENS / speed.prefill_tokens_per_second
+    return read + WRITTEN_SHARE * slower * ANSWER_TOKENS / speed.decode_tokens_per_second
+
+
+def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate) -> StageCost:
+    """Base and artifact both read the text and answer the questions. What the base predicts is kept
+    for the next artifact."""
+    speed = chosen.speed
+    read = DIVERGENCE_TOKENS / speed.prefill_tokens_per_second
     read *= 1 + model.parameters / made.parameters
-    slower = max(1.0, half / chosen.file_bytes)
-    written = WRITTEN_SHARE * questions * ANSWER_TOKENS * (1 + slower)
+    asked = min(QUESTIONS * question_seconds(model, made, chosen), QUESTION_SECONDS)
     texts = [kept_bytes(model.vocabulary, rows) for rows in KEPT_ROWS]
     kept = sum(size for size in texts if size <= MOST_BYTES)
     return StageCost(
         stage="evaluation",
-        seconds=read + written / speed.decode_tokens_per_second + 10,
-        peak_memory_bytes=chosen.memory.total_bytes + half,
+        seconds=read + asked + 10,
+        peak_memory_bytes=chosen.memory.total_bytes + 2 * model.parameters,
         disk_bytes=2 * 10**6 + kept,
         basis=speed.basis,
     )

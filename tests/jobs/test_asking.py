@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecomp.common.errors import EvidenceTooNarrow
 from edgecomp.common.events import Event, StandingsSeen
 from edgecomp.evaluate.items import Category, ChoiceItem, Item
 from edgecomp.jobs.asking import Asked, Asking, ask_until_decided
@@ -95,9 +96,11 @@ def subject(who: str, runtime: ToldRuntime, listen: Callable[[Event], None]) -> 
 class Told:
     """Two models that answer as told, and what was heard."""
 
-    def __init__(self, artifact_wrong: Wrong) -> None:
+    def __init__(self, artifact_wrong: Wrong, name: str = "artifact") -> None:
+        self.names = ("base", name)
         self.runtimes = ToldRuntime(base_wrong), ToldRuntime(artifact_wrong)
         self.heard: list[StandingsSeen] = []
+        self.repeats_base = False
 
     def ask(self, items: Sequence[Item], **wanted: object) -> Asked:
         def listen(event: Event) -> None:
@@ -106,10 +109,11 @@ class Told:
 
         base, artifact = (
             subject(who, runtime, listen)
-            for who, runtime in zip(("base", "artifact"), self.runtimes, strict=True)
+            for who, runtime in zip(self.names, self.runtimes, strict=True)
         )
         settings = EvaluationSettings.model_validate({"budget_seconds": None, **wanted})
-        return ask_until_decided(Asking(base, artifact, settings, "general"), items)
+        asking = Asking(base, artifact, settings, "general", self.repeats_base)
+        return ask_until_decided(asking, items)
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +202,32 @@ def test_a_spent_budget_ends_the_asking_with_what_is_known(monkeypatch: pytest.M
     assert asked.ended == "time is spent"
     assert "not decided" in decisions(asked).values()
     assert all(row.items for row in asked.comparison.categories)
+
+
+def test_what_repeats_its_base_is_looked_at_once() -> None:
+    told = Told(base_wrong)
+    told.repeats_base = True
+    asked = told.ask(questions())
+    assert asked.ended == "it repeats its base"
+    assert {row.items for row in asked.comparison.categories} == {32}
+    broken = Told(lambda text: base_wrong(text) or chance(text, "a") < 0.9, "broken")
+    broken.repeats_base = True
+    assert broken.ask(questions()).ended == "a loss is shown"
+
+
+def test_a_budget_for_no_round_is_refused_with_the_time_that_would_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = iter(range(0, 10_000, 60))
+    monkeypatch.setattr("edgecomp.jobs.asking.time.monotonic", lambda: next(seconds))
+    two_parts = [
+        *questions(),
+        *(
+            row.model_copy(
+                update={"id": f"{row.id}b", "benchmark": "b", "prompt": f"{row.prompt} b"}
+            )
+            for row in questions()
+        ),
+    ]
+    with pytest.raises(EvidenceTooNarrow, match=r"--budget \d+min"):
+        Told(base_wrong).ask(two_parts, budget_seconds=130.0)
