@@ -7,7 +7,8 @@ logit between its float GGUF in llama.cpp and transformers, in standard deviatio
 over 24 positions; whether torch can walk it block by block; how many of its block's matrices take
 GPTQ's codes in Q4_K; whether llama.cpp quantizes it with importance from its own graph; whether
 half of its weights can be pruned and exported again; how far the planned cache and states are from
-what llama.cpp reports, over four contexts; whether the ONNX builder writes it. Each family runs in
+what llama.cpp reports, over four contexts, and the planned compute buffer, with and without flash
+attention; whether the ONNX builder writes it. Each family runs in
 a process of its own: llama.cpp may end it.
 """
 
@@ -28,9 +29,10 @@ POSITIONS = 24
 TOLERATED = 0.02
 """Standard deviations: GELU from a table of half precision is off by some thousandths."""
 
+WITHIN_PERCENT = 2.0
 CONTEXTS = (256, 1024, 2048, 4096)
 COLUMNS = ("family", "laid out by", "largest difference", "walked", "codes", "importance", "pruned",
-           "cache", "ONNX")  # fmt: skip
+           "cache", "buffer", "ONNX")  # fmt: skip
 
 
 def float_file(folder: Path, file: Path, found: dict[str, Any]) -> None:
@@ -148,7 +150,7 @@ def pruned(folder: Path, scratch: Path) -> str:
 
 def cache(file: Path) -> str:
     from edgecomp.models.reading import read_model
-    from edgecomp.planning.memory import kv_cache_bytes
+    from edgecomp.planning.cache_memory import kv_cache_bytes
     from edgecomp.recipes.run_settings import RunSettings
     from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 
@@ -159,6 +161,22 @@ def cache(file: Path) -> str:
         worst = max(worst, abs(kv_cache_bytes(read_model(file), settings) - reported))
     # llama.cpp prints hundredths of a MiB, of caches and of states apart.
     return "exact" if worst <= 3 * 0.005 * 2**20 else f"off by {worst:,} B"
+
+
+def compute_buffer(file: Path) -> str:
+    """The largest deviation, of what llama.cpp reports."""
+    from edgecomp.models.reading import read_model
+    from edgecomp.planning.memory import compute_bytes
+    from edgecomp.recipes.run_settings import RunSettings
+    from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+
+    model, worst = read_model(file), 0.0
+    for context in CONTEXTS:
+        for flash_attention in (True, False):
+            settings = RunSettings(context=context, threads=1, flash_attention=flash_attention)
+            reported = LlamaCpp().buffers(file, settings, allocate=False)["compute"]
+            worst = max(worst, compute_bytes(model, settings) / reported - 1, key=abs)
+    return f"{worst:+.1%}"
 
 
 def onnx(folder: Path, scratch: Path) -> str:
@@ -185,6 +203,7 @@ def examine(name: str) -> dict[str, str]:
             "importance": lambda: importance(file, scratch),
             "pruned": lambda: pruned(folder, scratch),
             "cache": lambda: cache(file),
+            "buffer": lambda: compute_buffer(file),
             "ONNX": lambda: onnx(folder, scratch),
         }
         for column, step in steps.items():
@@ -228,6 +247,9 @@ def main() -> None:
         totals["importance"] += row.get("importance") == "yes"
         totals["pruned"] += row.get("pruned") == "yes"
         totals["an exact cache"] += row.get("cache") == "exact"
+        buffer = row.get("buffer", "no")
+        within = not buffer.startswith("no") and abs(float(buffer.strip("%"))) <= WITHIN_PERCENT
+        totals["a compute buffer within 2 %"] += within
         totals["ONNX"] += row.get("ONNX") == "yes"
     counted = ", ".join(f"{what} {count}" for what, count in totals.items())
     print(f"\nOf {len(names)} families: {counted}.")

@@ -85,6 +85,9 @@ class ModelSpec(FrozenModel):
 
     experts: int
     experts_used: int
+    cells_chosen: int = 0
+    """How many of a cache's cells each token attends to, where an indexer chooses them; else 0."""
+
     tied_embeddings: bool
     """The embedding serves as the head: by what is stored, whatever the config says."""
 

@@ -9,11 +9,11 @@ from itertools import accumulate
 
 from edgecomp.formats.layered_weights import LayeredWeights
 from edgecomp.models.spec import ModelSpec
+from edgecomp.planning.cache_memory import kv_layer_bytes
 from edgecomp.planning.memory import (
     MemoryEstimate,
     card_compute_bytes,
     estimate_memory,
-    kv_layer_bytes,
     pipeline_bytes,
 )
 from edgecomp.recipes.run_settings import RunSettings

@@ -12,7 +12,8 @@ import pytest
 from edgecomp.exporters.gguf import export
 from edgecomp.models.llama_cpp_families import llama_cpp_families
 from edgecomp.models.reading import read_model
-from edgecomp.planning.memory import compute_bytes, kv_cache_bytes, kv_layer_bytes
+from edgecomp.planning.cache_memory import kv_cache_bytes, kv_layer_bytes
+from edgecomp.planning.memory import compute_bytes
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 

@@ -16,15 +16,8 @@ from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.measure.synthetic_model import SyntheticShape, write_synthetic
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec, TensorSpec
-from edgecomp.planning.memory import (
-    CELL_PADDING,
-    compute_bytes,
-    estimate_memory,
-    kv_cache_bytes,
-    output_bytes,
-    pad_cells,
-    work_bytes,
-)
+from edgecomp.planning.cache_memory import CELL_PADDING, kv_cache_bytes, pad_cells
+from edgecomp.planning.memory import compute_bytes, estimate_memory, output_bytes, work_bytes
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp import runtime
 

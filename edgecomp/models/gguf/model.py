@@ -77,6 +77,7 @@ def read_gguf(path: Path) -> ModelSpec:
         layer_caches=layer_caches(header, architecture, layers, usual, slides),
         experts=_whole(header, architecture, "expert_count"),
         experts_used=_whole(header, architecture, "expert_used_count"),
+        cells_chosen=_whole(header, architecture, "attention.indexer.top_k"),
         tied_embeddings=OUTPUT not in names,
         tokenizer=_text(header, "tokenizer.ggml.model"),
         chat_template=_text(header, "tokenizer.chat_template"),

@@ -184,6 +184,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         layer_caches=caches,
         experts=count("num_local_experts", "num_experts"),
         experts_used=count("num_experts_per_tok"),
+        cells_chosen=count("index_topk"),
         tied_embeddings=head.tied,
         tokenizer=_tokenizer_kind(folder),
         chat_template=folder_template(folder),
