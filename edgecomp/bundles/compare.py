@@ -8,6 +8,7 @@ comparison by perplexity or one aggregate alone is refused (R100).
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from edgecomp.bundles.bundle import read_manifest
 from edgecomp.common.errors import BundleBroken, EvidenceTooNarrow
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.comparison import Comparison, require_breadth
-from edgecomp.evaluate.divergence import DivergenceSummary
+from edgecomp.evaluate.divergence import DivergenceSummary, separable
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.statistics import Spread
 from edgecomp.judging.verdict import REQUIRED, Level
@@ -84,7 +85,7 @@ def compare_bundles(folders: Sequence[Path], only: Only | None = None) -> Bundle
         variants=tuple(
             row.model_copy(update={"on_front": on_front(row, variants)}) for row in variants
         ),
-        notices=(*_notices(names, reports), *_missing(variants, only)),
+        notices=(*_notices(names, reports), *_inseparable(variants), *_missing(variants, only)),
     )
 
 
@@ -208,9 +209,23 @@ def _notices(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
 
 
 def _questions(report: Report) -> Hashable:
-    """What tells the questions apart: a base scores the same on the same ones."""
+    """What tells the questions apart: the sets they were drawn from, or else that a base scores the
+    same on the same ones."""
+    if report.comparison.questions:
+        return report.comparison.questions
     rows = report.comparison.benchmarks or report.comparison.categories
     return tuple(sorted((row.name, row.items, row.base_percent) for row in rows))
+
+
+def _inseparable(variants: Sequence[Variant]) -> list[str]:
+    """Variants of one base that divergence cannot rank."""
+    alike = [
+        f"{first.name} and {second.name}"
+        for first, second in combinations(variants, 2)
+        if _scale(first) == _scale(second) and not separable(first.divergence, second.divergence)
+    ]
+    said = "Not separable by divergence, so that only answers, size and speed tell them apart"
+    return [f"{said}: {'; '.join(alike)}."] if alike else []
 
 
 def _missing(variants: Sequence[Variant], only: Only | None) -> list[str]:

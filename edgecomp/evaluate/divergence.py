@@ -16,6 +16,10 @@ from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.statistics import Floats, Interval, bootstrap_mean_interval, percentiles
 from edgecomp.runtimes.protocol import DivergenceSamples
 
+NEAR_BASE_NATS = 0.005
+"""Below, two files differ from their base by what other threads or another build of the runtime
+move as well, and the one with the fewer nats need not answer better."""
+
 
 class DivergenceSummary(FrozenModel):
     """Divergence over a text. Intervals hold 95 %; None where a single window was read."""
@@ -90,6 +94,19 @@ def summarise(samples: DivergenceSamples) -> DivergenceSummary:
         perplexity_ratio=_exp(np.concatenate(growth).mean()),
         perplexity_ratio_interval=growth_interval
         and Interval(low=_exp(growth_interval.low), high=_exp(growth_interval.high)),
+    )
+
+
+def separable(first: DivergenceSummary, second: DivergenceSummary) -> bool:
+    """Whether divergence tells two files apart: outside both intervals, and not so near the base
+    that it says nothing."""
+    if max(first.kl_mean, second.kl_mean) < NEAR_BASE_NATS:
+        return False
+    if first.kl_mean_interval is None or second.kl_mean_interval is None:
+        return False
+    return (
+        first.kl_mean_interval.high < second.kl_mean_interval.low
+        or second.kl_mean_interval.high < first.kl_mean_interval.low
     )
 
 

@@ -27,7 +27,7 @@ from edgecomp.common.events import Listener, Warned
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.comparison import ScoreComparison
-from edgecomp.evaluate.divergence import DivergenceSummary, summarise
+from edgecomp.evaluate.divergence import DivergenceSummary, separable, summarise
 from edgecomp.evaluate.questions import evaluation_text
 from edgecomp.jobs import evaluation_stages as evaluation_stages
 from edgecomp.jobs.evaluation import Evaluation, EvaluationRequest, Examination, evaluate_artifact
@@ -42,10 +42,6 @@ from edgecomp.runtimes.protocol import Windows
 BEST_FIRST: tuple[Level, ...] = (
     "ship", "ship with accepted losses", "incomplete", "recalibrate", "do not ship",
 )  # fmt: skip
-
-NEAR_BASE_NATS = 0.005
-"""Below, two files differ from their base by what other threads or another build of the runtime
-move as well, and the one with the fewer nats need not answer better."""
 
 DECISIVE_CHECKS = ("shape", "finite weights", "token ids")
 """A file that fails one of these is no version of its base, whatever it answers."""
@@ -247,19 +243,6 @@ def _apart(better: AuditedFile, worse: AuditedFile) -> str:
     if separable(better.divergence, worse.divergence):
         return f"{names}: {nats}{flips}."
     return f"{names}: not separable by divergence ({nats}){flips}."
-
-
-def separable(first: DivergenceSummary, second: DivergenceSummary) -> bool:
-    """Whether divergence tells two files apart: outside both intervals, and not so near the base
-    that it says nothing."""
-    if max(first.kl_mean, second.kl_mean) < NEAR_BASE_NATS:
-        return False
-    if first.kl_mean_interval is None or second.kl_mean_interval is None:
-        return False
-    return (
-        first.kl_mean_interval.high < second.kl_mean_interval.low
-        or second.kl_mean_interval.high < first.kl_mean_interval.low
-    )
 
 
 def _flips(file: AuditedFile) -> str:

@@ -179,6 +179,13 @@ def test_like_bundles_have_nothing_to_say(three: BundleComparison) -> None:
     assert not any("different" in notice for notice in three.notices)
 
 
+def test_what_divergence_cannot_rank_is_said(bundle: MakeBundle, three: BundleComparison) -> None:
+    near = [bundle("c", "Q8_0", kl=0.001), bundle("d", "Q8_0", kl=0.003)]
+    said = " ".join(compare_bundles([*near, bundle("e", "Q4_0", kl=0.2)]).notices)
+    assert "Not separable by divergence" in said and "c and d" in said and "and e" not in said
+    assert not any("Not separable" in notice for notice in three.notices)
+
+
 def test_the_page_is_self_contained_and_always_the_same(
     three: BundleComparison, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgecomp.evaluate.divergence import summarise
+from edgecomp.evaluate.divergence import DivergenceSummary, separable, summarise
 from edgecomp.runtimes.divergence import (
     Expected,
     Step,
@@ -118,3 +118,16 @@ def test_predictions_that_are_not_numbers_agree_with_none() -> None:  # A5
     found = figures([2.0, 1.0], [math.nan, math.nan])
     assert math.isnan(found["kl"]) and math.isnan(found["artifact_nll"])
     assert found["agree"] == 0.0
+
+
+def nats(mean: float, windows: int = 8) -> DivergenceSummary:
+    """A summary whose windows lie within a tenth of `mean`."""
+    kl = tuple((mean * (1 + 0.1 * (index % 3 - 1)),) * 4 for index in range(windows))
+    flat = ((1.0,) * 4,) * windows
+    return summarise(DivergenceSamples(kl=kl, agree=flat, base_nll=flat, artifact_nll=flat))
+
+
+def test_divergences_separate_outside_their_intervals_and_away_from_the_base() -> None:
+    assert separable(nats(0.02), nats(0.05))
+    assert not separable(nats(0.05), nats(0.051))
+    assert not separable(nats(0.001), nats(0.003))

@@ -16,13 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from edgecomp.common.errors import FileTruncated, ModelNotFound
 from edgecomp.common.events import Event, Warned, ignore
-from edgecomp.evaluate.divergence import DivergenceSummary, summarise
 from edgecomp.formats.exporting import find_exporter
-from edgecomp.jobs.audit import Audit, AuditRequest, audit, save_logits, separable
+from edgecomp.jobs.audit import Audit, AuditRequest, audit, save_logits
 from edgecomp.models.reading import read_model
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
-from edgecomp.runtimes.protocol import DivergenceSamples
 from edgecomp.terminal.result_tables import audit_table
 
 
@@ -154,16 +152,3 @@ def test_what_is_no_gguf_file_is_refused_before_any_work(
 
 def worked(event: Event) -> None:
     raise AssertionError(event)
-
-
-def nats(mean: float, windows: int = 8) -> DivergenceSummary:
-    """A summary whose windows lie within a tenth of `mean`."""
-    kl = tuple((mean * (1 + 0.1 * (index % 3 - 1)),) * 4 for index in range(windows))
-    flat = ((1.0,) * 4,) * windows
-    return summarise(DivergenceSamples(kl=kl, agree=flat, base_nll=flat, artifact_nll=flat))
-
-
-def test_divergences_separate_outside_their_intervals_and_away_from_the_base() -> None:
-    assert separable(nats(0.02), nats(0.05))
-    assert not separable(nats(0.05), nats(0.051))
-    assert not separable(nats(0.001), nats(0.003))
