@@ -38,6 +38,9 @@ NEAR_IDENTICAL_NATS = 0.02
 """Divergence below which an artifact repeats its base (Q8_0 and Q6_K of common models lie below,
 4 bits above). What a few items cannot resolve is then no reason against shipping."""
 
+OWN_CODE = "own-code"
+"""Our own questions on code, which run nothing."""
+
 LOSSES: tuple[Status, ...] = ("small loss", "lost", "not resolved")
 
 
@@ -190,6 +193,10 @@ def _summary(
                 f"The base itself is at chance in {', '.join(blind)}: no loss could have shown."
             )
         return " ".join(parts)
+    return f"{_positive(level, evidence, findings)} {_unexamined(evidence)}".strip()
+
+
+def _positive(level: Level, evidence: Evidence, findings: tuple[Finding, ...]) -> str:
     losses = {str(row.category) for row in findings if row.status in LOSSES and row.category}
     listed = ", ".join(sorted(losses))
     if level == "ship with accepted losses":
@@ -201,6 +208,18 @@ def _summary(
             f"and no loss is shown; not resolved at this sample size: {listed}."
         )
     return f"Every examined category is kept within {_tolerated(evidence)} points."
+
+
+def _unexamined(evidence: Evidence) -> str:
+    """What a signed verdict says nothing of."""
+    seen = {row.category for row in evidence.comparison.categories}
+    seen |= {"bias"} if evidence.comparison.bias else set()
+    absent = [name for name in (*CAPABILITIES, *RELIABILITY) if name not in seen]
+    parts = [f"Not examined: {', '.join(absent)}."] if absent else []
+    code = [row.name for row in evidence.comparison.benchmarks if row.category == "code"]
+    if code == [OWN_CODE]:
+        parts.append("Code was judged by the choice among solutions: none was run.")
+    return " ".join(parts)
 
 
 def _tolerated(evidence: Evidence) -> str:
