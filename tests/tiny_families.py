@@ -121,7 +121,8 @@ GEMMA4 = {
 }
 VISION = {
     "hidden_size": 64,
-    "intermediate_size": 64,
+    # Unlike the width: of a square matrix llama.cpp takes the way down for the way up.
+    "intermediate_size": 128,
     "num_hidden_layers": 1,
     "num_attention_heads": 4,
 }
@@ -759,7 +760,7 @@ FAMILIES: tuple[Family, ...] = (
             "mm_tokens_per_image": 4,
         },
         model_class=IMAGE_TEXT,
-        processor=PICTURES,
+        processor=PICTURES | {"image_seq_length": 4},
     ),
     Family(
         "gemma4",

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
 
 from edgecomp.checks.artifact_checks import check_finite
 from edgecomp.checks.projector_check import check_projector
@@ -55,6 +59,7 @@ FAMILIES = [
 """Among them: a text model that our own writer writes; a row of the text model's embedding that the
 projector holds; sounds."""
 
+SCRIPT = Path(__file__).parents[1] / "rows_of_picture.py"
 HEADER_SHARE, KEPT_SHARE = 0.05, 0.15
 """The most that a tiny file's header takes beside its planned weights, and its embeddings less than
 planned where a family keeps them at 16 bits."""
@@ -96,6 +101,27 @@ def test_the_weights_are_the_checkpoints(
     name = next(name for name in stored if name.endswith("encoder.layers.0.mlp.fc2.weight"))
     expected = stored[name].half().float().numpy()
     assert np.array_equal(values.reshape(expected.shape), expected)
+
+
+def test_llama_cpp_makes_of_a_picture_what_transformers_makes(
+    tiny_family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As large as the tower takes it, so that neither changes its size. The rest are 16 bits."""
+    folder, size = tiny_family("gemma3"), 56
+    picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    np.save(tmp_path / "picture.npy", picture)
+    projector = written(folder, tmp_path / "mmproj.gguf")
+    text = export(read_model(folder), tmp_path / "text.gguf", "F16").path
+    files = [projector, text, tmp_path / "picture.npy", tmp_path / "rows.npy"]
+    command = [sys.executable, str(SCRIPT), *map(str, files)]
+    subprocess.run(command, check=True, capture_output=True)
+    found = np.load(tmp_path / "rows.npy")
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    pixels = torch.from_numpy((picture / 255 - 0.5) / 0.5).float().permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = model.model.get_image_features(pixel_values=pixels).pooler_output
+    rows = expected.reshape(-1, expected.shape[-1]).numpy()
+    assert np.abs(found - rows).max() < 0.01 * rows.std()
 
 
 def test_a_projector_of_another_width_is_refused_by_check_and_runtime(
