@@ -88,6 +88,9 @@ class ModelSpec(FrozenModel):
     cells_chosen: int = 0
     """How many of a cache's cells each token attends to, where an indexer chooses them; else 0."""
 
+    picture_layers: int = 0
+    """The first layers that are each handed states of a picture of their own."""
+
     tied_embeddings: bool
     """The embedding serves as the head: by what is stored, whatever the config says."""
 

@@ -65,8 +65,12 @@ def _drawn(model: ModelSpec, settings: RunSettings) -> Graph:
     graph = GraphBuilder(model, settings)
     width, tokens = graph.width, graph.tokens
     x = graph.new((width, tokens), graph.input((tokens,)))
+    whole = (width * (1 + model.picture_layers), tokens)
+    if model.picture_layers:
+        graph.pictures = graph.new(whole, x)
+        x = graph.view(graph.pictures, x.shape)
     graph.graph.expand(x)
-    graph.graph.expand(graph.input((width, tokens)))  # States may come in instead of tokens.
+    graph.graph.expand(graph.input(whole))  # States may come in instead of tokens.
     ends = {tensor.name: tensor.shape for tensor in model.tensors if tensor.layer is None}
     if "position_embd.weight" in ends:
         x = graph.over(x.shape, x, graph.new(x.shape, graph.positions))
@@ -78,6 +82,8 @@ def _drawn(model: ModelSpec, settings: RunSettings) -> Graph:
     x = begun_streams(graph, x, ends) if streams else x
     for index, layer in enumerate(_layers(model)):
         x = (streamed_layer if streams else _layer)(graph, x, layer, index)
+        if graph.pictures is not None and index < model.picture_layers:
+            x = graph.over(x.shape, x, graph.view(graph.pictures, x.shape))
     x = ended_streams(graph, x) if streams else x
     # Of families whose layers have one norm or none it is of the shifted kind, though without bias.
     shifted = not _entering_norm(layer, before=True) or "output_norm.weight" not in ends

@@ -64,6 +64,9 @@ class GraphBuilder:
         self.chosen: Value | None = None
         """The cells that the last layer with an indexer chose for each token."""
 
+        self.pictures: Value | None = None
+        """The states that come in, and those of pictures for the first layers."""
+
         self.layer_inputs: Value | None = None
         """What each layer looks up of the tokens, for all layers."""
 

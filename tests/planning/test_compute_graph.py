@@ -30,6 +30,7 @@ KINDS = {
     "gpt_oss": "biases of experts, all tokens to the end",
     "gpt_bigcode": "joined projections, positions added",
     "olmo": "norms without weights",
+    "qwen3_vl": "states of pictures for some layers",
 }
 
 
@@ -40,8 +41,12 @@ KINDS = {
 def test_the_buffer_is_what_llama_cpp_reports(
     tiny_family: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
-    file = export(read_model(tiny_family(name)), tmp_path / "model.gguf", "F32").path
+    folder = read_model(tiny_family(name))
+    file = export(folder, tmp_path / "model.gguf", "F32").path
     model = read_model(file)
+    assert (folder.cells_chosen, folder.picture_layers) == (
+        model.cells_chosen, model.picture_layers,
+    )  # fmt: skip
     for kv_type, flash_attention in (("F16", True), ("F16", False), ("Q8_0", True)):
         settings = RunSettings(
             context=1024, threads=1, kv_type=kv_type, flash_attention=flash_attention

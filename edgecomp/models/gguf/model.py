@@ -77,6 +77,7 @@ def read_gguf(path: Path) -> ModelSpec:
         layer_caches=layer_caches(header, architecture, layers, usual, slides),
         experts=_whole(header, architecture, "expert_count"),
         experts_used=_whole(header, architecture, "expert_used_count"),
+        picture_layers=_whole(header, architecture, "n_deepstack_layers"),
         cells_chosen=_whole(header, architecture, "attention.indexer.top_k"),
         tied_embeddings=OUTPUT not in names,
         tokenizer=_text(header, "tokenizer.ggml.model"),

@@ -185,6 +185,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         experts=count("num_local_experts", "num_experts"),
         experts_used=count("num_experts_per_tok"),
         cells_chosen=count("index_topk"),
+        picture_layers=_picture_layers(config) if (gguf_name or "").startswith("qwen3vl") else 0,
         tied_embeddings=head.tied,
         tokenizer=_tokenizer_kind(folder),
         chat_template=folder_template(folder),
@@ -201,6 +202,12 @@ def read_huggingface(folder: Path) -> ModelSpec:
             *(() if gguf_name else (who_lacks(hf_class),)),
         ),
     )
+
+
+def _picture_layers(config: dict[str, Any]) -> int:
+    tower = config.get("vision_config")
+    layers = tower.get("deepstack_visual_indexes") if isinstance(tower, dict) else None
+    return len(layers) if isinstance(layers, list) else 0
 
 
 def _find_config(folder: Path) -> Path:
