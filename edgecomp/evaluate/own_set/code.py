@@ -14,7 +14,7 @@ from edgecomp.evaluate.own_set.code_completions import completions, indented
 
 PREDICTIONS: tuple[tuple[Difficulty, str, str], ...] = (
     ("easy", "def f(text):\n    return text.upper()", "f('{w}')"),
-    ("easy", "def f(values):\n    return len(values) + {e}", "f([{c}, {d}, {b}, {e}])"),
+    ("hard", "def f(values):\n    return len(values) + {e}", "f([{c}, {d}, {b}, {e}])"),
     ("easy", "def f(n):\n    return n + {a}", "f({d})"),
     ("easy", "def f(a, b):\n    return [b, a]", "f({d}, {c})"),
     ("easy", "def f(text):\n    return [text, {b}]", "f('{w}')"),

@@ -148,6 +148,7 @@ AGGREGATES = (
 class Loop(NamedTuple):
     """A body with a loop, what it returns by us, and changes that make it wrong."""
 
+    difficulty: Difficulty
     name: str
     words: str
     body: str
@@ -173,6 +174,7 @@ def _longest_run(values: list[int], holds: Callable[[int], bool]) -> int:
 
 LOOPS = (
     Loop(
+        "easy",
         "square_sum",
         "the sum of the squares of the values that are {}",
         "total = 0\nfor v in values:\n    if P:\n        total += v * v\nreturn total",
@@ -180,6 +182,7 @@ LOOPS = (
         (("total +=", "total ="), ("\nreturn", "\n    return"), ("v * v", "v + v")),
     ),
     Loop(
+        "easy",
         "share",
         "the share of the values that are {}, between 0 and 1",
         "count = 0\nfor v in values:\n    if P:\n        count += 1\nreturn count / len(values)",
@@ -191,6 +194,7 @@ LOOPS = (
         ),
     ),
     Loop(
+        "medium",
         "average",
         "the mean of the values that are {}, or 0",
         "total = count = 0\nfor v in values:\n    if P:\n        total += v\n        count += 1\n"
@@ -203,6 +207,7 @@ LOOPS = (
         ),
     ),
     Loop(
+        "medium",
         "before",
         "the values that stand before the first that is {}",
         "result = []\nfor v in values:\n    if P:\n        break\n    result.append(v)\n"
@@ -218,6 +223,7 @@ LOOPS = (
         ),
     ),
     Loop(
+        "easy",
         "replaced",
         "the values, with 0 in place of those that are {}",
         "result = []\nfor v in values:\n    result.append(0 if P else v)\nreturn result",
@@ -229,6 +235,7 @@ LOOPS = (
         ),
     ),
     Loop(
+        "medium",
         "surplus",
         "how many more values are {} than are not",
         "result = 0\nfor v in values:\n    result += 1 if P else -1\nreturn result",
@@ -236,6 +243,7 @@ LOOPS = (
         (("else -1", "else 0"), ("result = 0", "result = 1"), ("1 if P else -1", "-1 if P else 1")),
     ),
     Loop(
+        "medium",
         "first_place",
         "the index of the first value that is {}, or -1",
         "for i, v in enumerate(values):\n    if P:\n        return i\nreturn -1",
@@ -247,6 +255,7 @@ LOOPS = (
         ),
     ),
     Loop(
+        "easy",
         "last_place",
         "the index of the last value that is {}, or -1",
         "found = -1\nfor i, v in enumerate(values):\n    if P:\n        found = i\nreturn found",
@@ -254,6 +263,7 @@ LOOPS = (
         (("found = i", "return i"), ("found = -1", "found = 0"), ("found = i", "found = v")),
     ),
     Loop(
+        "easy",
         "product",
         "the product of the values that are {}, leaving out zeros",
         "result = 1\nfor v in values:\n    if v != 0 and (P):\n        result *= v\nreturn result",
@@ -261,6 +271,7 @@ LOOPS = (
         (("result *= v", "result += v"), ("result = 1", "result = 0"), ("v != 0 and", "v != 0 or")),
     ),
     Loop(
+        "easy",
         "largest",
         "the largest of the values that are {}, or None",
         "best = None\nfor v in values:\n    if (P) and (best is None or v > best):\n"
@@ -269,6 +280,7 @@ LOOPS = (
         (("v > best", "v < best"), (") and (", ") or ("), ("\nreturn", "\n    return")),
     ),
     Loop(
+        "easy",
         "longest_run",
         "the length of the longest run of values that are {}",
         "run = longest = 0\nfor v in values:\n    run = run + 1 if P else 0\n"
@@ -403,7 +415,7 @@ def _loops() -> Iterator[Completion]:
         for predicate in PREDICATES:
             bodies = (loop.body, *(loop.body.replace(*change) for change in loop.changes))
             yield Completion(
-                "easy",
+                loop.difficulty,
                 f"Return {loop.words.format(predicate.words)}",
                 f"{loop.name}(values)",
                 tuple(body.replace("P", predicate.source) for body in bodies),
