@@ -7,6 +7,7 @@ that is lost, however many capabilities are looked at (Holm, Scandinavian Journa
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
@@ -19,6 +20,9 @@ FAMILY_ERROR = 0.05
 
 CHANGED_SHARE = 0.05
 """Of the answers, by 4 bits of a model that bears them well."""
+
+MARGINS = tuple(step / 200 for step in range(1, 200))
+"""Every half a point."""
 
 Decision = Literal["lost", "kept", "not decided"]
 Name = TypeVar("Name", bound=Hashable)
@@ -43,17 +47,24 @@ def decide(capabilities: Mapping[Name, Drops]) -> dict[Name, Decision]:
     }
 
 
-def decidable_margin(questions: int, capabilities: int) -> float | None:
-    """The smallest mean drop (0 to 1) that so many questions of each of so many capabilities are
-    expected to rule out where nothing is lost and CHANGED_SHARE of the answers change, as many to
-    the better as to the worse. None where they decide nothing."""
+def decides(questions: int, population: int, capabilities: int, margin: float) -> bool:
+    """Whether `questions` of the `population` of each capability are expected to rule out a mean
+    drop of `margin` (0 to 1), where nothing is lost and CHANGED_SHARE of the answers change, as
+    many to the better as to the worse."""
     drops = np.zeros(questions)
     every = round(1 / CHANGED_SHARE)
     drops[every // 2 :: 2 * every], drops[every // 2 + every :: 2 * every] = 1.0, -1.0
-    answers = tuple(map(float, drops))
-    margins = [step / 200 for step in range(1, 200)]
-    allowed = FAMILY_ERROR / capabilities
-    return next((m for m in margins if stays_within_p(answers, None, m) <= allowed), None)
+    return stays_within_p(tuple(map(float, drops)), population, margin) <= (
+        FAMILY_ERROR / capabilities
+    )
+
+
+def decidable_margin(questions: int, population: int, capabilities: int) -> float | None:
+    """The smallest mean drop that they are expected to rule out; None where there is none."""
+    found = bisect_left(
+        MARGINS, 1, key=lambda margin: decides(questions, population, capabilities, margin)
+    )
+    return MARGINS[found] if found < len(MARGINS) else None
 
 
 def _rejected(p_values: Mapping[Name, float]) -> set[Name]:

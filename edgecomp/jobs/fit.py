@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,13 +18,11 @@ from edgecomp.common.errors import (
 from edgecomp.common.events import Estimated, Listener, Noted, Warned
 from edgecomp.common.folders import config_folder
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.common.quantity import format_duration
 from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.evaluate.coherence import Coherence
-from edgecomp.evaluate.comparison import SMALLEST_SET, Comparison
-from edgecomp.evaluate.decisions import decidable_margin
+from edgecomp.evaluate.comparison import Comparison
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
@@ -40,8 +37,8 @@ from edgecomp.jobs import evaluation_stages as evaluation_stages
 from edgecomp.jobs.asking import Asking, ask_until_decided
 from edgecomp.jobs.cache_choice import measured_cache_losses
 from edgecomp.jobs.evaluation_stages import evaluation_subjects
+from edgecomp.jobs.question_budget import decidable
 from edgecomp.judging.verdict import (
-    REQUIRED,
     Efficiency,
     Evidence,
     Verdict,
@@ -66,7 +63,6 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.early_checks import check_cache, check_calibration, check_disk, check_model
 from edgecomp.pipeline.run import Run, path_bytes
 from edgecomp.planning.candidate import with_expected_loss
-from edgecomp.planning.job_cost import question_seconds
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import candidate_for_placement, make_plan, with_types
@@ -75,7 +71,6 @@ from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe, method_of, sparsity_percent
 from edgecomp.recipes.stages import staged_model
-from edgecomp.recipes.tolerances import TOLERANCE_POINTS
 from edgecomp.reporting.report import ModelFacts, Report
 
 
@@ -257,7 +252,7 @@ def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
         listen(Warned(text=text))
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
-        _tell_budget(ready.spec, job, listen)
+        _tell_budget(job, listen)
     check_size_budget(staged_model(ready.spec, job.recipe.stages), job.recipe)
     check_disk(ready.folder, chosen.file_bytes + ready.spec.projector_bytes)
     report = _run_stages(ready.questions, job, listen)
@@ -265,26 +260,14 @@ def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
     return Fitted(folder=ready.folder, report=report)
 
 
-def _tell_budget(spec: ModelSpec, job: _Job, listen: Listener) -> None:
+def _tell_budget(job: _Job, listen: Listener) -> None:
     """What the time for questions can decide here, by the speeds of the plan."""
+    each = job.plan.job.question_seconds if job.plan.job else None
     budget = job.recipe.evaluation.budget_seconds
-    if budget is None or job.recipe.device != "auto":
-        return
-    made = staged_model(spec, job.recipe.stages)
-    each = budget / question_seconds(spec, made, job.chosen) / len(REQUIRED)
-    margin = decidable_margin(min(round(each), SMALLEST_SET), len(REQUIRED))
-    points = 100 * (margin or 1)
-    decides = f"{format_duration(budget)} of questions decide about {points:.0f} points"
-    if points <= TOLERANCE_POINTS + 1:
-        listen(Noted(text=f"{decides} in each capability."))
-        return
-    enough = budget * SMALLEST_SET / max(each, 1e-9)
-    listen(
-        Warned(
-            text=f"{decides} in each capability here, not {TOLERANCE_POINTS:.0f}: give "
-            f"--budget {math.ceil(enough / 60)}min for that, or --tolerate more."
-        )
-    )
+    if budget and each and job.recipe.device == "auto":
+        found = decidable(each, budget)
+        told = Noted if found.enough else Warned
+        listen(told(text=found.sentence))
 
 
 def _chosen(plan: Plan) -> Candidate:

@@ -88,8 +88,9 @@ def estimate_job(
     if chosen.format != "source":
         costs = _making(model, chosen.format, chosen.file_bytes, stages, mix, rounding)
     made = staged_model(model, stages)
-    costs.append(_evaluation(model, made, chosen))
-    return _total(costs)
+    each = question_seconds(model, made, chosen)
+    costs.append(_evaluation(model, made, chosen, each))
+    return _total(costs).model_copy(update={"question_seconds": each})
 
 
 def estimate_compression(
@@ -330,13 +331,15 @@ def question_seconds(model: ModelSpec, made: ModelSpec, chosen: Candidate) -> fl
     return read + WRITTEN_SHARE * slower * ANSWER_TOKENS / speed.decode_tokens_per_second
 
 
-def _evaluation(model: ModelSpec, made: ModelSpec, chosen: Candidate) -> StageCost:
+def _evaluation(
+    model: ModelSpec, made: ModelSpec, chosen: Candidate, each_seconds: float
+) -> StageCost:
     """Base and artifact both read the text and answer the questions. What the base predicts is kept
     for the next artifact."""
     speed = chosen.speed
     read = DIVERGENCE_TOKENS / speed.prefill_tokens_per_second
     read *= 1 + model.parameters / made.parameters
-    asked = min(QUESTIONS * question_seconds(model, made, chosen), QUESTION_SECONDS)
+    asked = min(QUESTIONS * each_seconds, QUESTION_SECONDS)
     texts = [kept_bytes(model.vocabulary, rows) for rows in KEPT_ROWS]
     kept = sum(size for size in texts if size <= MOST_BYTES)
     return StageCost(

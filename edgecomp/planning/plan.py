@@ -105,6 +105,9 @@ class JobCost(FrozenModel):
     refusals: tuple[str, ...]
     """Why this machine cannot do it; empty: it can."""
 
+    question_seconds: float | None = None
+    """What a question takes of base and artifact together; None where none is asked."""
+
     @cached_property
     def seconds(self) -> float:
         return sum(stage.seconds for stage in self.stages)

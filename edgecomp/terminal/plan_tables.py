@@ -7,7 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgecomp.common.quantity import format_duration, format_rate, format_size
+from edgecomp.jobs.question_budget import decidable
 from edgecomp.planning.answer import alternatives, expected_loss, figures, reason, what_does_not_fit
+from edgecomp.planning.job_cost import QUESTION_SECONDS
 from edgecomp.planning.plan import Candidate, JobCost, Plan
 from edgecomp.terminal.fitting_table import FittingTable
 
@@ -31,6 +33,8 @@ def plan_answer(plan: Plan) -> RenderableType:
     parts += ["", *_notes(plan)]
     if plan.job:
         parts.append(escape(plan.job.sentence))
+        if plan.job.question_seconds:
+            parts.append(decidable(plan.job.question_seconds, QUESTION_SECONDS).sentence)
     parts.append("--all shows every candidate, and what becomes of each method.")
     return Group(*parts)
 

@@ -60,9 +60,9 @@ def test_ten_kept_capabilities_raise_a_false_alarm_in_one_run_of_twenty_at_most(
 
 
 def test_more_questions_decide_smaller_losses_and_a_handful_none() -> None:
-    margins = [decidable_margin(count, 8) for count in (60, 200, 1000)]
+    margins = [decidable_margin(count, 2000, 8) for count in (60, 200, 1000)]
     assert all(margin is not None for margin in margins)
     assert margins == sorted(margins, key=lambda margin: -(margin or 0))
     assert 0.1 < (margins[0] or 0) < 0.2 and (margins[1] or 1) < 0.08
-    assert decidable_margin(200, 1) < decidable_margin(200, 8)  # type: ignore[operator]
-    assert decidable_margin(1, 8) is None
+    assert decidable_margin(200, 400, 1) < decidable_margin(200, 400, 8)  # type: ignore[operator]
+    assert decidable_margin(1, 400, 8) is None
