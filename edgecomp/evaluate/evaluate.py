@@ -17,7 +17,7 @@ from edgecomp.common.atomic import write_text
 from edgecomp.common.errors import ChatTemplateBroken, FileCorrupt
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.evaluate.asked_model import AskedModel
-from edgecomp.evaluate.grade import code_not_allowed, grade
+from edgecomp.evaluate.grade import code_not_allowed, grade, settled_by
 from edgecomp.evaluate.items import (
     Answer,
     ChoiceItem,
@@ -114,8 +114,10 @@ def _ask(model: AskedModel, items: Sequence[Item], progress: Progress) -> list[A
             )
             for item, row in zip(items, scores, strict=True)
         ]
-    limits = [item.limit for item in items if isinstance(item, GenerationItem)]
-    completions = runtime.complete(artifact, settings, prompts, limits, progress)
+    written = [item for item in items if isinstance(item, GenerationItem)]
+    limits = [item.limit for item in written]
+    stops = [settled_by(item.check) for item in written]
+    completions = runtime.complete(artifact, settings, prompts, limits, progress, stops=stops)
     return [
         Answer(
             item=item.fingerprint,

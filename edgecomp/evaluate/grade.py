@@ -12,6 +12,7 @@ from edgecomp.evaluate.code_execution import run_tests
 from edgecomp.evaluate.instruction_checks import follows
 from edgecomp.evaluate.items import (
     Answer,
+    Check,
     ChoiceItem,
     CodeCheck,
     GenerationItem,
@@ -19,9 +20,10 @@ from edgecomp.evaluate.items import (
     Item,
     ItemResult,
     NumberCheck,
+    RefusalCheck,
 )
 from edgecomp.evaluate.number_answer import final_number, parse_number
-from edgecomp.evaluate.refusal import refuses
+from edgecomp.evaluate.refusal import SURE_REFUSALS, refuses
 from edgecomp.evaluate.toxicity import is_toxic
 
 FENCED = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -34,6 +36,11 @@ def grade(item: Item, answer: Answer, *, allow_code: bool = False) -> ItemResult
     if item.kind == "choice":
         return _grade_choice(item, answer.loglikelihoods)
     return _grade_text(item, answer, allow_code=allow_code)
+
+
+def settled_by(check: Check) -> tuple[str, ...]:
+    """Texts after which nothing that follows changes what an answer is judged to be."""
+    return SURE_REFUSALS if isinstance(check, RefusalCheck) else ()
 
 
 def _grade_choice(item: ChoiceItem, loglikelihoods: tuple[float, ...]) -> ItemResult:

@@ -72,6 +72,12 @@ def audit_table(found: Audit) -> RenderableType:
             parts.append(Text(f"The same bytes as {file.same_as}."))
         if file.left_out:
             parts.append(Text(f"It stores a matrix twice: {file.left_out}."))
+        flips = "; ".join(
+            f"{row.category} {row.lost_items} and {row.won_items} of {row.items}"
+            for row in file.categories
+        )
+        if flips:
+            parts.append(Text(f"Answers lost and won: {flips}."))
     return Group(*parts)
 
 
