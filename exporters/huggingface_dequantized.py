@@ -15,6 +15,7 @@ from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress
 from edgecomp.formats.exporting import ExportRecord, FloatType
 from edgecomp.models.float_conversion import convert, round_to_type, stored_array, to_float32
+from edgecomp.models.huggingface.dequantized import dequantize
 from edgecomp.models.huggingface.model import read_json, stored_tensors
 from edgecomp.models.huggingface.quantized import (
     joined_tensors,
@@ -26,7 +27,6 @@ from edgecomp.models.safetensors_header import StoredTensor
 from edgecomp.models.safetensors_writer import split_into_shards, write_shards
 from edgecomp.models.spec import ModelSpec
 
-from .dequantized import dequantize
 from .huggingface_config import DTYPES
 
 SAID_IN = ("quantization_config", "compression_config")

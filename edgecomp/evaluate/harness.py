@@ -40,7 +40,8 @@ class RuntimeModel(LM):  # type: ignore
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy decoding writes the continuation)."""
         pairs = [
-            (str(context), str(continuation)) for context, continuation in _arguments(requests)
+            _spaces_after(str(context), str(continuation))
+            for context, continuation in _arguments(requests)
         ]
         groups: dict[str, list[str]] = {}
         for context, continuation in pairs:
@@ -140,6 +141,13 @@ class RuntimeModel(LM):  # type: ignore
         """Hand the answers to lm-eval's cache, where one is in use."""
         for request, answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial(kind, request.args, answer)
+
+
+def _spaces_after(context: str, continuation: str) -> tuple[str, str]:
+    """The pair with what spaces end the context at the beginning of the continuation, where
+    lm-eval's own models score them (`lm_eval/api/model.py`, `_encode_pair`)."""
+    kept = context.rstrip()
+    return kept, context[len(kept) :] + continuation
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:

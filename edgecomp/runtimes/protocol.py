@@ -113,6 +113,10 @@ class Runtime(Protocol):
     def version(self) -> str:
         """The library's version."""
 
+    def notes(self, artifact: Path) -> tuple[str, ...]:
+        """What its user should know of how an artifact is run here, one sentence each; none where
+        it is run as it is. Raises RuntimeRefused where it cannot be."""
+
     def tokenize(
         self, artifact: Path, texts: Sequence[str], *, add_special: bool, parse_special: bool
     ) -> list[list[int]]:

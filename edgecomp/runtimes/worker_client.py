@@ -185,6 +185,9 @@ class WorkerRuntime:
             for runs in answer
         ]
 
+    def notes(self, artifact: Path) -> tuple[str, ...]:
+        return ()
+
     def reported_buffers(self, log: str) -> dict[str, int]:
         """Bytes of each kind of buffer that the worker's log tells of."""
         return {}

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from edgecomp.common.errors import FileCorrupt, QuantizationUnsupported
-from edgecomp.exporters.dequantized import unpack
 from edgecomp.exporters.huggingface import export
+from edgecomp.models.huggingface.dequantized import unpack
 from edgecomp.models.reading import read_model
 
 GROUPS = {

@@ -1,0 +1,35 @@
+"""The worker process: answers edgecomp's requests with transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecomp.common.events import Progress
+from edgecomp.processes.child import serve
+from edgecomp.runtimes.divergence import Reader
+from edgecomp.runtimes.session_worker import Library
+from edgecomp.runtimes.transformers import generate, reading
+from edgecomp.runtimes.transformers.load import card_bytes
+from edgecomp.runtimes.transformers.loading import loading_of
+from edgecomp.runtimes.transformers.session import Session, TransformersTokenizer
+from edgecomp.runtimes.transformers.time_decode import time_decode
+
+LIBRARY = Library(
+    tokenizer=TransformersTokenizer,
+    load=Session,
+    load_to_time=Session,
+    generate=generate.generate,
+    score_choices=reading.score_choices,
+    reader=Reader(reading.start, reading.rows),
+    time_decode=time_decode,
+    buffers=lambda session: session.buffer_bytes,
+)
+
+
+def notes(path: str, progress: Progress) -> list[str]:
+    """What a user should know of how a folder is loaded here."""
+    return list(loading_of(Path(path), card_bytes()).notes)
+
+
+if __name__ == "__main__":
+    serve({**LIBRARY.handlers(), "notes": notes})
