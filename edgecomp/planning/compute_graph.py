@@ -6,6 +6,9 @@ What a layer does is read from the tensors that it has, as the files in llama.cp
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.graph_attention import attention
 from edgecomp.planning.graph_builder import GraphBuilder, Layer
@@ -50,13 +53,32 @@ ENDS = frozenset(
 LOOKS = ("attn_q.weight", "attn_qkv.weight", "attn_kv_a_mqa.weight")
 
 
+class _Model(NamedTuple):
+    """A model as the key of a cache: the very object, since a table of tensors takes longer to
+    compare than a graph to draw."""
+
+    spec: ModelSpec
+
+    def __hash__(self) -> int:
+        return id(self.spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Model) and self.spec is other.spec
+
+
 def graph_bytes(model: ModelSpec, settings: RunSettings) -> int | None:
     """The buffer's bytes for a full batch; None where a matrix of a layer is not known here by its
     name in GGUF, or one is missing."""
-    if not is_drawn(model):
+    # A graph is the same by however many threads it is computed, and for every device of a table.
+    return _graph_bytes(_Model(model), settings.model_copy(update={"threads": 1}))
+
+
+@lru_cache(maxsize=256)
+def _graph_bytes(model: _Model, settings: RunSettings) -> int | None:
+    if not is_drawn(model.spec):
         return None
     try:
-        return buffer_bytes(_drawn(model, settings))
+        return buffer_bytes(_drawn(model.spec, settings))
     except KeyError:
         return None
 
