@@ -46,6 +46,10 @@ devices = typer.Typer(
 app.add_typer(devices, name="devices")
 recipes = typer.Typer(help="Recipes: what a run does, as a file.", no_args_is_help=True)
 app.add_typer(recipes, name="recipe")
+fleets = typer.Typer(
+    help="Fleets: the fewest artifacts that serve many devices.", no_args_is_help=True
+)
+app.add_typer(fleets, name="fleet")
 
 Model = Annotated[
     str, typer.Argument(help="A Hugging Face folder, a GGUF file, a hub id, or demo.")
@@ -434,6 +438,25 @@ def recipe_validate(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> No
     print(f"{path}: valid, {recipe.format} of {recipe.model} by {recipe.rounding}.")
 
 
+FleetFile = Annotated[Path, typer.Argument(metavar="FILE", help="Models, devices, tasks, limits.")]
+
+
+@fleets.command("plan")
+def fleet_plan(path: FleetFile, json: Json = False) -> None:
+    """Show the fewest artifacts that serve every device, and what one more or fewer changes.
+
+    Exits 3 where a device cannot be served.
+    """
+    from edgecomp.jobs.fleet_plan import plan_fleet
+    from edgecomp.recipes.fleet import read_fleet
+    from edgecomp.terminal.fleet_tables import fleet_plan_table
+
+    planned = plan_fleet(read_fleet(path))
+    _show(planned, json, fleet_plan_table)
+    if planned.unserved:
+        raise typer.Exit(NOTHING_FITS)
+
+
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="A bundle.")],
@@ -664,6 +687,8 @@ SCHEMAS = {
     "manifest": "edgecomp.bundles.bundle:Manifest",
     "diagnosis": "edgecomp.jobs.doctor:Diagnosis",
     "cache": "edgecomp.pipeline.cache_contents:CacheContents",
+    "fleet-request": "edgecomp.recipes.fleet:FleetRequest",
+    "fleet-plan": "edgecomp.jobs.fleet_plan:FleetPlan",
 }
 """What each --json prints, and the files of a bundle."""
 

@@ -284,6 +284,10 @@ class RecipeInvalid(EdgecompError):
     """A recipe file breaks its schema."""
 
 
+class FleetInvalid(EdgecompError):
+    """A fleet's file asks for something that contradicts itself or is nowhere."""
+
+
 class TolerancesInvalid(EdgecompError):
     """What may be lost is not told in a way that can be understood."""
 
