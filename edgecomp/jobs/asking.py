@@ -11,12 +11,13 @@ import math
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edgecomp.common.digests import text_digest
 from edgecomp.common.errors import EvidenceTooNarrow
-from edgecomp.common.events import Progress, Standing, StandingsSeen
+from edgecomp.common.events import Progress, Standing, StandingsSeen, ignore
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_duration
 from edgecomp.common.tasks import Task
@@ -60,6 +61,12 @@ class Asked(FrozenModel):
     comparison: Comparison
     ended: Ended
     seconds: float
+
+
+class Pilot(FrozenModel):
+    """What a base answered to the first questions."""
+
+    results: dict[str, ItemResult]
 
 
 class Asking(NamedTuple):
@@ -167,18 +174,31 @@ class _Rounds:
         )
 
     def pilot(self, items: Sequence[Item]) -> dict[str, ItemResult]:
-        """What the base answers to a few questions of each part, by the items' fingerprints."""
+        """What the base answers to a few questions of each part, by the items' fingerprints. Kept,
+        so that every artifact of this base is asked from the same parts."""
+
+        def work(folder: Path, progress: Progress) -> Pilot:
+            known: dict[str, ItemResult] = {}
+            for count in (FIRST_PILOT, PILOT_ITEMS):
+                known |= self.ask_base(pilot(items, count))
+                if self.budget and self.elapsed > PILOT_SHARE * self.budget:
+                    break
+            return Pilot(results=known)
+
+        base = replace(self.asking.base, listen=ignore)
+        inputs = {"items": sorted(item.fingerprint for item in items)}
+        return base.stage(
+            "pilot", "Asking the base a few of each part", Pilot, inputs, work
+        ).results
+
+    def ask_base(self, items: Sequence[Item]) -> dict[str, ItemResult]:
         known: dict[str, ItemResult] = {}
-        for count in (FIRST_PILOT, PILOT_ITEMS):
-            for group in _by_kind(pilot(items, count)):
-                began = time.monotonic()
-                results = self.asking.base.ask(group, allow_code=self.asking.allow_code)
-                # The artifact takes as long again; what was kept took no time and says nothing.
-                taken = 2 * (time.monotonic() - began) / len(group)
-                self.kind_seconds[group[0].kind] = taken
-                known |= {i.fingerprint: row for i, row in zip(group, results, strict=True)}
-            if self.budget and self.elapsed > PILOT_SHARE * self.budget:
-                break
+        for group in _by_kind(items):
+            began = time.monotonic()
+            results = self.asking.base.ask(group, allow_code=self.asking.allow_code)
+            # The artifact takes as long again; what was kept took no time and says nothing.
+            self.kind_seconds[group[0].kind] = 2 * (time.monotonic() - began) / len(group)
+            known |= {item.fingerprint: row for item, row in zip(group, results, strict=True)}
         return known
 
     def next_round(self, open_sets: Sets, asked: Mapping[Category, int]) -> list[Item]:

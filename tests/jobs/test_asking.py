@@ -11,6 +11,7 @@ import pytest
 from edgecomp.common.errors import EvidenceTooNarrow
 from edgecomp.common.events import Event, StandingsSeen
 from edgecomp.evaluate.items import Category, ChoiceItem, Item
+from edgecomp.evaluate.question_bank import pilot
 from edgecomp.jobs.asking import Asked, Asking, ask_until_decided
 from edgecomp.jobs.evaluation_stages import ModelUnderTest
 from edgecomp.models.chat_template import ChatTemplate
@@ -231,3 +232,33 @@ def test_a_budget_for_no_round_is_refused_with_the_time_that_would_do(
     ]
     with pytest.raises(EvidenceTooNarrow, match=r"--budget \d+min"):
         Told(base_wrong).ask(two_parts, budget_seconds=130.0)
+
+
+def test_every_artifact_of_a_base_is_asked_from_the_same_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though the base's first answers took long and were few."""
+    parts = [
+        *questions(100),
+        *(
+            row.model_copy(update={"benchmark": "b", "id": f"{row.id} b", "prompt": f"{row.id} b"})
+            for row in questions(100)
+        ),
+    ]
+    later = {item.prompt for item in pilot(parts, 12)} - {item.prompt for item in pilot(parts, 4)}
+    missed = sorted(text for text in map(str, later) if text.endswith(" b"))[::3]
+
+    def wrong(text: str) -> bool:
+        """The part b is all right but for some of what a longer look shows."""
+        return text in missed if text.endswith(" b") else base_wrong(text)
+
+    with monkeypatch.context() as slow:
+        seconds = iter(range(0, 10**6, 700))
+        slow.setattr("edgecomp.jobs.asking.time.monotonic", lambda: next(seconds))
+        first = Told(wrong)
+        first.runtimes[0].wrong = wrong
+        asked = first.ask(parts, budget_seconds=20_000.0)
+    second = Told(wrong, "other")
+    second.runtimes[0].wrong = wrong
+    again = second.ask(parts)
+    assert asked.comparison.questions == again.comparison.questions
