@@ -130,3 +130,26 @@ def test_a_p_value_is_seldom_small_where_the_hypothesis_is_true(lost: int, won: 
         drops = set_of(lost, won, seed)
         small += exceeds_p(drops[:-1], SET, 0.05) <= 0.05
     assert small <= 20 + 3 * math.sqrt(400 * 0.05 * 0.95)
+
+
+CONFSEQ = {
+    (400, 20, 12): {50: (-0.080, 0.200), 100: (-0.033, 0.121), 200: (-0.001, 0.087)},
+    (400, 4, 4): {50: (-0.134, 0.136), 100: (-0.078, 0.060), 200: (-0.038, 0.025)},
+    (440, 44, 20): {50: (-0.092, 0.256), 100: (-0.087, 0.150), 200: (-0.030, 0.114)},
+    (1000, 60, 40): {50: (-0.178, 0.138), 100: (-0.160, 0.040), 200: (-0.096, 0.028)},
+}
+"""What `betting_cs` of the package confseq 0.0.11 (the paper's authors') gives for the same drops,
+scaled to 0..1 and back, with N and without running intersection: by questions asked."""
+
+
+def test_bounds_are_those_of_the_papers_own_package_and_no_wider() -> None:
+    random = np.random.default_rng(0)
+    for (size, lost, won), rows in CONFSEQ.items():
+        drops = np.zeros(size)
+        drops[:lost], drops[lost : lost + won] = 1, -1
+        random.shuffle(drops)
+        for asked, (low, high) in rows.items():
+            found = mean_interval(tuple(map(float, drops[:asked])), size)
+            assert found.low == pytest.approx(low, abs=0.03)
+            assert found.high == pytest.approx(high, abs=0.03)
+            assert found.high - found.low < 1.05 * (high - low)
