@@ -4,8 +4,8 @@ tells something about the very base that is there."""
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,12 +25,10 @@ Part = tuple[Category, str, str]
 
 
 def fill_sets(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
-    """`items`, then our own questions of the categories that hold too few to decide; at most
-    `limit` of a category and kind."""
-    counts = Counter(item.category for item in items)
+    """`items`, then our own questions, at most `limit` of a category and kind: they stand in where
+    others are too few, or tell nothing of a base."""
     given = {item.fingerprint for item in items}
-    own = [item for item in own_items(limit=limit) if counts[item.category] < SMALLEST_SET]
-    return (*items, *(item for item in own if item.fingerprint not in given))
+    return (*items, *(item for item in own_items(limit=limit) if item.fingerprint not in given))
 
 
 def parts(items: Iterable[Item]) -> dict[Part, list[Item]]:
@@ -43,28 +41,40 @@ def parts(items: Iterable[Item]) -> dict[Part, list[Item]]:
 
 
 def pilot(items: Iterable[Item], count: int = PILOT_ITEMS) -> tuple[Item, ...]:
-    """What the base is asked first: `count` questions of each part."""
+    """What the base is asked first: `count` questions of each part, where there is a choice."""
     found = parts(items)
-    several = Counter(category for category, *_ in found)
+    graded = {category for category, _, level in found if level}
     return tuple(
-        item for key, rows in found.items() if several[key[0]] > 1 for item in rows[:count]
+        item
+        for (category, *_), rows in found.items()
+        if category in graded
+        for item in rows[:count]
     )
 
 
 def telling(
     items: Sequence[Item], asked: Mapping[str, ItemResult], seed: int
 ) -> dict[Category, tuple[Item, ...]]:
-    """Each category's questions in the order of asking: the parts in which the base is neither at
-    chance nor at its ceiling, else the part that comes nearest.
+    """Each category's questions in the order of asking: of the parts in which the base is neither
+    at chance nor at its ceiling, given ones before our own; else the part that comes nearest.
+    Given parts without any of ours beside them are asked whatever the base makes of them.
 
     `asked`: the base's results by the fingerprint of the item. Only the base's answers choose, so
     nothing of the comparison with the artifact is given away.
     """
-    by_category: dict[Category, list[tuple[float, list[Item]]]] = {}
-    for (category, *_), rows in parts(items).items():
+    by_category: dict[Category, list[_Part]] = {}
+    for (category, _, level), rows in parts(items).items():
         results = [asked[row.fingerprint] for row in rows if row.fingerprint in asked]
-        by_category.setdefault(category, []).append((_room(results), rows))
+        part = _Part(bool(level), _room(results), rows)
+        by_category.setdefault(category, []).append(part)
     return {name: tuple(in_order(_chosen(found), seed)) for name, found in by_category.items()}
+
+
+def left_out(items: Iterable[Item], chosen: Mapping[Category, Sequence[Item]]) -> tuple[str, ...]:
+    """The benchmarks of `items`, but our own, of which nothing was chosen."""
+    asked = {item.benchmark for rows in chosen.values() for item in rows}
+    given = dict.fromkeys(item.benchmark for item in items if item.difficulty is None)
+    return tuple(name for name in given if name not in asked)
 
 
 def in_order(items: Iterable[Item], seed: int | str) -> list[Item]:
@@ -75,11 +85,27 @@ def in_order(items: Iterable[Item], seed: int | str) -> list[Item]:
     )
 
 
-def _chosen(found: Sequence[tuple[float, list[Item]]]) -> list[Item]:
-    measurable = [row for row in found if row[0] >= LEAST_ROOM]
-    fitting = [row for row in measurable if row[0] <= MOST_ROOM]
-    best = [max(found, key=lambda row: row[0])]
-    return [item for _, rows in fitting or measurable or best for item in rows]
+class _Part(NamedTuple):
+    """Questions that are alike in how hard they are."""
+
+    own: bool
+    room: float
+    rows: list[Item]
+
+    @property
+    def fits(self) -> bool:
+        return LEAST_ROOM <= self.room <= MOST_ROOM
+
+
+def _chosen(found: Sequence[_Part]) -> list[Item]:
+    if not any(part.own for part in found):
+        return [item for part in found for item in part.rows]
+    given = [part for part in found if part.fits and not part.own]
+    if sum(len(part.rows) for part in given) < SMALLEST_SET:
+        given += [part for part in found if part.fits and part.own]
+    measurable = [part for part in found if part.room >= LEAST_ROOM]
+    best = [max(found, key=lambda part: part.room)]
+    return [item for part in given or measurable or best for item in part.rows]
 
 
 def _room(results: Sequence[ItemResult]) -> float:

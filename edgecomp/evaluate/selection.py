@@ -22,8 +22,8 @@ SUITE_SECONDS: dict[Suite, float | None] = {"quick": 600.0, "standard": 1800.0, 
 
 
 FILLED_UP = (
-    "Where the data folder holds too few questions of a category to decide, those that ship with "
-    "edgecomp are asked as well."
+    "Where the data folder's questions of a category are too few to decide, or tell nothing of the "
+    "base, those that ship with edgecomp are asked."
 )
 
 

@@ -23,7 +23,7 @@ from edgecomp.common.quantity import format_duration
 from edgecomp.common.tasks import Task
 from edgecomp.evaluate.comparison import Comparison, QuestionSets, ScoreComparison, compare_results
 from edgecomp.evaluate.items import Category, Item, ItemResult
-from edgecomp.evaluate.question_bank import PILOT_ITEMS, pilot, telling
+from edgecomp.evaluate.question_bank import PILOT_ITEMS, left_out, pilot, telling
 from edgecomp.jobs.evaluation_stages import ModelUnderTest
 from edgecomp.judging.verdict import matters
 from edgecomp.recipes.recipe import EvaluationSettings
@@ -59,8 +59,21 @@ class Asked(FrozenModel):
     artifact: tuple[ItemResult, ...]
     sets: QuestionSets
     comparison: Comparison
+    left_out: tuple[str, ...]
+    """Benchmarks of which nothing was asked: the base is at chance, or at its ceiling."""
+
     ended: Ended
     seconds: float
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What of the benchmarks given was not asked, in words."""
+        if not self.left_out:
+            return ()
+        return (
+            f"Not asked: {', '.join(self.left_out)}. In a first look the base was at chance there, "
+            "or right in nearly all: no loss could have shown. Our own questions stand for them.",
+        )
 
 
 class Pilot(FrozenModel):
@@ -117,6 +130,7 @@ class _Rounds:
         open_sets = telling(items, self.pilot(items), self.asking.wanted.seed)
         self.require_time(open_sets)
         sets = _sets(open_sets, self.asking.wanted.tolerances)
+        unasked = left_out(items, open_sets)
         comparison = Comparison(categories=())
         asked: Counter[Category] = Counter()
         ended: Ended = "time is spent"
@@ -140,6 +154,7 @@ class _Rounds:
             artifact=tuple(self.artifact),
             sets=sets,
             comparison=comparison,
+            left_out=unasked,
             ended=ended,
             seconds=self.elapsed,
         )

@@ -290,6 +290,8 @@ class EvaluationRun:
         if self.selection.items:
             asked = ask_until_decided(asking, self.selection.items)
             before, after, sets = asked.base, asked.artifact, asked.sets
+            for text in asked.notices:
+                self.say(text)
         first, second = self.harness_results(asking.base), self.harness_results(asking.artifact)
         # A task of lm-eval tells not how many questions it has.
         unknown = {row.category for row in first}

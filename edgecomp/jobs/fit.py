@@ -352,11 +352,14 @@ def _prove(run: Run, artifact: Artifact, questions: Questions, job: _Job) -> _Pr
         raise ArtifactRejected(f"{job.chosen.label} writes garbage: {marks}. {coherence.remedy}")
     task, repeats = recipe.constraints.task, repeats_base(divergence)
     asking = Asking(base, made, recipe.evaluation, task, repeats)
+    asked = ask_until_decided(asking, items)
+    for text in asked.notices:
+        run.listen(Warned(text=text))
     return _Proof(
         divergence=divergence,
         coherence=coherence,
         divergence_by_capability=evaluation_stages.divergence_by_capability(base, made, items),
-        comparison=ask_until_decided(asking, items).comparison,
+        comparison=asked.comparison,
         measurement=evaluation_stages.measurement(made, recipe.settings, text, recipe.measurement),
     )
 

@@ -6,7 +6,13 @@ from collections import Counter
 
 from edgecomp.evaluate.comparison import SMALLEST_SET
 from edgecomp.evaluate.items import ChoiceItem, Difficulty, Item, ItemResult
-from edgecomp.evaluate.question_bank import PILOT_ITEMS, fill_sets, pilot, telling
+from edgecomp.evaluate.question_bank import (
+    PILOT_ITEMS,
+    fill_sets,
+    left_out,
+    pilot,
+    telling,
+)
 
 
 def questions(
@@ -39,13 +45,13 @@ def answered(items: list[Item], right_of_twelve: int) -> dict[str, ItemResult]:
     }
 
 
-def test_a_few_of_each_part_are_asked_first_and_none_of_a_set_in_one_part() -> None:
+def test_a_few_of_each_part_are_asked_first_where_there_is_a_choice() -> None:
     parts = [*questions(50, "easy"), *questions(50, "hard"), *questions(5, None, "humaneval")]
     first = pilot(parts)
     assert Counter(item.difficulty for item in first) == {
         "easy": PILOT_ITEMS, "hard": PILOT_ITEMS, None: 5,
     }  # fmt: skip
-    assert pilot(questions(50)) == ()
+    assert pilot([*questions(50, None, "humaneval"), *questions(50, None, "mbpp")]) == ()
 
 
 def test_parts_at_chance_and_at_the_ceiling_are_left_out() -> None:
@@ -70,9 +76,27 @@ def test_the_order_is_the_seeds_alone() -> None:
     assert telling(items[::-1], {}, 1)["code"] == one
 
 
-def test_small_sets_are_filled_up_and_large_ones_are_not() -> None:
-    few = fill_sets(questions(SMALLEST_SET - 1, None, "humaneval"), None)
-    many = fill_sets(questions(SMALLEST_SET, None, "humaneval"), None)
-    assert any(item.benchmark == "own-code" for item in few)
-    assert not any(item.benchmark == "own-code" for item in many)
-    assert {"knowledge", "reasoning"} <= {item.category for item in many}
+def test_given_questions_come_first_and_ours_stand_in_where_they_are_few_or_tell_nothing() -> None:
+    own = questions(100, "easy")
+    many, few = questions(SMALLEST_SET, None, "humaneval"), questions(60, None, "humaneval")
+    for given, right, expected in (
+        (many, 8, {"humaneval"}),
+        (few, 8, {"humaneval", "own-code"}),
+        (many, 3, {"own-code"}),
+        (many, 12, {"own-code"}),
+    ):
+        items = [*given, *own]
+        chosen = telling(items, {**answered(given, right), **answered(own, 8)}, 0)
+        assert {item.benchmark for item in chosen["code"]} == expected
+        assert left_out(items, chosen) == (() if "humaneval" in expected else ("humaneval",))
+
+
+def test_given_questions_alone_are_asked_whatever_the_base_makes_of_them() -> None:
+    given = questions(60, None, "humaneval")
+    assert set(telling(given, answered(given, 3), 0)["code"]) == set(given)
+
+
+def test_own_questions_are_added_once() -> None:
+    filled = fill_sets(questions(5, None, "humaneval"), None)
+    assert {"knowledge", "reasoning", "code"} <= {item.category for item in filled}
+    assert len(fill_sets(filled, None)) == len(filled)

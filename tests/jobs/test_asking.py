@@ -221,17 +221,9 @@ def test_a_budget_for_no_round_is_refused_with_the_time_that_would_do(
 ) -> None:
     seconds = iter(range(0, 10_000, 60))
     monkeypatch.setattr("edgecomp.jobs.asking.time.monotonic", lambda: next(seconds))
-    two_parts = [
-        *questions(),
-        *(
-            row.model_copy(
-                update={"id": f"{row.id}b", "benchmark": "b", "prompt": f"{row.prompt} b"}
-            )
-            for row in questions()
-        ),
-    ]
+    graded = [row.model_copy(update={"difficulty": "easy"}) for row in questions()]
     with pytest.raises(EvidenceTooNarrow, match=r"--budget \d+min"):
-        Told(base_wrong).ask(two_parts, budget_seconds=130.0)
+        Told(base_wrong).ask(graded, budget_seconds=130.0)
 
 
 def test_every_artifact_of_a_base_is_asked_from_the_same_parts(
@@ -239,12 +231,11 @@ def test_every_artifact_of_a_base_is_asked_from_the_same_parts(
 ) -> None:
     """Though the base's first answers took long and were few."""
     parts = [
-        *questions(100),
-        *(
-            row.model_copy(update={"benchmark": "b", "id": f"{row.id} b", "prompt": f"{row.id} b"})
-            for row in questions(100)
-        ),
-    ]
+        row.model_copy(update={"benchmark": name, "id": f"{row.id} {name}", "difficulty": level,
+                               "prompt": f"{row.prompt} {name}"})
+        for name, level in (("a", "easy"), ("b", "hard"))
+        for row in questions(100)
+    ]  # fmt: skip
     later = {item.prompt for item in pilot(parts, 12)} - {item.prompt for item in pilot(parts, 4)}
     missed = sorted(text for text in map(str, later) if text.endswith(" b"))[::3]
 
