@@ -20,6 +20,7 @@ from edgecomp.common.tasks import KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
     from edgecomp.common.frozen_model import FrozenModel
+    from edgecomp.jobs.fleet_run import FleetStatus
     from edgecomp.processes.limits import Limits
     from edgecomp.recipes.constraints import Constraints
     from edgecomp.recipes.recipe import EvaluationSettings
@@ -438,6 +439,7 @@ def recipe_validate(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> No
     print(f"{path}: valid, {recipe.format} of {recipe.model} by {recipe.rounding}.")
 
 
+FleetFolder = Annotated[Path, typer.Argument(help="A folder that fleet run made.")]
 FleetFile = Annotated[Path, typer.Argument(metavar="FILE", help="Models, devices, tasks, limits.")]
 
 
@@ -455,6 +457,55 @@ def fleet_plan(path: FleetFile, json: Json = False) -> None:
     _show(planned, json, fleet_plan_table)
     if planned.unserved:
         raise typer.Exit(NOTHING_FITS)
+
+
+@fleets.command("run")
+def fleet_run(
+    path: FleetFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fleet.")],
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Make, judge, measure and bundle a fleet's artifacts; fleet.json says what each device gets.
+
+    Exits 1 where an artifact could not be made.
+    """
+    from edgecomp.jobs.fleet_run import run_fleet
+    from edgecomp.recipes.fleet import read_fleet
+    from edgecomp.terminal.progress import progress_bars
+
+    wanted = read_fleet(path)
+    with progress_bars() as listen:
+        found = run_fleet(wanted, output, data, listen)
+    _show_made(found, json)
+
+
+@fleets.command("resume")
+def fleet_resume(folder: FleetFolder, json: Json = False) -> None:
+    """Make what a fleet's folder still lacks, as its run was begun."""
+    from edgecomp.jobs.fleet_run import resume_fleet
+    from edgecomp.terminal.progress import progress_bars
+
+    with progress_bars() as listen:
+        found = resume_fleet(folder, listen)
+    _show_made(found, json)
+
+
+def _show_made(status: FleetStatus, json: bool) -> None:
+    from edgecomp.terminal.fleet_tables import fleet_status_table
+
+    _show(status, json, fleet_status_table)
+    if status.release is None:
+        raise typer.Exit(UNHEALTHY)
+
+
+@fleets.command("status")
+def fleet_status(folder: FleetFolder, json: Json = False) -> None:
+    """Show which artifacts of a fleet are made, and what each device gets."""
+    from edgecomp.jobs.fleet_run import fleet_status as read_status
+    from edgecomp.terminal.fleet_tables import fleet_status_table
+
+    _show(read_status(folder), json, fleet_status_table)
 
 
 @app.command()
@@ -689,6 +740,8 @@ SCHEMAS = {
     "cache": "edgecomp.pipeline.cache_contents:CacheContents",
     "fleet-request": "edgecomp.recipes.fleet:FleetRequest",
     "fleet-plan": "edgecomp.jobs.fleet_plan:FleetPlan",
+    "fleet-status": "edgecomp.jobs.fleet_run:FleetStatus",
+    "fleet": "edgecomp.jobs.fleet_release:FleetRelease",
 }
 """What each --json prints, and the files of a bundle."""
 

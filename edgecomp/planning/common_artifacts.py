@@ -78,7 +78,7 @@ def artifacts_for(
     return tuple(served)
 
 
-def _serves(candidate: Candidate) -> bool:
+def keeps_limits(candidate: Candidate) -> bool:
     """Whether it keeps the limits; another that is better there may not be there elsewhere."""
     return all(rejection.cause == "dominated" for rejection in candidate.rejections)
 
@@ -92,13 +92,15 @@ def _mixtures(
         return {}
     planned = {artifact_label(row): row for rows in ranked for row in rows if row.types}
     return {
-        label: mixture_facts(mixture, row.types) for label, row in planned.items() if _serves(row)
+        label: mixture_facts(mixture, row.types)
+        for label, row in planned.items()
+        if keeps_limits(row)
     }
 
 
 def _first_of_each(candidates: Iterable[Candidate]) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     for row in candidates:
-        if _serves(row):
+        if keeps_limits(row):
             found.setdefault(artifact_label(row), row)
     return found

@@ -9,6 +9,8 @@ from rich.markup import escape
 
 from edgecomp.common.quantity import format_duration, format_rate, format_size
 from edgecomp.jobs.fleet_plan import Demand, FleetPlan, OtherSet
+from edgecomp.jobs.fleet_release import FleetRelease
+from edgecomp.jobs.fleet_run import FleetStatus
 from edgecomp.terminal.fitting_table import FittingTable
 
 SHOWN = 8
@@ -123,3 +125,40 @@ def _places(demands: Sequence[Demand]) -> str:
     tasks = ", ".join(dict.fromkeys(demand.task for demand in demands))
     more = [f"and {len(devices) - SHOWN} more"] if len(devices) > SHOWN else []
     return f"{', '.join([*devices[:SHOWN], *more])} ({tasks})"
+
+
+def fleet_status_table(status: FleetStatus) -> RenderableType:
+    """What became of each artifact, and what each device gets."""
+    done = sum(row.state == "done" for row in status.artifacts)
+    at_work = ", at work now" if status.running else ""
+    rows = [
+        (row.name, row.state, format_duration(row.seconds) if row.seconds else "-", row.text)
+        for row in status.artifacts
+    ]
+    parts: list[RenderableType] = [
+        f"{done} of {_counted(len(rows), 'artifact')} made{at_work}.",
+        "",
+        FittingTable(("artifact", "state", "time", "what was found"), [False] * 4, rows),
+    ]
+    if status.release:
+        parts += ["", _released(status.release)]
+    elif not status.running:
+        parts += ["", escape(f"edgecomp fleet resume {status.folder} goes on.")]
+    return Group(*parts)
+
+
+def _released(release: FleetRelease) -> RenderableType:
+    rows = [
+        (
+            row.demand.device,
+            row.demand.task,
+            row.artifact,
+            format_size(row.memory_bytes),
+            f"{format_rate(row.decode_tokens_per_second)} {row.speed_basis}",
+            release.artifact(row.artifact).verdict,
+            " ".join(row.faults) or "-",
+        )
+        for row in release.devices
+    ]
+    columns = ("device", "task", "artifact", "peak memory", "decode tok/s", "verdict", "faults")
+    return FittingTable(columns, [name == "peak memory" for name in columns], rows)
