@@ -55,7 +55,9 @@ app.add_typer(fleets, name="fleet")
 Model = Annotated[
     str, typer.Argument(help="A Hugging Face folder, a GGUF file, a hub id, or demo.")
 ]
-Artifact = Annotated[str, typer.Argument(help="A GGUF file, a bundle, or demo.")]
+Artifact = Annotated[
+    str, typer.Argument(help="A GGUF file, an ONNX or Hugging Face folder, a bundle, or demo.")
+]
 SuiteName = Literal["quick", "standard", "full"]
 OnlyPerplexity = Literal["perplexity"]
 Device = Annotated[str, typer.Option(help="A profile's name, or auto for this machine.")]
@@ -96,7 +98,10 @@ KvTypeOption = Annotated[
     KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
 ]
 RuntimeName = Annotated[
-    str, typer.Option(help="What will run the artifact: llama.cpp or onnx; fit also takes both.")
+    str,
+    typer.Option(
+        help="What will run it: llama.cpp, onnx or transformers; fit takes both (the first two)."
+    ),
 ]
 MemoryLimit = Annotated[
     str | None, typer.Option(help="Run as if there were only so much memory, such as 4GB.")

@@ -1,4 +1,5 @@
-"""What the user names as an artifact: a GGUF file, an ONNX folder, a bundle, or `demo`."""
+"""What the user names as an artifact: a GGUF file, an ONNX or Hugging Face folder, a bundle, or
+`demo`."""
 
 from __future__ import annotations
 
@@ -13,6 +14,9 @@ from edgecomp.models.onnx_folder import is_onnx_folder, onnx_bits_per_weight, re
 from edgecomp.models.reading import demo_model_path, read_model
 from edgecomp.recipes.artifact_name import is_stem_of
 from edgecomp.recipes.recipe import Recipe, read_recipe
+
+CONFIG = "config.json"
+KINDS = "Give a GGUF file, an ONNX or Hugging Face folder, a bundle or `demo`."
 
 
 class NamedArtifact(FrozenModel):
@@ -33,7 +37,8 @@ class NamedArtifact(FrozenModel):
 def find_artifact(name: str) -> NamedArtifact:
     """The artifact called `name`, its header read.
 
-    Raises ModelNotFound, BundleBroken, FileCorrupt, FileTruncated or TokensRepeated.
+    Raises ModelNotFound, BundleBroken, FileCorrupt, FileTruncated, TokensRepeated or
+    QuantizationUnsupported.
     """
     path = demo_model_path() if name == "demo" else Path(name).expanduser()
     recipe = None
@@ -44,14 +49,15 @@ def find_artifact(name: str) -> NamedArtifact:
     if is_onnx_folder(path):
         read_onnx_folder(path)
         return NamedArtifact(path=path, recipe=recipe, runtime="onnx")
-    if path.is_dir():
-        raise ModelNotFound(
-            name,
-            "It is a folder without an artifact. Give a GGUF file, a bundle or `demo`; "
-            "`edgecomp fit` makes a bundle of a Hugging Face folder.",
+    if (path / CONFIG).is_file():
+        read_model(path)
+        return NamedArtifact(
+            path=path, recipe=recipe or _recipe_beside(path), runtime="transformers"
         )
+    if path.is_dir():
+        raise ModelNotFound(name, f"It is a folder without an artifact. {KINDS}")
     if not path.is_file():
-        raise ModelNotFound(name, "Give a GGUF file, a bundle or `demo`.")
+        raise ModelNotFound(name, KINDS)
     refuse_repeated_tokens(read_gguf(path))
     return NamedArtifact(path=path, recipe=recipe or _recipe_beside(path))
 

@@ -79,7 +79,7 @@ class EvaluationRequest(Examination):
     """What to evaluate, on what."""
 
     artifact: str
-    """A GGUF file, an ONNX folder, a bundle or `demo`."""
+    """A GGUF file, an ONNX or Hugging Face folder, a bundle or `demo`."""
 
     base: str | None = None
 
@@ -169,11 +169,14 @@ class EvaluationRun:
         self.listen(Warned(text=text))
 
     def subject(self, named: NamedArtifact, who: Literal["base", "artifact"]) -> ModelUnderTest:
+        runtime = find_runtime(named.runtime)
+        for text in runtime.notes(named.path):
+            self.say(text)
         return ModelUnderTest(
             who=who,
             path=named.path,
             sha256=path_digest(named.path),
-            runtime=find_runtime(named.runtime),
+            runtime=runtime,
             template=read_chat_template(named.path),
             threads=physical_cores(),
             listen=self.listen,

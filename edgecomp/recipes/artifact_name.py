@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.recipe import Recipe
@@ -29,7 +30,9 @@ def artifact_stem(recipe: Recipe, model: ModelSpec, types: Mapping[str, str]) ->
 
 
 def is_stem_of(stem: str, recipe: Recipe) -> bool:
-    """Whether a file of this name was made by `recipe`."""
+    """Whether a file, or a folder, of this name was made by `recipe`."""
+    if recipe.format in HUGGINGFACE_FORMATS:
+        return stem == recipe.format
     if not recipe.tensor_types:
         return stem == PREFIX + recipe.format
     return stem.startswith(PREFIX + MIX) and stem.endswith(f"-{_types_digest(recipe)}")

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import quantized_checkpoints as made_by
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from edgecomp.common.errors import RuntimeRefused
+from edgecomp.common.errors import ChildDied, RuntimeRefused
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.exporters.huggingface import export
 from edgecomp.models.reading import read_model
+from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Timing, Windows
 from edgecomp.runtimes.transformers import runtime as in_a_child
@@ -256,6 +260,31 @@ def test_a_child_answers_as_this_process_does(tiny_model: Callable[..., Path]) -
         source, SETTINGS, PROMPTS, [5] * 4
     )
     assert in_a_child.notes(source) == ()
+
+
+def test_a_worker_that_refused_answers_the_next_request_and_a_dead_one_is_replaced(
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Child] = []
+
+    class Counted(Child):
+        def __init__(self, module: str) -> None:
+            super().__init__(module)
+            started.append(self)
+
+    monkeypatch.setattr("edgecomp.runtimes.transformers.client.Child", Counted)
+    own, source = TransformersRuntime(), tiny_model("llama")
+    with pytest.raises(RuntimeRefused):
+        own.complete(source, SETTINGS.model_copy(update={"context": 4}), [TEXT], [4])
+    assert own.complete(source, SETTINGS, ["Hello"], [2])
+    assert len(started) == 1
+    os.kill(started[0].process_id, signal.SIGKILL)
+    with pytest.raises(ChildDied):
+        own.complete(source, SETTINGS, ["Hello"], [2])
+    assert own.complete(source, SETTINGS, ["Hello"], [2])
+    own.end()
+    assert len(started) == 2
+    assert not any(psutil.pid_exists(child.process_id) for child in started)
 
 
 def test_a_folder_that_lacks_a_weight_is_refused(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from edgecomp.common.events import Progress
-from edgecomp.processes.child import serve
+from edgecomp.processes.child import Handler, serve
 from edgecomp.runtimes.divergence import Reader
 from edgecomp.runtimes.session_worker import Library
 from edgecomp.runtimes.transformers import generate, reading
@@ -31,5 +35,20 @@ def notes(path: str, progress: Progress) -> list[str]:
     return list(loading_of(Path(path), card_bytes()).notes)
 
 
+def freeing(handler: Handler) -> Handler:
+    """The handler, whose model is gone from memory when it has answered: the worker goes on."""
+
+    def answer(*arguments: Any, **named: Any) -> Any:
+        try:
+            return handler(*arguments, **named)
+        finally:
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    return answer
+
+
 if __name__ == "__main__":
-    serve({**LIBRARY.handlers(), "notes": notes})
+    every = {**LIBRARY.handlers(), "notes": notes}
+    serve({name: freeing(handler) for name, handler in every.items()})
