@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from edgecomp.bundles.android_launcher import android_script, is_android
+from edgecomp.bundles.checkpoint_launchers import sglang_script, vllm_script
 from edgecomp.bundles.launchers import (
     llama_server_script,
     lm_studio_config,
@@ -110,7 +111,6 @@ def write_bundle(report: Report, folder: Path) -> Manifest:
 
 def _fill(report: Report, folder: Path) -> Manifest:
     artifact = report.artifact.file.path
-    settings = report.recipe.settings
     mixed = report.recipe.tensor_types and artifact.is_file()
     label = artifact.stem.removeprefix(PREFIX) if mixed else report.chosen.format
     stem = file_name(report.model.name)
@@ -118,7 +118,7 @@ def _fill(report: Report, folder: Path) -> Manifest:
     # A copy, not a link: whatever happens to the bundle must not reach the cache.
     if artifact.is_dir():
         copy_folder(artifact, folder / name)
-        launchers = {"chat.py": genai_script(name, settings)}
+        launchers = _folder_launchers(report, name)
     else:
         name += ".gguf"
         copy_file(artifact, folder / name)
@@ -155,6 +155,14 @@ def _fill(report: Report, folder: Path) -> Manifest:
         calibration_sha256=calibration.tokens_sha256 if calibration else None,
         versions=report.versions,
     )
+
+
+def _folder_launchers(report: Report, name: str) -> dict[str, str]:
+    """Launchers of the folder `name`, by their own names."""
+    settings = report.recipe.settings
+    if report.recipe.runtime == "transformers":
+        return {"vllm.sh": vllm_script(name, settings), "sglang.sh": sglang_script(name, settings)}
+    return {"chat.py": genai_script(name, settings)}
 
 
 def _gguf_launchers(report: Report, name: str, beside: str | None) -> dict[str, str]:

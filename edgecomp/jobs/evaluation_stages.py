@@ -38,7 +38,7 @@ from edgecomp.pipeline.stage_cache import (
 )
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.protocol import Runtime, Timing, Windows
+from edgecomp.runtimes.protocol import Runtime, Timing, Windows, find_runtime
 
 DIVERGENCE_OUTPUTS = 64
 """Rows of logits compared at a time: a few megabytes of a large vocabulary."""
@@ -328,9 +328,12 @@ def measurement(
 def evaluation_subjects(run: Run, artifact: Artifact) -> tuple[ModelUnderTest, ModelUnderTest]:
     """The float base and the artifact, as they are run."""
 
+    # What makes a quantized checkpoint is not what runs it.
+    runtime = find_runtime(run.recipe.runtime)
+
     def subject(who: Literal["base", "artifact"], file: StoredFile, kv_type: str) -> ModelUnderTest:
         return ModelUnderTest(
-            who, file.path, file.sha256, run.runtime, run.template, run.threads, run.listen,
+            who, file.path, file.sha256, runtime, run.template, run.threads, run.listen,
             run.model.name, kv_type,
         )  # fmt: skip
 

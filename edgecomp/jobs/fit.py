@@ -28,7 +28,6 @@ from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.cache_types import expected_cache_loss
 from edgecomp.formats.format_facts import format_facts
-from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
@@ -47,6 +46,7 @@ from edgecomp.judging.verdict import (
 )
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.gguf import make_artifact, needs_calibration, with_resolved_types
+from edgecomp.making.huggingface import make_huggingface_artifact
 from edgecomp.making.mixed_precision import (
     candidate_with_types,
     check_size_budget,
@@ -72,6 +72,9 @@ from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe, method_of, sparsity_percent
 from edgecomp.recipes.stages import staged_model
 from edgecomp.reporting.report import ModelFacts, Report
+
+MAKERS = {"onnx": make_onnx_artifact, "transformers": make_huggingface_artifact}
+"""What makes a runtime's artifact; `make_artifact` makes every other."""
 
 
 class FitRequest(FrozenModel):
@@ -139,7 +142,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
     Raises RecipeInvalid where its format and context are no candidate of the model's plan, and
     what `fit` raises.
     """
-    if recipe.format in HUGGINGFACE_FORMATS or recipe.format in OPTIMUM_FORMATS:
+    if recipe.format in OPTIMUM_FORMATS:
         raise RecipeInvalid(
             f"{recipe.format} is made without being judged. Make it with: edgecomp compress "
             f"{recipe.model} --method {recipe.rounding} --format {recipe.format}"
@@ -217,9 +220,11 @@ def _ready(
 
 
 def _profile(device: str, runtime: str, listen: Listener) -> DeviceProfile:
-    """The device, calibrated in `runtime` where it is this machine."""
+    """The device, calibrated in `runtime` where it is this machine; nothing is measured of
+    transformers."""
     profile = find_device(device)
-    if device == "auto" and profile.kernel_rates_in(runtime) is None:
+    measured = runtime == "transformers" or profile.kernel_rates_in(runtime) is not None
+    if device == "auto" and not measured:
         require_writable(config_folder())
         # Half a minute once a machine, and every later plan predicts instead of guessing.
         calibrate_here(runtime, listen)
@@ -228,11 +233,17 @@ def _profile(device: str, runtime: str, listen: Listener) -> DeviceProfile:
 
 
 def refuse_experts(spec: ModelSpec, runtime: str) -> None:
-    """Raises CompressionSettingsInvalid for a mixture of experts that ONNX Runtime is to run."""
+    """Raises CompressionSettingsInvalid for a mixture of experts that ONNX Runtime or transformers
+    is to run."""
     if runtime == "onnx" and spec.experts:
         raise CompressionSettingsInvalid(
             f"{spec.name} is a mixture of experts, written as ONNX for graphics cards "
             "only. Choose --runtime llama.cpp."
+        )
+    if runtime == "transformers" and spec.experts:
+        raise CompressionSettingsInvalid(
+            f"{spec.name} is a mixture of experts, and quantized checkpoints are for dense models "
+            "here. Choose --runtime llama.cpp."
         )
 
 
@@ -290,7 +301,7 @@ def _run_stages(questions: Questions, job: _Job, listen: Listener) -> Report:
     spec = read_model(job.recipe.model, weights=True)
     run = Run(spec, job.recipe, job.data, listen)
     with run.torch.kept():
-        artifact = make_onnx_artifact(run) if job.recipe.runtime == "onnx" else make_artifact(run)
+        artifact = MAKERS.get(job.recipe.runtime, make_artifact)(run)
     recipe = with_resolved_types(job.recipe, artifact)
     chosen = _with_final_tensor_types(spec, job.device, job.chosen, recipe)
     chosen = _with_refined_loss(spec, chosen, artifact, recipe)
@@ -314,13 +325,15 @@ def _run_stages(questions: Questions, job: _Job, listen: Listener) -> Report:
         coherence=found.coherence,
         comparison=found.comparison,
         verdict=_verdict(artifact, found, job),
-        notices=_notices(artifact, found.measurement, job),
+        notices=(*found.notes, *_notices(artifact, found.measurement, job)),
         versions=versions(),
     )
 
 
 def _correct_rates(run: Run, artifact: Artifact, measurement: Measurement, recipe: Recipe) -> None:
-    """Let what was measured here speak for later plans."""
+    """Let what was measured here speak for later plans, which predict nothing of transformers."""
+    if recipe.runtime == "transformers":
+        return
     if recipe.runtime == "onnx":
         facts = next(row for row in onnx_facts(run.model) if row.name == recipe.format)
         correct_rates(run.model, facts.weights, measurement, recipe.runtime)
@@ -338,12 +351,17 @@ class _Proof(NamedTuple):
     coherence: Coherence
     comparison: Comparison
     measurement: Measurement
+    notes: tuple[str, ...]
+    """How the runtime runs base and artifact, where not as they are."""
 
 
 def _prove(run: Run, artifact: Artifact, questions: Questions, job: _Job) -> _Proof:
     """From cheap to dear. Raises ArtifactRejected for an artifact that writes garbage."""
     (items, text), recipe = questions, job.recipe
     base, made = evaluation_subjects(run, artifact)
+    notes = (*base.runtime.notes(base.path), *made.runtime.notes(made.path))
+    for note in notes:
+        run.listen(Warned(text=note))
     divergence = evaluation_stages.divergence(base, made, text, recipe.evaluation)
     coherence = evaluation_stages.coherence(base, made, divergence)
     if not coherence.coherent:
@@ -361,6 +379,7 @@ def _prove(run: Run, artifact: Artifact, questions: Questions, job: _Job) -> _Pr
         divergence_by_capability=evaluation_stages.divergence_by_capability(base, made, items),
         comparison=asked.comparison,
         measurement=evaluation_stages.measurement(made, recipe.settings, text, recipe.measurement),
+        notes=notes,
     )
 
 
@@ -427,8 +446,9 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     unlimited = recipe.model_copy(update={"constraints": Constraints()})
     constraints = effective_constraints(unlimited)
     here = find_device("auto")
-    if recipe.runtime == "onnx":
-        rows = make_plan(spec, here, constraints, choices=Choices(runtime="onnx")).candidates
+    if recipe.runtime != "llama.cpp":
+        choices = Choices(runtime=recipe.runtime, stages=recipe.stages)
+        rows = make_plan(spec, here, constraints, choices=choices).candidates
         return next(row for row in rows if row.format == recipe.format)
     made = staged_model(spec, recipe.stages)
     facts = next(row for row in format_facts(made) if row.name == recipe.format)

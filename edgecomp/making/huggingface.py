@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.checks.token_id_check import check_token_ids
-from edgecomp.common.digests import tree_digest
+from edgecomp.common.digests import path_digest, tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.formats.exporting import find_huggingface_exporter
 from edgecomp.formats.huggingface_layouts import huggingface_types
@@ -44,7 +44,8 @@ def make_huggingface_artifact(run: Run) -> Artifact:
         fallbacks={},
         checks=checks,
         calibration=calibration.record,
-        base=base,
+        # In transformers it is compared with the float folder, not with the GGUF that checked it.
+        base=StoredFile(path=checkpoint, sha256=path_digest(checkpoint)),
         distillations=shrunk.histories,
     )
 

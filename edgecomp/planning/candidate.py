@@ -18,7 +18,7 @@ from edgecomp.planning.plan import Candidate, Rejection, Verdict
 from edgecomp.planning.speed import SpeedEstimate, estimate_speed, load_of
 from edgecomp.recipes.constraints import Constraints
 
-RUNTIME, ONNX = "llama.cpp", "onnx"
+RUNTIME, ONNX, TRANSFORMERS = "llama.cpp", "onnx", "transformers"
 DEFAULT_CONTEXTS = (2048, 4096, 8192)
 PROMPT_TOKENS = 512
 GUESSED_SPEEDS = "Speeds are guesses: run `edgecomp devices calibrate` for measured ones."
@@ -43,7 +43,8 @@ def candidate_of(
     """The candidate of a format that lies in the device's memories as `option` says."""
     placement, settings, memory, pools = option
     depth = min(PROMPT_TOKENS, max(settings.context // 2, 1))
-    guessed = not device.kernel_rates and device.name == "auto"
+    can_measure = device.name == "auto" and runtime != TRANSFORMERS
+    guessed = can_measure and not device.kernel_rates
     speed = estimate_speed(
         model,
         facts.weights,

@@ -5,7 +5,7 @@ Nothing here reads weights, imports torch or takes more than a fraction of a sec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edgecomp.common.errors import ExportRefused, ModelIncomplete
 from edgecomp.common.tasks import REQUIRED_BENCHMARKS
@@ -14,12 +14,20 @@ from edgecomp.formats.cache_types import CACHE_CHOICES, expected_cache_loss, sui
 from edgecomp.formats.expected_loss import TASK_RISK
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import FormatFacts, facts_of_types, format_facts
+from edgecomp.formats.huggingface_facts import huggingface_facts
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.onnx_facts import onnx_facts
 from edgecomp.formats.presets import MIXTURE, SOURCE
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.spec import ModelSpec
-from edgecomp.planning.candidate import ONNX, RUNTIME, candidate_of, contexts, with_expected_loss
+from edgecomp.planning.candidate import (
+    ONNX,
+    RUNTIME,
+    TRANSFORMERS,
+    candidate_of,
+    contexts,
+    with_expected_loss,
+)
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, footprint
 from edgecomp.planning.job_cost import estimate_job
 from edgecomp.planning.method_families import method_families, notices
@@ -32,9 +40,19 @@ from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_
 from edgecomp.planning.plan import Candidate, JobCost, Plan
 from edgecomp.planning.ranking import best_caches, rank, without_dominated
 from edgecomp.planning.recipe_of_plan import NOTHING_CHOSEN, Choices, chosen_mix
+from edgecomp.planning.transformers_candidates import (
+    refuse_what_transformers_lacks,
+    transformers_candidates,
+)
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.stages import staged_model
+
+FACTS: Mapping[str, Callable[[ModelSpec], Sequence[FormatFacts]]] = {
+    ONNX: onnx_facts,
+    TRANSFORMERS: huggingface_facts,
+}
+"""What tells of a model's formats, by the runtime; `format_facts` of every other."""
 
 
 def make_plan(
@@ -55,11 +73,13 @@ def make_plan(
         refuse_repeated_tokens(model)
     if runtime == ONNX:
         refuse_what_onnx_lacks(constraints, stages, choices.mix)
+    if runtime == TRANSFORMERS:
+        refuse_what_transformers_lacks(constraints, choices.mix, choices.rounding)
     made = staged_model(model, stages)
-    if runtime == ONNX:
-        made = made.model_copy(update={"projector": None})  # No ONNX artifact has one.
+    if runtime != RUNTIME:
+        made = made.model_copy(update={"projector": None})  # Only GGUF artifacts have one.
     if facts is None:
-        facts = onnx_facts(made) if runtime == ONNX else format_facts(made)
+        facts = FACTS.get(runtime, format_facts)(made)
     if stages:
         facts = [row for row in facts if row.name != SOURCE]
     if choices.mix not in (None, "optimal"):
@@ -117,7 +137,9 @@ def ranked_candidates(
     choices: Choices = NOTHING_CHOSEN,
 ) -> list[Candidate]:
     """Every candidate, best first, then the rejected ones: a plan without what it takes to make."""
-    all_of = onnx_candidates if choices.runtime == ONNX else _candidates
+    all_of = {ONNX: onnx_candidates, TRANSFORMERS: transformers_candidates}.get(
+        choices.runtime, _candidates
+    )
     candidates = list(all_of(model, device, constraints, facts))
     if choices.cache_losses:
         candidates = [_with_cache_loss(row, model, constraints, choices) for row in candidates]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from edgecomp.common.tasks import Mix, MixChoice, Rounding
+from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.presets import MIXTURE, PRESETS, UNWEIGHTED
 from edgecomp.formats.solved_types import is_solved
@@ -49,8 +50,9 @@ def recipe_for(
     (benchmarks/RESULTS.md).
     """
     onnx = ONNX_FORMATS.get(chosen.format)
-    weighted = not onnx and chosen.format not in UNWEIGHTED
-    solved = is_solved(chosen.format) or (onnx is not None and onnx.precision == "int4")
+    weighted = chosen.format in PRESETS and chosen.format not in UNWEIGHTED
+    solved = is_solved(chosen.format) or chosen.format in HUGGINGFACE_FORMATS
+    solved = solved or (onnx is not None and onnx.precision == "int4")
     return Recipe(
         model=model,
         device=device,
@@ -80,9 +82,9 @@ def chosen_mix(choice: MixChoice | None, format_name: str) -> Mix | None:
 
 
 def effective_constraints(recipe: Recipe) -> Constraints:
-    """The recipe's constraints with the context and the cache type it runs with; ONNX Runtime's
-    cache has the graph's own type, which is no choice."""
+    """The recipe's constraints with the context and the cache type it runs with; in ONNX Runtime
+    and transformers the cache has the model's own type, which is no choice."""
     settled = recipe.settings.model_dump(include=SETTLED)
-    if recipe.runtime == "onnx":
+    if recipe.runtime in ("onnx", "transformers"):
         del settled["kv_type"]
     return recipe.constraints.model_copy(update=settled)

@@ -24,6 +24,9 @@ from edgecomp.reporting.sections import (
 from edgecomp.terminal.fitting_table import FittingTable
 from edgecomp.terminal.tables import facts
 
+STARTERS = {"onnx": "chat.py", "transformers": "vllm.sh"}
+"""What starts a bundle, by its runtime; `serve.sh` starts every other."""
+
 
 def section_table(section: Section) -> RenderableType:
     """One section of a report."""
@@ -72,7 +75,7 @@ def summary(fitted: Fitted) -> RenderableType:
     projector = report.artifact.projector
     if projector:
         rows.insert(1, ("projector", projector_text(projector)))
-    starter = "chat.py" if report.recipe.runtime == "onnx" else "serve.sh"
+    starter = STARTERS.get(report.recipe.runtime, "serve.sh")
     capabilities = section_table(capability_section(report.comparison))
     return Group(
         Text(f"{report.model.name} on {report.device_title}", style="bold"),

@@ -13,12 +13,11 @@ from checkpoints import copied_with_equal_head
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RecipeInvalid
+from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused
 from edgecomp.common.events import ignore
 from edgecomp.common.folders import cache_folder
 from edgecomp.exporters.huggingface import export_quantized
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
-from edgecomp.jobs.fit import fit_recipe
 from edgecomp.making.compress_job import (
     Compressed,
     CompressionRequest,
@@ -154,16 +153,9 @@ def test_codes_of_another_format_are_refused(source: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_llama_cpp_rounds_no_checkpoint_and_fit_does_not_judge_one(source: Path) -> None:
+def test_llama_cpp_rounds_no_checkpoint(source: Path) -> None:
     with pytest.raises(CompressionSettingsInvalid, match="rounded by rtn, gptq, awq"):
         made(source, Path("never"), "gptq-int4-g32", "llama.cpp")
-    recipe = compression_recipe(
-        CompressionRequest(
-            model=str(source), method="gptq", format="gptq-int4-g32", calibration=MIX
-        )
-    )
-    with pytest.raises(RecipeInvalid, match=r"edgecomp compress .* --format gptq-int4-g32"):
-        fit_recipe(recipe, None, None, ignore)
 
 
 def test_the_config_says_what_the_layout_needs(source: Path, tmp_path: Path) -> None:
