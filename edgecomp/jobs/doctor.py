@@ -37,6 +37,7 @@ from edgecomp.measure.machine import BUSY_SHARE
 from edgecomp.models.llama_cpp_families import VARIABLE as CONVERTER
 from edgecomp.models.llama_cpp_families import converter_folder, llama_cpp_families
 from edgecomp.pipeline.cache_contents import read_contents
+from edgecomp.runtimes.transformers.kernels import KERNELS
 
 LONGEST_SECONDS = 300
 DATA_VARIABLE = "EDGECOMP_DATA"
@@ -48,6 +49,12 @@ REINSTALL_LLAMA = (
     "does not work. Elsewhere build llama-cpp-python with CMAKE_ARGS=-DGGML_NATIVE=OFF."
 )
 BUILD_FOR_CARD = "For a graphics card: `make install BACKEND=auto` in edgecomp's repository."
+
+CHECKED_KERNELS = {
+    "gptq": "GPTQ and AWQ checkpoints",
+    "compressed-tensors": "its checkpoints",
+}
+"""Kinds of quantized checkpoints that are made or read here, and what they are called."""
 
 
 class Check(FrozenModel):
@@ -83,6 +90,7 @@ def examine(data: Path | None = None) -> Diagnosis:
             _onnx_runtime(),
             _torch(),
             _optimum(),
+            *(_kernels(method) for method in CHECKED_KERNELS),
             _cache(),
             _disk(),
             _memory(),
@@ -189,6 +197,23 @@ def _optimum() -> Check:
     except EdgecompError as error:
         return Check(name="optimum", state="absent", found="no environment", cure=str(error))
     return Check(name="optimum", state="works", found=f"{python}.")
+
+
+def _kernels(method: str) -> Check:
+    """Whether transformers runs the codes of a kind of quantized checkpoint here."""
+    kernels, kinds = KERNELS[method], CHECKED_KERNELS[method]
+    name = f"kernels of {method}"
+    if kernels.missing:
+        found = f"no {' and no '.join(kernels.missing)}: {kinds} run as the floats they stand for"
+        cure = f"{kernels.cure}, where their codes are to be run."
+        return Check(name=name, state="absent", found=f"{found}.", cure=cure)
+    modules = ", ".join(kernels.packages.values())
+    _, fault = _answer(["-c", f"import {modules}; print('{{}}')"])
+    if fault:
+        cure = f"{kernels.cure} again; without them {kinds} run as floats."
+        return Check(name=name, state="fails", found=fault, cure=cure)
+    versions = ", ".join(named_version(package) for package in kernels.packages)
+    return Check(name=name, state="works", found=f"{versions}.")
 
 
 def _cache() -> Check:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from edgecomp.jobs.doctor import Check, Diagnosis, examine
+from edgecomp.jobs.doctor import Check, Diagnosis, _kernels, examine
+from edgecomp.runtimes.transformers.kernels import KERNELS
 
-CHECKS = ["llama.cpp", "converter", "onnxruntime", "torch", "optimum", "cache", "disk", "memory",
-          "processors", "data", "calibration"]  # fmt: skip
+CHECKS = ["llama.cpp", "converter", "onnxruntime", "torch", "optimum", "kernels of gptq",
+          "kernels of compressed-tensors", "cache", "disk", "memory", "processors", "data",
+          "calibration"]  # fmt: skip
 
 
 def _doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str, Any]], str]:
@@ -48,6 +50,28 @@ def test_a_library_that_dies_is_a_finding_with_a_cure(tmp_path: Path) -> None:  
     assert checks["onnxruntime"]["state"] == "works"
     assert checks["cache"]["state"] == "fails" and "EDGECOMP_CACHE" in checks["cache"]["cure"]
     assert checks["data"]["state"] == "fails" and data in checks["data"]["found"]
+
+
+def test_kernels_of_quantized_checkpoints_are_tried_where_they_are_installed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "compressed_tensors.py").write_text("raise ImportError('no such symbol')\n")
+    for name in ("gptqmodel", "optimum"):
+        (tmp_path / f"{name}.py").write_text("")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    _, checks, _ = _doctor(PYTHONPATH=path)
+    broken = checks["kernels of compressed-tensors"]
+    assert (broken["state"], "no such symbol" in broken["found"]) == ("fails", True)
+    assert "edgecomp[compressed-tensors]" in broken["cure"]
+    assert checks["kernels of gptq"]["state"] == "works"
+
+
+def test_kernels_that_are_absent_are_told_with_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = KERNELS["gptq"]._replace(packages={"gptqmodel": "no_such_module"})
+    monkeypatch.setitem(KERNELS, "gptq", absent)
+    check = _kernels("gptq")
+    assert check.state == "absent" and "run as the floats" in check.found
+    assert "edgecomp[gptq]" in check.cure
 
 
 def test_every_fault_has_a_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
