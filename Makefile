@@ -27,7 +27,7 @@ KEEP_CONVERTER = $(BIN)/python tools/keep_converter.py '$(LLAMA)' '$(WHEELS)' '$
 OPTIMUM := .venv-optimum
 OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
 
-.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict bench-devices bench-families readme
+.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict bench-devices bench-families bench-verdicts readme
 .PHONY: tui-demo screenshots lock clean
 
 help: ## List the targets
@@ -113,6 +113,9 @@ bench-devices: $(INSTALLED) ## Speeds predicted from profiles beside published o
 
 bench-families: $(INSTALLED) ## What can be made of a hundred families, each as a tiny model (half an hour)
 	PYTHONPATH=tests $(BIN)/python benchmarks/families.py
+
+bench-verdicts: $(INSTALLED) ## How often a verdict on capabilities errs, by simulation (ten minutes)
+	$(BIN)/python benchmarks/verdicts.py simulate
 
 readme: demo ## Bring the README's generated parts up to date
 	$(BIN)/python tools/readme.py

@@ -1,13 +1,14 @@
 """How often a verdict on capabilities is wrong, and how many questions it takes.
 
-    python benchmarks/verdicts.py table BASE FILE...   adds what both answer to the own set
-    python benchmarks/verdicts.py simulate [DRAWS]     asks from the tables, in orders by chance
+    python benchmarks/verdicts.py table BASE FILE...   adds what both answer to some own questions
+    python benchmarks/verdicts.py simulate [DRAWS]     asks sets that are drawn from the tables
 
-A table keeps of each question only which of the two was right, so that a few hundred bytes hold a
-capability. A draw asks them in a new order by rounds as `fit` does. Beside the artifacts as they
-are, each is moved to the edge of what is tolerated: answers that the artifact lost, or kept, are
-changed at random until its drop is just within the tolerance, or just over it, which is where a
-rule errs most. `fixed` is what a design without looks would have to ask for the same two errors.
+A table keeps of each question only which of the two was right, so that a hundred bytes hold a
+capability. A draw is a set of questions as large as an own set, with replacement, asked by rounds
+as `fit` does; what is true is its own drop. Beside the sets as they come, each is moved to the edge
+of what is tolerated: answers are changed at random until the drop is just within the tolerance, or
+just over it, which is where a rule errs most. `fixed` is what a design without looks would have to
+ask for the same two errors.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import NormalDist
 
@@ -35,6 +35,9 @@ from edgecomp.recipes.tolerances import Tolerances
 from edgecomp.runtimes.protocol import find_runtime
 
 TABLES = Path(__file__).with_name("answer_tables.json")
+ASKED, SET_ITEMS = 120, 440
+"""Questions of each category and kind in a table; of each category in a drawn set."""
+
 MARKS = {"=": 0.0, "-": 1.0, "+": -1.0}
 """Both alike, lost by the artifact, won by it."""
 
@@ -42,14 +45,14 @@ Table = dict[str, NDArray[np.float64]]
 
 
 def ask(path: Path) -> dict[str, list[float]]:
-    """The scores of the whole own set, by category in the set's order."""
+    """The scores of own questions, by category."""
     from edgecomp.common.digests import path_digest
 
     model = ModelUnderTest(
         "artifact", path, path_digest(path), find_runtime("llama.cpp"), read_chat_template(path),
         physical_cores(), ignore, path.name,
     )  # fmt: skip
-    items = own_items()
+    items = own_items(limit=ASKED)
     found: dict[str, list[float]] = {}
     for item, result in zip(items, model.ask(items), strict=True):
         found.setdefault(item.category, []).append(result.score)
@@ -81,18 +84,20 @@ def read_tables() -> dict[str, Table]:
     }
 
 
-def at_the_edge(table: Table, *, over: bool, random: np.random.Generator) -> Table:
-    """The table with each capability's drop just over what is tolerated, or just within."""
-    moved = {}
-    for name, drops in table.items():
-        drops = drops.copy()
-        wanted = int(np.floor(tolerance(name) * len(drops) + 1e-9)) + over
+def drawn(table: Table, edge: int | None, seed: int) -> Table:
+    """A set of each capability. `edge`: its drop is moved to what is tolerated (0) or just over it
+    (1); None: it stays as it was drawn."""
+    random = np.random.default_rng(seed)
+    sets = {name: random.choice(drops, SET_ITEMS) for name, drops in table.items()}
+    if edge is None:
+        return sets
+    for name, drops in sets.items():
+        wanted = int(np.floor(tolerance(name) * len(drops) + 1e-9)) + edge
         while (total := int(drops.sum())) != wanted:
             step = 1 if total < wanted else -1
-            at = random.choice(np.flatnonzero(drops != step))
-            drops[at] += step
-        moved[name] = drops
-    return moved
+            drops[random.choice(np.flatnonzero(drops != step))] += step
+        random.shuffle(drops)
+    return sets
 
 
 def tolerance(category: str) -> float:
@@ -127,39 +132,38 @@ def by_rounds(table: Table) -> tuple[dict[str, Decision], int]:
             asked[name] = min(asked[name] + size, len(table[name]))
 
 
-def shuffled(table: Table, seed: int) -> Table:
-    random = np.random.default_rng(seed)
-    return {name: random.permutation(drops) for name, drops in table.items()}
-
-
-def cases() -> Iterator[tuple[str, Table]]:
-    random = np.random.default_rng(0)
-    for name, table in read_tables().items():
-        yield name, table
-        yield f"{name}, just within", at_the_edge(table, over=False, random=random)
-        yield f"{name}, just over", at_the_edge(table, over=True, random=random)
-
-
 def simulate(draws: int) -> None:
     print("| base / artifact | lost | false alarms % | misses % | decided % | asked | fixed |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for name, table in cases():
-        right = truth(table)
-        errors: Counter[str] = Counter()
-        asked, decided = 0, 0
-        for seed in range(draws):
-            found, count = by_rounds(shuffled(table, seed))
-            asked += count
-            decided += sum(row != "not decided" for row in found.values())
-            errors["alarm"] += any(found[n] == "lost" and right[n] == "kept" for n in table)
-            errors["miss"] += any(found[n] == "kept" and right[n] == "lost" for n in table)
-        share = decided / draws / len(table)
-        print(
-            f"| {name} | {sum(row == 'lost' for row in right.values())} of {len(table)} "
-            f"| {100 * errors['alarm'] / draws:.1f} | {100 * errors['miss'] / draws:.1f} "
-            f"| {100 * share:.1f} | {asked / draws:.0f} | {fixed_number(table)} |",
-            flush=True,
+    for name, table in read_tables().items():
+        for said, edge in (("", None), (", just within", 0), (", just over", 1)):
+            print(f"| {name}{said} | {_row(table, edge, draws)} |", flush=True)
+
+
+def _row(table: Table, edge: int | None, draws: int) -> str:
+    errors: Counter[str] = Counter()
+    asked, decided, lost, fixed = 0, 0, 0, 0.0
+    for seed in range(draws):
+        sets = drawn(table, edge, seed)
+        right = truth(sets)
+        found, count = by_rounds(sets)
+        asked += count
+        fixed += fixed_number(sets) / draws
+        lost += sum(row == "lost" for row in right.values())
+        decided += sum(row != "not decided" for row in found.values())
+        errors["alarm"] += any(found[n] == "lost" and right[n] == "kept" for n in sets)
+        errors["miss"] += any(found[n] == "kept" and right[n] == "lost" for n in sets)
+    of_each = draws * len(table)
+    return " | ".join(
+        (
+            f"{lost / draws:.1f} of {len(table)}",
+            f"{100 * errors['alarm'] / draws:.1f}",
+            f"{100 * errors['miss'] / draws:.1f}",
+            f"{100 * decided / of_each:.1f}",
+            f"{asked / draws:.0f}",
+            f"{fixed:.0f}",
         )
+    )
 
 
 def fixed_number(table: Table) -> int:
