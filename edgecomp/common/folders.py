@@ -33,6 +33,13 @@ def nearest_existing(path: Path) -> Path:
     return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
+def path_bytes(path: Path) -> int:
+    """The size of a file, or of all files of a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for large temporary files, which goes with the block. It lies beside the finished

@@ -19,6 +19,7 @@ from edgecomp.checks.token_id_check import same_token_ids
 from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.common.events import Listener, Progress, Warned
+from edgecomp.common.folders import path_bytes
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.tasks import Task
@@ -44,7 +45,6 @@ from edgecomp.jobs.evaluation_stages import Answers, ModelUnderTest
 from edgecomp.judging.verdict import Efficiency, Evidence, Verdict, judge, repeats_base
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.pipeline.early_checks import check_cache, check_template
-from edgecomp.pipeline.run import path_bytes
 from edgecomp.recipes.recipe import (
     EvaluationSettings,
     MeasurementSettings,

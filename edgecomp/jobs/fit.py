@@ -16,7 +16,7 @@ from edgecomp.common.errors import (
     RecipeInvalid,
 )
 from edgecomp.common.events import Estimated, Listener, Noted, Warned
-from edgecomp.common.folders import config_folder
+from edgecomp.common.folders import config_folder, path_bytes
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import MixChoice, Rounding
 from edgecomp.devices.finding import find_device
@@ -61,7 +61,7 @@ from edgecomp.models.model_name import result_folder
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.early_checks import check_cache, check_calibration, check_disk, check_model
-from edgecomp.pipeline.run import Run, path_bytes
+from edgecomp.pipeline.run import Run
 from edgecomp.planning.candidate import with_expected_loss
 from edgecomp.planning.offload import placement_of
 from edgecomp.planning.plan import Candidate, Plan

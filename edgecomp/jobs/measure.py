@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgecomp.bundles.artifact_argument import find_artifact
 from edgecomp.common.errors import RuntimeRefused
-from edgecomp.common.events import Listener
+from edgecomp.common.events import Listener, Warned
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.measure.request import MeasureRequest
@@ -12,7 +12,9 @@ from edgecomp.measure.serving import Loads, Serving, measure_serving
 from edgecomp.models.reading import read_model
 from edgecomp.processes.limits import limited
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.protocol import find_runtime
 from edgecomp.runtimes.serving_load import ServingLoad
+from edgecomp.runtimes.worker_client import ServingRuntime
 
 DEFAULT_CONTEXT = 4096
 
@@ -20,15 +22,18 @@ DEFAULT_CONTEXT = 4096
 def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Serving:
     """Serve the artifact called `name`: with its recipe's settings where it lies in a bundle.
 
-    Raises RuntimeRefused for an artifact of another runtime, and what `find_artifact` and
-    `measure_serving` raise.
+    Raises RuntimeRefused for an artifact of a runtime that serves no load, and what `find_artifact`
+    and `measure_serving` raise.
     """
     artifact = find_artifact(name)
-    if artifact.runtime != "llama.cpp":
+    runtime = find_runtime(artifact.runtime)
+    if not isinstance(runtime, ServingRuntime):
         raise RuntimeRefused(
-            f"{name} runs in {artifact.runtime}, and only llama.cpp serves concurrent load here. "
+            f"{name} runs in {artifact.runtime}, which serves no concurrent load here. "
             "`edgecomp fit` measures it with one request at a time."
         )
+    for text in runtime.notes(artifact.path):
+        listen(Warned(text=text))
     trained = read_model(artifact.path).context_length or DEFAULT_CONTEXT
     settings = (
         artifact.recipe.settings
@@ -47,4 +52,5 @@ def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Se
             divergence_text(),
             Loads(load=load, concurrencies=request.concurrencies, sustained_seconds=seconds),
             listen,
+            runtime,
         )

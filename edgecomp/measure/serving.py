@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Listener, StageFinished, StageProgress, StageStarted
+from edgecomp.common.folders import path_bytes
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.evaluate.statistics import CONFIDENCE, Interval, Spread, spread
 from edgecomp.measure.energy import Counters, joules_used, read_counters
@@ -25,6 +26,7 @@ from edgecomp.processes.limits import Death, EnforcedLimits, MemoryLimitReached,
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.serving_load import Arrivals, RawServing, ServingLoad, draw_requests
+from edgecomp.runtimes.worker_client import ServingRuntime
 
 REQUESTS_A_SEQUENCE, FEWEST_REQUESTS = 6, 16
 THROUGHPUT_WINDOWS = 8
@@ -147,13 +149,14 @@ def measure_serving(
     text: str,
     wanted: Loads,
     listen: Listener,
+    runtime: ServingRuntime | None = None,
 ) -> Serving:
-    """Serve `wanted` loads, each in a fresh worker.
+    """Serve `wanted` loads by `runtime`, llama.cpp unless another is named, each in a fresh worker.
 
     `settings.context` is the cache that all sequences share. Prompts are cut from `text`. Raises
     what the worker raises, but for a memory limit that it met, which is a finding.
     """
-    runtime = LlamaCpp()
+    runtime = runtime or LlamaCpp()
     server = _Server(runtime, artifact, settings, text, listen)
     machine = machine_state()
     load = wanted.load.within(settings.context)
@@ -180,7 +183,7 @@ def measure_serving(
         died = error.death
     return Serving(
         artifact=artifact.name,
-        artifact_bytes=artifact.stat().st_size,
+        artifact_bytes=path_bytes(artifact),
         runtime=f"{runtime.name} ({runtime.version()})",
         settings=settings,
         machine=machine,
@@ -206,7 +209,7 @@ class Reading(FrozenModel):
 class _Server(NamedTuple):
     """What serves, from which text prompts are cut, and who listens."""
 
-    runtime: LlamaCpp
+    runtime: ServingRuntime
     artifact: Path
     settings: RunSettings
     text: str

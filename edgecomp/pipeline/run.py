@@ -96,13 +96,6 @@ def source_digest(model: ModelSpec) -> str:
     return sha256(listed.encode()).hexdigest()
 
 
-def path_bytes(path: Path) -> int:
-    """The size of a file, or of all files of a folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
 def data_digests(data: Path | None) -> dict[str, str] | None:
     """Hashes of the data folder's files; None where the set that ships is used."""
     if data is None:

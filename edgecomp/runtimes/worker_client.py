@@ -21,6 +21,7 @@ from edgecomp.runtimes.protocol import (
     Timing,
     Windows,
 )
+from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
 
 
 class WorkerRuntime:
@@ -204,3 +205,31 @@ class WorkerRuntime:
         """One request to a fresh worker."""
         with Child(self.worker) as child:
             return child.call(request, progress, **arguments)
+
+
+class ServingRuntime(WorkerRuntime):
+    """A runtime whose worker serves many requests at a time."""
+
+    def serve(
+        self,
+        artifact: Path,
+        settings: RunSettings,
+        text: str,
+        requests: Sequence[DrawnRequest],
+        *,
+        seconds: float | None,
+        progress: Progress = ignore_progress,
+    ) -> RawServing:
+        """Serve `requests`, whose prompts are cut from `text`, with continuous batching in a fresh
+        process; for `seconds`, round and round, where they are given."""
+        with Child(self.worker, spin=True) as child:
+            answer = child.call(
+                "serve",
+                progress,
+                path=str(artifact),
+                settings=settings.model_dump(),
+                text=text,
+                requests=[request.model_dump() for request in requests],
+                seconds=seconds,
+            )
+        return RawServing.model_validate(answer)

@@ -165,5 +165,5 @@ def test_the_demo_becomes_an_int4_onnx_artifact_whose_float_text_is_the_sources(
 
 
 def test_load_on_onnx_is_refused(both: tuple[Path, BundleComparison]) -> None:
-    with pytest.raises(RuntimeRefused, match="serves concurrent load"):
+    with pytest.raises(RuntimeRefused, match="serves no concurrent load"):
         measure_artifact(str(both[0] / "onnx"), MeasureRequest(concurrencies=(1,)), ignore)

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.processes.child import Child
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Timing, Windows
+from edgecomp.runtimes.serving_load import DrawnRequest
 from edgecomp.runtimes.transformers import runtime as in_a_child
 from edgecomp.runtimes.transformers.__main__ import LIBRARY, notes
 from edgecomp.runtimes.transformers.client import TransformersRuntime
@@ -324,3 +326,29 @@ def test_a_measurement_has_every_repeat_of_every_depth(tiny_model: Callable[...,
     # Two layers' keys and values of two heads of 16, after 64 + 4 tokens, float32.
     assert raw.buffer_bytes["kv"] == 2 * 2 * 2 * 16 * (64 + 4) * 4
     assert raw.buffer_bytes["weights"] >= 4 * read_model(source).parameters
+
+
+def test_every_request_of_a_load_writes_what_it_asked_for(tiny_model: Callable[..., Path]) -> None:
+    """Eight requests for four sequences: the others wait."""
+    requests = [
+        DrawnRequest(prompt_tokens=20 + index, output_tokens=1 + 3 * index, arrival_seconds=0.0)
+        for index in range(8)
+    ]
+    settings = SETTINGS.model_copy(update={"context": 256, "sequences": 4, "micro_batch": 64})
+    seen: list[float] = []
+    found = in_a_child.serve(
+        tiny_model("llama-long"),
+        settings,
+        TEXT,
+        requests,
+        seconds=None,
+        progress=lambda done, _: seen.append(done),
+    )
+    written = sorted(len(row.token_seconds) for row in found.requests)
+    assert written == [request.output_tokens for request in requests]
+    assert max(cells for _, cells in found.cells) <= 256
+    assert max(row.admitted_seconds - row.arrived_seconds for row in found.requests) > 0
+    for row in found.requests:
+        assert row.arrived_seconds <= row.admitted_seconds < row.token_seconds[0]
+        assert all(first < second for first, second in pairwise(row.token_seconds))
+    assert (seen[0], seen[-1]) == (0, 8)

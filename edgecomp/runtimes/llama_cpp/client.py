@@ -18,8 +18,7 @@ from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.runtimes.logits_file import read_logits_file
 from edgecomp.runtimes.protocol import DivergenceSamples, Windows
-from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
-from edgecomp.runtimes.worker_client import WorkerRuntime
+from edgecomp.runtimes.worker_client import ServingRuntime
 
 BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) +buffer size = +([\d.]+) MiB")
 """`RS` are recurrent states, which are kept as a cache is."""
@@ -43,7 +42,7 @@ class ProjectorLoaded(FrozenModel):
     """What it reserves to read one picture or sound of its usual size, beside the weights."""
 
 
-class LlamaCpp(WorkerRuntime):
+class LlamaCpp(ServingRuntime):
     """The runtime `llama.cpp`."""
 
     name = "llama.cpp"
@@ -162,30 +161,6 @@ class LlamaCpp(WorkerRuntime):
             destination=str(destination),
             datasets=list(datasets),
         )
-
-    def serve(
-        self,
-        artifact: Path,
-        settings: RunSettings,
-        text: str,
-        requests: Sequence[DrawnRequest],
-        *,
-        seconds: float | None,
-        progress: Progress = ignore_progress,
-    ) -> RawServing:
-        """Serve `requests`, whose prompts are cut from `text`, with continuous batching in a fresh
-        process; for `seconds`, round and round, where they are given."""
-        with Child(self.worker, spin=True) as child:
-            answer = child.call(
-                "serve",
-                progress,
-                path=str(artifact),
-                settings=settings.model_dump(),
-                text=text,
-                requests=[request.model_dump() for request in requests],
-                seconds=seconds,
-            )
-        return RawServing.model_validate(answer)
 
     def buffers(
         self, artifact: Path, settings: RunSettings, *, allocate: bool = True

@@ -19,10 +19,7 @@ from edgecomp.common.events import Progress
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.session import Position, Session
 from edgecomp.runtimes.process_memory import process_memory
-
-PROMPT_STRIDE = 0.382
-"""Share of the text from one prompt's beginning to the next: they are spread over it, so that they
-share no beginning."""
+from edgecomp.runtimes.serving_prompts import cut_prompts
 
 REPORT_SECONDS = 1.0
 
@@ -71,7 +68,7 @@ def serve(
     began = time.perf_counter()
     with Session(path, settings) as session:
         load_seconds = time.perf_counter() - began
-        prompts = _prompts(session, text, [request["prompt_tokens"] for request in requests])
+        prompts = cut_prompts(session, text, [request["prompt_tokens"] for request in requests])
         _warm_up(session, prompts[0])
         server = Server(session, list(requests), prompts, seconds)
         served = server.run(progress)
@@ -80,20 +77,6 @@ def serve(
         **served,
         "peak_memory": process_memory().model_dump(),
     }
-
-
-def _prompts(session: Session, text: str, lengths: Sequence[int]) -> list[str]:
-    """Texts of about `lengths` tokens."""
-    tokens = session.tokenize(text, add_special=False, parse_special=False)
-    if not tokens:
-        raise ValueError("the text to serve has no tokens")
-    while len(tokens) < max(lengths):
-        tokens += tokens
-    texts = []
-    for index, length in enumerate(lengths):
-        begin = int(index * PROMPT_STRIDE * len(tokens)) % (len(tokens) - length + 1)
-        texts.append(session.text(tokens[begin : begin + length]))
-    return texts
 
 
 def _warm_up(session: Session, prompt: str) -> None:

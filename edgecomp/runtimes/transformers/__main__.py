@@ -10,9 +10,10 @@ import torch
 
 from edgecomp.common.events import Progress
 from edgecomp.processes.child import Handler, serve
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.divergence import Reader
 from edgecomp.runtimes.session_worker import Library
-from edgecomp.runtimes.transformers import generate, reading
+from edgecomp.runtimes.transformers import generate, reading, serving
 from edgecomp.runtimes.transformers.load import card_bytes
 from edgecomp.runtimes.transformers.loading import loading_of
 from edgecomp.runtimes.transformers.session import Session, TransformersTokenizer
@@ -35,6 +36,12 @@ def notes(path: str, progress: Progress) -> list[str]:
     return list(loading_of(Path(path), card_bytes()).notes)
 
 
+def serve_load(
+    path: str, settings: dict[str, Any], progress: Progress, **rest: Any
+) -> dict[str, Any]:
+    return serving.serve(path, RunSettings.model_validate(settings), progress=progress, **rest)
+
+
 def freeing(handler: Handler) -> Handler:
     """The handler, whose model is gone from memory when it has answered: the worker goes on."""
 
@@ -50,5 +57,5 @@ def freeing(handler: Handler) -> Handler:
 
 
 if __name__ == "__main__":
-    every = {**LIBRARY.handlers(), "notes": notes}
+    every: dict[str, Handler] = {**LIBRARY.handlers(), "notes": notes, "serve": serve_load}
     serve({name: freeing(handler) for name, handler in every.items()})

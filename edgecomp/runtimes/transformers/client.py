@@ -18,10 +18,10 @@ from edgecomp.common.package_versions import named_version
 from edgecomp.processes.child import Child
 from edgecomp.processes.limits import enforced_limits
 from edgecomp.runtimes.transformers.kernels import KERNELS
-from edgecomp.runtimes.worker_client import WorkerRuntime
+from edgecomp.runtimes.worker_client import ServingRuntime
 
 
-class TransformersRuntime(WorkerRuntime):
+class TransformersRuntime(ServingRuntime):
     """The runtime `transformers`."""
 
     name = "transformers"
