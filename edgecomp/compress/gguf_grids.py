@@ -1,4 +1,5 @@
-"""GGUF's simple block types as grids: 32 columns, one float16 step (and offset), packed codes.
+"""GGUF's simple block types as grids: 32 columns, one step (and offset), packed codes. A step is a
+float16, that of MXFP4 a power of two.
 
 Layouts and arithmetic are those of ggml-quants.c (`dequantize_row_q4_0` and its neighbours) and of
 gguf-py's `quants.py`; a test holds every type against `gguf.dequantize`, bit for bit.
@@ -26,6 +27,20 @@ IQ4_NL_LEVELS = (
     1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
 )  # fmt: skip
 """ggml-common.h, `kvalues_iq4nl`."""
+
+FP4_LEVELS = (
+    -12.0, -8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0,
+)  # fmt: skip
+"""ggml-common.h, `kvalues_mxfp4`: the values of E2M1, doubled, once zero's two codes are one."""
+
+FP4_NIBBLES = (15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7)
+"""What stands for each level: a sign and three bits of magnitude."""
+
+LEAST_EXPONENT, MOST_EXPONENT = -126, 126
+"""Of MXFP4's steps: those of an E8M0 byte that are normal floats."""
+
+EXPONENTS_TRIED = (0, -1, -2, 1)
+"""From the least power of two under which no weight of the block is cut."""
 
 
 def half_bytes(x: Tensor) -> Tensor:
@@ -62,6 +77,35 @@ def _affine(top: int) -> Fit:
     return fit
 
 
+def _fit_power_of_two(x: Tensor, w: Tensor) -> Scales:
+    """The best power of two for MXFP4, whose rule (OCP Microscaling Formats 1.0) looks at the
+    largest weight alone."""
+    reach = x.abs().amax(dim=1, keepdim=True) / FP4_LEVELS[-1]
+    widest = torch.log2(reach.clamp_min(2.0**LEAST_EXPONENT)).ceil()
+    zero = torch.zeros_like(widest)
+    best, best_error = widest, torch.full_like(widest, torch.inf)
+    for move in EXPONENTS_TRIED:
+        exponent = (widest + move).clamp(LEAST_EXPONENT, MOST_EXPONENT)
+        step = torch.ldexp(torch.ones_like(exponent), exponent.int())
+        values = FOUR_FLOAT.values(FOUR_FLOAT.nearest(x, step, zero), step, zero)
+        error = (w * (values - x).square()).sum(dim=1, keepdim=True)
+        best = torch.where(error < best_error, exponent, best)
+        best_error = torch.minimum(error, best_error)
+    step = torch.ldexp(torch.ones_like(best), best.int())
+    return Scales(step, zero, (best,))
+
+
+def fp4_nibbles(codes: Tensor) -> Tensor:
+    """Codes of FP4_LEVELS as E2M1's four bits, uint8."""
+    return torch.tensor(FP4_NIBBLES, dtype=torch.uint8, device=codes.device)[codes.long()]
+
+
+def pack_mxfp4(codes: Tensor, scales: Scales) -> Tensor:
+    (exponent,) = scales.stored
+    # Half of what an E8M0 byte says, whose bias is 127, since levels are doubled.
+    return torch.cat([(exponent + 128).to(torch.uint8), nibbles(fp4_nibbles(codes))], dim=1)
+
+
 def _packer(bits: int, bias: int, *, has_offset: bool) -> Pack:
     def pack(codes: Tensor, scales: Scales) -> Tensor:
         parts = [half_bytes(scales.step[:, 0])]
@@ -83,6 +127,7 @@ def _grid(name: str, codes: Codes, fit: Fit, pack: Pack) -> Grid:
 
 BYTE, FOUR, FIVE = Codes(-127, 127), Codes(-8, 7), Codes(-16, 15)
 FOUR_UP, FIVE_UP, FOUR_CURVED = Codes(0, 15), Codes(0, 31), Codes(0, 15, IQ4_NL_LEVELS)
+FOUR_FLOAT = Codes(0, 14, FP4_LEVELS)
 
 SIMPLE_GRIDS = {
     grid.name: grid
@@ -94,5 +139,6 @@ SIMPLE_GRIDS = {
         _grid("Q5_0", FIVE, _symmetric(FIVE), _packer(5, 16, has_offset=False)),
         _grid("Q5_1", FIVE_UP, _affine(31), _packer(5, 0, has_offset=True)),
         _grid("IQ4_NL", FOUR_CURVED, _symmetric(FOUR_CURVED), _packer(4, 0, has_offset=False)),
+        _grid("MXFP4", FOUR_FLOAT, _fit_power_of_two, pack_mxfp4),
     )
 }

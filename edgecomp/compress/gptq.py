@@ -21,8 +21,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.blocks import Block, Method
-from edgecomp.compress.grids import Grid, Scale, Scales, column_scales
+from edgecomp.compress.grids import Codes, Grid, Scales, column_scales
 from edgecomp.compress.in_order import hessians_in_order
 from edgecomp.compress.ldl_factor import DAMPING, LdlFactor, ldl_factor
 from edgecomp.compress.quantized import (
@@ -35,6 +36,7 @@ from edgecomp.compress.quantized import (
 )
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.compress.sweep import TILE, Sweep
+from edgecomp.compress.vector_codes import SIGNED, VectorCodes
 
 
 def gptq(weight: Tensor, factor: LdlFactor, grid: Grid, *, name: str = "the matrix") -> Quantized:
@@ -66,18 +68,54 @@ def _solve_group(sweep: Sweep, grid: Grid, group: slice, codes: Tensor) -> Scale
         if grid.refit is not None and index:
             moved = sweep.free(columns).T.contiguous()
             scales = grid.refit(scales, index, moved, importance[:, columns])
-        (scale,) = column_scales(scales.step[None, :, index], scales.offset[None, :, index])
-
-        def choose(column: int, wanted: Tensor, value: Tensor, scale: Scale = scale) -> None:
-            grid.codes.put(wanted, scale, codes[column], value)
-
-        sweep.run(columns, choose)
+        _choose_codes(sweep, grid.codes, columns, scales, index, codes)
     return scales
+
+
+def _choose_codes(
+    sweep: Sweep,
+    kind: Codes | VectorCodes,
+    columns: slice,
+    scales: Scales,
+    index: int,
+    codes: Tensor,
+) -> None:
+    """Round the columns of a sub-group, whose scales are chosen."""
+    if isinstance(kind, VectorCodes):
+        _choose_vectors(sweep, kind, columns, scales.step[:, index, None], codes)
+        return
+    (scale,) = column_scales(scales.step[None, :, index], scales.offset[None, :, index])
+
+    def choose(column: int, wanted: Tensor, value: Tensor) -> None:
+        kind.put(wanted, scale, codes[column], value)
+
+    sweep.run(columns, choose)
+
+
+def _choose_vectors(
+    sweep: Sweep, kind: VectorCodes, columns: slice, step: Tensor, codes: Tensor
+) -> None:
+    """The same for codes that are chosen some columns at a time; step [rows, 1]."""
+    divisor = torch.where(step == 0, torch.inf, step)
+    chosen = []
+
+    def choose(free: Tensor, form: Tensor) -> Tensor:
+        chosen.append(kind.choose(free / divisor, form))
+        return chosen[-1] * step
+
+    sweep.run_vectors(columns, SIGNED, choose)
+    codes[columns] = torch.cat(chosen, dim=1).T.to(codes.dtype)
 
 
 def _by_activation(
     weight: Tensor, sweep: Sweep, order: Tensor, grid: Grid, groups: list[slice], name: str
 ) -> Quantized:
+    kind = grid.codes
+    if isinstance(kind, VectorCodes):
+        raise CompressionSettingsInvalid(
+            f"{name} cannot go to {grid.name} in the order of activation, which takes apart the "
+            f"{SIGNED} columns that it chooses together. Leave the columns in their order."
+        )
     back = order.argsort()
     importance = sweep.importance[back]
     kept = round_to_nearest(weight, grid, importance, name).scales
@@ -89,7 +127,7 @@ def _by_activation(
     codes = torch.empty_like(sweep.values, dtype=torch.int16)
 
     def choose(column: int, wanted: Tensor, value: Tensor) -> None:
-        grid.codes.put(wanted, scales[column], codes[column], value)
+        kind.put(wanted, scales[column], codes[column], value)
 
     sweep.run(slice(0, len(order)), choose)
     return Quantized(codes[back].T, sweep.values[back].T, kept)

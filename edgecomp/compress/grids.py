@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.compress.vector_codes import VectorCodes
 
 WIDEST, NARROWEST = 1.10, 0.575
 """Trial ranges as shares of the full range, for grids of up to 16 values: beyond 1 for a lopsided
@@ -117,8 +118,11 @@ class Codes:
     levels: tuple[float, ...] | None = None
     """Ascending values of the codes, where those are not the codes themselves."""
 
-    def nearest(self, x: Tensor, step: Tensor, offset: Tensor) -> Tensor:
-        """Codes int16 of the grid values nearest to x; shapes broadcast to that of x."""
+    def nearest(
+        self, x: Tensor, step: Tensor, offset: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Codes int16 of the grid values nearest to x; shapes broadcast to that of x. Each column
+        goes for itself, whatever its weight."""
         scaled = (x - offset) / _divisor(step)
         if self.levels is None:
             return scaled.round_().clamp_(self.low, self.high).to(torch.int16)
@@ -160,7 +164,7 @@ class Grid:
     """
 
     name: str
-    codes: Codes
+    codes: Codes | VectorCodes
     group: int
     """Columns whose scales are chosen together; -1: all of a row."""
 

@@ -12,6 +12,7 @@ from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.blocks import Block
 from edgecomp.compress.grids import Grid, Scales
 from edgecomp.compress.packed import PackedTensor
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.compression_limits import WEIGHTS_SOLVED
 
 GridOf = Callable[[str], Grid | None]
@@ -41,7 +42,7 @@ def group_slices(grid: Grid, columns: int, weight_name: str) -> list[slice]:
     if grid.pack is not None and columns % group:
         raise CompressionSettingsInvalid(
             f"{weight_name} has {columns} columns, which blocks of {group} ({grid.name}) do not "
-            "divide. Choose the type's fallback, as llama.cpp does."
+            f"divide. Choose {TENSOR_TYPES[grid.name].fallback or 'F16'}, as llama.cpp does."
         )
     return [slice(first, min(first + group, columns)) for first in range(0, columns, group)]
 

@@ -51,9 +51,10 @@ def _round(weight: Tensor, importance: Tensor, grid: Grid, groups: int) -> Quant
     rows, columns = weight.shape
     width = columns // groups
     x = weight.reshape(rows * groups, width)
-    fitted = grid.fit(x, importance.expand(rows, columns).reshape(rows * groups, width))
+    weights = importance.expand(rows, columns).reshape(rows * groups, width)
+    fitted = grid.fit(x, weights)
     step, offset = per_column(fitted.step, width), per_column(fitted.offset, width)
-    codes = grid.codes.nearest(x, step, offset)
+    codes = grid.codes.nearest(x, step, offset, weights)
     values = grid.codes.values(codes, step, offset)
 
     def of_group(part: Tensor, index: int) -> Tensor:

@@ -78,3 +78,17 @@ class Sweep:
                 moved = torch.addmv(base, left[:i].T, factor[i, :i])
                 choose(start + i, moved, value)
                 own.sub_(value)
+
+    def run_vectors(
+        self, columns: slice, width: int, choose: Callable[[Tensor, Tensor], Tensor]
+    ) -> None:
+        """Give the columns, `width` at a time, values that are chosen together:
+        `choose(free, form)` returns values [rows, width] v for what the columns would best be,
+        t [rows, width]. The error is exactly (t - v)^T form (t - v), form [width, width]."""
+        for start in range(columns.start, columns.stop, width):
+            part = slice(start, start + width)
+            factor = self._coupling.block_of(part).triu(1)
+            factor.diagonal().fill_(1)
+            form = (factor * self.importance[part]) @ factor.T
+            self.values[part] = choose(self.free(part).T.contiguous(), form).T
+            self._left[part] -= self.values[part]

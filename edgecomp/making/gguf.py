@@ -38,7 +38,7 @@ from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.models.huggingface.model import gguf_names
 from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.reading import read_model
-from edgecomp.models.spec import OUTPUT, ModelSpec
+from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
@@ -134,6 +134,7 @@ def quantize(
         overrides = {name: types[name] for name in _matrices(spec)}
     name = f"{artifact_stem(recipe, spec, types)}.gguf"
     kept = _kept(run, types)
+    unweighed = _unweighed(types, measured=importance is not None) if recipe.importance else ()
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / name
@@ -146,6 +147,7 @@ def quantize(
                     preset=recipe.format,
                     overrides=overrides,
                     importance=importance.path if importance else None,
+                    unweighed=unweighed,
                 ),
                 threads=run.threads,
                 progress=progress,
@@ -168,6 +170,17 @@ def quantize(
         "kept": kept,
     }
     return run.stage("compression", f"Quantizing to {recipe.format}", StoredFile, inputs, work)
+
+
+def _unweighed(types: dict[str, str], *, measured: bool) -> tuple[str, ...]:
+    """The tensors that llama.cpp's quantizer cannot put into their type without an importance that
+    nothing measures: the embedding, and where it was not `measured`, since no byte depends on it,
+    all others of such types."""
+    return tuple(
+        name
+        for name, kind in types.items()
+        if TENSOR_TYPES[kind].needs_importance and (not measured or name == EMBEDDING)
+    )
 
 
 class BuildResult(NamedTuple):

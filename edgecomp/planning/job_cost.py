@@ -153,7 +153,7 @@ def _making(
     if mix in MEASURED_MIXES:
         tokens = SENSITIVITY_ROWS * ROW_TOKENS
         carried = CARRIED_ROWS * ROW_TOKENS
-        costs.append(sensitivity_cost(made, len(SOLVED_TYPES), tokens, carried, rate))
+        costs.append(sensitivity_cost(made, SOLVED_TYPES, tokens, carried, rate))
     if _weighs(made, format_name, rounding):
         costs.append(_calibration(made, rate))
     if _rounds(format_name, rounding):

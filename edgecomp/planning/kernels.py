@@ -14,8 +14,12 @@ FAMILIES = {
     "k": ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
     "int4": ("INT4_32", "INT4_64", "INT4_128"),
     "int8": ("INT8_32",),
-    "iq": ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
-}
+    # MXFP4's kernels are IQ4_NL's with another table, wherever llama.cpp has those.
+    "iq": (
+        "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS",
+        "MXFP4",
+    ),
+}  # fmt: skip
 
 
 def kernel_types(device: DeviceProfile, runtime: str, processor: str) -> frozenset[str] | None:

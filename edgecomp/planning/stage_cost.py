@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from edgecomp.formats.solved_types import VECTOR_TYPES
 from edgecomp.models.spec import ModelSpec, TensorSpec
+from edgecomp.models.tensor_types import usable_types
 from edgecomp.planning.plan import StageCost
 from edgecomp.recipes.compression_limits import ROWS_COMPARED, WAITING_BYTES
 from edgecomp.recipes.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
@@ -27,6 +29,9 @@ ACTIVATIONS_PER_LAYER = 20
 ROUNDING_OPERATIONS = 10_000
 """Operations of trying one type on one weight: rounding to nearest searches the scales of each
 block. From one run of the demo model's student on 2 busy cores, so rather too many."""
+
+VECTOR_EFFORT = 5
+"""How many times as much a type whose codes come from a codebook takes."""
 
 LOGITS_KEPT = 4
 """Copies of the logits in training: themselves, their log-softmax, and the gradients of both."""
@@ -128,17 +133,26 @@ def _hidden_bytes(model: ModelSpec) -> int:
     return 2 * 4 * CALIBRATION_TOKENS * model.embedding_length
 
 
+def _trials(types: Sequence[str], columns: int) -> int:
+    """What trying all types that so many columns allow takes, in trials of a plain one."""
+    usable = usable_types(types, columns)
+    return sum(VECTOR_EFFORT if kind in VECTOR_TYPES else 1 for kind in usable)
+
+
 def sensitivity_cost(
-    model: ModelSpec, types: int, tokens: int, carried_tokens: int, rate: TorchRate
+    model: ModelSpec, types: Sequence[str], tokens: int, carried_tokens: int, rate: TorchRate
 ) -> StageCost:
-    """Cost of comparing so many types on some rows of every matrix of the blocks and of the head,
+    """Cost of comparing `types` on some rows of every matrix of the blocks and of the head,
     and of trying one for real: on so many tokens, of which some are carried on from each block to
     the head."""
     matrices = block_matrices(model)
     inside, head = sum(t.elements for t in matrices), model.vocabulary * model.embedding_length
-    compared = sum(min(t.elements // t.shape[-1], ROWS_COMPARED) * t.shape[-1] for t in matrices)
+    compared = sum(
+        min(t.elements // t.shape[-1], ROWS_COMPARED) * t.shape[-1] * _trials(types, t.shape[-1])
+        for t in matrices
+    )
     flops = sum(hessian_operations(model, t, tokens) for t in matrices)
-    flops += ROUNDING_OPERATIONS * (inside + head + types * compared)
+    flops += ROUNDING_OPERATIONS * (inside + head + compared)
     used = sum(model.used_share(t) * t.elements for t in matrices)
     # Every block runs as it is and for its statistics; and on a few rows once for each matrix.
     passes = 2.0 * used * (2 * tokens + carried_tokens * len(matrices) / max(model.layers, 1))

@@ -16,6 +16,8 @@ from edgecomp.compress.checkpoint import read_tensor
 from edgecomp.compress.destination import Destination
 from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
+from edgecomp.compress.gguf_types import GGUF_GRIDS
+from edgecomp.compress.gguf_vector_grids import VECTOR_GRIDS
 from edgecomp.compress.gptq import gptq, gptq_method
 from edgecomp.compress.grids import Grid, integer_grid
 from edgecomp.compress.ldl_factor import DAMPING, factor_upper, ldl_factor
@@ -27,7 +29,7 @@ from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.recipes.compression_limits import WEIGHTS_SOLVED
 
 from .conftest import MIXTURES, Save
-from .test_grids import GGUF_GRIDS, correlated
+from .test_grids import correlated
 from .test_packed_triangle import dense, triangle_of
 
 ROWS, COLUMNS = 24, 128
@@ -121,6 +123,10 @@ def test_error_feedback_beats_rounding_on_every_gguf_type_and_packs_losslessly(
 ) -> None:
     weight, hessian = weights(256), hessian_of("correlated", 256)
     grid = GGUF_GRIDS[kind]
+    if act_order and kind in VECTOR_GRIDS:
+        with pytest.raises(CompressionSettingsInvalid, match=f"layer cannot go to {kind} in the"):
+            solve(weight, hessian, grid, act_order=True)
+        return
     rounded = round_to_nearest(weight, grid, hessian.diagonal())
     solved = solve(weight, hessian, grid, act_order=act_order)
     assert loss(weight, solved.values, hessian) < 0.8 * loss(weight, rounded.values, hessian)

@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from edgecomp.common.errors import CompressionSettingsInvalid
-from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
-from edgecomp.compress.gguf_k_grids import K_GRIDS
+from edgecomp.compress.gguf_types import GGUF_GRIDS
 from edgecomp.compress.grids import Codes, Grid, integer_grid, search_step, search_step_offset
 from edgecomp.compress.quantized import pack
 from edgecomp.compress.rtn import round_to_nearest
 from edgecomp.models.tensor_types import TENSOR_TYPES
-
-GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS
 
 
 def correlated(rows: int, columns: int, seed: int = 0) -> Tensor:
@@ -149,9 +146,16 @@ def test_an_integer_grid_that_does_not_exist_is_refused(bits: int, group: int) -
         integer_grid(bits, group, symmetric=True)
 
 
-def test_columns_that_a_gguf_block_does_not_divide_are_refused_by_name() -> None:
-    with pytest.raises(CompressionSettingsInvalid, match=r"layer\.7 has 576 columns.*Q4_K"):
-        round_to_nearest(torch.zeros(2, 576), K_GRIDS["Q4_K"], name="layer.7")
+@pytest.mark.parametrize(
+    ("kind", "columns", "nearest"),
+    [("Q4_K", 576, "Q5_0"), ("IQ2_XS", 576, "IQ4_NL"), ("IQ4_NL", 80, "F16")],
+)
+def test_columns_that_a_gguf_block_does_not_divide_are_refused_by_name(
+    kind: str, columns: int, nearest: str
+) -> None:
+    said = rf"layer\.7 has {columns} columns.*{kind}.*Choose {nearest},"
+    with pytest.raises(CompressionSettingsInvalid, match=said):
+        round_to_nearest(torch.zeros(2, columns), GGUF_GRIDS[kind], name="layer.7")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +179,7 @@ def relative_difference(values: Tensor, wanted: Tensor) -> float:
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16])
 @pytest.mark.parametrize(
-    "kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "IQ4_XS", "Q6_K"]
+    "kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "IQ4_XS", "MXFP4", "Q6_K"]
 )
 def test_weights_that_lie_on_a_types_grid_come_back(kind: str, stored: torch.dtype) -> None:
     """Rounded by llama.cpp, dequantized, rounded again. Of the other K types 1e-5 and more remains:

@@ -22,6 +22,7 @@ from edgecomp.common.errors import (
 )
 from edgecomp.common.events import Event, StageFinished, StageStarted, Warned, ignore
 from edgecomp.common.folders import cache_folder
+from edgecomp.compress.packed import read_packed, read_packed_index
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.formats.format_facts import tensor_types_of
 from edgecomp.formats.presets import SOURCE
@@ -256,6 +257,34 @@ def listened(
             stages.add(event.stage)
 
     return compress(recipe, folder, None, listen), stages
+
+
+@pytest.mark.parametrize(
+    "kind", ["IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "MXFP4"]
+)
+def test_types_of_few_bits_take_a_solvers_codes_and_need_no_importance(
+    tiny_family: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
+    """llama.cpp's quantizer asks for one for most of them, and for embeddings of IQ2_XXS."""
+    source = tiny_family("llama")
+    types = {
+        tensor.name: kind for tensor in read_model(source).tensors if len(tensor.shape) > 1
+    } | {OUTPUT: "Q6_K"}
+    result, stages = listened(source, tmp_path / "out", "Q4_0", types)
+    assert "rounding" in stages and "importance" not in stages
+    assert {result.types[name] for name in types} == {kind, "Q6_K"}
+    newest = max(
+        (cache_folder() / "stages").glob("rounding-*/checkpoint"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    index = read_packed_index(newest)
+    assert index
+    stored = stored_bytes(result.folder / result.file)
+    solved = {n: entry for n, entry in index.tensors.items() if n.startswith("blk.")}
+    assert len(solved) == 14
+    for name, entry in solved.items():
+        if ".attn_q." not in name and ".attn_k." not in name:  # whose rows the file permutes
+            assert stored[name] == read_packed(newest, entry).numpy().tobytes(), name
 
 
 def test_importance_is_not_measured_where_a_solver_chose_all_it_would_weigh(

@@ -197,7 +197,9 @@ def test_g1_a_70b_coder_on_one_rtx_4090(header_only: Callable[[str], Path]) -> N
     whole = [
         c for c in plan.candidates if c.placement.gpu_layers > model.layers and not c.rejections
     ]
-    assert whole and all(c.bits_per_weight < 2.7 and c.risk == "HIGH" for c in whole)
+    assert whole and all(c.bits_per_weight < 2.7 and c.risk != "LOW" for c in whole)
+    # A mixture of IQ2 types by error feedback is expected to stay just within what code tolerates.
+    assert all(c.risk == "HIGH" for c in whole if c.format != MIXTURE)
 
 
 def test_a_smaller_kv_cache_saves_what_its_blocks_do(

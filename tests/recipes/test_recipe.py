@@ -77,7 +77,8 @@ def test_the_types_that_recipes_solve_are_those_that_have_a_solver() -> None:
     [
         (None, "Q4_K_M", "same-size"),
         (None, "Q8_0", None),
-        (None, "IQ2_XXS", None),
+        (None, "IQ2_XXS", "same-size"),
+        (None, "IQ1_M", None),
         (None, "F16", None),
         (None, "source", None),
         ("none", "Q4_K_M", None),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import redirect_stderr
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.formats.presets import PRESETS
+from edgecomp.models.gguf.header import read_gguf_header
 from edgecomp.models.gguf.importance_file import read_importance
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.runtimes.heard import Heard, counted_steps
@@ -35,7 +37,9 @@ def quantize(
 ) -> None:
     """Quantize the GGUF at `source` to `destination`. `progress` counts tensors. Raises
     RuntimeRefused."""
-    importance = read_importance(types.importance) if types.importance else {}
+    importance = _ones(source, types.unweighed)
+    if types.importance:
+        importance |= read_importance(types.importance)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = PRESETS[types.preset].ftype
     parameters.nthread = threads
@@ -58,6 +62,17 @@ def quantize(
         )
     if status:
         raise RuntimeRefused(f"llama.cpp's quantizer refused {source} as {types.preset}.")
+
+
+def _ones(source: Path, names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+    """An importance by which all columns of these tensors count alike."""
+    if not names:
+        return {}
+    tensors = {tensor.name: tensor for tensor in read_gguf_header(source).tensors}
+    return {
+        name: np.ones(prod(tensors[name].shape[:-2]) * tensors[name].shape[-1], np.float32)
+        for name in names
+    }
 
 
 def _overrides(overrides: Mapping[str, str]) -> ctypes.Array[Any]:

@@ -18,3 +18,7 @@ class Types(FrozenModel):
 
     importance: Path | None = None
     """An importance matrix in llama.cpp's GGUF layout."""
+
+    unweighed: tuple[str, ...] = ()
+    """Tensors that get an importance of ones where they have none and their type needs one: an
+    embedding, whose errors count alike, and what is written over anyway."""
