@@ -513,6 +513,36 @@ def fleet_status(folder: FleetFolder, json: Json = False) -> None:
     _show(read_status(folder), json, fleet_status_table)
 
 
+@fleets.command("gate")
+def fleet_gate(
+    folder: FleetFolder,
+    policy: Annotated[Path, typer.Option(help="A YAML file: which figures are allowed.")],
+    against: Annotated[Path | None, typer.Option(help="The folder of the last release.")] = None,
+    json: Json = False,
+) -> None:
+    """Hold a fleet's release against a policy, for a pipeline: exits 1 where it is broken."""
+    from edgecomp.jobs.fleet_gate import gate, read_policy
+    from edgecomp.terminal.fleet_tables import gate_table
+
+    found = gate(folder, read_policy(policy), against)
+    _show(found, json, gate_table)
+    if not found.passed:
+        raise typer.Exit(UNHEALTHY)
+
+
+@fleets.command("compare")
+def fleet_compare(
+    old: Annotated[Path, typer.Argument(help="The folder of one release.")],
+    new: Annotated[Path, typer.Argument(help="That of another.")],
+    json: Json = False,
+) -> None:
+    """Say what each device gets otherwise, and which bytes of its file change."""
+    from edgecomp.jobs.fleet_compare import compare_fleets
+    from edgecomp.terminal.fleet_tables import fleet_comparison_table
+
+    _show(compare_fleets(old, new), json, fleet_comparison_table)
+
+
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="A bundle.")],
@@ -747,6 +777,9 @@ SCHEMAS = {
     "fleet-plan": "edgecomp.jobs.fleet_plan:FleetPlan",
     "fleet-status": "edgecomp.jobs.fleet_run:FleetStatus",
     "fleet": "edgecomp.jobs.fleet_release:FleetRelease",
+    "fleet-policy": "edgecomp.jobs.fleet_gate:FleetPolicy",
+    "fleet-gate": "edgecomp.jobs.fleet_gate:GateOutcome",
+    "fleet-comparison": "edgecomp.jobs.fleet_compare:FleetComparison",
 }
 """What each --json prints, and the files of a bundle."""
 

@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 
 from edgecomp.common.quantity import format_duration, format_rate, format_size
+from edgecomp.jobs.fleet_compare import ArtifactDelta, FleetComparison
+from edgecomp.jobs.fleet_gate import GateOutcome
 from edgecomp.jobs.fleet_plan import Demand, FleetPlan, OtherSet
 from edgecomp.jobs.fleet_release import FleetRelease
 from edgecomp.jobs.fleet_run import FleetStatus
@@ -162,3 +164,46 @@ def _released(release: FleetRelease) -> RenderableType:
     ]
     columns = ("device", "task", "artifact", "peak memory", "decode tok/s", "verdict", "faults")
     return FittingTable(columns, [name == "peak memory" for name in columns], rows)
+
+
+def gate_table(outcome: GateOutcome) -> RenderableType:
+    """What breaks the policy."""
+    if outcome.passed:
+        return Group("[bold]The release keeps the policy.[/bold]", *map(escape, outcome.notes))
+    rows = [(row.figure, row.subject, row.text) for row in outcome.breaches]
+    count = _counted(len(rows), "figure")
+    return Group(
+        f"[bold]The release breaks the policy[/bold] in {count}.",
+        "",
+        FittingTable(("figure", "of", "what is wrong"), [False] * 3, rows),
+        *map(escape, outcome.notes),
+    )
+
+
+def fleet_comparison_table(comparison: FleetComparison) -> RenderableType:
+    """What each device gets otherwise, and the bytes that it lacks."""
+    rows = [
+        (row.change, row.demand.device, row.demand.task, row.old or "-", row.new or "-")
+        for row in comparison.demands
+        if row.change != "same"
+    ]
+    same = len(comparison.demands) - len(rows)
+    parts: list[RenderableType] = [f"{_counted(same, 'demand')} of {len(comparison.demands)} kept."]
+    if rows:
+        columns = ("change", "device", "task", "old artifact", "new artifact")
+        parts += ["", FittingTable(columns, [False] * 5, rows)]
+    parts += ["", *(escape(_delta(row)) for row in comparison.deltas)]
+    return Group(*parts)
+
+
+def _delta(row: ArtifactDelta) -> str:
+    if not row.delta_bytes and not row.removed:
+        return f"{row.new}: every byte is that of {row.old}."
+    share = 100 * row.delta_bytes / max(row.size_bytes, 1)
+    touched = [*row.changed, *(f"+ {n}" for n in row.added), *(f"- {n}" for n in row.removed)]
+    more = f" and {len(touched) - SHOWN} more" if len(touched) > SHOWN else ""
+    return (
+        f"{row.old} to {row.new}: {format_size(row.delta_bytes)} of "
+        f"{format_size(row.size_bytes)} differ ({share:.0f} %), {row.unchanged_parts} parts are "
+        f"unchanged. Changed: {', '.join(touched[:SHOWN])}{more}."
+    )

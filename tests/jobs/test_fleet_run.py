@@ -23,6 +23,8 @@ from edgecomp.common.errors import (
     RunBusy,
 )
 from edgecomp.common.events import ignore
+from edgecomp.jobs.fleet_compare import compare_fleets
+from edgecomp.jobs.fleet_gate import FleetPolicy, gate
 from edgecomp.jobs.fleet_release import RELEASE, FleetRelease, read_release
 from edgecomp.jobs.fleet_run import LOCK, STATE, FleetStatus, fleet_status, resume_fleet, run_fleet
 from edgecomp.recipes.fleet import FleetRequest, read_fleet
@@ -258,3 +260,29 @@ def test_a_release_leads_nowhere_else(resumed: Begun, tmp_path: Path) -> None:
         read_release(tmp_path)
     assert FleetRelease.model_validate_json(evil.model_dump_json()) == evil
     assert read_manifest(resumed.folder / release.artifacts[0].folder)
+
+
+@made
+def test_an_artifact_made_worse_on_purpose_fails_the_gate(
+    resumed: Begun, tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The last release had room for every bit; this one has 140 kB."""
+    limits = {"context": 256}
+    wanted = entries(tiny_model("llama"), limits=limits, devices=DEVICES[:1], tasks=["general"])
+    file, last = tmp_path / "last.yaml", tmp_path / "last"
+    file.write_text(yaml.safe_dump(wanted))
+    done = resumed.command("run", str(file), "-o", str(last))
+    assert done.returncode == 0, done.stderr
+    policy = FleetPolicy.model_validate(
+        {
+            "verdicts": ["ship", "ship with accepted losses", "incomplete", "do not ship"],
+            "since_last": {"divergence_nats": 0.001},
+        }
+    )
+    outcome = gate(resumed.folder, policy, last)
+    assert not outcome.passed
+    assert {row.figure for row in outcome.breaches} == {"divergence_nats"}
+    assert gate(last, policy, last).passed
+    (delta,) = compare_fleets(last, resumed.folder).deltas
+    assert delta.changed and 0 < delta.delta_bytes <= delta.size_bytes
+    assert delta.unchanged_parts < len(delta.changed)
