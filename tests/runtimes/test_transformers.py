@@ -159,6 +159,22 @@ def quantized(source: Path, folder: Path, layout: str) -> Path:
 GROUPS = {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int",
           "symmetric": False, "group_size": 32}}}  # fmt: skip
 PACKED = {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": GROUPS}
+GROUPED: dict[str, Any] = PACKED | {
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {
+                "num_bits": 4,
+                "type": "int",
+                "symmetric": True,
+                "strategy": "group",
+                "group_size": 32,
+            },
+        }
+    }
+}
+"""As compressed-tensors itself wants it said."""
+
 LAYOUTS: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {
     "gptq": ({"quant_method": "gptq", "bits": 4, "group_size": 32}, made_by.gptq_parts),
     "gptq v2": (
@@ -193,6 +209,27 @@ def test_a_quantized_folder_is_what_its_codes_stand_for(
     for name, wanted in exact.named_parameters():
         assert weights[name].dtype == torch.float32
         assert torch.equal(weights[name], wanted), name
+
+
+def test_compressed_tensors_own_reader_gives_what_the_codes_stand_for(
+    tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("compressed_tensors", reason="its kernels are not installed here")
+    source = tiny_model("llama")
+    config = dict(GROUPED, quantization_status="compressed", ignore=["lm_head"])
+    folder = tmp_path / "quantized"
+    made_by.write_quantized(source, folder, config, made_by.packed_parts, symmetric=True)
+    loading = loading_of(folder, None)
+    assert (loading.dequantized, loading.dtype, loading.notes) == (False, "float32", ())
+    questions = [("The capital of France is", [" Paris", " Berlin, I think"])]
+    (by_codes,) = runtime.score(folder, SETTINGS, questions)
+    absent = KERNELS["compressed-tensors"]._replace(packages={"none": "no_such_module"})
+    monkeypatch.setitem(KERNELS, "compressed-tensors", absent)
+    assert loading_of(folder, None).dequantized
+    (by_floats,) = runtime.score(folder, SETTINGS, questions)
+    for one, other in zip(by_codes, by_floats, strict=True):
+        # The same numbers elsewhere in memory are added up in another order.
+        assert one.loglikelihood == pytest.approx(other.loglikelihood, abs=1e-5)
 
 
 def test_divergence_from_kept_predictions_is_that_of_reading_the_base(

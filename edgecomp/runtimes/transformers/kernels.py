@@ -18,6 +18,9 @@ class Kernels(NamedTuple):
     extra: str | None = None
     """The extra of edgecomp that installs them; None where there is none."""
 
+    any_float: bool = False
+    """They compute in whatever float type is asked for; others in the one of config.json."""
+
     @property
     def missing(self) -> tuple[str, ...]:
         """The packages that are not installed."""
@@ -34,7 +37,7 @@ KERNELS = {
     "gptq": Kernels({"gptqmodel": "gptqmodel", "optimum": "optimum"}, "gptq"),
     "awq": Kernels({"gptqmodel": "gptqmodel"}, "gptq"),
     "compressed-tensors": Kernels(
-        {"compressed-tensors": "compressed_tensors"}, "compressed-tensors"
+        {"compressed-tensors": "compressed_tensors"}, "compressed-tensors", any_float=True
     ),
     "bitsandbytes": Kernels({"bitsandbytes": "bitsandbytes"}),
     "mxfp4": Kernels({"kernels": "kernels"}),

@@ -44,33 +44,34 @@ def loading_of(folder: Path, card_bytes: int | None) -> Loading:
     """
     method = quantization_method(folder)
     kernels = KERNELS.get(method) if method else None
-    if method and (kernels is None or not kernels.missing):
+    run_as_codes = method is not None and (kernels is None or not kernels.missing)
+    if run_as_codes and (kernels is None or not kernels.any_float or card_bytes is not None):
         return Loading(method, "auto")
-    if method and not _is_read_here(folder):
-        assert kernels is not None
+    if method and kernels and kernels.missing and not _is_read_here(folder):
         raise RuntimeRefused(
             f"{folder} is quantized by {method}, which no installed kernel reads: "
             f"{' and '.join(kernels.missing)} is missing. {kernels.cure} installs it; or give the "
             "checkpoint from before its quantization."
         )
     notes = []
-    if method and kernels:
+    dequantized = method is not None and not run_as_codes
+    if dequantized and kernels:
         notes.append(
             f"{folder.name} is {method}, and its kernels ({', '.join(kernels.missing)}) are not "
             "installed: it runs as the floats that its codes stand for, exactly. Speed and memory "
             f"are those of floats. {kernels.cure} installs the kernels."
         )
-    elif card_bytes is not None:
+    elif method is None and card_bytes is not None:
         return Loading(None, "auto")
     room = card_bytes if card_bytes is not None else memory_limit_bytes()
     needed = FLOAT32_BYTES * _weights(folder)
     if needed <= SHARE_FOR_WEIGHTS * room:
-        return Loading(method, "float32", bool(method), tuple(notes))
+        return Loading(method, "float32", dequantized, tuple(notes))
     notes.append(
         f"{folder.name} would take {format_size(needed)} as float32, more than fits into "
         f"{format_size(room)}: it runs in bfloat16, whose rounding is part of what is found."
     )
-    return Loading(method, "bfloat16", bool(method), tuple(notes))
+    return Loading(method, "bfloat16", dequantized, tuple(notes))
 
 
 def quantization_method(folder: Path) -> str | None:
