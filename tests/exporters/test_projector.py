@@ -33,8 +33,6 @@ pytestmark = pytest.mark.skipif(
 
 FAMILIES = [
     "gemma3",
-    "mistral3",
-    "voxtral",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
@@ -46,6 +44,7 @@ FAMILIES = [
             "internvl",
             "lfm2_vl",
             "llama4",
+            "mistral3",
             "paddleocr_vl",
             "qwen2_5_vl",
             "qwen2_audio",
@@ -53,6 +52,7 @@ FAMILIES = [
             "qwen3_5",
             "qwen3_vl",
             "smolvlm",
+            "voxtral",
         )
     ),
 ]

@@ -32,12 +32,16 @@ KINDS = {
     "olmo": "norms without weights",
     "qwen3_vl": "states of pictures for some layers",
 }
+QUICK = ("falcon", "lfm2", "olmo")
+QUICK_AND_SLOW = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS
+]
 
 
 @pytest.mark.skipif(
     llama_cpp_families() is None, reason="no converter is kept here: `make install` keeps it"
 )
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_the_buffer_is_what_llama_cpp_reports(
     tiny_family: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
