@@ -444,6 +444,10 @@ def recipe_validate(path: Annotated[Path, typer.Argument(metavar="FILE")]) -> No
     print(f"{path}: valid, {recipe.format} of {recipe.model} by {recipe.rounding}.")
 
 
+Address = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster's, to make artifacts on its nodes: auto, local, HOST:PORT."),
+]
 FleetFolder = Annotated[Path, typer.Argument(help="A folder that fleet run made.")]
 FleetFile = Annotated[Path, typer.Argument(metavar="FILE", help="Models, devices, tasks, limits.")]
 
@@ -469,6 +473,7 @@ def fleet_run(
     path: FleetFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fleet.")],
     data: Data = None,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Make, judge, measure and bundle a fleet's artifacts; fleet.json says what each device gets.
@@ -481,18 +486,18 @@ def fleet_run(
 
     wanted = read_fleet(path)
     with progress_bars() as listen:
-        found = run_fleet(wanted, output, data, listen)
+        found = run_fleet(wanted, output, data, listen, address)
     _show_made(found, json)
 
 
 @fleets.command("resume")
-def fleet_resume(folder: FleetFolder, json: Json = False) -> None:
+def fleet_resume(folder: FleetFolder, address: Address = None, json: Json = False) -> None:
     """Make what a fleet's folder still lacks, as its run was begun."""
     from edgecomp.jobs.fleet_run import resume_fleet
     from edgecomp.terminal.progress import progress_bars
 
     with progress_bars() as listen:
-        found = resume_fleet(folder, listen)
+        found = resume_fleet(folder, listen, address)
     _show_made(found, json)
 
 

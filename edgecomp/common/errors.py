@@ -288,6 +288,10 @@ class FleetInvalid(EdgecompError):
     """A fleet's file asks for something that contradicts itself or is nowhere."""
 
 
+class ClusterUnusable(EdgecompError):
+    """A cluster that cannot be reached, or a node of it that cannot do the work."""
+
+
 class TolerancesInvalid(EdgecompError):
     """What may be lost is not told in a way that can be understood."""
 

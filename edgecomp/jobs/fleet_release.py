@@ -18,6 +18,7 @@ from edgecomp.common.tasks import Task
 from edgecomp.devices.finding import find_device
 from edgecomp.evaluate.items import Category
 from edgecomp.formats.format_facts import facts_of_types
+from edgecomp.jobs.fleet_artifact import ARTIFACTS
 from edgecomp.jobs.fleet_devices import fleet_targets
 from edgecomp.jobs.fleet_plan import Demand, FleetPlan, PlannedArtifact, Served
 from edgecomp.judging.verdict import Level
@@ -32,9 +33,6 @@ from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.reporting.report import Report
 
 RELEASE = "fleet.json"
-ARTIFACTS = "artifacts"
-"""The folder of the bundles, each in a folder of its artifact's name."""
-
 HERE = "auto"
 """The device on which artifacts are measured."""
 

@@ -8,7 +8,7 @@ cache.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,18 +20,17 @@ from edgecomp.common.atomic import require_writable, write_text
 from edgecomp.common.errors import (
     BundleBroken,
     ConstraintsImpossible,
-    EdgecompError,
     FleetInvalid,
     JobTooLarge,
     NotWritable,
     RunBusy,
 )
-from edgecomp.common.events import Listener, Noted, Warned
+from edgecomp.common.events import Listener, Noted
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.jobs.fit import fit_recipe
+from edgecomp.jobs.fleet_artifact import ARTIFACTS, ArtifactState, make_fleet_artifact
+from edgecomp.jobs.fleet_cluster import make_on_cluster, require_cluster
 from edgecomp.jobs.fleet_plan import FleetPlan, PlannedArtifact, plan_fleet
 from edgecomp.jobs.fleet_release import (
-    ARTIFACTS,
     RELEASE,
     FleetRelease,
     make_release,
@@ -50,17 +49,6 @@ class FleetRun(FrozenModel):
     schema_version: Literal[1] = 1
     plan: FleetPlan
     data: Path | None
-
-
-class ArtifactState(FrozenModel):
-    """What became of one artifact."""
-
-    name: str
-    state: Literal["waiting", "done", "failed"] = "waiting"
-    text: str = ""
-    """The verdict on it, or why it could not be made."""
-
-    seconds: float = 0.0
 
 
 class FleetState(FrozenModel):
@@ -82,11 +70,16 @@ class FleetStatus(FrozenModel):
 
 
 def run_fleet(
-    request: FleetRequest, folder: Path, data: Path | None, listen: Listener
+    request: FleetRequest,
+    folder: Path,
+    data: Path | None,
+    listen: Listener,
+    address: str | None = None,
 ) -> FleetStatus:
     """Plan a fleet and make it in `folder`; where that was begun, go on.
 
-    An artifact that cannot be made is told in the status, and the others are made. Raises
+    An artifact that cannot be made is told in the status, and the others are made: one after the
+    other here, or on the Ray cluster at `address`. Raises
     ConstraintsImpossible and JobTooLarge before any work, RunBusy, and NotWritable where the folder
     holds something else.
     """
@@ -96,28 +89,31 @@ def run_fleet(
         begun = _read(folder / RUN, FleetRun)
         if (begun.plan.request, begun.data) != (request, data):
             raise NotWritable(folder, "it holds a fleet of another file or data")
-        return resume_fleet(folder, listen)
+        return resume_fleet(folder, listen, address)
     require_writable(folder)
     if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise NotWritable(folder, "it holds other files")
+    if address:
+        require_cluster(address)
     plan = plan_fleet(request)
     _refuse_impossible(plan)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RUN, FleetRun(plan=plan, data=data).model_dump_json(indent=1))
-    return resume_fleet(folder, listen)
+    return resume_fleet(folder, listen, address)
 
 
-def resume_fleet(folder: Path, listen: Listener) -> FleetStatus:
+def resume_fleet(folder: Path, listen: Listener, address: str | None = None) -> FleetStatus:
     """Make what a fleet's folder still lacks; what failed is tried again.
 
-    Raises FleetInvalid where none was begun there, RunBusy, and NotWritable.
+    Raises FleetInvalid where none was begun there, RunBusy, NotWritable, and with the `address` of
+    a Ray cluster what `make_on_cluster` raises.
     """
     folder = folder.expanduser().resolve()
     run = _read(folder / RUN, FleetRun)
     require_writable(folder)
     try:
         with FileLock(folder / LOCK, timeout=0):
-            _make_all(folder, run, listen)
+            _make_all(folder, run, listen, address)
     except Timeout as error:
         raise RunBusy(f"Another process is making the fleet in {folder}.") from error
     return fleet_status(folder)
@@ -152,34 +148,30 @@ def _refuse_impossible(plan: FleetPlan) -> None:
             )
 
 
-def _make_all(folder: Path, run: FleetRun, listen: Listener) -> None:
+def _make_all(folder: Path, run: FleetRun, listen: Listener, address: str | None) -> None:
     states = {row.name: row for row in _states(folder, run)}
-    count = len(run.plan.artifacts)
-    for number, planned in enumerate(run.plan.artifacts, start=1):
-        if states[planned.name].state == "done":
-            continue
-        listen(Noted(text=f"Artifact {number} of {count}: {planned.name}"))
-        states[planned.name] = _make(folder, planned, run.data, listen)
-        state = FleetState(artifacts=tuple(states.values()))
-        write_text(folder / STATE, state.model_dump_json(indent=1))
+    lacking = [row for row in run.plan.artifacts if states[row.name].state != "done"]
+    if address and lacking:
+        made = make_on_cluster(address, folder, lacking, run.data, listen)
+    else:
+        made = _make_in_turn(folder, run, lacking, listen)
+    for state in made:
+        states[state.name] = state
+        value = FleetState(artifacts=tuple(states.values()))
+        write_text(folder / STATE, value.model_dump_json(indent=1))
     if all(row.state == "done" for row in states.values()):
         release = make_release(folder, run.plan)
         write_text(folder / RELEASE, release.model_dump_json(indent=1))
 
 
-def _make(
-    folder: Path, planned: PlannedArtifact, data: Path | None, listen: Listener
-) -> ArtifactState:
-    began = time.monotonic()
-    try:
-        fitted = fit_recipe(planned.recipe, folder / ARTIFACTS / planned.name, data, listen)
-        state: Literal["done", "failed"] = "done"
-        text = f"{fitted.report.verdict.level}. {fitted.report.verdict.summary}"
-    except EdgecompError as error:
-        state, text = "failed", str(error)
-        listen(Warned(text=f"{planned.name} could not be made: {error}"))
-    seconds = time.monotonic() - began
-    return ArtifactState(name=planned.name, state=state, text=text, seconds=seconds)
+def _make_in_turn(
+    folder: Path, run: FleetRun, lacking: Sequence[PlannedArtifact], listen: Listener
+) -> Iterator[ArtifactState]:
+    every = run.plan.artifacts
+    for planned in lacking:
+        number = every.index(planned) + 1
+        listen(Noted(text=f"Artifact {number} of {len(every)}: {planned.name}"))
+        yield make_fleet_artifact(folder, planned, run.data, listen)
 
 
 def _states(folder: Path, run: FleetRun) -> tuple[ArtifactState, ...]:
