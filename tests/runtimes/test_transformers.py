@@ -117,7 +117,7 @@ def test_scores_are_the_log_likelihoods_of_transformers(source: Path) -> None:
             assert score.greedy == all(rows[i - 1].argmax() == ids[0, i] for i in places)
 
 
-def test_a_choice_longer_than_the_rows_in_memory_is_scored_whole(
+def test_choices_far_longer_than_others_are_scored_whole(
     tiny_model: Callable[..., Path],
 ) -> None:
     source = tiny_model("llama-long")

@@ -84,7 +84,7 @@ class _Together:
 
     def _run(self, tokens: Sequence[Sequence[int]], length: int) -> None:
         seen = None if self._seen.all() else self._seen[:, :length]
-        logits = self._session.run(tokens, self._cache, seen=seen, last_only=True)
+        logits = self._session.run(tokens, self._cache, seen=seen, last=1)
         self.following: list[int] = logits[:, -1].argmax(-1).tolist()
         """The token that each goes on with."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +78,10 @@ class Session:
         cache: DynamicCache | None,
         *,
         seen: Tensor | None = None,
-        last_only: bool = False,
+        last: int | None = None,
     ) -> Tensor:
         """Run rows of as many tokens each after what `cache` holds; float32 logits
-        [rows, tokens, vocabulary], or of the last tokens alone.
+        [rows, tokens, vocabulary], or of the `last` tokens alone.
 
         `seen` [rows, all tokens]: 0 where a row is filled up at its beginning.
         """
@@ -92,8 +91,8 @@ class Session:
             if "position_ids" in self._takes:
                 places = (seen.cumsum(-1) - 1).clamp(min=0)[:, -len(tokens[0]) :]
                 given["position_ids"] = places.to(self.model.device)
-        if last_only and "logits_to_keep" in self._takes:
-            given["logits_to_keep"] = 1
+        if last is not None and "logits_to_keep" in self._takes:
+            given["logits_to_keep"] = last
         try:
             output = self.model(**given, past_key_values=cache, use_cache=cache is not None)
         except Exception as error:
@@ -102,17 +101,17 @@ class Session:
                 f"transformers could not run {len(tokens[0])} tokens: {error}"
             ) from error
         logits: Tensor = output.logits
-        return (logits[:, -1:] if last_only else logits).float()
+        return (logits if last is None else logits[:, -last:]).float()
 
     def extend(self, tokens: Sequence[int], *, last_only: bool = False) -> Tensor:
         """Run `tokens` after those held; their logits [tokens, vocabulary], or the last one's alone
         [1, vocabulary]. Raises RuntimeRefused where the context is full."""
         self.require_room(len(self._held) + len(tokens))
+        last = 1 if last_only else None
         if self.keeps:
-            logits = self.run([tokens], self._cache, last_only=last_only)[0]
+            logits = self.run([tokens], self._cache, last=last)[0]
         else:
-            logits = self.run([[*self._held, *tokens]], None, last_only=last_only)[0]
-            logits = logits[-len(tokens) :]
+            logits = self.run([[*self._held, *tokens]], None, last=last or len(tokens))[0]
         self._held += tokens
         return logits
 
@@ -153,12 +152,6 @@ class Session:
         return all(
             held < getattr(layer, "sliding_window", held + 1) for layer in self._cache.layers
         )
-
-    def repeated_cache(self, rows: int) -> DynamicCache:
-        """What is held, as the beginning of so many rows, apart from the session's own."""
-        cache = deepcopy(self._cache)
-        cache.batch_repeat_interleave(rows)
-        return cache
 
 
 def _bytes(tensors: Sequence[Tensor]) -> int:
