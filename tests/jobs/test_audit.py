@@ -79,6 +79,7 @@ def failed(found: Audit, name: str) -> set[str]:
     return {check.name for check in row.checks if not check.passed}
 
 
+@pytest.mark.slow
 def test_every_file_is_told_with_its_types_its_bits_and_its_divergence(found: Audit) -> None:
     rows = {file.path.stem: file for file in found.files}
     assert rows["eight"].bits_per_weight < 10 and "Q8_0" in rows["eight"].types
@@ -88,6 +89,7 @@ def test_every_file_is_told_with_its_types_its_bits_and_its_divergence(found: Au
     assert failed(found, "eight") == failed(found, "four") == set()
 
 
+@pytest.mark.slow
 def test_files_that_are_no_version_of_the_base_come_last_with_the_cause(found: Audit) -> None:
     assert {file.path.stem for file in found.files[-2:]} == {"other", "nan"}
     assert failed(found, "other") & {"shape", "token ids"} and failed(found, "nan") == {
@@ -98,6 +100,7 @@ def test_files_that_are_no_version_of_the_base_come_last_with_the_cause(found: A
     assert "NaN" in next(file.why for file in found.files if file.path.stem == "nan")
 
 
+@pytest.mark.slow
 def test_the_same_bytes_are_asked_once_and_said(found: Audit) -> None:
     copy = next(file for file in found.files if file.path.stem == "copy")
     assert copy.same_as is not None and copy.same_as.stem == "eight"
@@ -117,10 +120,12 @@ def test_a_base_that_is_another_fine_tune_is_suspected_aloud(files: dict[str, Pa
     assert "another fine-tune" in found.files[0].why
 
 
+@pytest.mark.slow
 def test_another_template_is_named(found: Audit) -> None:
     assert failed(found, "untold") == {"chat template"}
 
 
+@pytest.mark.slow
 def test_the_table_tells_the_best_first(found: Audit) -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(audit_table(found))

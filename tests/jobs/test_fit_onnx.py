@@ -45,7 +45,8 @@ def both(
 ) -> tuple[Path, BundleComparison]:
     """A tiny model fitted for both runtimes, the ONNX artifact at 4 bits for want of room."""
     folder = tmp_path_factory.mktemp("both")
-    limits = ("--context", "256", "--max-size", "600kB", "--runtime", "both", "--task", "knowledge")
+    limits = ("--context", "256", "--max-size", "600kB", "--items", "8")
+    limits += ("--runtime", "both", "--task", "knowledge")
     done = run(str(tiny_model("llama-long")), folder / "out", folder / "cache", *limits)
     assert done.returncode == 0, done.stderr
     return folder / "out", BundleComparison.model_validate_json(done.stdout)

@@ -15,6 +15,7 @@ from edgecomp.measure.request import MeasureRequest
 from edgecomp.runtimes.transformers.kernels import KERNELS
 
 
+@pytest.mark.slow
 def test_a_quantized_folder_is_served_at_each_concurrency(
     tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
