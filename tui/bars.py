@@ -10,6 +10,8 @@ from rich.text import Text
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 EMPTY = "·"
+REACH_POINTS = 30.0
+"""Where the scale of drops ends, on either side."""
 
 
 class Part(NamedTuple):
@@ -44,8 +46,17 @@ def stacked_bar(parts: Sequence[Part], limit: float, width: int) -> Text:
     return text.append(EMPTY * (width - cells), style="dim")
 
 
-def interval_strip(value: float, low: float, high: float, reach: float, width: int) -> Text:
-    """A value and its interval on a scale from -reach to +reach, with zero in the middle."""
+def interval_strip(
+    value: float,
+    low: float,
+    high: float,
+    reach: float,
+    width: int,
+    *,
+    margin: float | None = None,
+) -> Text:
+    """A value and its interval on a scale from -reach to +reach, with zero in the middle; a bar
+    where `margin` lies."""
 
     def place(number: float) -> int:
         share = (max(-reach, min(number, reach)) + reach) / (2 * reach)
@@ -57,4 +68,6 @@ def interval_strip(value: float, low: float, high: float, reach: float, width: i
     middle = place(0.0)
     cells[middle] = "┼" if place(low) <= middle <= place(high) else "│"
     cells[place(value)] = "●"
+    if margin is not None:
+        cells[place(margin)] = "┃"
     return Text("".join(cells))

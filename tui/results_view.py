@@ -16,7 +16,7 @@ from edgecomp.reporting.sections import Section, capability_section, sections
 from edgecomp.terminal.report_tables import section_table
 from edgecomp.terminal.tables import facts
 
-from .bars import interval_strip
+from .bars import REACH_POINTS, interval_strip
 from .cut import cut_middle
 
 SIGNS = {
@@ -26,7 +26,6 @@ SIGNS = {
     "do not ship": ("✗", "red"),
     "incomplete": ("?", "yellow"),
 }
-REACH_POINTS = 30.0
 FULL_WIDTH, SHORT_WIDTH = 105, 63
 """Cells of all columns, or of those that 80 columns hold, without the drawn interval."""
 

@@ -9,9 +9,8 @@ from rich.text import Text
 from edgecomp.common.events import Standing, StandingsSeen
 from edgecomp.common.quantity import format_duration
 
-from .bars import interval_strip
+from .bars import REACH_POINTS, interval_strip
 
-REACH_POINTS = 30.0
 SIGNS = {"kept": ("✓ kept", "green"), "lost": ("✗ lost", "red")}
 FIXED_WIDTH, LONGEST_STRIP, SHORTEST_STRIP = 62, 41, 13
 
@@ -47,11 +46,12 @@ def _heading(seen: StandingsSeen) -> str:
 
 def _strip(row: Standing, width: int) -> Text:
     """The interval, with a bar where the tolerance ends."""
-    strip = interval_strip(row.drop_points, row.low_points, row.high_points, REACH_POINTS, width)
-    cells = list(strip.plain)
-    share = (min(row.tolerance_points, REACH_POINTS) + REACH_POINTS) / (2 * REACH_POINTS)
-    cells[round(share * (width - 1))] = "┃"
-    return Text("".join(cells), style=SIGNS.get(row.decision, ("", ""))[1])
+    strip = interval_strip(
+        row.drop_points, row.low_points, row.high_points, REACH_POINTS, width,
+        margin=row.tolerance_points,
+    )  # fmt: skip
+    strip.stylize(SIGNS.get(row.decision, ("", ""))[1])
+    return strip
 
 
 def _state(row: Standing, seen: StandingsSeen) -> Text:

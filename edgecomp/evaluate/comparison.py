@@ -148,7 +148,7 @@ def compare_results(
         raise EvidenceTooNarrow(
             "Base and artifact answered no item in common. Evaluate both on the same benchmarks."
         )
-    categories = pairs_by_category(pairs)
+    categories = _pairs_by_category(pairs)
     rows = {name: _compare(name, name, group) for name, group in categories.items()}
     if sets:
         rows = _decided(rows, categories, sets)
@@ -164,18 +164,18 @@ def compare_results(
     )
 
 
-def pairs_by_category(pairs: Sequence[Pair]) -> dict[Category, list[Pair]]:
+def _pairs_by_category(pairs: Sequence[Pair]) -> dict[Category, list[Pair]]:
     """The pairs of each category; written answers count for toxicity as well (R76)."""
     groups: dict[Category, list[Pair]] = {}
     for pair in pairs:
         groups.setdefault(pair[0].category, []).append(pair)
     written = [pair for pair in pairs if pair[0].toxic is not None]
     if written and "toxicity" not in groups:
-        groups["toxicity"] = [_clean_texts(pair) for pair in written]
+        groups["toxicity"] = [(a.judged_by_lexicon(), b.judged_by_lexicon()) for a, b in written]
     return groups
 
 
-def drops_of(
+def _drops_of(
     categories: Mapping[Category, Sequence[Pair]], sets: QuestionSets
 ) -> dict[Category, Drops]:
     """What is known of each category, to decide on."""
@@ -222,7 +222,7 @@ def _decided(
     sets: QuestionSets,
 ) -> dict[Category, ScoreComparison]:
     """The rows with a decision each, and with intervals that hold whenever asking ended."""
-    known = drops_of(categories, sets)
+    known = _drops_of(categories, sets)
     decisions = decide(known)
     found = {}
     for name, row in rows.items():
@@ -271,22 +271,6 @@ def _group_pairs(pairs: Sequence[Pair], key: Callable[[ItemResult], str]) -> dic
     for pair in pairs:
         groups.setdefault(key(pair[0]), []).append(pair)
     return groups
-
-
-def _clean_texts(pair: Pair) -> Pair:
-    """The pair as an item of its own: a text scores 1 where it holds no toxic word."""
-    first, second = (
-        result.model_copy(
-            update={
-                "score": float(not result.toxic),
-                "chance": 0.0,
-                "binary": True,
-                "parsed": True,
-            }
-        )
-        for result in pair
-    )
-    return first, second
 
 
 def _compare_bias(pairs: Sequence[Pair]) -> BiasComparison | None:

@@ -35,18 +35,7 @@ def scores_by_category(results: Sequence[ItemResult]) -> tuple[Score, ...]:
     rows = _scores(results, lambda result: result.category)
     written = [result for result in results if result.toxic is not None]
     if written and not any(row.category == "toxicity" for row in rows):
-        clean = [
-            result.model_copy(
-                update={
-                    "score": float(not result.toxic),
-                    "chance": 0.0,
-                    "binary": True,
-                    "parsed": True,
-                    "category": "toxicity",
-                }
-            )
-            for result in written
-        ]
+        clean = [result.judged_by_lexicon() for result in written]
         rows += _scores(clean, lambda result: result.category)
     return tuple(rows)
 

@@ -13,11 +13,16 @@ from edgecomp.evaluate.harness_tasks import HarnessTask, harness_task, of_benchm
 from edgecomp.evaluate.items import CodeCheck, GenerationItem, Item
 from edgecomp.evaluate.own_set import own_items
 from edgecomp.evaluate.question_bank import fill_sets
+from edgecomp.recipes.recipe import QUESTION_SECONDS
 
 SUITE_ITEMS: dict[Suite, int | None] = {"quick": 60, "standard": 200, "full": None}
 """Items of each benchmark where no limit is given and nothing is to be decided."""
 
-SUITE_SECONDS: dict[Suite, float | None] = {"quick": 600.0, "standard": 1800.0, "full": None}
+SUITE_SECONDS: dict[Suite, float | None] = {
+    "quick": QUESTION_SECONDS,
+    "standard": 3 * QUESTION_SECONDS,
+    "full": None,
+}
 """Time for the questions by which an artifact is decided beside its base."""
 
 

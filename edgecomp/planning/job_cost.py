@@ -39,6 +39,7 @@ from edgecomp.planning.stage_cost import (
 )
 from edgecomp.recipes.calibration_mix import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.recipes.compression_limits import ROWS_SCALED
+from edgecomp.recipes.recipe import QUESTION_SECONDS
 from edgecomp.recipes.stages import Stage, staged_model
 
 DIVERGENCE_TOKENS = 32 * 512
@@ -48,9 +49,6 @@ KEPT_ROWS = (16 * 256, *[8 * 64] * 7)
 QUESTION_TOKENS, ANSWER_TOKENS = 90, 30
 QUESTIONS = 1800
 """What is asked where no time is too short: some 200 of each required capability."""
-
-QUESTION_SECONDS = 600.0
-"""The time that questions get where none is given."""
 
 WRITTEN_SHARE = 0.15
 """Share of the questions that are answered in text; the rest choose."""

@@ -20,6 +20,9 @@ from edgecomp.recipes.sparsity import parse_sparsity
 from edgecomp.recipes.stages import DistillStage, PruneStage, Stage
 from edgecomp.recipes.tolerances import Tolerances
 
+QUESTION_SECONDS = 600.0
+"""The time that questions get where none is given."""
+
 
 class EvaluationSettings(FrozenModel):
     """How much is asked, what may be lost, and windows of the divergence text."""
@@ -27,7 +30,7 @@ class EvaluationSettings(FrozenModel):
     items: int | None = Field(default=None, gt=0)
     """Questions of each benchmark, at most; None: all that there are."""
 
-    budget_seconds: float | None = Field(default=600.0, gt=0)
+    budget_seconds: float | None = Field(default=QUESTION_SECONDS, gt=0)
     """Time for questions; None: until each capability is decided or its questions are asked."""
 
     tolerances: Tolerances = Tolerances()

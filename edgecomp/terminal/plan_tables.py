@@ -9,8 +9,8 @@ from rich.table import Table
 from edgecomp.common.quantity import format_duration, format_rate, format_size
 from edgecomp.jobs.question_budget import decidable
 from edgecomp.planning.answer import alternatives, expected_loss, figures, reason, what_does_not_fit
-from edgecomp.planning.job_cost import QUESTION_SECONDS
 from edgecomp.planning.plan import Candidate, JobCost, Plan
+from edgecomp.recipes.recipe import QUESTION_SECONDS
 from edgecomp.terminal.fitting_table import FittingTable
 
 REJECTED_SHOWN = 12
