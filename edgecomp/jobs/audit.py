@@ -20,7 +20,6 @@ from edgecomp.checks.base_check import (
     check_shape,
     check_special_tokens,
 )
-from edgecomp.checks.token_id_check import same_token_ids
 from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import ArtifactRejected, EvidenceTooNarrow
 from edgecomp.common.events import Listener, Warned
@@ -30,7 +29,13 @@ from edgecomp.evaluate.comparison import ScoreComparison
 from edgecomp.evaluate.divergence import DivergenceSummary, separable, summarise
 from edgecomp.evaluate.questions import evaluation_text
 from edgecomp.jobs import evaluation_stages as evaluation_stages
-from edgecomp.jobs.evaluation import Evaluation, EvaluationRequest, Examination, evaluate_artifact
+from edgecomp.jobs.evaluation import (
+    Evaluation,
+    EvaluationRequest,
+    Examination,
+    evaluate_artifact,
+    model_under_test,
+)
 from edgecomp.judging.verdict import Level
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.recipe import EvaluationSettings
@@ -115,7 +120,7 @@ def audit(request: AuditRequest, listen: Listener) -> Audit:
         elif base is None:
             found.append(_against_logits(facts, logits))
         else:
-            found.append(_against_base(facts, base, request, listen))
+            found.append(_against_base(facts, file, base, request, listen))
     ranked = tuple(sorted(found, key=_rank))
     return Audit(
         base=request.base,
@@ -168,13 +173,19 @@ def _facts(path: Path, before: list[AuditedFile]) -> AuditedFile:
 
 
 def _against_base(
-    facts: AuditedFile, base: NamedArtifact, wanted: Examination, listen: Listener
+    facts: AuditedFile,
+    file: NamedArtifact,
+    base: NamedArtifact,
+    wanted: Examination,
+    listen: Listener,
 ) -> AuditedFile:
     path = facts.path
+    # The evaluation takes the same comparison of the tokenizers from the cache.
+    subjects = model_under_test(base, "base", listen), model_under_test(file, "artifact", listen)
     checks = (
         check_shape(base.path, path),
         check_finite(path),
-        same_token_ids(LlamaCpp(), base.path, path),
+        evaluation_stages.same_tokens(*subjects),
         check_special_tokens(base.path, path),
         check_chat_template(base.path, path),
         check_same_checkpoint(base.path, path),

@@ -14,8 +14,6 @@ from pydantic import Field
 
 from edgecomp.bundles.artifact_argument import NamedArtifact, find_artifact
 from edgecomp.bundles.versions import versions
-from edgecomp.checks.artifact_checks import CheckResult
-from edgecomp.checks.token_id_check import same_token_ids
 from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import EvidenceTooNarrow, TaskUnavailable
 from edgecomp.common.events import Listener, Progress, Warned
@@ -151,6 +149,23 @@ def _selected(request: EvaluationRequest) -> Selection:
     )
 
 
+def model_under_test(
+    named: NamedArtifact, who: Literal["base", "artifact"], listen: Listener
+) -> ModelUnderTest:
+    """A file that the user named, as it is run here."""
+    return ModelUnderTest(
+        who=who,
+        path=named.path,
+        sha256=path_digest(named.path),
+        runtime=find_runtime(named.runtime),
+        template=read_chat_template(named.path),
+        threads=physical_cores(),
+        listen=listen,
+        model=named.path.name,
+        kv_type=named.recipe.settings.kv_type if named.recipe and who == "artifact" else "F16",
+    )
+
+
 class EvaluationRun:
     """One evaluation on its way: the subjects, the questions, what is to be told."""
 
@@ -169,20 +184,10 @@ class EvaluationRun:
         self.listen(Warned(text=text))
 
     def subject(self, named: NamedArtifact, who: Literal["base", "artifact"]) -> ModelUnderTest:
-        runtime = find_runtime(named.runtime)
-        for text in runtime.notes(named.path):
+        found = model_under_test(named, who, self.listen)
+        for text in found.runtime.notes(named.path):
             self.say(text)
-        return ModelUnderTest(
-            who=who,
-            path=named.path,
-            sha256=path_digest(named.path),
-            runtime=runtime,
-            template=read_chat_template(named.path),
-            threads=physical_cores(),
-            listen=self.listen,
-            model=named.path.name,
-            kv_type=named.recipe.settings.kv_type if named.recipe and who == "artifact" else "F16",
-        )
+        return found
 
     def alone(self, artifact: ModelUnderTest) -> Evaluation:
         """Scores of the artifact, unless it writes garbage."""
@@ -274,12 +279,7 @@ class EvaluationRun:
                 f"{artifact.runtime.name}. Give a base in the artifact's own format."
             )
             return False
-
-        def work(folder: Path, progress: Progress) -> CheckResult:
-            return same_token_ids(artifact.runtime, base.path, artifact.path)
-
-        title, inputs = "Comparing the tokenizers", {"base": base.sha256}
-        same = artifact.stage("tokenizers", title, CheckResult, inputs, work)
+        same = evaluation_stages.same_tokens(base, artifact)
         if not same.passed:
             self.say(f"No divergence: base and artifact have different tokenizers ({same.detail}).")
         return same.passed

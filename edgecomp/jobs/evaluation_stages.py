@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.checks.token_id_check import same_token_ids
 from edgecomp.common.digests import path_digest, text_digest
 from edgecomp.common.errors import DiskFull, RunBusy
 from edgecomp.common.events import Listener, Progress, Warned, ignore, ignore_progress
@@ -142,6 +144,16 @@ class CapabilityDivergence(FrozenModel):
     """Divergence on the text of each capability's own questions."""
 
     rows: dict[Bucket, DivergenceSummary]
+
+
+def same_tokens(base: ModelUnderTest, artifact: ModelUnderTest) -> CheckResult:
+    """Whether both, of one runtime, read texts as the same token ids."""
+
+    def work(folder: Path, progress: Progress) -> CheckResult:
+        return same_token_ids(artifact.runtime, base.path, artifact.path)
+
+    title, inputs = "Comparing the tokenizers", {"base": base.sha256}
+    return artifact.stage("tokenizers", title, CheckResult, inputs, work)
 
 
 def divergence(
