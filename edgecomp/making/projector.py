@@ -10,7 +10,6 @@ from edgecomp.checks.projector_check import check_projector
 from edgecomp.common.digests import file_digest
 from edgecomp.common.errors import ExportRefused, RuntimeMissing, RuntimeRefused
 from edgecomp.common.events import Progress, Warned
-from edgecomp.common.safe_text import one_line
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.presets import PRESETS
 from edgecomp.making.artifact import ProjectorFile
@@ -20,8 +19,6 @@ from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.stages import DistillStage
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
-
-LONGEST_REASON = 300
 
 
 def make_projector(run: Run, text: StoredFile) -> ProjectorFile | None:
@@ -107,10 +104,9 @@ def _loads(projector: Path, text_model: Path) -> tuple[CheckResult, int | None]:
     try:
         found = LlamaCpp().load_projector(projector, text_model)
     except RuntimeRefused as error:
-        detail = one_line(str(error), LONGEST_REASON)
-        return CheckResult(name="projector's load", passed=False, detail=detail), None
+        return CheckResult(name="projector's load", passed=False, detail=str(error)), None
     except RuntimeMissing as error:
-        detail = f"not tried: {one_line(str(error), LONGEST_REASON)}"
+        detail = f"not tried: {error}"
         warning = f"The projector was not loaded. {error}"
         return (
             CheckResult(name="projector's load", passed=True, detail=detail, warning=warning),

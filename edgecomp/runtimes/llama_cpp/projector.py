@@ -14,11 +14,13 @@ from typing import Any
 import llama_cpp
 
 from edgecomp.common.errors import RuntimeMissing, RuntimeRefused
+from edgecomp.common.safe_text import one_line
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.llama_cpp.session import Session
 
 COMPUTE = re.compile(r"compute buffer size = +([\d.]+) MiB")
-FAULT = re.compile(r"(?:unable|mismatch|missing|unsupported|unknown)[^\n]*|failed to load[^\n]*")
+CAUSE = re.compile(r"(?:unable|mismatch|missing|unsupported|unknown)[^\n]*")
+FAILURE = re.compile(r"failed to load[^\n]*")
 
 
 def load_projector(path: str, text_model: str, settings: RunSettings) -> dict[str, Any]:
@@ -48,8 +50,9 @@ def load_projector(path: str, text_model: str, settings: RunSettings) -> dict[st
         context = mtmd_cpp.mtmd_init_from_file(path.encode(), session.model, parameters)
         said = "".join(heard)
         if not context:
-            faults = FAULT.findall(said)
-            reason = faults[0].strip() if faults else "it gave no reason"
+            # The cause stands at the end of the line that also names the file.
+            fault = CAUSE.search(said) or FAILURE.search(said)
+            reason = one_line(fault.group()) if fault else "it gave no reason"
             raise RuntimeRefused(f"llama.cpp cannot load the projector {path}: {reason}.")
         found = {
             "vision": bool(mtmd_cpp.mtmd_support_vision(context)),
