@@ -375,7 +375,7 @@ def compress(
         ),
     ] = None,
     format: Annotated[
-        str, typer.Option(help="Such as Q4_K_M, gptq-int4-g128 or onnx-optimum-int8.")
+        str, typer.Option(help="Such as Q4_K_M, gptq-int4-g128, onnx-int4-32 or onnx-optimum-int8.")
     ] = "Q4_K_M",
     sparsity: Annotated[str, typer.Option(help="For pruning: 50% or 2:4.")] = "50%",
     depth: Depth = None,

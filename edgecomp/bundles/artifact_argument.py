@@ -48,7 +48,7 @@ def find_artifact(name: str) -> NamedArtifact:
         path, recipe = path / manifest.artifact, manifest.recipe
     if is_onnx_folder(path):
         read_onnx_folder(path)
-        return NamedArtifact(path=path, recipe=recipe, runtime="onnx")
+        return NamedArtifact(path=path, recipe=recipe or _recipe_beside(path), runtime="onnx")
     if (path / CONFIG).is_file():
         read_model(path)
         return NamedArtifact(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.formats.expected_loss import expected_divergence
 from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.formats.layered_weights import layered_weights
@@ -24,6 +25,21 @@ def onnx_artifact_bytes(model: ModelSpec, name: str) -> int:
     """Size of the whole folder: the external data is exact, the graph and the tokenizer are not."""
     graph = GRAPH_BYTES + model.layers * LAYER_GRAPH_BYTES
     return onnx_data_bytes(model, name) + graph + TOKENIZER_BYTES_PER_TOKEN * model.vocabulary
+
+
+def require_onnx_format(model: ModelSpec, name: str) -> None:
+    """Raises CompressionSettingsInvalid where ONNX Runtime's CPU provider cannot run `model` in the
+    format `name`, naming the nearest that it can."""
+    facts = {row.name: row for row in onnx_facts(model)}
+    reason = facts[name].exclusion_reason
+    if reason is None:
+        return
+    usable = [row for row in facts.values() if row.exclusion_reason is None]
+    if not usable:
+        raise CompressionSettingsInvalid(f"{name} of {model.name}: {reason} Choose a GGUF format.")
+    bits = facts[name].bits_per_weight
+    nearest = min(usable, key=lambda row: abs(row.bits_per_weight - bits))
+    raise CompressionSettingsInvalid(f"{name} of {model.name}: {reason} Choose {nearest.name}.")
 
 
 def _facts(model: ModelSpec, row: OnnxFormat) -> FormatFacts:

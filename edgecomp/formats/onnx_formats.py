@@ -49,6 +49,11 @@ class OnnxFormat:
         row = TENSOR_TYPES[self.type]
         return None if row.is_float else row.block_elements
 
+    @property
+    def is_solved(self) -> bool:
+        """Whether our solvers can choose its codes."""
+        return self.precision == "int4"
+
 
 ONNX_FORMATS = {
     row.name: row

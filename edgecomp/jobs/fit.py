@@ -335,8 +335,9 @@ def _correct_rates(run: Run, artifact: Artifact, measurement: Measurement, recip
     if recipe.runtime == "transformers":
         return
     if recipe.runtime == "onnx":
-        facts = next(row for row in onnx_facts(run.model) if row.name == recipe.format)
-        correct_rates(run.model, facts.weights, measurement, recipe.runtime)
+        made = staged_model(run.model, recipe.stages)
+        facts = next(row for row in onnx_facts(made) if row.name == recipe.format)
+        correct_rates(made, facts.weights, measurement, recipe.runtime)
         return
     made = read_model(artifact.file.path)
     weights = layered_weights(made, {tensor.name: tensor.dtype for tensor in made.tensors})

@@ -29,6 +29,8 @@ from edgecomp.common.validation_text import format_validation_error
 from edgecomp.devices.finding import find_device
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
+from edgecomp.formats.onnx_facts import onnx_artifact_bytes, require_onnx_format
+from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
 from edgecomp.formats.presets import MIXTURE, PRESETS
 from edgecomp.making.artifact import Artifact
@@ -40,6 +42,7 @@ from edgecomp.making.mixed_precision import (
     file_bytes,
     memory_bytes,
 )
+from edgecomp.making.onnx import make_onnx_artifact
 from edgecomp.making.optimum import make_optimum_artifact
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
@@ -118,12 +121,10 @@ def compression_recipe(wanted: CompressionRequest) -> Recipe:
     Raises CompressionSettingsInvalid for a method, format or sparsity that is none, or that cannot
     be had together.
     """
-    default = "rtn" if wanted.format in OPTIMUM_FORMATS else "awq+gptq"
+    default = _default_method(wanted.format)
     mix = wanted.mix or ("optimal" if wanted.format == MIXTURE else None)
     wanted = wanted.model_copy(update={"method": wanted.method or default, "mix": mix})
     _check_request(wanted)
-    quantized = wanted.format in HUGGINGFACE_FORMATS
-    optimum = wanted.format in OPTIMUM_FORMATS
     pruning = wanted.method in PRUNERS
     # Pruned before it is distilled: what is left makes up for what went.
     cut = [{"method": wanted.method, "sparsity": wanted.sparsity}] if pruning else []
@@ -135,12 +136,11 @@ def compression_recipe(wanted: CompressionRequest) -> Recipe:
                 "model": wanted.model,
                 "device": "auto",
                 "constraints": wanted.constraints,
-                "runtime": "transformers" if quantized else "onnx" if optimum else "llama.cpp",
+                "runtime": _runtime_of(wanted.format),
                 "format": wanted.format,
                 "mix": wanted.mix,
                 "stages": [*(s for s in wanted.stages if s not in distilled), *cut, *distilled],
-                # Rounding to nearest leaves the zeros of a pruned model where they are.
-                "rounding": ("rtn" if quantized else "llama.cpp") if pruning else wanted.method,
+                "rounding": _rounding_after_pruning(wanted.format) if pruning else wanted.method,
                 "settings": RunSettings(context=context, threads=physical_cores()),
                 "importance": _rounds_to_gguf(wanted.format),
                 "calibration": wanted.calibration,
@@ -152,13 +152,35 @@ def compression_recipe(wanted: CompressionRequest) -> Recipe:
         raise CompressionSettingsInvalid(f"The settings are refused: {fault}.") from error
 
 
+def _default_method(format_name: str) -> str:
+    if format_name in OPTIMUM_FORMATS:
+        return "rtn"
+    onnx = ONNX_FORMATS.get(format_name)
+    return "awq+gptq" if onnx is None or onnx.is_solved else "llama.cpp"
+
+
+def _rounding_after_pruning(format_name: str) -> str:
+    """What leaves the zeros of a pruned model where they are: rounding to nearest, by llama.cpp's
+    quantizer where there is a choice of its own."""
+    onnx = ONNX_FORMATS.get(format_name)
+    ours = format_name in HUGGINGFACE_FORMATS or (onnx is not None and onnx.is_solved)
+    return "rtn" if ours else "llama.cpp"
+
+
+def _runtime_of(format_name: str) -> str:
+    if format_name in HUGGINGFACE_FORMATS:
+        return "transformers"
+    onnx = format_name in ONNX_FORMATS or format_name in OPTIMUM_FORMATS
+    return "onnx" if onnx else "llama.cpp"
+
+
 def _check_request(wanted: CompressionRequest) -> None:
     """Raises CompressionSettingsInvalid for what is not known, or cannot be had together."""
     if wanted.method not in METHODS:
         raise CompressionSettingsInvalid(
             f"There is no method {wanted.method!r}. Known: {', '.join(METHODS)}."
         )
-    known = (*PRESETS, *HUGGINGFACE_FORMATS, *OPTIMUM_FORMATS)
+    known = (*PRESETS, *HUGGINGFACE_FORMATS, *ONNX_FORMATS, *OPTIMUM_FORMATS)
     if wanted.format not in known:
         raise CompressionSettingsInvalid(
             f"There is no format {wanted.format!r}. Known: {', '.join(known)}."
@@ -167,7 +189,8 @@ def _check_request(wanted: CompressionRequest) -> None:
     if wanted.format in OPTIMUM_FORMATS and more:
         raise CompressionSettingsInvalid(
             f"{wanted.format} is made of the source, rounded to nearest by ONNX Runtime's "
-            "quantizer. Leave out --method and what shrinks or mixes, or choose a GGUF format."
+            "quantizer. Leave out --method and what shrinks or mixes, or choose a GGUF format, or "
+            "an ONNX one of the builder's, such as onnx-int4-32."
         )
     limits = wanted.constraints
     if wanted.format == MIXTURE and not (limits.max_size_bytes or limits.max_memory_bytes):
@@ -206,8 +229,9 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
         check_calibration(recipe.calibration, task, data, any_calibration=recipe.any_calibration)
     job = _job(model, recipe, output)
     texts = list(model.notes)
-    if recipe.format not in OPTIMUM_FORMATS:
+    if recipe.runtime != "onnx":
         texts += find_gguf_exporter().reservations(model)
+    if recipe.format not in OPTIMUM_FORMATS:
         check_template(model.path)
     for text in texts:
         listen(Warned(text=text))
@@ -251,6 +275,8 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
 def _maker(format_name: str) -> Callable[[Run], Artifact]:
     if format_name in OPTIMUM_FORMATS:
         return make_optimum_artifact
+    if format_name in ONNX_FORMATS:
+        return make_onnx_artifact
     return make_huggingface_artifact if format_name in HUGGINGFACE_FORMATS else make_artifact
 
 
@@ -259,9 +285,13 @@ def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     made = staged_model(model, recipe.stages)
     if recipe.format not in PRESETS:
         made = made.model_copy(update={"projector": None})
+    if recipe.format in ONNX_FORMATS:
+        require_onnx_format(made, recipe.format)
     check_size_budget(made, recipe)
     if recipe.format in HUGGINGFACE_FORMATS:
         size = huggingface_bytes(made, recipe.format)
+    elif recipe.format in ONNX_FORMATS:
+        size = onnx_artifact_bytes(made, recipe.format)
     elif recipe.format in OPTIMUM_FORMATS:
         size = optimum_bytes(made, recipe.format)
     else:

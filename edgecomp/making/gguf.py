@@ -252,7 +252,8 @@ def needs_calibration(recipe: Recipe, spec: ModelSpec) -> bool:
     """Whether text is shown to the model `spec` on the way to a recipe's artifact."""
     name = recipe.format
     if name in ONNX_FORMATS:
-        return recipe.rounding != "llama.cpp" and ONNX_FORMATS[name].precision == "int4"
+        solved = recipe.rounding != "llama.cpp" and ONNX_FORMATS[name].is_solved
+        return bool(recipe.stages) or solved
     if name not in PRESETS:
         return name in HUGGINGFACE_FORMATS
     if recipe.stages or recipe.mix or _solves(recipe):

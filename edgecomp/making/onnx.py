@@ -1,9 +1,11 @@
-"""Make a run's ONNX artifact: float export, calibrate, round, export, put the codes in, check."""
+"""Make a run's ONNX artifact: float export, calibrate, make smaller, round, export, put the codes
+in, check."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.checks.greedy_check import MORE_PROMPTS, PROMPTS
@@ -15,14 +17,16 @@ from edgecomp.formats.onnx_formats import onnx_data_bytes, onnx_format, onnx_typ
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.calibration_rows import calibrated_tokens
 from edgecomp.making.float_model import float_checkpoint
-from edgecomp.making.gguf import chosen_codes
+from edgecomp.making.gguf import chosen_codes, needs_calibration
 from edgecomp.making.gguf_checks import Checks, require
 from edgecomp.making.learned import with_possible_rounding
+from edgecomp.making.shrinking import PrunedOrDistilled, shrunk_checkpoint
 from edgecomp.models.onnx_folder import DATA, read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
+from edgecomp.recipes.recipe import Recipe
 
 BASE_FORMAT = "onnx-fp32"
 
@@ -30,20 +34,26 @@ BASE_FORMAT = "onnx-fp32"
 def make_onnx_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
     run = with_possible_rounding(run)
-    name = run.recipe.format
+    name, recipe = run.recipe.format, run.recipe
     checkpoint = float_checkpoint(run)
-    base = export(run, checkpoint, BASE_FORMAT, None)
+    base = export(run, checkpoint, BASE_FORMAT)
     checks = check_float(run, base, checkpoint).results
     require(run, checks, base.path)
-    spec = read_model(checkpoint)
+    calibration = calibrated_tokens(run, base) if needs_calibration(recipe, run.model) else None
+    made = PrunedOrDistilled(checkpoint, [], ())
+    if recipe.stages and calibration:
+        made = shrunk_checkpoint(run, base, checkpoint, calibration)
+    spec = read_model(made.checkpoint)
     types = onnx_types(spec, name)
-    file, calibration = base, None
-    if name != BASE_FORMAT:
-        codes = None
-        if run.recipe.rounding != "llama.cpp" and onnx_format(name).precision == "int4":
-            calibration = calibrated_tokens(run, base)
-            codes = chosen_codes(run, checkpoint, calibration, types, [])
-        file = export(run, codes.path if codes else checkpoint, name, codes)
+    codes = None
+    if calibration and _solves(recipe):
+        codes = chosen_codes(run, made.checkpoint, calibration, types, made.done)
+    if recipe.stages or name != BASE_FORMAT:
+        file = export(run, made.checkpoint, name, codes, made.done)
+    else:
+        file = base
+    if recipe.stages and name == BASE_FORMAT:
+        checks += check_float(run, file, made.checkpoint).results
     checks += check_onnx(run, file, spec, onnx_data_bytes(spec, name)).results
     require(run, checks, file.path)
     return Artifact(
@@ -54,21 +64,35 @@ def make_onnx_artifact(run: Run) -> Artifact:
         checks=checks,
         calibration=calibration.record if calibration else None,
         base=base,
+        distillations=made.histories,
     )
 
 
-def export(run: Run, checkpoint: Path, name: str, codes: StoredFile | None) -> StoredFile:
-    """A checkpoint in an ONNX format; `codes`: that it is a rounded one, with its codes beside."""
+def _solves(recipe: Recipe) -> bool:
+    """Whether our solvers choose the codes; the builder rounds all others to nearest."""
+    return recipe.rounding != "llama.cpp" and onnx_format(recipe.format).is_solved
+
+
+def export(
+    run: Run,
+    checkpoint: Path,
+    name: str,
+    codes: StoredFile | None = None,
+    done: Sequence[Any] = (),
+) -> StoredFile:
+    """The float checkpoint `checkpoint`, which the stages `done` left, in an ONNX format; `codes`:
+    the rounded one of it, with its codes beside, that is exported in its place."""
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path, exporter = folder / name, find_onnx_exporter()
+        source = codes.path if codes else checkpoint
         run.torch.end()  # The builder holds the whole model: an idle worker's memory is its.
-        exporter.export_format(read_model(checkpoint), path, name, progress=progress)
+        exporter.export_format(read_model(source), path, name, progress=progress)
         if codes:
-            exporter.insert_codes(path, checkpoint)
+            exporter.insert_codes(path, source)
         return StoredFile(path=path, sha256=tree_digest(path))
 
-    inputs = {"format": name, "codes": codes.sha256 if codes else None}
+    inputs = {"format": name, "codes": codes.sha256 if codes else None, "stages": list(done)}
     return run.stage("onnx-export", f"Exporting as {name}", StoredFile, inputs, work)
 
 

@@ -268,7 +268,7 @@ def _rounds(format_name: str, rounding: Rounding | None) -> bool:
     if format_name in OPTIMUM_FORMATS:
         return False
     if format_name in ONNX_FORMATS:
-        return rounding != "llama.cpp" and ONNX_FORMATS[format_name].precision == "int4"
+        return rounding != "llama.cpp" and ONNX_FORMATS[format_name].is_solved
     if format_name in HUGGINGFACE_FORMATS:
         return True
     if rounding is None:

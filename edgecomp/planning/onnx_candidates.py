@@ -16,23 +16,19 @@ from edgecomp.planning.placement import Placement
 from edgecomp.planning.plan import Candidate
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.recipes.stages import Stage
 
 ONNX_MICRO_BATCH = 128
 """ONNX Runtime gives the logits of every position: a larger batch costs memory, not time."""
 
 
-def refuse_what_onnx_lacks(
-    constraints: Constraints, stages: Sequence[Stage], mix: MixChoice | None
-) -> None:
+def refuse_what_onnx_lacks(constraints: Constraints, mix: MixChoice | None) -> None:
     """Raises CompressionSettingsInvalid for what only llama.cpp's artifacts can have."""
     mixed = mix not in (None, "none")
     asked = "--kv-type" if constraints.kv_type != "F16" else "--mix" if mixed else None
-    if asked or stages:
+    if asked:
         raise CompressionSettingsInvalid(
-            f"{asked or 'What a recipe does before rounding'} is for llama.cpp: ONNX artifacts are "
-            "made of the source, one type for all matrices, with a float32 cache. Leave it out, or "
-            "choose --runtime llama.cpp."
+            f"{asked} is for llama.cpp: ONNX artifacts have one type for all matrices and a "
+            "float32 cache. Leave it out, or choose --runtime llama.cpp."
         )
 
 

@@ -72,7 +72,7 @@ def make_plan(
     if runtime == RUNTIME:
         refuse_repeated_tokens(model)
     if runtime == ONNX:
-        refuse_what_onnx_lacks(constraints, stages, choices.mix)
+        refuse_what_onnx_lacks(constraints, choices.mix)
     if runtime == TRANSFORMERS:
         refuse_what_transformers_lacks(constraints, choices.mix, choices.rounding)
     made = staged_model(model, stages)

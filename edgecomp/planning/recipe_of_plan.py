@@ -52,7 +52,7 @@ def recipe_for(
     onnx = ONNX_FORMATS.get(chosen.format)
     weighted = chosen.format in PRESETS and chosen.format not in UNWEIGHTED
     solved = is_solved(chosen.format) or chosen.format in HUGGINGFACE_FORMATS
-    solved = solved or (onnx is not None and onnx.precision == "int4")
+    solved = solved or (onnx is not None and onnx.is_solved)
     return Recipe(
         model=model,
         device=device,

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.recipe import Recipe
@@ -31,7 +30,7 @@ def artifact_stem(recipe: Recipe, model: ModelSpec, types: Mapping[str, str]) ->
 
 def is_stem_of(stem: str, recipe: Recipe) -> bool:
     """Whether a file, or a folder, of this name was made by `recipe`."""
-    if recipe.format in HUGGINGFACE_FORMATS:
+    if recipe.runtime != "llama.cpp":
         return stem == recipe.format
     if not recipe.tensor_types:
         return stem == PREFIX + recipe.format

@@ -57,7 +57,8 @@ class Recipe(FrozenModel):
     constraints: Constraints
     runtime: str
     format: str
-    """A preset of GGUF, a format of quantized checkpoints, or `source` for the file as it is."""
+    """A preset of GGUF, a format of ONNX or of quantized checkpoints, or `source` for the file as
+    it is."""
 
     tensor_types: dict[str, str] = Field(default={})
     """Types of single tensors by GGUF name, over the preset's own."""
@@ -97,8 +98,6 @@ class Recipe(FrozenModel):
             raise ValueError(f"{self.runtime} does not run {self.format}")
         if quantized and self.rounding == "llama.cpp":
             raise ValueError(f"{self.format} is rounded by rtn, gptq, awq or awq+gptq")
-        if self.stages and self.runtime == "onnx":
-            raise ValueError("stages are carried out for llama.cpp only: ONNX exports the source")
         return self
 
 

@@ -26,6 +26,7 @@ from edgecomp.models.reading import read_model
 from edgecomp.planning.planner import make_plan
 from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.stages import StructuredStage, staged_model
 
 PROCESS_SECONDS = 500
 
@@ -131,6 +132,24 @@ def test_formats_whose_blocks_do_not_divide_are_out_with_the_reason(
     assert "float16" in out["onnx-fp16"]
     assert plan.runtime == "onnx"
     assert plan.chosen is not None
+
+
+def test_a_plan_for_onnx_is_of_the_model_that_its_stages_leave(
+    tiny_model: Callable[..., Path],
+) -> None:
+    model, stages = read_model(tiny_model("llama-deep")), [StructuredStage(blocks="2")]
+    whole, smaller = (
+        make_plan(
+            model,
+            find_device("office-laptop-ddr4"),
+            Constraints(context=256),
+            choices=Choices(runtime="onnx", stages=asked),
+        )
+        for asked in ((), stages)
+    )
+    assert whole.chosen and smaller.chosen
+    assert smaller.chosen.file_bytes < 0.7 * whole.chosen.file_bytes
+    assert smaller.parameters == staged_model(model, stages).parameters
 
 
 @pytest.mark.parametrize(
