@@ -103,6 +103,13 @@ RuntimeName = Annotated[
         help="What will run it: llama.cpp, onnx or transformers; fit takes both (the first two)."
     ),
 ]
+ProviderName = Annotated[
+    str,
+    typer.Option(
+        help="ONNX Runtime's execution provider: cpu, cuda, dml, webgpu, qnn, coreml, openvino, or "
+        "auto for the one that fits the device."
+    ),
+]
 MemoryLimit = Annotated[
     str | None, typer.Option(help="Run as if there were only so much memory, such as 4GB.")
 ]
@@ -257,6 +264,7 @@ def plan(
     max_size: MaxSize = None,
     min_speed: MinSpeed = None,
     runtime: RuntimeName = "llama.cpp",
+    provider: ProviderName = "cpu",
     kv_type: KvTypeOption = "F16",
     depth: Depth = None,
     width: Width = None,
@@ -286,7 +294,7 @@ def plan(
         read_model(model),
         find_device(device),
         constraints,
-        choices=Choices(stages=stages, runtime=runtime),
+        choices=Choices(stages=stages, runtime=runtime, provider=provider),
     )
     _show(made, json, plan_table if every else plan_answer)
     if made.chosen is None:

@@ -17,8 +17,9 @@ from edgecomp.common.atomic import new_folder, write_text
 from edgecomp.common.errors import ArtifactRejected, ExportRefused, RuntimeMissing
 from edgecomp.common.events import Progress, ignore_progress
 from edgecomp.common.folders import scratch_folder
+from edgecomp.formats.execution_providers import execution_provider, require_precision
 from edgecomp.formats.exporting import ExportRecord, FloatType, OnnxRecord, find_exporter
-from edgecomp.formats.onnx_formats import OnnxFormat, onnx_data_bytes, onnx_format, require_provider
+from edgecomp.formats.onnx_formats import OnnxFormat, float_type, onnx_data_bytes, onnx_format
 from edgecomp.models.huggingface.end_tokens import required_end_token_ids
 from edgecomp.models.huggingface.tied_head import tied_config
 from edgecomp.models.huggingface.weight_files import read_json
@@ -73,7 +74,7 @@ def export_format(
     where the ONNX checker refuses what was built, DiskFull or NotWritable.
     """
     row = onnx_format(format_name)
-    require_provider(provider, row.precision)
+    require_precision(provider, row.precision)
     _require_builder()
     options: dict[str, object] = {}
     if row.block_size:
@@ -93,7 +94,7 @@ def export_format(
                     checkpoint=str(checkpoint),
                     destination=str(folder),
                     precision=row.precision,
-                    provider=provider,
+                    provider=execution_provider(provider).graph,
                     options=options,
                 )
                 # The builder writes the tokenizer anew; ids must not change.
@@ -164,7 +165,7 @@ def _record(
     return OnnxRecord(
         path=destination,
         size_bytes=found.size_bytes,
-        float_type="F16" if row.precision == "fp16" else "F32",
+        float_type="F16" if float_type(row, provider) == "F16" else "F32",
         tensors={name: ONNX_TYPES.get(t.type, str(t.type)) for name, t in tensors.items()},
         notes=notes,
         format=row.name,

@@ -1,38 +1,21 @@
 """The formats of ONNX artifacts: precisions, blocks of MatMulNBits, and where they run.
 
 The onnxruntime-genai model builder (0.18) writes float weights, or MatMulNBits with blocks of
-symmetric integers and one scale a block (float32 on the CPU). A block that reaches past the last
-column is filled up. Integer formats quantize the matrices inside the blocks and the output head;
-a tied head serves as the embedding table at 4 bits, at 8 bits the table stays float beside it.
+symmetric integers and one scale a block (float32 on the CPU, float16 elsewhere). A block that
+reaches past the last column is filled up. Integer formats quantize the matrices inside the blocks
+and the output head; a tied head serves as the embedding table at 4 bits, at 8 bits the table stays
+float beside it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.formats.execution_providers import Precision, execution_provider
 from edgecomp.models.spec import EMBEDDING, ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
-
-Precision = Literal["fp32", "fp16", "int8", "int4"]
-Provider = Literal["cpu", "cuda", "dml"]
-PROVIDERS: tuple[str, ...] = get_args(Provider)
-
-PRECISIONS: dict[str, tuple[str, ...]] = {
-    "cpu": ("fp32", "int8", "int4"),
-    "cuda": ("fp32", "fp16", "int8", "int4"),
-    "dml": ("fp16", "int4"),
-}
-"""What the builder supports on each provider."""
-
-RUN_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "dml": "DmlExecutionProvider",
-}
-"""ONNX Runtime's own names."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +60,20 @@ def onnx_format(name: str) -> OnnxFormat:
     return ONNX_FORMATS[name]
 
 
-def require_provider(provider: str, precision: Precision) -> None:
-    """Raise CompressionSettingsInvalid for a provider that is none, or that lacks a precision."""
-    if provider not in PRECISIONS:
-        raise CompressionSettingsInvalid(
-            f"There is no execution provider {provider!r} here. Known: {', '.join(PROVIDERS)}."
-        )
-    if precision not in PRECISIONS[provider]:
-        raise CompressionSettingsInvalid(
-            f"The {provider} provider does not run {precision} models. "
-            f"Choose one of {', '.join(PRECISIONS[provider])}."
-        )
-
-
-def onnx_types(model: ModelSpec, name: str) -> dict[str, str]:
-    """The type of every tensor of `model` in a format, by GGUF name."""
+def onnx_types(model: ModelSpec, name: str, provider: str = "cpu") -> dict[str, str]:
+    """The type of every tensor of `model` in a format for a provider, by GGUF name."""
     row = onnx_format(name)
-    plain = "F16" if row.precision == "fp16" else "F32"
+    plain = float_type(row, provider)
     # The factors of scaled rotary positions are worked into the graph's tables.
     kept = [tensor for tensor in model.tensors if not tensor.name.startswith("rope_")]
     return {t.name: row.type if _is_product(t, model) else plain for t in kept}
+
+
+def float_type(row: OnnxFormat, provider: str) -> str:
+    """The type of scales, activations and all that is not rounded."""
+    if row.precision == "fp32":
+        return "F32"
+    return "F16" if row.precision == "fp16" else execution_provider(provider).float_type
 
 
 def _is_product(tensor: TensorSpec, model: ModelSpec) -> bool:
@@ -106,18 +83,23 @@ def _is_product(tensor: TensorSpec, model: ModelSpec) -> bool:
     return len(tensor.shape) == 2
 
 
-def onnx_tensor_bytes(shape: tuple[int, ...], kind: str) -> int:
-    """Bytes of one tensor: each row takes whole blocks."""
-    return math.prod(shape[:-1]) * TENSOR_TYPES[kind].size_bytes(shape[-1])
+def onnx_tensor_bytes(shape: tuple[int, ...], kind: str, scales: str = "F32") -> int:
+    """Bytes of one tensor: each row takes whole blocks, each with a scale of the type `scales`."""
+    row = TENSOR_TYPES[kind]
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    size = rows * row.size_bytes(columns)
+    if row.is_float or scales == "F32":
+        return size
+    return size - 2 * rows * math.ceil(columns / row.block_elements)
 
 
-def onnx_data_bytes(model: ModelSpec, name: str) -> int:
+def onnx_data_bytes(model: ModelSpec, name: str, provider: str = "cpu") -> int:
     """The size of the external data file: every tensor, the rotary tables and, at 8 bits, the float
     embedding table beside a tied head."""
-    types = onnx_types(model, name)
-    plain = "F16" if onnx_format(name).precision == "fp16" else "F32"
+    types = onnx_types(model, name, provider)
+    plain = float_type(onnx_format(name), provider)
     shapes = {tensor.name: tensor.shape for tensor in model.tensors}
-    total = sum(onnx_tensor_bytes(shapes[name], kind) for name, kind in types.items())
+    total = sum(onnx_tensor_bytes(shapes[name], kind, plain) for name, kind in types.items())
     total += 2 * TENSOR_TYPES[plain].size_bytes(model.context_length * (model.key_length // 2))
     if onnx_format(name).precision == "int8" and model.tied_embeddings:
         total += TENSOR_TYPES[plain].size_bytes(model.vocabulary * model.embedding_length)

@@ -31,7 +31,7 @@ class Alternative(NamedTuple):
 
 def figures(row: Candidate) -> str:
     """What a candidate takes, how fast it is and what it loses, in a sentence's rest."""
-    where = f", {row.placement.label}" if row.placement.gpus else ""
+    where = f", {row.where}" if row.where else ""
     loss = f"expected loss {expected_loss(row)} nats ({row.risk} risk)"
     return (
         f"{format_size(row.file_bytes)}: {format_size(row.memory.total_bytes)} of memory at "

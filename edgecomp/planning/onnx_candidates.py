@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.common.quantity import format_size
 from edgecomp.common.tasks import MixChoice
 from edgecomp.devices.profile import DeviceProfile
+from edgecomp.formats.execution_providers import execution_provider
 from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.candidate import ONNX, candidate_of, contexts
 from edgecomp.planning.offload import Offload
-from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.plan import Candidate
+from edgecomp.planning.provider_choice import provider_processor
+from edgecomp.planning.provider_memory import estimate_provider_memory
+from edgecomp.planning.provider_partition import expected_nodes, partition
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.run_settings import RunSettings
+
+NOT_RUN = (
+    "Speed and memory of {title} are computed from shapes and were not measured: nothing was run "
+    "there."
+)
 
 ONNX_MICRO_BATCH = 128
 """ONNX Runtime gives the logits of every position: a larger batch costs memory, not time."""
@@ -32,23 +41,53 @@ def refuse_what_onnx_lacks(constraints: Constraints, mix: MixChoice | None) -> N
         )
 
 
+def refuse_provider_elsewhere(runtime: str, provider: str) -> None:
+    """Raises CompressionSettingsInvalid for an execution provider of another runtime's artifact."""
+    if runtime != ONNX and provider != "cpu":
+        raise CompressionSettingsInvalid(
+            f"--provider {provider} is ONNX Runtime's, and {runtime} has none. Add --runtime onnx, "
+            "or leave it out."
+        )
+
+
 def onnx_candidates(
     model: ModelSpec,
     device: DeviceProfile,
     constraints: Constraints,
     facts: Sequence[FormatFacts],
+    provider: str = "cpu",
 ) -> Iterator[Candidate]:
-    """Everything on the CPU, the only provider whose predictions were checked."""
+    """Each format with an execution provider; only the CPU's predictions were checked.
+
+    Raises CompressionSettingsInvalid where the device has nothing that the provider computes on.
+    """
     own = device.model_copy(update={"kernel_rates": device.kernel_rates_in(ONNX)})
+    target = execution_provider(provider)
+    processor = provider_processor(provider, device)
+    own_graph = target.graph != "cpu"
+    place = Placement(gpus=(processor.name,), gpu_layers=model.layers + 1)
     for row in facts:
+        divided = partition(expected_nodes(model, row.name, target), target)
         for context in contexts(model, constraints):
             settings = RunSettings(
                 context=context,
                 threads=device.cpu.cores,
-                kv_type="F32",
+                kv_type=target.float_type,
                 micro_batch=ONNX_MICRO_BATCH,
             )
-            memory = estimate_onnx_memory(model, row.name, settings)
-            pools = {device.system_pool.name: memory.total_bytes}
-            option = Offload(Placement(), settings, memory, pools)
-            yield candidate_of(model, own, constraints, row, option, ONNX)
+            memory, pools = estimate_provider_memory(model, row.name, settings, target, device)
+            option = Offload(place if own_graph else Placement(), settings, memory, pools)
+            found = candidate_of(model, own, constraints, row, option, ONNX)
+            if provider != "cpu":
+                said = (divided.sentence, *_pools_note(pools), NOT_RUN.format(title=target.title))
+                notes = (*found.notes, *said)
+                found = found.model_copy(update={"provider": provider, "notes": notes})
+            yield found
+
+
+def _pools_note(pools: Mapping[str, int]) -> tuple[str, ...]:
+    """What lies in which memory, where there is more than one."""
+    if len(pools) < 2:
+        return ()
+    parts = " and ".join(f"{format_size(size)} in {name}" for name, size in pools.items())
+    return (f"Of its memory, {parts}.",)

@@ -36,7 +36,7 @@ def estimate_onnx_memory(
     cache = 4 * settings.context * model.layers * model.kv_heads
     cache *= model.key_length + model.value_length
     output = 2 * 4 * min(settings.micro_batch, settings.context) * model.vocabulary
-    running = _activation_bytes(model, settings)
+    running = 4 * activation_numbers(model, settings)
     loading = _head_bytes(model, format_name) if model.tied_embeddings else 0
     return MemoryEstimate(
         weights_bytes=_weights_bytes(model, format_name),
@@ -74,8 +74,8 @@ def _head_bytes(model: ModelSpec, format_name: str) -> int:
     )
 
 
-def _activation_bytes(model: ModelSpec, settings: RunSettings) -> int:
-    """Live float32 rows of a micro batch in the widest part of a layer, its scores included."""
+def activation_numbers(model: ModelSpec, settings: RunSettings) -> int:
+    """Live numbers of a micro batch in the widest part of a layer, its scores included."""
     tokens = min(settings.micro_batch, settings.context)
     hidden = 4 * model.embedding_length + 3 * model.feed_forward_length
-    return 4 * tokens * (hidden + model.heads * settings.context)
+    return tokens * (hidden + model.heads * settings.context)

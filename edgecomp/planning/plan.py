@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_duration, format_size
+from edgecomp.formats.execution_providers import execution_provider
 from edgecomp.formats.expected_loss import Risk
 from edgecomp.formats.presets import SOURCE
 from edgecomp.planning.memory import MemoryEstimate
@@ -42,6 +43,9 @@ class Candidate(FrozenModel):
     budget_bytes: int | None = None
     """The size of the file that a mixture is chosen to fill."""
 
+    provider: str = "cpu"
+    """The execution provider of ONNX Runtime that it is for."""
+
     context: int
     placement: Placement
     settings: RunSettings
@@ -63,8 +67,15 @@ class Candidate(FrozenModel):
     @cached_property
     def label(self) -> str:
         """How people name it."""
-        where = f", {self.placement.label}" if self.placement.gpus else ""
+        where = f", {self.where}" if self.where else ""
         return f"{self.name} at context {self.context}{where}"
+
+    @property
+    def where(self) -> str:
+        """What of it runs beside the CPU; empty: nothing does."""
+        if self.provider != "cpu":
+            return execution_provider(self.provider).title
+        return self.placement.label
 
     @property
     def exact(self) -> bool:

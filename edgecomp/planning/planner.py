@@ -5,7 +5,8 @@ Nothing here reads weights, imports torch or takes more than a fraction of a sec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from edgecomp.common.errors import ExportRefused, ModelIncomplete
 from edgecomp.common.tasks import REQUIRED_BENCHMARKS
@@ -34,10 +35,15 @@ from edgecomp.planning.method_families import method_families, notices
 from edgecomp.planning.mixtures import Request, mixture_candidates
 from edgecomp.planning.nearest_limit import nearest_limit
 from edgecomp.planning.offload import fastest, offload, offloads, possible_footprints
-from edgecomp.planning.onnx_candidates import onnx_candidates, refuse_what_onnx_lacks
+from edgecomp.planning.onnx_candidates import (
+    onnx_candidates,
+    refuse_provider_elsewhere,
+    refuse_what_onnx_lacks,
+)
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.planning.plan import Candidate, JobCost, Plan
+from edgecomp.planning.provider_choice import chosen_provider, fitting_notice
 from edgecomp.planning.ranking import best_caches, rank, without_dominated
 from edgecomp.planning.recipe_of_plan import NOTHING_CHOSEN, Choices, chosen_mix
 from edgecomp.planning.transformers_candidates import (
@@ -49,10 +55,13 @@ from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.stages import staged_model
 
 FACTS: Mapping[str, Callable[[ModelSpec], Sequence[FormatFacts]]] = {
-    ONNX: onnx_facts,
     TRANSFORMERS: huggingface_facts,
 }
 """What tells of a model's formats, by the runtime; `format_facts` of every other."""
+
+Candidates = Callable[
+    [ModelSpec, DeviceProfile, Constraints, Sequence[FormatFacts]], Iterable[Candidate]
+]
 
 
 def make_plan(
@@ -71,14 +80,18 @@ def make_plan(
     runtime, stages = choices.runtime, choices.stages
     if runtime == RUNTIME:
         refuse_repeated_tokens(model)
+    refuse_provider_elsewhere(runtime, choices.provider)
     if runtime == ONNX:
+        choices = choices._replace(provider=chosen_provider(choices.provider, device))
         refuse_what_onnx_lacks(constraints, choices.mix)
     if runtime == TRANSFORMERS:
         refuse_what_transformers_lacks(constraints, choices.mix, choices.rounding)
     made = staged_model(model, stages)
     if runtime != RUNTIME:
         made = made.model_copy(update={"projector": None})  # Only GGUF artifacts have one.
-    if facts is None:
+    if facts is None and runtime == ONNX:
+        facts = onnx_facts(made, choices.provider)
+    elif facts is None:
         facts = FACTS.get(runtime, format_facts)(made)
     if stages:
         facts = [row for row in facts if row.name != SOURCE]
@@ -114,6 +127,7 @@ def make_plan(
             *model.notes,
             *notices(model, device, ranked),
             *(_gguf_reservations(model) if runtime == RUNTIME else ()),
+            *(fitting_notice(choices.provider, device) if runtime == ONNX else ()),
         ),
         job=job,
         placements=placed,
@@ -137,9 +151,11 @@ def ranked_candidates(
     choices: Choices = NOTHING_CHOSEN,
 ) -> list[Candidate]:
     """Every candidate, best first, then the rejected ones: a plan without what it takes to make."""
-    all_of = {ONNX: onnx_candidates, TRANSFORMERS: transformers_candidates}.get(
-        choices.runtime, _candidates
-    )
+    by_runtime: dict[str, Candidates] = {
+        ONNX: partial(onnx_candidates, provider=choices.provider),
+        TRANSFORMERS: transformers_candidates,
+    }
+    all_of = by_runtime.get(choices.runtime, _candidates)
     candidates = list(all_of(model, device, constraints, facts))
     if choices.cache_losses:
         candidates = [_with_cache_loss(row, model, constraints, choices) for row in candidates]

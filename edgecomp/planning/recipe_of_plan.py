@@ -25,6 +25,9 @@ class Choices(NamedTuple):
     """What somebody chose beside the format; None: what loses least."""
 
     runtime: str = "llama.cpp"
+    provider: str = "cpu"
+    """The execution provider of ONNX Runtime; `auto`: the one that fits the device."""
+
     rounding: Rounding | None = None
     mix: MixChoice | None = None
     stages: Sequence[Stage] = ()

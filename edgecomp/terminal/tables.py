@@ -132,7 +132,7 @@ def _planned_cell(planned: PlannedThere) -> str:
     chosen = planned.chosen
     if chosen is None:
         return "nothing fits"
-    where = f", {chosen.placement.label}" if chosen.placement.gpus else ""
+    where = f", {chosen.where}" if chosen.where else ""
     tight = ", tight" if chosen.fits == "tight" else ""
     speed = format_rate(chosen.speed.decode_tokens_per_second)
     return f"{chosen.name} {format_size(chosen.file_bytes)} {speed}{where}{tight}"

@@ -25,11 +25,13 @@ from edgecomp.common.errors import (
     NotWritable,
 )
 from edgecomp.compress.checkpoint import read_tensor
+from edgecomp.formats.execution_providers import execution_provider
 from edgecomp.formats.exporting import OnnxRecord, find_onnx_exporter
 from edgecomp.formats.onnx_formats import onnx_data_bytes, onnx_types
 from edgecomp.models.huggingface.model import stored_tensors
 from edgecomp.models.onnx_folder import DATA, GRAPH, external_tensors, load_graph, read_onnx_folder
 from edgecomp.models.reading import read_model
+from edgecomp.planning.provider_partition import counted_nodes, expected_nodes, partition
 from edgecomp.processes.child import Child
 from edgecomp.runtimes.protocol import find_runtime
 
@@ -98,12 +100,17 @@ def test_models_for_other_providers_are_written_and_said_not_to_have_run(
     assert record.provider == provider
     assert {(0, 2), (1, 2)} <= set(reported)  # A2: each of the model's layers
     assert any("not run" in note for note in record.notes)
+    model, target = read_model(tiny_model("llama")), execution_provider(provider)
+    assert (record.path / DATA).stat().st_size == onnx_data_bytes(model, format_name, provider)
+    graph = load_graph(record.path)
+    drawn = partition(counted_nodes(node.op_type for node in graph.graph.node), target)
+    assert drawn == partition(expected_nodes(model, format_name, target), target)
 
 
 @pytest.mark.parametrize(
     ("format_name", "provider", "said"),
     [
-        ("onnx-fp32", "coreml", "no execution provider 'coreml'"),
+        ("onnx-fp32", "tpu", "no execution provider 'tpu'"),
         ("onnx-fp16", "cpu", "does not run fp16"),
         ("onnx-int3", "cpu", "no ONNX format 'onnx-int3'"),
     ],

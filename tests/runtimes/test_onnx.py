@@ -161,6 +161,12 @@ def test_a_prompt_longer_than_the_context_is_refused(both: tuple[Path, Path]) ->
         find_runtime("onnx").complete(both[1], small, [TEXT], [4])
 
 
-def test_a_provider_that_is_not_in_this_build_is_named() -> None:
-    with pytest.raises(RuntimeMissing, match="dml is not in this build"):
-        require_provider("dml")
+@pytest.mark.parametrize(
+    ("provider", "package"),
+    [("dml", "onnxruntime-directml"), ("cuda", "onnxruntime-gpu"), ("qnn", "onnxruntime-qnn")],
+)
+def test_a_provider_that_is_not_in_this_build_is_named_with_its_package(
+    provider: str, package: str
+) -> None:
+    with pytest.raises(RuntimeMissing, match=rf"{provider} is not in this build.*{package}"):
+        require_provider(provider)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from edgecomp.common.errors import RuntimeMissing, RuntimeRefused
-from edgecomp.formats.onnx_formats import RUN_PROVIDERS
+from edgecomp.formats.execution_providers import execution_provider, how_to_get
 from edgecomp.models.onnx_folder import GRAPH, TOKENIZER, read_onnx_folder
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.onnx.cache import GrowingCache, SharedCache
@@ -209,13 +209,14 @@ class OnnxTokenizer:
         return token in self.folder.end_tokens
 
 
-def require_provider(provider: str) -> str:
-    """ONNX Runtime's name of a provider. Raises RuntimeMissing where this build lacks it."""
-    name = RUN_PROVIDERS.get(provider)
+def require_provider(name: str) -> str:
+    """ONNX Runtime's name of a provider. Raises CompressionSettingsInvalid for one that is none,
+    RuntimeMissing where this build lacks it."""
+    provider = execution_provider(name)
     available = onnxruntime.get_available_providers()
-    if name not in available:
+    if provider.runtime_name not in available:
         raise RuntimeMissing(
-            f"The execution provider {provider} is not in this build of ONNX Runtime, which has "
-            f"{', '.join(available)}. Install the package of ONNX Runtime that carries it."
+            f"The execution provider {name} is not in this build of ONNX Runtime, which has "
+            f"{', '.join(available)}. To have it: {how_to_get(provider)}."
         )
-    return str(name)
+    return provider.runtime_name
