@@ -1,5 +1,5 @@
-"""Checkpoints as AutoGPTQ, AutoAWQ, compressed-tensors, OpenAI and DeepSeek write them, packed by
-plain loops."""
+"""Checkpoints as AutoGPTQ, AutoAWQ, compressed-tensors, OpenAI, DeepSeek, NVIDIA and BitNet write
+them, packed by plain loops."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 Rounded = tuple[Tensor, Tensor, Tensor]
 """Codes and zero points (unsigned), scales: [rows, columns], [rows, groups], [rows, groups]."""
 
+FP4_VALUES = torch.tensor((0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6))
 AWQ_COLUMNS = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
@@ -118,14 +119,10 @@ def write_quantized(
     return stand_for
 
 
-MXFP4_VALUES = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)
-
-
 def write_mxfp4(source: Path, folder: Path) -> None:
     """gpt-oss's layout: fused experts as blocks of 32 codes with a power of two each, columns
     first, and everything else in bfloat16."""
     shutil.copytree(source, folder)
-    table = torch.tensor(MXFP4_VALUES)
     tensors = {}
     for name, values in load_file(source / "model.safetensors").items():
         if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
@@ -134,7 +131,7 @@ def write_mxfp4(source: Path, folder: Path) -> None:
         blocks = values.transpose(1, 2).unflatten(-1, (-1, 32))
         power = torch.floor(torch.log2(blocks.abs().amax(-1))) - 2
         scaled = blocks / torch.exp2(power)[..., None]
-        codes = (scaled[..., None] - table).abs().argmin(-1).to(torch.uint8)
+        codes = (scaled[..., None] - FP4_VALUES).abs().argmin(-1).to(torch.uint8)
         tensors[f"{name}_blocks"] = (codes[..., ::2] | (codes[..., 1::2] << 4)).contiguous()
         tensors[f"{name}_scales"] = (power + 127).to(torch.uint8)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -144,23 +141,92 @@ def write_mxfp4(source: Path, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"quantization_config": method}))
 
 
-def write_fp8(source: Path, folder: Path, block: int = 128) -> dict[str, Tensor]:
-    """DeepSeek's layout: linears in FP8 with a scale for each block of rows and columns. Returns
-    the values that they stand for, float32 by weight."""
+PartsAndValues = tuple[dict[str, Tensor], Tensor]
+
+
+def write_small_codes(
+    source: Path,
+    folder: Path,
+    config: dict[str, object],
+    parts_of: Callable[[Tensor], PartsAndValues],
+) -> dict[str, Tensor]:
+    """Write `source` with its blocks' linears as `parts_of` stores them; returns the values they
+    stand for."""
     shutil.copytree(source, folder)
     tensors, stood_for = {}, {}
-    for name, values in load_file(source / "model.safetensors").items():
+    for name, weight in load_file(source / "model.safetensors").items():
         if not name.endswith("_proj.weight"):
-            tensors[name] = values
+            tensors[name] = weight
             continue
-        parts = values.unflatten(0, (-1, block)).unflatten(-1, (-1, block))
-        scales = parts.abs().amax((1, 3)) / 448
-        codes = (parts / scales[:, None, :, None]).to(torch.float8_e4m3fn)
-        stood_for[name] = (codes.float() * scales[:, None, :, None]).reshape(values.shape)
-        tensors[name] = codes.reshape(values.shape)
-        tensors[f"{name}_scale_inv"] = scales
+        parts, stood_for[name] = parts_of(weight.float())
+        prefix = name.removesuffix("weight")
+        tensors |= {prefix + part: value.contiguous() for part, value in parts.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    method = {"quant_method": "fp8", "weight_block_size": [block, block]}
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": method}))
+    said = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(said | {"quantization_config": config}))
     return stood_for
+
+
+def block_fp8_parts(weight: Tensor, block: int = 128) -> PartsAndValues:
+    """DeepSeek's: a scale for each block of rows and columns; the last ones may be smaller."""
+    rows = [part.split(block, 1) for part in weight.split(block)]
+    scales = torch.stack([torch.stack([x.abs().amax() / 448 for x in row]) for row in rows])
+    spread = scales.repeat_interleave(block, 0).repeat_interleave(block, 1)
+    spread = spread[: weight.shape[0], : weight.shape[1]]
+    codes = (weight / spread).to(torch.float8_e4m3fn)
+    return {"weight": codes, "weight_scale_inv": scales}, codes.float() * spread
+
+
+def row_fp8_parts(weight: Tensor) -> PartsAndValues:
+    """compressed-tensors': a scale for each row."""
+    scales = weight.abs().amax(1, keepdim=True) / 448
+    codes = (weight / scales).to(torch.float8_e4m3fn)
+    return {"weight": codes, "weight_scale": scales}, codes.float() * scales
+
+
+def whole_fp8_parts(weight: Tensor) -> PartsAndValues:
+    """ModelOpt's: one scale for all, and one for the inputs."""
+    scale = weight.abs().amax() / 448
+    codes = (weight / scale).to(torch.float8_e4m3fn)
+    parts = {"weight": codes, "weight_scale": scale, "input_scale": torch.tensor(0.5)}
+    return parts, codes.float() * scale
+
+
+def _fp4(weight: Tensor, scales: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Codes, two to a byte, and values, for scales [rows, blocks]."""
+    spread = scales.repeat_interleave(block, 1)
+    codes = ((weight / spread)[..., None] - FP4_VALUES).abs().argmin(-1).to(torch.uint8)
+    return codes[:, ::2] | (codes[:, 1::2] << 4), FP4_VALUES[codes.long()] * spread
+
+
+def nvfp4_parts(weight: Tensor, *, modelopt: bool = False) -> PartsAndValues:
+    """FP4 with an FP8 scale for each 16 columns, under one scale for all: multiplied by ModelOpt,
+    divided by in compressed-tensors."""
+    highest = weight.unflatten(1, (-1, 16)).abs().amax(-1) / 6
+    whole = highest.max() / 448
+    scales = (highest / whole).to(torch.float8_e4m3fn)
+    if modelopt:
+        packed, values = _fp4(weight, scales.float() * whole, 16)
+        return {"weight": packed, "weight_scale": scales, "weight_scale_2": whole}, values
+    divisor = (1 / whole).reshape(1)
+    packed, values = _fp4(weight, scales.float() / divisor, 16)
+    parts = {"weight_packed": packed, "weight_scale": scales, "weight_global_scale": divisor}
+    return parts | {"input_global_scale": torch.ones(1)}, values
+
+
+def mxfp4_parts(weight: Tensor) -> PartsAndValues:
+    """FP4 with a power of two for each 32 columns, stored by its exponent."""
+    power = torch.floor(torch.log2(weight.unflatten(1, (-1, 32)).abs().amax(-1))) - 2
+    packed, values = _fp4(weight, torch.exp2(power), 32)
+    return {"weight_packed": packed, "weight_scale": (power + 127).to(torch.uint8)}, values
+
+
+def ternary_parts(weight: Tensor, *, divides: bool) -> PartsAndValues:
+    """BitNet's: -1, 0 and 1 by one scale; a byte holds four rows, a quarter of them apart."""
+    mean = weight.abs().mean()
+    codes = (weight / mean).round().clamp(-1, 1)
+    quarters = (codes + 1).to(torch.uint8).chunk(4)
+    packed = sum((quarter << (2 * i) for i, quarter in enumerate(quarters)), torch.tensor(0))
+    scale = 1 / mean if divides else mean
+    values = codes / scale if divides else codes * scale
+    return {"weight": packed.to(torch.uint8), "weight_scale": scale.reshape(1)}, values

@@ -101,8 +101,8 @@ class QuantizationUnsupported(EdgecompError):
     def __init__(self, folder: Path, method: str) -> None:
         super().__init__(
             f"The weights of {folder} are quantized by {method}, which is not read here. Known: "
-            "gptq, awq (gemm, 4 bits), compressed-tensors (pack-quantized, int-quantized). Give "
-            "the checkpoint from before its quantization."
+            "gptq, awq (gemm, 4 bits), compressed-tensors (integers, FP8, NVFP4, MXFP4), fp8, "
+            "modelopt (FP8, NVFP4), bitnet. Give the checkpoint from before its quantization."
         )
 
 

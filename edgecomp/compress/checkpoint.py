@@ -37,7 +37,10 @@ WEIGHT_FILES = (
 )  # fmt: skip
 """Ends of the names of files that hold weights, of any framework, or say where they lie."""
 
-OF_THE_WEIGHTS = ("compression.json", "distillation.json", "packed.json", "quantize_config.json")
+OF_THE_WEIGHTS = (
+    "compression.json", "distillation.json", "packed.json", "quantize_config.json",
+    "hf_quant_config.json",
+)  # fmt: skip
 """Records that are true of the weights beside them only."""
 
 OS_ERROR = re.compile(r"os error (\d+)")

@@ -13,6 +13,8 @@ from edgecomp.common.events import Noted, Progress, Warned
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.formats.exporting import default_float_type, find_exporter
 from edgecomp.making.calibration_rows import StoredCalibration
+from edgecomp.models.huggingface.quantized import converted_method
+from edgecomp.models.huggingface.weight_files import read_json
 from edgecomp.models.learned_layout import LearnedLayout, NameOf
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec
@@ -31,9 +33,9 @@ def is_learned(model: ModelSpec) -> bool:
 
 def with_readable_weights(run: Run) -> Run:
     """The run, of the GGUF file that llama.cpp's converter makes of a checkpoint whose quantized
-    weights only it reads: MXFP4 stays what it is there, FP8 becomes floats."""
+    weights only it reads: MXFP4 stays what it is there."""
     model = run.model
-    if model.source == "gguf" or not (is_learned(model) and model.quantization):
+    if model.source == "gguf" or not converted_method(read_json(model.path / "config.json")):
         return run
     run.listen(
         Warned(

@@ -248,7 +248,9 @@ def _stored_bits(tensor: TensorSpec) -> float:
         return TENSOR_TYPES[tensor.dtype].bits_per_weight
     if tensor.dtype.startswith("INT"):
         return float(tensor.dtype.removeprefix("INT"))  # without its groups' scales
-    return {"F8_E4M3": 8.0, "F8_E5M2": 8.0, "U8": 8.0, "I32": 32.0}.get(tensor.dtype, 16.0)
+    return {"F4_E2M1": 4.0, "F8_E4M3": 8.0, "F8_E5M2": 8.0, "U8": 8.0, "I32": 32.0}.get(
+        tensor.dtype, 16.0
+    )
 
 
 def tensor_group(gguf_name: str) -> TensorGroup:

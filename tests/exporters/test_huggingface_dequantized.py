@@ -85,6 +85,90 @@ def test_a_quantized_checkpoint_becomes_the_float_weights_it_stands_for(
     assert "quantization_config" not in json.loads((record.path / "config.json").read_text())
 
 
+FLOAT8 = {"group_0": {"weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}}
+FLOAT4 = {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16}}}
+COMPRESSED = {"quant_method": "compressed-tensors"}
+SMALL_CODES: dict[str, tuple[dict[str, Any], Callable[..., Any], str]] = {
+    "fp8": (
+        {"quant_method": "fp8", "weight_block_size": [128, 128]},
+        made_by.block_fp8_parts,
+        "fp8 F8_E4M3",
+    ),
+    "float-quantized": (
+        COMPRESSED | {"format": "float-quantized", "config_groups": FLOAT8},
+        made_by.row_fp8_parts,
+        "compressed-tensors F8_E4M3",
+    ),
+    "modelopt fp8": (
+        {"quant_method": "modelopt", "quant_algo": "FP8"},
+        made_by.whole_fp8_parts,
+        "modelopt F8_E4M3",
+    ),
+    "nvfp4-pack-quantized": (
+        COMPRESSED | {"format": "nvfp4-pack-quantized", "config_groups": FLOAT4},
+        made_by.nvfp4_parts,
+        "compressed-tensors F4_E2M1",
+    ),
+    "modelopt nvfp4": (
+        {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+        partial(made_by.nvfp4_parts, modelopt=True),
+        "modelopt F4_E2M1",
+    ),
+    "mxfp4-pack-quantized": (
+        COMPRESSED | {"format": "mxfp4-pack-quantized", "config_groups": FLOAT4},
+        made_by.mxfp4_parts,
+        "compressed-tensors F4_E2M1",
+    ),
+    "bitnet": (
+        {"quant_method": "bitnet", "linear_class": "bitlinear"},
+        partial(made_by.ternary_parts, divides=True),
+        "bitnet INT2",
+    ),
+    "bitnet, autobitlinear": (
+        {"quant_method": "bitnet", "linear_class": "autobitlinear"},
+        partial(made_by.ternary_parts, divides=False),
+        "bitnet INT2",
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", SMALL_CODES)
+def test_small_floats_and_ternary_codes_become_the_weights_they_stand_for(
+    tiny_model: Callable[..., Path], tmp_path: Path, layout: str
+) -> None:
+    config, parts_of, title = SMALL_CODES[layout]
+    source, folder = tiny_model("llama"), tmp_path / "quantized"
+    expected = made_by.write_small_codes(source, folder, config, parts_of)
+    model, original = read_model(folder), read_model(source)
+    assert (model.quantization, model.layout) == (title, "known")
+    assert {(t.name, t.shape) for t in model.tensors} == {
+        (t.name, t.shape) for t in original.tensors
+    }
+    assert model.bits_per_weight < original.bits_per_weight
+
+    weights = load_file(export(model, tmp_path / "float", "F32").path / "model.safetensors")
+    for name, values in expected.items():
+        torch.testing.assert_close(weights[name], values, rtol=0, atol=0)
+    assert not [name for name in weights if "scale" in name]
+
+
+def test_what_modelopt_says_beside_config_json_is_read(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    config, parts_of, title = SMALL_CODES["modelopt nvfp4"]
+    folder = tmp_path / "m"
+    made_by.write_small_codes(tiny_model("llama"), folder, config, parts_of)
+    said = json.loads((folder / "config.json").read_text())
+    del said["quantization_config"]
+    (folder / "config.json").write_text(json.dumps(said))
+    beside = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}
+    (folder / "hf_quant_config.json").write_text(json.dumps(beside))
+    model = read_model(folder)
+    assert model.quantization == title
+    made = export(model, tmp_path / "float", "F32").path
+    assert read_model(made).quantization is None
+
+
 @pytest.mark.parametrize(
     ("config", "named"),
     [
@@ -96,7 +180,8 @@ def test_a_quantized_checkpoint_becomes_the_float_weights_it_stands_for(
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, r"bitsandbytes \(LLM.int8\)"),
         ({"quant_method": "hqq"}, "hqq"),
         ({"quant_method": "awq", "version": "gemv", "bits": 4}, "awq .gemv"),
-        ({"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"}, ".*nvfp4"),
+        ({"quant_method": "compressed-tensors", "format": "marlin-24"}, ".*marlin-24"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, r"modelopt \(W4A8_AWQ\)"),
     ],
 )
 def test_methods_that_are_not_read_are_refused_by_name(

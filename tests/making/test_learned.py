@@ -9,9 +9,9 @@ from shutil import copyfile
 import numpy as np
 import pytest
 import torch
-from quantized_checkpoints import write_fp8, write_mxfp4
+from quantized_checkpoints import block_fp8_parts, write_mxfp4, write_small_codes
 
-from edgecomp.common.events import Event, Noted, Warned
+from edgecomp.common.events import Event, Noted, StageFinished, Warned
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.compress.blocks import Block, walk
 from edgecomp.compress.checkpoint import read_tensor
@@ -225,14 +225,15 @@ def test_mxfp4_experts_keep_their_exact_values(
     assert any(isinstance(event, Warned) and "mxfp4" in event.text for event in heard)
 
 
-def test_fp8_weights_become_the_floats_that_they_stand_for(
+def test_fp8_weights_of_a_family_without_a_row_take_our_codes(
     tiny_family: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "fp8"
-    stood_for = write_fp8(tiny_family("qwen3"), folder)
+    said = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    write_small_codes(tiny_family("olmo2"), folder, said, block_fp8_parts)
     model = read_model(folder)
     assert (model.layout, model.quantization) == ("learned", "fp8 F8_E4M3")
-    header = read_gguf_header(export(model, tmp_path / "made.gguf", "F32").path)
-    tensor = next(t for t in header.tensors if t.name == "blk.1.ffn_down.weight")
-    values = np.concatenate(list(float32_pieces(header, tensor)))
-    assert np.array_equal(values, stood_for["model.layers.1.mlp.down_proj.weight"].numpy())
+    _, heard = made_of(folder, tmp_path / "out")
+    stages = [event.stage for event in heard if isinstance(event, StageFinished)]
+    assert {"checkpoint", "layout", "rounding"} <= set(stages) and "convert" not in stages
+    assert any(isinstance(e, Warned) and "fp8" in e.text for e in heard)

@@ -257,6 +257,21 @@ def test_a_folder_without_kernels_says_that_it_runs_as_floats(
     assert runtime.notes(tiny_model("llama")) == ()
 
 
+def test_fp8_without_a_card_runs_as_the_floats_it_stands_for(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    from edgecomp.runtimes.transformers.load import load_model
+
+    folder = tmp_path / "fp8"
+    said: dict[str, object] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    wanted = made_by.write_small_codes(tiny_model("llama"), folder, said, made_by.block_fp8_parts)
+    loading = loading_of(folder, None)
+    assert loading.dequantized and "no kernels here" in loading.notes[0]
+    assert not loading_of(folder, 1 << 40).dequantized
+    weights = dict(load_model(folder).named_parameters())
+    assert all(torch.equal(weights[name], values) for name, values in wanted.items())
+
+
 def test_floats_that_no_memory_holds_are_halved_and_that_is_said(
     tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,8 @@
 
 Codes are unsigned and stand one after another in little-endian int32 words: GPTQ's along a column
 of its transposed matrix, AWQ's and compressed-tensors' along a row; AWQ interleaves each word's
-eight columns. compressed-tensors stores signed codes with 2^(bits - 1) added.
+eight columns. compressed-tensors stores signed codes with 2^(bits - 1) added. Small floats (FP8,
+FP4) are values by themselves, times their scales.
 """
 
 from __future__ import annotations
@@ -12,13 +13,34 @@ from numpy.typing import NDArray
 
 from edgecomp.common.errors import FileCorrupt
 from edgecomp.models.float_conversion import NUMPY_TYPES, to_float32
-from edgecomp.models.huggingface.quantized import WORD_BITS, Quantization, QuantizedLinear
+from edgecomp.models.huggingface.quantized import FP8, WORD_BITS, Quantization, QuantizedLinear
 from edgecomp.models.safetensors_header import StoredTensor
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """The column of a word's eight that each of its nibbles, from the low end, belongs to."""
+
+
+EXPONENTS = ("U8", "F8_E8M0")
+EXPONENT_BIAS = 127
+
+
+def _small_float_values(exponent_bits: int, mantissa_bits: int) -> Floats:
+    """What each code of a sign, an exponent and a mantissa stands for, without NaN and infinity."""
+    codes = np.arange(1 << (1 + exponent_bits + mantissa_bits))
+    mantissa = codes & ((1 << mantissa_bits) - 1)
+    exponent = (codes >> mantissa_bits) & ((1 << exponent_bits) - 1)
+    bias = (1 << (exponent_bits - 1)) - 1
+    whole = mantissa + np.where(exponent > 0, 1 << mantissa_bits, 0)
+    values = np.ldexp(whole.astype(np.float32), np.maximum(exponent, 1) - bias - mantissa_bits)
+    return np.where(codes >> (exponent_bits + mantissa_bits), -values, values).astype(np.float32)
+
+
+FP4_VALUES = _small_float_values(2, 1)
+FP8_VALUES = {"F8_E4M3": _small_float_values(4, 3), "F8_E5M2": _small_float_values(5, 2)}
+FP8_VALUES["F8_E4M3"][[0x7F, 0xFF]] = np.nan
+FP8_VALUES["F8_E5M2"][[*range(0x7C, 0x80), *range(0xFC, 0x100)]] = np.nan
 
 
 def dequantize(linear: QuantizedLinear, quantization: Quantization) -> Floats:
@@ -30,6 +52,10 @@ def dequantize(linear: QuantizedLinear, quantization: Quantization) -> Floats:
                 weight = _gptq(linear, quantization)
             case "awq":
                 weight = _awq(linear)
+            case "small-floats":
+                weight = _small_floats(linear, quantization)
+            case "ternary":
+                weight = _ternary(linear, quantization)
             case _:
                 weight = _dequantize_compressed(linear, quantization)
         return weight.reshape(linear.shape)
@@ -92,6 +118,52 @@ def _dequantize_compressed(linear: QuantizedLinear, quantization: Quantization) 
     return (codes - zeros).astype(np.float32) * scales[:, group]
 
 
+def _small_floats(linear: QuantizedLinear, quantization: Quantization) -> Floats:
+    """FP8 [rows, columns] or two FP4 codes a byte; a scale for all, each row, or each block of rows
+    and columns, itself under a second one where there is one."""
+    parts, codes = linear.parts, linear.codes
+    if codes.dtype in FP8:
+        weight = _floats(codes)
+    else:
+        raw = _array(codes, np.dtype(np.uint8))
+        weight = FP4_VALUES[np.stack([raw & 15, raw >> 4], axis=-1).reshape(linear.shape)]
+    scales = _scales(linear.scales)
+    if "weight_scale_2" in parts:
+        scales = scales * _floats(parts["weight_scale_2"])
+    elif "weight_global_scale" in parts:
+        scales = scales / _floats(parts["weight_global_scale"])
+    if scales.ndim != 2:
+        scales = scales.reshape(-1, 1)
+    return weight * _spread(scales, linear.shape, quantization.block)
+
+
+def _scales(stored: StoredTensor) -> Floats:
+    """MXFP4 stores powers of two by their exponents, as bytes."""
+    if stored.dtype in EXPONENTS:
+        exponents = _array(stored, np.dtype(np.uint8)).astype(np.int32) - EXPONENT_BIAS
+        return np.ldexp(np.float32(1), exponents).astype(np.float32)
+    return _floats(stored)
+
+
+def _spread(scales: Floats, shape: tuple[int, int], block: tuple[int, int] | None) -> Floats:
+    """Scales [a, b] of blocks as one for each weight, or so that they broadcast."""
+    for axis, length in enumerate(shape):
+        count = scales.shape[axis]
+        if count in (1, length):
+            continue
+        size = block[axis] if block else -(-length // count)
+        scales = scales.repeat(size, axis=axis).take(range(length), axis=axis)
+    return scales
+
+
+def _ternary(linear: QuantizedLinear, quantization: Quantization) -> Floats:
+    """Four codes a byte, for rows a quarter of the matrix apart; 0, 1, 2 stand for -1, 0, 1."""
+    raw = _array(linear.codes, np.dtype(np.uint8))
+    codes = np.concatenate([(raw >> shift) & 3 for shift in (0, 2, 4, 6)])
+    weight, scale = codes.astype(np.float32) - 1, _floats(linear.scales).reshape(-1, 1)
+    return weight / scale if quantization.divides else weight * scale
+
+
 def _groups(stored: StoredTensor | None, columns: int, count: int, size: int | None) -> Integers:
     """The group of each column; the last of equal ones may be shorter."""
     if stored is not None:
@@ -118,6 +190,8 @@ def _integers(tensor: StoredTensor) -> Integers:
 
 
 def _floats(tensor: StoredTensor) -> Floats:
+    if tensor.dtype in FP8:
+        return FP8_VALUES[tensor.dtype][_array(tensor, np.dtype(np.uint8))]
     return to_float32(_array(tensor, NUMPY_TYPES[tensor.dtype]), tensor.dtype)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from edgecomp.models.huggingface.quantized import (
     quantized_linears,
     read_quantization,
     refuse_unannounced,
+    said_of_quantization,
 )
 from edgecomp.models.huggingface.template_file import folder_template
 from edgecomp.models.huggingface.tied_head import Head, read_head
@@ -190,7 +191,7 @@ def read_huggingface(folder: Path) -> ModelSpec:
         tokenizer=_tokenizer_kind(folder),
         chat_template=folder_template(folder),
         licence=licence_of(folder),
-        quantization=_quantization(whole, tensors),
+        quantization=_quantization(said_of_quantization(whole, folder), tensors),
         file_bytes=sum(file.stat().st_size for file in {t.file for t in stored.values()}),
         tensors=tensors,
         projector=projector,
@@ -404,10 +405,11 @@ def _tokenizer_kind(folder: Path) -> str | None:
     return None
 
 
-def _quantization(config: dict[str, Any], tensors: tuple[TensorSpec, ...]) -> str | None:
+def _quantization(said: Mapping[str, Any] | None, tensors: tuple[TensorSpec, ...]) -> str | None:
     """The method and the type of most weights, such as `gptq INT4`."""
-    quantization = config.get("quantization_config") or config.get("compression_config")
-    if not isinstance(quantization, dict):
+    if said is None:
         return None
-    kinds = tuple(tensor for tensor in tensors if tensor.dtype.startswith(("INT", "F8", "MXFP4")))
-    return f"{quantization.get('quant_method')} {dominant_type(kinds) if kinds else ''}".strip()
+    kinds = tuple(
+        tensor for tensor in tensors if tensor.dtype.startswith(("INT", "F8", "F4", "MXFP4"))
+    )
+    return f"{said.get('quant_method')} {dominant_type(kinds) if kinds else ''}".strip()

@@ -1,10 +1,12 @@
-"""Quantized Hugging Face checkpoints (GPTQ, AWQ, compressed-tensors), read from headers only.
+"""Quantized Hugging Face checkpoints, read from headers only: GPTQ, AWQ, compressed-tensors, FP8,
+ModelOpt's and BitNet's.
 
 A linear is stored as several tensors: GPTQ and AWQ hold `qweight`, `qzeros`, `scales` (GPTQ also
-`g_idx`), compressed-tensors `weight_packed`, or `weight` of int8, with `weight_scale`. Here they
-become one tensor under the weight's own name, with its shape and bits, so that a quantized model is
-planned by the formulas of any other. Sources of the layouts: AutoGPTQ's `qlinear_cuda_old.py`,
-AutoAWQ's `packing_utils.py`, compressed-tensors' `compressors/`.
+`g_idx`), the others `weight_packed` or `weight` with `weight_scale` (FP8: or `weight_scale_inv`).
+Here they become one tensor under the weight's own name, with its shape and type, so that a
+quantized model is planned by the formulas of any other. Sources of the layouts: AutoGPTQ's
+`qlinear_cuda_old.py`, AutoAWQ's `packing_utils.py`, compressed-tensors' `compressors/`,
+transformers' `integrations/finegrained_fp8.py` and `bitnet.py`, ModelOpt's `qtensor/`.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from pydantic import BaseModel, ValidationError
 
 from edgecomp.common.errors import FileCorrupt, ModelIncomplete, QuantizationUnsupported, shown
 from edgecomp.common.safe_text import one_line
+from edgecomp.models.huggingface.weight_files import read_json
 from edgecomp.models.integer_grid import IntegerGrid
 from edgecomp.models.safetensors_header import StoredTensor
 
-Layout = Literal["gptq", "awq", "pack-quantized", "int-quantized"]
+Layout = Literal["gptq", "awq", "pack-quantized", "int-quantized", "small-floats", "ternary"]
 WORD_BITS = 32
 PARTS: dict[Layout, tuple[str, ...]] = {
     "gptq": ("qweight", "qzeros", "scales", "g_idx"),
@@ -30,11 +33,30 @@ PARTS: dict[Layout, tuple[str, ...]] = {
         "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx",
     ),
     "int-quantized": ("weight", "weight_scale", "weight_zero_point"),
+    "small-floats": (
+        "weight", "weight_packed", "weight_scale", "weight_scale_inv", "weight_scale_2",
+        "weight_global_scale",
+    ),
+    "ternary": ("weight", "weight_scale"),
 }  # fmt: skip
-"""What a linear is stored as, by the end of the tensors' names; codes first."""
+"""What a linear is stored as, by the end of the tensors' names."""
 
-ACTIVATIONS = ("input_scale", "input_zero_point", "output_scale", "weight_global_scale")
-"""Scales of inputs and outputs: of no use once the weights are floats."""
+CODES = ("qweight", "weight_packed", "weight")
+SCALES = ("scales", "weight_scale", "weight_scale_inv")
+
+ACTIVATIONS = (
+    "input_scale", "input_zero_point", "output_scale", "weight_global_scale", "activation_scale",
+    "input_global_scale", "input_scale_ub", ".k_scale", ".v_scale",
+)  # fmt: skip
+"""Scales of inputs, outputs and caches: of no use once the weights are floats."""
+
+FP8 = ("F8_E4M3", "F8_E5M2")
+FP4 = "F4_E2M1"
+"""NVFP4's and MXFP4's codes: two to a byte, the first in the low half."""
+
+TERNARY_OF_A_BYTE = 4
+FLOAT_FORMATS = ("float-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized")
+"""compressed-tensors' formats of small floats."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,12 @@ class Quantization:
     ordered: bool = True
     """Neighbouring columns share a scale; not so where GPTQ took them in another order."""
 
+    block: tuple[int, int] | None = None
+    """Rows and columns that share a scale; None: what the scales' shape says."""
+
+    divides: bool = False
+    """Ternary codes are divided by their scale."""
+
 
 @dataclass(frozen=True)
 class QuantizedLinear:
@@ -67,6 +95,20 @@ class QuantizedLinear:
     shape: tuple[int, int]
     parts: Mapping[str, StoredTensor]
     grid: IntegerGrid | None
+    type: str
+    """Of its codes, as plans and reports name it: INT2 to INT8, F8_E4M3, F4_E2M1 and so on."""
+
+    @property
+    def codes(self) -> StoredTensor:
+        return _first_of(CODES, self.parts)
+
+    @property
+    def scales(self) -> StoredTensor:
+        return _first_of(SCALES, self.parts)
+
+
+def _first_of(names: tuple[str, ...], parts: Mapping[str, StoredTensor]) -> StoredTensor:
+    return next(parts[name] for name in names if name in parts)
 
 
 class GroupedWeights(BaseModel):
@@ -77,10 +119,12 @@ class GroupedWeights(BaseModel):
     group_size: int | None = None
     symmetric: bool | None = True
     actorder: str | bool | None = None
+    block_structure: tuple[int, int] | None = None
 
 
 class LinearGroup(BaseModel):
     weights: GroupedWeights | None = None
+    format: str | None = None
 
 
 class QuantizationEntries(BaseModel):
@@ -99,37 +143,58 @@ class QuantizationEntries(BaseModel):
     load_in_4bit: bool | None = None
     load_in_8bit: bool | None = None
     bnb_4bit_quant_type: str | None = None
+    weight_block_size: tuple[int, int] | None = None
+    linear_class: str | None = None
+    quant_algo: str | None = None
 
 
-CONVERTED_METHODS = ("mxfp4", "fp8")
-"""Methods whose weights are not read here, and whose checkpoints llama.cpp's converter reads."""
+MODELOPT_CONFIG = "hf_quant_config.json"
+"""Where ModelOpt says what older exports do not say in config.json."""
 
-BLOCKS, SCALES = "_blocks", "_scales"
+MODELOPT_ALGORITHMS = (None, "FP8", "FP8_PB_WO", "NVFP4", "W4A16_NVFP4", "MIXED_PRECISION")
+"""Of its weights that are codes times scales, and nothing more: AWQ's also want an input scaled.
+"""
+
+CONVERTED_METHOD = "mxfp4"
+"""gpt-oss's, whose weights are not read here: llama.cpp's converter keeps their exact values."""
+
+BLOCKS, BLOCK_SCALES = "_blocks", "_scales"
 MXFP4_BLOCK = 32
-FP8_SCALES = ("weight_scale_inv", "activation_scale")
 
 
 def converted_method(config: Mapping[str, Any]) -> str | None:
     """The method of a checkpoint that only llama.cpp's converter reads; None for any other."""
     given = config.get("quantization_config")
     method = given.get("quant_method") if isinstance(given, dict) else None
-    return method if method in CONVERTED_METHODS else None
+    return method if method == CONVERTED_METHOD else None
 
 
 def joined_blocks(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """`stored` with the weights that MXFP4 or FP8 keep with scales of their own as one tensor each:
-    of MXFP4 in the shape of its values."""
+    """`stored` with the weights that MXFP4 keeps as blocks and scales as one tensor each, in the
+    shape of its values."""
     found: dict[str, StoredTensor] = {}
     for name, tensor in stored.items():
         weight = name.removesuffix(BLOCKS)
-        scales = stored.get(weight + SCALES) if weight != name else None
+        scales = stored.get(weight + BLOCK_SCALES) if weight != name else None
         if scales is not None:
             shape = (*scales.shape[:-1], scales.shape[-1] * MXFP4_BLOCK)
             size = tensor.size_bytes + scales.size_bytes
             found[weight] = StoredTensor(weight, "MXFP4", shape, tensor.file, tensor.start, size)
-        elif not name.endswith(FP8_SCALES) and name.removesuffix(SCALES) + BLOCKS not in stored:
+        elif name.removesuffix(BLOCK_SCALES) + BLOCKS not in stored:
             found[name] = tensor
     return found
+
+
+def said_of_quantization(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """What a checkpoint's files say of its quantization; None where they say nothing."""
+    given = config.get("quantization_config") or config.get("compression_config")
+    if isinstance(given, dict):
+        return given
+    beside = folder / MODELOPT_CONFIG
+    if not beside.is_file():
+        return None
+    said = read_json(beside).get("quantization")
+    return {"quant_method": "modelopt", **(said if isinstance(said, dict) else {})}
 
 
 def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization | None:
@@ -137,8 +202,8 @@ def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization |
 
     Raises QuantizationUnsupported for methods whose weights are not read here, by name.
     """
-    given = config.get("quantization_config") or config.get("compression_config")
-    if not isinstance(given, dict):
+    given = said_of_quantization(config, folder)
+    if given is None:
         return None
     try:
         said = QuantizationEntries.model_validate(given)
@@ -168,6 +233,12 @@ def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization |
         return Quantization("awq", 0)
     if method == "compressed-tensors":
         return _read_compressed_tensors(said, folder)
+    if method == "modelopt" and said.quant_algo not in MODELOPT_ALGORITHMS:
+        raise QuantizationUnsupported(folder, f"modelopt ({one_line(str(said.quant_algo))})")
+    if method in ("fp8", "fbgemm_fp8", "modelopt"):
+        return Quantization("small-floats", 0, block=said.weight_block_size)
+    if method == "bitnet":
+        return Quantization("ternary", 0, divides=said.linear_class != "autobitlinear")
     if method == "bitsandbytes" and said.load_in_4bit:
         method += f" ({one_line(said.bnb_4bit_quant_type or '4 bits')})"
     elif method == "bitsandbytes" and said.load_in_8bit:
@@ -178,6 +249,11 @@ def read_quantization(config: Mapping[str, Any], folder: Path) -> Quantization |
 def _read_compressed_tensors(said: QuantizationEntries, folder: Path) -> Quantization:
     layout = said.format
     groups = [row.weights or GroupedWeights() for row in said.config_groups.values()]
+    formats = {row.format or layout for row in said.config_groups.values()}
+    is_float = {row.type for row in groups} == {"float"}
+    if is_float and formats <= {*FLOAT_FORMATS, "naive-quantized"}:
+        blocks = {row.block_structure for row in groups}
+        return Quantization("small-floats", 0, block=blocks.pop() if len(blocks) == 1 else None)
     kinds = {(row.type, row.num_bits, row.group_size) for row in groups}
     symmetric = all(row.symmetric for row in groups)
     # "static" and "weight" keep neighbouring columns' scales together.
@@ -243,12 +319,11 @@ def quantized_linears(
 
     Raises FileCorrupt where the tensors of one do not fit together.
     """
-    codes = PARTS[quantization.layout][0]
-    scales = "weight_scale" if codes.startswith("weight") else "scales"
+    codes = [part for part in PARTS[quantization.layout] if part in CODES]
     found = {}
     for name in stored:
-        prefix = name.removesuffix(f".{codes}")
-        if prefix == name or f"{prefix}.{scales}" not in stored:
+        prefix, _, last = name.rpartition(".")
+        if last not in codes or not any(f"{prefix}.{scales}" in stored for scales in SCALES):
             continue
         parts = {
             part: stored[f"{prefix}.{part}"]
@@ -262,7 +337,10 @@ def quantized_linears(
                 stored[name].file, f"the tensors of {prefix} are no {quantization.layout} weights."
             ) from error
         grid = _grid(quantization, parts, bits, shape)
-        found[f"{prefix}.weight"] = QuantizedLinear(bits, shape, parts, grid)
+        kind = f"INT{bits}"
+        if quantization.layout == "small-floats":
+            kind = stored[name].dtype if bits == 8 else FP4
+        found[f"{prefix}.weight"] = QuantizedLinear(bits, shape, parts, grid, kind)
     return found
 
 
@@ -272,7 +350,9 @@ def _grid(
     bits: int,
     shape: tuple[int, int],
 ) -> IntegerGrid | None:
-    scales = parts.get("scales") or parts["weight_scale"]
+    if quantization.layout in ("small-floats", "ternary"):
+        return None
+    scales = _first_of(SCALES, parts)
     if not quantization.ordered or scales.dtype != "F16":
         return None
     # GPTQ and AWQ hold [groups, rows] of scales, compressed-tensors [rows, groups].
@@ -286,7 +366,8 @@ def _shape(
     quantization: Quantization, parts: Mapping[str, StoredTensor]
 ) -> tuple[int, tuple[int, int]]:
     """Bits and [rows, columns] of a linear."""
-    first = parts[PARTS[quantization.layout][0]].shape
+    codes = _first_of(CODES, parts)
+    first = codes.shape
     match quantization.layout:
         case "gptq":
             rows = parts["scales"].shape[1]
@@ -299,6 +380,14 @@ def _shape(
             shape = first[0], first[1] * WORD_BITS // bits
         case "int-quantized":
             bits, rest, shape = 8, 0, (first[0], first[1])
+        case "small-floats" if codes.dtype in FP8:
+            bits, rest, shape = 8, 0, (first[0], first[1])
+        case "small-floats" if codes.dtype == "U8":
+            bits, rest, shape = 4, 0, (first[0], 2 * first[1])
+        case "ternary" if codes.dtype == "U8":
+            bits, rest, shape = 2, 0, (TERNARY_OF_A_BYTE * first[0], first[1])
+        case _:
+            raise ValueError(f"codes stored as {codes.dtype}")
     if rest or bits not in (2, 3, 4, 8):
         raise ValueError(f"{bits} bits")
     return bits, shape
@@ -307,7 +396,7 @@ def _shape(
 def joined_tensors(
     stored: Mapping[str, StoredTensor], linears: Mapping[str, QuantizedLinear]
 ) -> dict[str, StoredTensor]:
-    """`stored` with one tensor for each quantized linear, of type INT2 to INT8, in their places."""
+    """`stored` with one tensor for each quantized linear, of its codes' type, in their places."""
     parts = {part.name: name for name, row in linears.items() for part in row.parts.values()}
     tensors: dict[str, StoredTensor] = {}
     for name, tensor in stored.items():
@@ -315,7 +404,7 @@ def joined_tensors(
         if weight is not None:
             tensors[weight] = StoredTensor(
                 weight,
-                f"INT{linears[weight].bits}",
+                linears[weight].type,
                 linears[weight].shape,
                 tensor.file,
                 tensor.start,

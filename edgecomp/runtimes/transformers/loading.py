@@ -10,7 +10,7 @@ from edgecomp.common.machine_limits import memory_limit_bytes
 from edgecomp.common.quantity import format_size
 from edgecomp.common.safe_text import one_line
 from edgecomp.models.huggingface.model import weight_tensors
-from edgecomp.models.huggingface.quantized import read_quantization
+from edgecomp.models.huggingface.quantized import read_quantization, said_of_quantization
 from edgecomp.models.huggingface.weight_files import read_json
 from edgecomp.runtimes.transformers.kernels import KERNELS
 
@@ -18,6 +18,12 @@ SHARE_FOR_WEIGHTS = 0.8
 """Of a memory: the rest is for the cache, activations and the process."""
 
 FLOAT32_BYTES = 4
+
+WITHOUT_KERNELS = ("modelopt",)
+"""Methods that transformers has no kernels for anywhere."""
+
+KERNELS_ON_CARDS = ("fp8", "fbgemm_fp8")
+"""Methods that it has kernels for on cards only."""
 
 
 class Loading(NamedTuple):
@@ -44,7 +50,8 @@ def loading_of(folder: Path, card_bytes: int | None) -> Loading:
     """
     method = quantization_method(folder)
     kernels = KERNELS.get(method) if method else None
-    run_as_codes = method is not None and (kernels is None or not kernels.missing)
+    lacking = method in WITHOUT_KERNELS or (method in KERNELS_ON_CARDS and card_bytes is None)
+    run_as_codes = method is not None and not lacking and (kernels is None or not kernels.missing)
     if run_as_codes and (kernels is None or not kernels.any_float or card_bytes is not None):
         return Loading(method, "auto")
     if method and kernels and kernels.missing and not _is_read_here(folder):
@@ -55,6 +62,11 @@ def loading_of(folder: Path, card_bytes: int | None) -> Loading:
         )
     notes = []
     dequantized = method is not None and not run_as_codes
+    if dequantized and lacking:
+        notes.append(
+            f"{folder.name} is {method}, which has no kernels here: it runs as the "
+            "floats that its codes stand for, exactly. Speed and memory are those of floats."
+        )
     if dequantized and kernels:
         notes.append(
             f"{folder.name} is {method}, and its kernels ({', '.join(kernels.missing)}) are not "
@@ -76,9 +88,8 @@ def loading_of(folder: Path, card_bytes: int | None) -> Loading:
 
 def quantization_method(folder: Path) -> str | None:
     """The `quant_method` of a folder's config.json; None for floats."""
-    config = read_json(folder / "config.json")
-    given = config.get("quantization_config") or config.get("compression_config")
-    return one_line(str(given.get("quant_method"))) if isinstance(given, dict) else None
+    given = said_of_quantization(read_json(folder / "config.json"), folder)
+    return one_line(str(given.get("quant_method"))) if given is not None else None
 
 
 def _is_read_here(folder: Path) -> bool:
