@@ -34,7 +34,8 @@ def _small_float_values(exponent_bits: int, mantissa_bits: int) -> Floats:
     bias = (1 << (exponent_bits - 1)) - 1
     whole = mantissa + np.where(exponent > 0, 1 << mantissa_bits, 0)
     values = np.ldexp(whole.astype(np.float32), np.maximum(exponent, 1) - bias - mantissa_bits)
-    return np.where(codes >> (exponent_bits + mantissa_bits), -values, values).astype(np.float32)
+    signed: Floats = np.where(codes >> (exponent_bits + mantissa_bits), -values, values)
+    return signed.astype(np.float32)
 
 
 FP4_VALUES = _small_float_values(2, 1)
@@ -191,7 +192,8 @@ def _integers(tensor: StoredTensor) -> Integers:
 
 def _floats(tensor: StoredTensor) -> Floats:
     if tensor.dtype in FP8:
-        return FP8_VALUES[tensor.dtype][_array(tensor, np.dtype(np.uint8))]
+        values: Floats = FP8_VALUES[tensor.dtype][_array(tensor, np.dtype(np.uint8))]
+        return values
     return to_float32(_array(tensor, NUMPY_TYPES[tensor.dtype]), tensor.dtype)
 
 
