@@ -17,11 +17,8 @@ from edgecomp.formats.exporting import ExportRecord, FloatType
 from edgecomp.models.float_conversion import convert, round_to_type, stored_array, to_float32
 from edgecomp.models.huggingface.dequantized import dequantize
 from edgecomp.models.huggingface.model import read_json, stored_tensors
-from edgecomp.models.huggingface.quantized import (
-    joined_tensors,
-    quantized_linears,
-    read_quantization,
-)
+from edgecomp.models.huggingface.quantization_config import read_quantization
+from edgecomp.models.huggingface.quantized import joined_tensors, quantized_linears
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.safetensors_header import StoredTensor
 from edgecomp.models.safetensors_writer import split_into_shards, write_shards

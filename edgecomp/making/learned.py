@@ -13,7 +13,7 @@ from edgecomp.common.events import Noted, Progress, Warned
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity
 from edgecomp.formats.exporting import default_float_type, find_exporter
 from edgecomp.making.calibration_rows import StoredCalibration
-from edgecomp.models.huggingface.quantized import converted_method
+from edgecomp.models.huggingface.quantization_config import converted_method
 from edgecomp.models.huggingface.weight_files import read_json
 from edgecomp.models.learned_layout import LearnedLayout, NameOf
 from edgecomp.models.reading import read_model

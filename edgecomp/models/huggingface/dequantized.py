@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgecomp.common.errors import FileCorrupt
 from edgecomp.models.float_conversion import NUMPY_TYPES, to_float32
-from edgecomp.models.huggingface.quantized import FP8, WORD_BITS, Quantization, QuantizedLinear
+from edgecomp.models.huggingface.quantization_config import Quantization
+from edgecomp.models.huggingface.quantized import FP8, WORD_BITS, QuantizedLinear
 from edgecomp.models.safetensors_header import StoredTensor
 
 Floats = NDArray[np.float32]

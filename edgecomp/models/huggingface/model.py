@@ -21,14 +21,16 @@ from edgecomp.models.huggingface.every_layer import require_every_layer
 from edgecomp.models.huggingface.layer_caches import layer_caches_of, sliding_of
 from edgecomp.models.huggingface.layer_kinds import sliding_layers
 from edgecomp.models.huggingface.licence import licence_of
-from edgecomp.models.huggingface.quantized import (
+from edgecomp.models.huggingface.quantization_config import (
     converted_method,
+    read_quantization,
+    said_of_quantization,
+)
+from edgecomp.models.huggingface.quantized import (
     joined_blocks,
     joined_tensors,
     quantized_linears,
-    read_quantization,
     refuse_unannounced,
-    said_of_quantization,
 )
 from edgecomp.models.huggingface.template_file import folder_template
 from edgecomp.models.huggingface.tied_head import Head, read_head

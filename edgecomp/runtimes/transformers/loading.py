@@ -10,7 +10,7 @@ from edgecomp.common.machine_limits import memory_limit_bytes
 from edgecomp.common.quantity import format_size
 from edgecomp.common.safe_text import one_line
 from edgecomp.models.huggingface.model import weight_tensors
-from edgecomp.models.huggingface.quantized import read_quantization, said_of_quantization
+from edgecomp.models.huggingface.quantization_config import read_quantization, said_of_quantization
 from edgecomp.models.huggingface.weight_files import read_json
 from edgecomp.runtimes.transformers.kernels import KERNELS
 
