@@ -56,7 +56,10 @@ def wait_for(terminal: Terminal, text: str, seconds: float = 20.0) -> str:
 
 def started(folder: str) -> tuple[Terminal, float]:
     """A running app, and the seconds to its first frame."""
-    own = [f"{name}={folder}/{name.lower()}" for name in ("EDGECOMP_CACHE", "EDGECOMP_CONFIG")]
+    own = [
+        f"{name}={folder}/{name.lower()}"
+        for name in ("EDGECOMP_CACHE", "EDGECOMP_CONFIG", "EDGECOMP_RESULTS")
+    ]
     began = time.perf_counter()
     terminal = Terminal(["env", "-C", folder, *own, sys.executable, "-m", "edgecomp.tui"])
     wait_for(terminal, "8 Bundle")

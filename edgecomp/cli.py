@@ -19,6 +19,8 @@ from edgecomp.common.safe_text import printable_lines
 from edgecomp.common.tasks import KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from edgecomp.common.frozen_model import FrozenModel
     from edgecomp.jobs.fleet_run import FleetStatus
     from edgecomp.processes.limits import Limits
@@ -60,6 +62,7 @@ Artifact = Annotated[
 ]
 SuiteName = Literal["quick", "standard", "full"]
 OnlyPerplexity = Literal["perplexity"]
+ResultsOrder = Literal["time", "loss", "speed", "size"]
 Device = Annotated[str, typer.Option(help="A profile's name, or auto for this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one versioned JSON object on stdout.")]
 TaskOption = Annotated[Task, typer.Option(help="The capability that counts first.")]
@@ -411,6 +414,7 @@ def compress(
 
     In this order: blocks and neurons taken out, weights pruned, distilled, rounded.
     """
+    from edgecomp.jobs.kept_results import keep_compressed
     from edgecomp.making.compress_job import CompressionRequest, compression_recipe
     from edgecomp.making.compress_job import compress as carry_out
     from edgecomp.recipes.calibration_mix import preset_mix, read_mix
@@ -430,8 +434,10 @@ def compress(
         stages=tuple(shrinking_stages(depth, width, distill, student)),
         mix=mix,
     )
+    recipe = compression_recipe(wanted)
     with progress_bars() as listen:
-        made = carry_out(compression_recipe(wanted), output, data, listen)
+        made = carry_out(recipe, output, data, listen)
+        keep_compressed(made, recipe, listen)
     _show(made, json, compressed_table)
 
 
@@ -599,6 +605,7 @@ def evaluate(
 ) -> None:
     """Score an artifact by capability and reliability; with a base, judge what it lost."""
     from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
+    from edgecomp.jobs.kept_results import keep_evaluation
     from edgecomp.recipes.tolerances import parse_tolerances
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.result_tables import evaluation_table
@@ -611,6 +618,7 @@ def evaluate(
     )  # fmt: skip
     with progress_bars() as listen:
         found = evaluate_artifact(request, listen)
+        keep_evaluation(found, listen)
     _show(found, json, evaluation_table)
 
 
@@ -637,6 +645,7 @@ def audit(
     """Say of anyone's files what they lost of their base, and which is the best."""
     from edgecomp.jobs.audit import AuditRequest, save_logits
     from edgecomp.jobs.audit import audit as carry_out
+    from edgecomp.jobs.kept_results import keep_audit
     from edgecomp.recipes.tolerances import parse_tolerances
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.result_tables import audit_table
@@ -650,6 +659,7 @@ def audit(
         if write_logits:
             save_logits(base, data, write_logits)
         found = carry_out(request, listen)
+        keep_audit(found, listen)
     _show(found, json, audit_table)
 
 
@@ -673,6 +683,70 @@ def compare(
     if output:
         write_comparison(found, output)
     _show(found, json, comparison_table)
+
+
+@app.command()
+def results(
+    model: Annotated[str | None, typer.Option(help="Part of a model's name.")] = None,
+    device: Annotated[str | None, typer.Option(help="Part of a device's or processor's.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Part of a runtime's.")] = None,
+    format: Annotated[str | None, typer.Option(help="Part of a format's, as Q4_K.")] = None,
+    since: Annotated[str | None, typer.Option(help="A day as 2026-11-01, or 24h, 30d.")] = None,
+    max_bits: Annotated[float | None, typer.Option(help="Bits a weight, at most.")] = None,
+    sort: Annotated[
+        ResultsOrder, typer.Option(help="The latest, least lost, fastest or smallest first.")
+    ] = "time",
+    quantity: Annotated[
+        str | None,
+        typer.Option(help="Show one figure of each run, predicted beside measured, as decode."),
+    ] = None,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw it over bits a weight (default: divergence).")
+    ] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Write every figure to a .csv, .json or .parquet file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what all runs found out, predicted beside measured; filter, plot and export it."""
+    from edgecomp.results.export import export_results
+    from edgecomp.results.query import ResultsFilter, in_order, read_results
+    from edgecomp.terminal.kept_tables import figure_plot, figure_table, results_table
+
+    wanted = ResultsFilter(
+        model=model, device=device, runtime=runtime, format=format,
+        since=_moment(since) if since else None, most_bits=max_bits,
+    )  # fmt: skip
+    found = in_order(read_results(wanted), sort)
+    if export:
+        rows = export_results(found, export)
+        print(f"{rows} figures of {len(found.runs)} runs in {export}", file=sys.stderr)
+    shown = quantity or "divergence"
+    if plot:
+        _show(found, json, lambda value: figure_plot(value, shown))
+    elif quantity:
+        _show(found, json, lambda value: figure_table(value, shown))
+    elif json or not export:
+        _show(found, json, results_table)
+
+
+def _moment(text: str) -> datetime:
+    from datetime import datetime, timedelta
+
+    from edgecomp.common.errors import UnitUnknown
+    from edgecomp.common.quantity import DURATIONS, parse_quantity
+
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        pass
+    try:
+        seconds = parse_quantity(text, {**DURATIONS, "d": 86_400})
+        return datetime.now().astimezone() - timedelta(seconds=seconds)
+    except (UnitUnknown, OverflowError):
+        raise typer.BadParameter(
+            "--since takes a day such as 2026-11-01, or a time back such as 24h or 30d."
+        ) from None
 
 
 @app.command()
@@ -719,6 +793,7 @@ def measure(
     json: Json = False,
 ) -> None:
     """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
+    from edgecomp.jobs.kept_results import keep_measurement
     from edgecomp.jobs.measure import measure_artifact
     from edgecomp.measure.request import MeasureRequest
     from edgecomp.measure.serving import Serving
@@ -738,6 +813,7 @@ def measure(
             if on
             else measure_artifact(artifact, request, listen)
         )
+        keep_measurement(found, artifact, on, listen)
     _show(found, json, measured_table)
     if isinstance(found, Serving) and found.died:
         raise typer.Exit(USER_ERROR)
@@ -780,6 +856,7 @@ SCHEMAS = {
     "audit": "edgecomp.jobs.audit:Audit",
     "comparison": "edgecomp.bundles.compare:BundleComparison",
     "improvement": "edgecomp.jobs.improve:Improvement",
+    "results": "edgecomp.results.query:Results",
     "serving": "edgecomp.measure.serving:Serving",
     "llama-bench": "edgecomp.measure.llama_bench:LlamaBench",
     "recipe": "edgecomp.recipes.recipe:Recipe",

@@ -43,9 +43,10 @@ take_one_core()
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Caches and settings of the tests' own: nothing of the user's is read or written."""
+    """Caches, settings and results of the tests' own: nothing of the user's is read or written."""
     os.environ["EDGECOMP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["EDGECOMP_CONFIG"] = str(tmp_path_factory.mktemp("config"))
+    os.environ["EDGECOMP_RESULTS"] = str(tmp_path_factory.mktemp("results"))
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from stored_runs import a_run
+
+from edgecomp.results.store import STORE, add_run
 
 NO_TORCH = """
 import sys
@@ -246,3 +249,22 @@ def test_data_without_questions_are_refused_before_any_work(
         str(tmp_path / "out"), code=2,
     )  # fmt: skip
     assert said in done.stderr and "done" not in done.stderr
+
+
+def test_results_are_shown_filtered_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECOMP_RESULTS", str(tmp_path))
+    assert "No results are kept yet" in edgecomp("results").stdout
+    add_run(a_run("Tiny"), tmp_path / STORE)
+    add_run(a_run("Large", bits_per_weight=8.5), tmp_path / STORE)
+    shown = json.loads(edgecomp("results", "--model", "tin", "--json").stdout)
+    assert [row["model"] for row in shown["runs"]] == ["Tiny"] and shown["schema_version"] == 1
+    done = edgecomp("results", "--max-bits", "5", "--export", str(tmp_path / "few.csv"))
+    assert "2 figures of 1 runs" in done.stderr and not done.stdout
+    assert (tmp_path / "few.csv").read_text().count("Tiny") == 2
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-40", "1e99d"])
+def test_a_time_that_cannot_be_read_is_refused(since: str) -> None:
+    assert "2026-11-01" in edgecomp("results", "--since", since, code=2).stderr

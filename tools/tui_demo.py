@@ -106,7 +106,7 @@ def record(terminal: Terminal, frames: Path) -> str | None:
 def main() -> None:
     frames = Path(sys.argv[1]).absolute()
     with tempfile.TemporaryDirectory(prefix="edgecomp-demo-") as folder:
-        settings = ("EDGECOMP_CACHE", "EDGECOMP_CONFIG")
+        settings = ("EDGECOMP_CACHE", "EDGECOMP_CONFIG", "EDGECOMP_RESULTS")
         own = [f"{name}={os.environ.get(name) or folder + '/' + name.lower()}" for name in settings]
         command = ["env", "-C", folder, *own, sys.executable, "-m", "edgecomp.tui"]
         terminal = Terminal(command)

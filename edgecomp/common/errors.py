@@ -333,6 +333,38 @@ class RunBusy(EdgecompError):
     """Another process is working on the same run."""
 
 
+class ResultsNewer(EdgecompError):
+    """The store of results was written by a newer edgecomp."""
+
+    def __init__(self, path: Path, version: int, known: int) -> None:
+        super().__init__(
+            f"{path} is of version {version}, written by a newer edgecomp, and this one knows "
+            f"{known}. Nothing was changed. Update edgecomp, or name another folder by "
+            "EDGECOMP_RESULTS."
+        )
+
+
+class ResultsUnusable(EdgecompError):
+    """The store of results cannot be read or written."""
+
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(
+            f"{path} cannot be used: {fault}. Move it away or make room, or name another folder by "
+            "EDGECOMP_RESULTS."
+        )
+
+
+class ExportUnknown(EdgecompError):
+    """A file's ending names no kind of file that results can be written as."""
+
+    def __init__(self, path: Path, endings: list[str]) -> None:
+        super().__init__(f"{path} has none of the endings {', '.join(endings)}. Give it one.")
+
+
+class PackageMissing(EdgecompError):
+    """What was asked for needs a package that is not installed."""
+
+
 def error_from_worker(name: str, text: str) -> EdgecompError:
     """The error of class `name` that says `text`, as it came from another process.
 

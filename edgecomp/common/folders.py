@@ -28,6 +28,11 @@ def config_folder() -> Path:
     return Path(os.environ.get("EDGECOMP_CONFIG") or platformdirs.user_config_dir("edgecomp"))
 
 
+def results_folder() -> Path:
+    """What runs found out, to stay when caches go; EDGECOMP_RESULTS overrides."""
+    return Path(os.environ.get("EDGECOMP_RESULTS") or platformdirs.user_data_dir("edgecomp"))
+
+
 def nearest_existing(path: Path) -> Path:
     """`path`, or the nearest above it that is there."""
     return next(place for place in (path, *path.absolute().parents) if place.exists())

@@ -246,7 +246,7 @@ def _fit(request: dict[str, Any], progress: object) -> dict[str, Any]:
     try:
         os.nice(NICENESS)
         listen = _writer(run_folder(wanted) / EVENTS)
-        fitted = fit_recipe(wanted.recipe, wanted.output, wanted.data, listen)
+        fitted = fit_recipe(wanted.recipe, wanted.output, wanted.data, listen, "fit")
         outcome = Outcome(folder=fitted.folder.absolute())
     except EdgecompError as error:
         outcome = Outcome(folder=None, error=type(error).__name__, text=str(error))

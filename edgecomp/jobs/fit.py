@@ -36,6 +36,7 @@ from edgecomp.jobs import evaluation_stages as evaluation_stages
 from edgecomp.jobs.asking import Asking, ask_until_decided
 from edgecomp.jobs.cache_choice import measured_cache_losses
 from edgecomp.jobs.evaluation_stages import evaluation_subjects
+from edgecomp.jobs.kept_figures import report_run
 from edgecomp.jobs.question_budget import decidable
 from edgecomp.judging.verdict import (
     Efficiency,
@@ -72,6 +73,8 @@ from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, Recipe, method_of, sparsity_percent
 from edgecomp.recipes.stages import staged_model
 from edgecomp.reporting.report import ModelFacts, Report
+from edgecomp.results.store import keep_result
+from edgecomp.results.stored_run import Job
 
 MAKERS = {"onnx": make_onnx_artifact, "transformers": make_huggingface_artifact}
 """What makes a runtime's artifact; `make_artifact` makes every other."""
@@ -133,11 +136,14 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
         plan = make_plan(ready.spec, profile, constraints, choices=choices)
         chosen = _chosen(plan)
         recipe = recipe_for(model, device, constraints, chosen, wanted.evaluation, choices)
-    return _make_bundle(ready, _Job(profile, plan, chosen, recipe, wanted.data), listen)
+    return _make_bundle(ready, _Job(profile, plan, chosen, recipe, wanted.data, "fit"), listen)
 
 
-def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: Listener) -> Fitted:
-    """Make, check, evaluate, measure and bundle what a recipe says.
+def fit_recipe(
+    recipe: Recipe, output: Path | None, data: Path | None, listen: Listener, job: Job = "run"
+) -> Fitted:
+    """Make, check, evaluate, measure and bundle what a recipe says; the results are kept as those
+    of `job`.
 
     Raises RecipeInvalid where its format and context are no candidate of the model's plan, and
     what `fit` raises.
@@ -165,7 +171,7 @@ def fit_recipe(recipe: Recipe, output: Path | None, data: Path | None, listen: L
         ),
     )
     row = _candidate_of(ready.spec, profile, plan, recipe)
-    return _make_bundle(ready, _Job(profile, plan, row, recipe, data), listen)
+    return _make_bundle(ready, _Job(profile, plan, row, recipe, data, job), listen)
 
 
 def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Recipe) -> Candidate:
@@ -255,6 +261,7 @@ class _Job(NamedTuple):
     chosen: Candidate
     recipe: Recipe
     data: Path | None
+    kept_as: Job
 
 
 def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
@@ -268,6 +275,7 @@ def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
     check_disk(ready.folder, chosen.file_bytes + ready.spec.projector_bytes)
     report = _run_stages(ready.questions, job, listen)
     write_bundle(report, ready.folder)
+    keep_result(report_run(report, ready.folder, job.kept_as), listen)
     return Fitted(folder=ready.folder, report=report)
 
 

@@ -33,7 +33,8 @@ def make_fleet_artifact(
     """Make the artifact's bundle in the fleet's folder; an error that is explained is its state."""
     began = time.monotonic()
     try:
-        fitted = fit_recipe(planned.recipe, folder / ARTIFACTS / planned.name, data, listen)
+        place = folder / ARTIFACTS / planned.name
+        fitted = fit_recipe(planned.recipe, place, data, listen, "fleet")
         state: Literal["done", "failed"] = "done"
         text = f"{fitted.report.verdict.level}. {fitted.report.verdict.summary}"
     except EdgecompError as error:

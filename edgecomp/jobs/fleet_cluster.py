@@ -26,6 +26,9 @@ LOCAL = "local"
 """The address of a cluster that is this machine alone, begun for the run."""
 
 PASSED_ON = ("EDGECOMP_CACHE", "EDGECOMP_CONFIG")
+"""Not EDGECOMP_RESULTS: SQLite's log wants a disk of the node's own. The driver keeps all results
+too."""
+
 RETRIES = 3
 REACHED_SECONDS = 10.0
 

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from edgecomp.bundles.bundle import MANIFEST, read_manifest
+from edgecomp.bundles.compare import read_report
 from edgecomp.common.atomic import require_writable, write_text
 from edgecomp.common.errors import (
     BundleBroken,
@@ -36,7 +37,9 @@ from edgecomp.jobs.fleet_release import (
     make_release,
     read_release,
 )
+from edgecomp.jobs.kept_figures import report_run
 from edgecomp.recipes.fleet import FleetRequest
+from edgecomp.results.store import keep_result
 
 Kind = TypeVar("Kind", bound=FrozenModel)
 
@@ -157,11 +160,18 @@ def _make_all(folder: Path, run: FleetRun, listen: Listener, address: str | None
         made = _make_in_turn(folder, run, lacking, listen)
     for state in made:
         states[state.name] = state
+        if address and state.state == "done":
+            _keep_here(folder / ARTIFACTS / state.name, listen)
         value = FleetState(artifacts=tuple(states.values()))
         write_text(folder / STATE, value.model_dump_json(indent=1))
     if all(row.state == "done" for row in states.values()):
         release = make_release(folder, run.plan)
         write_text(folder / RELEASE, release.model_dump_json(indent=1))
+
+
+def _keep_here(bundle: Path, listen: Listener) -> None:
+    """Keep the results of an artifact that another machine made, and kept there."""
+    keep_result(report_run(read_report(bundle), bundle, "fleet"), listen)
 
 
 def _make_in_turn(

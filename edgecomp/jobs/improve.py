@@ -122,7 +122,7 @@ def _run_round(
 ) -> tuple[Round, Report | None]:
     made, rejected = None, None
     try:
-        made = fit_recipe(step.recipe, target, data, listen).report
+        made = fit_recipe(step.recipe, target, data, listen, "improve").report
     except (ArtifactRejected, CompressionSettingsInvalid) as error:
         rejected = str(error)
     weak = weak_categories(before.report.verdict)

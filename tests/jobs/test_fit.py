@@ -26,6 +26,9 @@ from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import EvaluationSettings, MeasurementSettings, Recipe, write_recipe
 from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.results.query import ResultsFilter, read_results
+from edgecomp.results.store import STORE
+from edgecomp.results.stored_run import StoredRun
 from edgecomp.terminal.report_tables import summary
 
 ARGUMENTS = ("--device", "office-laptop-ddr4", "--context", "256", "--items", "2", "--json")
@@ -40,7 +43,8 @@ def command(model: Path, out: Path) -> list[str]:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    return {**os.environ, "EDGECOMP_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    own = {"EDGECOMP_CACHE": str(cache), "EDGECOMP_RESULTS": str(cache.parent / "results")}
+    return {**os.environ, **own, "OMP_NUM_THREADS": "1"}
 
 
 def run(model: Path, out: Path, cache: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -115,6 +119,36 @@ def test_the_report_stands_predictions_beside_measurements(
     assert not re.search(r"""(src|href)\s*=\s*["']?https?:|url\(["']?https?:|@import""", html)
 
 
+def kept_runs(cache: Path) -> tuple[StoredRun, ...]:
+    return read_results(ResultsFilter(), cache.parent / "results" / STORE).runs
+
+
+def test_the_runs_figures_are_kept_predicted_beside_measured(
+    first: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    report = Fitted.model_validate_json(first[2].stdout).report
+    (kept,) = kept_runs(first[1])
+    assert (kept.job, kept.device, kept.verdict) == (
+        "fit", "office-laptop-ddr4", report.verdict.level,
+    )  # fmt: skip
+    told = {row.quantity: (row.predicted, row.measured) for row in report.predictions}
+    here = {
+        row.quantity: (row.predicted, row.measured)
+        for row in kept.figures
+        if row.device == report.measurement.machine.processor and row.predicted is not None
+    }
+    assert here["peak memory"] == told["peak memory"]
+    assert here["decode"] in told.values() and here["prefill"] in told.values()
+    assert here["divergence"] == (
+        report.chosen.expected_divergence_nats, report.divergence.kl_mean,
+    )  # fmt: skip
+    elsewhere = [row for row in kept.figures if row.device == "office-laptop-ddr4"]
+    assert {row.quantity for row in elsewhere} >= {"decode", "peak memory"}
+    assert all(row.measured is None for row in elsewhere)
+    drops = {row.subject: row.measured for row in kept.figures if row.quantity == "drop"}
+    assert drops == {row.name: row.drop_points for row in report.comparison.categories}
+
+
 def test_a_second_identical_run_takes_everything_from_the_cache_and_says_so(
     source: Path, first: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -131,6 +165,9 @@ def test_a_second_identical_run_takes_everything_from_the_cache_and_says_so(
         # What is free on the machine is the moment's.
         del report["job_predicted"]
     assert reports[0] == reports[1]
+    # Nothing new was found out: the store has one run, whose bundle is the later one.
+    (kept,) = kept_runs(cache)
+    assert kept.artifact == str(tmp_path / "again")
 
 
 def test_a_bundle_for_a_phone_has_a_script_that_pushes_and_runs_it(

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from canned_reports import canned_report, scores, write_canned_bundle
 
 from edgecomp.bundles.bundle import read_manifest, verify_bundle
 from edgecomp.common.digests import file_digest
@@ -23,11 +24,16 @@ from edgecomp.common.errors import (
     RunBusy,
 )
 from edgecomp.common.events import ignore
+from edgecomp.jobs import fleet_run
+from edgecomp.jobs.fleet_artifact import ARTIFACTS, ArtifactState
 from edgecomp.jobs.fleet_compare import compare_fleets
 from edgecomp.jobs.fleet_gate import FleetPolicy, gate
+from edgecomp.jobs.fleet_plan import PlannedArtifact
 from edgecomp.jobs.fleet_release import RELEASE, FleetRelease, read_release
 from edgecomp.jobs.fleet_run import LOCK, STATE, FleetStatus, fleet_status, resume_fleet, run_fleet
+from edgecomp.models.reading import read_model
 from edgecomp.recipes.fleet import FleetRequest, read_fleet
+from edgecomp.results.query import ResultsFilter, read_results
 
 PROCESS_SECONDS = 500
 made = pytest.mark.slow
@@ -200,6 +206,30 @@ def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
         run_fleet(wanted, tmp_path, None, ignore)
     with pytest.raises(FleetInvalid, match="holds no fleet"):
         resume_fleet(tmp_path, ignore)
+
+
+def test_what_a_cluster_makes_is_kept_among_the_drivers_results(
+    tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = canned_report(read_model(tiny_model("llama")), "Q4_0", scores({}))
+
+    def made_elsewhere(
+        address: str, folder: Path, lacking: Sequence[PlannedArtifact], *_: Any
+    ) -> Iterator[ArtifactState]:
+        first, *others = lacking
+        write_canned_bundle(report, folder / ARTIFACTS / first.name)
+        yield ArtifactState(name=first.name, state="done")
+        yield from (ArtifactState(name=row.name, state="failed") for row in others)
+
+    monkeypatch.setenv("EDGECOMP_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(fleet_run, "require_cluster", lambda address: None)
+    monkeypatch.setattr(fleet_run, "make_on_cluster", made_elsewhere)
+    models = tiny_model("llama"), tiny_model("qwen2")
+    request = FleetRequest.model_validate(entries(*models, devices=DEVICES[:1]))
+    run_fleet(request, tmp_path / "fleet", None, ignore, "local")
+    (kept,) = read_results(ResultsFilter()).runs
+    assert (kept.job, kept.model) == ("fleet", report.model.name)
+    assert Path(kept.artifact).is_relative_to(tmp_path / "fleet")
 
 
 @made
