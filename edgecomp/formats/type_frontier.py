@@ -12,9 +12,9 @@ all their types are tried. A job solves the same exactly, with measured losses
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise, product
 from typing import NamedTuple
 
@@ -22,6 +22,9 @@ from edgecomp.models.gguf.header import DEFAULT_ALIGNMENT
 from edgecomp.models.gguf.size import padded_bytes
 from edgecomp.models.spec import TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
+
+ROUNDING = 1e-9
+"""Relative; sums of losses in another order differ by less."""
 
 LARGE_SHARE, MOST_LARGE = 0.03, 2
 """From this share of all weights on a tensor is large, and so many of them at most."""
@@ -99,23 +102,39 @@ class TypeFrontier:
 
     def within(self, budget_bytes: int) -> dict[str, str]:
         """A type for each tensor, at most `budget_bytes` together where the smallest are."""
-        best, least = self._smallest_types(), float("inf")
+        best: tuple[tuple[Step, ...], Sequence[Option]] | None = None
+        least = float("inf")
         for options in product(*self.large.values()):
             room = budget_bytes - sum(option.size_bytes for option in options)
             if room < self._bytes_after[0]:
                 continue
             done = bisect_right(self._bytes_after, room) - 1
+            loss = self._loss_after[done] + sum(option.loss for option in options)
+            if loss - self._most_saved(done, room) > least:
+                continue
             more = list(self._steps_within(done, room))
-            loss = self._loss_after[done] - sum(step.saved_loss for step in more)
-            loss += sum(option.loss for option in options)
+            loss -= sum(step.saved_loss for step in more)
             if loss < least:
-                least, best = loss, self._types_after((*self.steps[:done], *more), options)
-        return best
+                least, best = loss, ((*self.steps[:done], *more), options)
+        smallest = [options[0] for options in self.large.values()]
+        return self._types_after(*(best or ((), smallest)))
+
+    def _most_saved(self, done: int, room: int) -> float:
+        """What the steps after the first `done` could save at most, if a part of one could be
+        taken: later ones save less a byte."""
+        if done == len(self.steps):
+            return 0.0
+        following = self.steps[done]
+        left = room - self._bytes_after[done]
+        return (1 + ROUNDING) * left * following.saved_loss / following.added_bytes
 
     def _steps_within(self, done: int, room: int) -> Iterator[Step]:
         """The steps after the first `done` that still fit."""
         left, passed = room - self._bytes_after[done], set[str]()
-        for step in self.steps[done:]:
+        for at in range(done, len(self.steps)):
+            if left < self._fewest_added[at]:
+                return
+            step = self.steps[at]
             # A tensor's steps build on each other: behind one that is left out none counts.
             if step.added_bytes > left or step.tensor in passed:
                 passed.add(step.tensor)
@@ -123,8 +142,11 @@ class TypeFrontier:
                 left -= step.added_bytes
                 yield step
 
-    def _smallest_types(self) -> dict[str, str]:
-        return self._types_after((), [options[0] for options in self.large.values()])
+    @cached_property
+    def _fewest_added(self) -> tuple[int, ...]:
+        """The least that any step from the n-th on adds, for every n."""
+        fewest = list(accumulate((step.added_bytes for step in reversed(self.steps)), min))
+        return tuple(reversed(fewest))
 
     def _types_after(self, steps: Iterable[Step], large: Iterable[Option]) -> dict[str, str]:
         types = {name: option.kind for name, option in self.smallest.items()}
@@ -161,7 +183,12 @@ def type_frontier(
 
 def file_bytes(tensor: TensorSpec, kind: str) -> int:
     """Bytes of a tensor in a GGUF file of the usual alignment, padding included."""
-    return padded_bytes(TENSOR_TYPES[kind].size_bytes(tensor.elements), DEFAULT_ALIGNMENT)
+    return _file_bytes(tensor.elements, kind)
+
+
+@lru_cache(maxsize=4096)
+def _file_bytes(elements: int, kind: str) -> int:
+    return padded_bytes(TENSOR_TYPES[kind].size_bytes(elements), DEFAULT_ALIGNMENT)
 
 
 def _falling(options: Iterable[Option]) -> tuple[Option, ...]:

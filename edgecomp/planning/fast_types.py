@@ -41,8 +41,10 @@ def fast_enough(
     by many tensors at once there: of what changed last, as much is taken back as there is time for.
     """
     low, high = WORTHS_TRIED
+    fast = search.chosen(10**high)
+    if search.tokens_per_second(fast) < search.needed_per_second:
+        return None
     slow: Types = search.chosen(0.0)
-    fast: Types | None = None
     for _ in range(WORTH_STEPS):
         middle = (low + high) / 2
         found = search.chosen(10**middle)
@@ -50,7 +52,7 @@ def fast_enough(
             low, slow = middle, found
         else:
             high, fast = middle, found
-    return None if fast is None else _taken_back(tensors, search, (fast, slow), loss, seconds)
+    return _taken_back(tensors, search, (fast, slow), loss, seconds)
 
 
 def _taken_back(

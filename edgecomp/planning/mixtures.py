@@ -14,7 +14,7 @@ from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import FormatFacts, mixture_facts
 from edgecomp.formats.mixture import Mixture
 from edgecomp.formats.solved_types import SOLVED_TYPES
-from edgecomp.formats.type_frontier import TypeFrontier, file_bytes
+from edgecomp.formats.type_frontier import Loss, TypeFrontier, file_bytes
 from edgecomp.models.spec import EMBEDDING, ModelSpec, TensorSpec
 from edgecomp.planning.candidate import RUNTIME, candidate_of
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, beside_layers_bytes
@@ -195,11 +195,13 @@ def _fast_enough(
     if not needed or not _is_slow(plain, request):
         return plain
     model, room = mixture.model, (plain.budget_bytes or 0) - mixture.overhead_bytes
-    seconds = decode_seconds(model, request.device, plain.placement)
     without = _missing_types(request.device, plain.placement)
+    # Asked for again at every worth that is tried.
+    loss = _looked_up(mixture, mixture.loss)
+    seconds = _looked_up(mixture, decode_seconds(model, request.device, plain.placement))
 
     def weighed(tensor: TensorSpec, kind: str, worth: float) -> float:
-        return mixture.loss(tensor, kind) + worth * seconds(tensor, kind)
+        return loss(tensor, kind) + worth * seconds(tensor, kind)
 
     def chosen(worth: float) -> Types:
         return mixture.weighed_frontier(partial(weighed, worth=worth), without).within(room)
@@ -208,8 +210,18 @@ def _fast_enough(
         return made(types).speed.decode_tokens_per_second
 
     tensors = [tensor for tensor in model.tensors if tensor.name in mixture.choices]
-    found = fast_enough(tensors, FastTypes(chosen, speed, needed, room), mixture.loss, seconds)
+    found = fast_enough(tensors, FastTypes(chosen, speed, needed, room), loss, seconds)
     return made(found) if found else plain
+
+
+def _looked_up(mixture: Mixture, cost: Loss) -> Loss:
+    """The same cost of each type of each tensor that has a choice, computed once."""
+    costs = {
+        (tensor.name, kind): cost(tensor, kind)
+        for tensor in mixture.model.tensors
+        for kind in mixture.choices.get(tensor.name, ())
+    }
+    return lambda tensor, kind: costs[tensor.name, kind]
 
 
 def _frontier(mixture: Mixture, device: DeviceProfile, placement: Placement) -> TypeFrontier:
