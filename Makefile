@@ -27,7 +27,7 @@ KEEP_CONVERTER = $(BIN)/python tools/keep_converter.py '$(LLAMA)' '$(WHEELS)' '$
 OPTIMUM := .venv-optimum
 OPTIMUM_INSTALLED := $(OPTIMUM)/.installed
 
-.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict bench-devices bench-families bench-verdicts readme
+.PHONY: help install optimum demo test test-slow test-long test-optimum test-offload fuzz kill-test lint format bench bench-predict bench-devices bench-families bench-fleets bench-verdicts readme
 .PHONY: tui-demo screenshots lock clean
 
 help: ## List the targets
@@ -113,6 +113,10 @@ bench-devices: $(INSTALLED) ## Speeds predicted from profiles beside published o
 
 bench-families: $(INSTALLED) ## What can be made of a hundred families, each as a tiny model (half an hour)
 	PYTHONPATH=tests $(BIN)/python benchmarks/families.py
+
+bench-fleets: $(INSTALLED) ## Plans of a large fleet, timed, and a cluster of 64 nodes, simulated
+	$(BIN)/python benchmarks/fleets.py
+	$(BIN)/python benchmarks/fleet_simulation.py
 
 bench-verdicts: $(INSTALLED) ## How often a verdict on capabilities errs, by simulation (ten minutes)
 	$(BIN)/python benchmarks/verdicts.py simulate

@@ -1,10 +1,10 @@
 """The artifacts of a fleet as tasks of a Ray cluster (the extra `cluster`).
 
 A task asks the scheduler for the memory that the plan expects its artifact to need, and for as many
-processors as the smallest node has: a speed that is measured beside other work is none. The fleet's
-folder, the models and the data must be reachable by the same paths on every node. A node that dies
-costs its task, which Ray begins anew elsewhere; a cache in a shared folder (EDGECOMP_CACHE) lets it
-go on there.
+processors as the smallest node has: a speed that is measured beside other work is none. Those that
+are planned to take longest are handed over first. The fleet's folder, the models and the data must
+be reachable by the same paths on every node. A node that dies costs its task, which Ray begins anew
+elsewhere; a cache in a shared folder (EDGECOMP_CACHE) lets it go on there.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def make_on_cluster(
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         _require_own_version(ray, nodes)
         _require_memory(nodes, artifacts)
-        processors = min(node["Resources"]["CPU"] for node in nodes)
+        processors = processors_asked([node["Resources"]["CPU"] for node in nodes])
         listen(Noted(text=f"{len(artifacts)} artifacts on {len(nodes)} nodes of the cluster."))
         task = ray.remote(max_retries=RETRIES)(make_fleet_artifact)
         waiting = {
             task.options(
                 num_cpus=processors, memory=row.job.peak_memory_bytes, name=row.name
             ).remote(folder, row, data, ignore): row
-            for row in artifacts
+            for row in longest_first(artifacts)
         }
         while waiting:
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
@@ -65,6 +65,17 @@ def make_on_cluster(
             yield state
     finally:
         ray.shutdown()
+
+
+def processors_asked(offered: Sequence[float]) -> float:
+    """What each artifact asks for: all that the smallest of the nodes offers."""
+    return min(offered)
+
+
+def longest_first(artifacts: Sequence[PlannedArtifact]) -> list[PlannedArtifact]:
+    """The order in which artifacts are handed over: a long one that begins last would keep a node
+    busy while all others wait (Graham, Bounds on Multiprocessing Timing Anomalies, 1969)."""
+    return sorted(artifacts, key=lambda row: -row.job.seconds)
 
 
 def require_cluster(address: str) -> None:

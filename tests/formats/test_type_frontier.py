@@ -64,6 +64,34 @@ def test_no_budget_is_passed_and_none_loses_much_more_than_the_best(
     assert loss(tensors, worths, types) <= best + largest + 1e-12
 
 
+def tried_one_by_one(frontier: TypeFrontier, budget: int) -> float:
+    """The least loss within a budget: every type of the largest tensors, every step that fits."""
+    least = float("inf")
+    for options in product(*frontier.large.values()):
+        left = budget - sum(option.size_bytes for option in options)
+        left -= sum(option.size_bytes for option in frontier.smallest.values())
+        lost = sum(o.loss for o in (*options, *frontier.smallest.values()))
+        passed: set[str] = set()
+        for step in frontier.steps if left >= 0 else ():
+            if step.added_bytes > left or step.tensor in passed:
+                passed.add(step.tensor)
+            else:
+                left, lost = left - step.added_bytes, lost - step.saved_loss
+        least = min(least, lost) if left >= 0 else least
+    return least
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 64), min_size=6, max_size=12), st.data())
+def test_what_is_not_tried_could_not_have_lost_less(rows: list[int], data: st.DataObject) -> None:
+    tensors = [tensor(i, n) for i, n in enumerate(rows)]
+    worths = [data.draw(st.floats(0.1, 100.0)) for _ in rows]
+    frontier = frontier_of(tensors, worths)
+    budget = data.draw(st.integers(frontier.smallest_bytes, frontier.largest_bytes))
+    found = loss(tensors, worths, frontier.within(budget))
+    assert found == pytest.approx(tried_one_by_one(frontier, budget), rel=1e-9)
+
+
 def test_many_tensors_fill_a_budget_to_the_last_step() -> None:
     tensors = [tensor(i, 100 + i) for i in range(60)]
     frontier = frontier_of(tensors, [1.0 + i % 7 for i in range(60)])

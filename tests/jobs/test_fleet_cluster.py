@@ -18,7 +18,7 @@ import pytest
 from edgecomp.common.errors import ClusterUnusable, JobTooLarge
 from edgecomp.common.events import Event, ignore
 from edgecomp.jobs import fleet_cluster
-from edgecomp.jobs.fleet_cluster import make_on_cluster
+from edgecomp.jobs.fleet_cluster import longest_first, make_on_cluster, processors_asked
 from edgecomp.jobs.fleet_plan import plan_fleet
 from edgecomp.jobs.fleet_run import resume_fleet, run_fleet
 from edgecomp.recipes.fleet import FleetRequest
@@ -46,6 +46,15 @@ def test_without_ray_an_address_is_refused_with_the_cure(
     with pytest.raises(ClusterUnusable, match=r"edgecomp\[cluster\]"):
         run_fleet(request(tiny_model("llama")), tmp_path / "fleet", None, ignore, "auto")
     assert not (tmp_path / "fleet").exists()
+
+
+def test_what_takes_longest_is_handed_over_first(tiny_model: Callable[..., Path]) -> None:
+    (short,) = plan_fleet(request(tiny_model("llama"))).artifacts
+    stages = (*short.job.stages, short.job.stages[0].model_copy(update={"seconds": 1e6}))
+    job = short.job.model_copy(update={"stages": stages})
+    long = short.model_copy(update={"name": "long", "job": job})
+    assert [row.name for row in longest_first([short, long])] == ["long", short.name]
+    assert processors_asked([8.0, 4.0, 16.0]) == 4.0
 
 
 @pytest.fixture(scope="module")
