@@ -38,6 +38,7 @@ class CompareScreen(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "take", "In or out"),
         Binding("o", "open", "Add a bundle"),
+        Binding("k", "kept", "Add a kept run"),
     ]
 
     def __init__(self) -> None:
@@ -89,7 +90,9 @@ class CompareScreen(Page):
         elif compared is None:
             found = f"One bundle, {folders[0].name}" if folders else "No bundles yet"
             notice.say(
-                "empty", f"{found}: a comparison needs two. Each run adds one; o adds a folder."
+                "empty",
+                f"{found}: a comparison needs two. Each run adds one; o adds a folder, k one of "
+                "the runs that were kept.",
             )
         elif compared.notices:
             notice.say("warning", " ".join(compared.notices))
@@ -183,7 +186,16 @@ class CompareScreen(Page):
 
     def _open(self, answer: str | None) -> None:
         if answer:
-            self._added.append(Path(answer).expanduser().absolute())
+            self._add(Path(answer).expanduser().absolute())
+
+    def action_kept(self) -> None:
+        from .kept_runs_screen import KeptRunsScreen
+
+        self.app.push_screen(KeptRunsScreen(), self._add)
+
+    def _add(self, folder: Path | None) -> None:
+        if folder:
+            self._added.append(folder)
             self.load()
 
 

@@ -49,13 +49,15 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, with the model in it and settings and a cache of its own."""
+    """An empty folder to work in, with the model in it, and settings, a cache and results of its
+    own."""
     work = tmp_path / "work"
     work.mkdir()
     (work / MODEL).symlink_to(model_file)
     monkeypatch.chdir(work)
     monkeypatch.setenv("EDGECOMP_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("EDGECOMP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EDGECOMP_RESULTS", str(tmp_path / "results"))
     for module in (constraints_form, recipe_screen):
         monkeypatch.setattr(module, "DEBOUNCE_SECONDS", DEBOUNCE_SECONDS)
     return work

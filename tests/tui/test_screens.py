@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,9 @@ from textual.widgets import DataTable, Input, TextArea
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import own_profiles_folder, profile_paths
 from edgecomp.jobs.background import FitRequest, run_folder
+from edgecomp.jobs.kept_figures import report_run
 from edgecomp.reporting.report import Report
+from edgecomp.results.store import add_run, store_path
 from edgecomp.tui.app import EdgecompApp
 from edgecomp.tui.candidate_table import CandidateTable
 from edgecomp.tui.device_screen import DeviceScreen
@@ -348,6 +351,29 @@ def test_compare_lists_every_bundle_and_leaves_out_what_is_toggled(
         await pilot.press("enter")
         await settle(pilot)
         assert app.current_mode == "results" and app.session.folder in bundles
+
+    drive(app, path)
+
+
+def test_compare_adds_a_kept_run_whose_bundle_is_still_there(
+    app: EdgecompApp, bundles: list[Path], tmp_path: Path, settle: Settle
+) -> None:
+    elsewhere = Path(shutil.move(bundles[2], tmp_path / "elsewhere"))
+    report = Report.model_validate_json((elsewhere / "report.json").read_text())
+    add_run(report_run(report, elsewhere, "fit"), store_path())
+    add_run(report_run(report, tmp_path / "gone", "fleet"), store_path())
+
+    async def path(pilot: Pilot[None]) -> None:
+        await pilot.press("7")
+        await settle(pilot)
+        assert app.screen.query_one("#compare-table", DataTable).row_count == 2
+        await pilot.press("k")
+        await settle(pilot)
+        assert "1 of 2 kept runs" in seen(app, "#kept-runs-said")
+        assert app.screen.query_one("#kept-runs-table", DataTable).row_count == 1
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.screen.query_one("#compare-table", DataTable).row_count == 3
 
     drive(app, path)
 
