@@ -6,13 +6,14 @@ A fit keeps its own (jobs/fit.py), wherever it runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgecomp import __version__
 from edgecomp.bundles.artifact_argument import NamedArtifact, find_artifact
 from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import EdgecompError
-from edgecomp.common.events import Listener
+from edgecomp.common.events import Listener, Warned
 from edgecomp.devices.detect import cpu_model
 from edgecomp.jobs.audit import Audit, AuditedFile
 from edgecomp.jobs.evaluation import Evaluation
@@ -34,22 +35,34 @@ from edgecomp.results.store import keep_result
 from edgecomp.results.stored_run import Figure, Job, StoredRun
 
 
+@contextmanager
+def _told(listen: Listener) -> Iterator[None]:
+    """What was found out stands, whatever is wrong with the file by now."""
+    try:
+        yield
+    except (EdgecompError, OSError) as error:
+        listen(Warned(text=f"The figures were not kept for `edgecomp results`: {error}"))
+
+
 def keep_compressed(found: Compressed, recipe: Recipe, listen: Listener) -> None:
     """Keep what `compress` made: how large it is."""
     path, here = found.folder / found.file, cpu_model()
     named = NamedArtifact(path=path, recipe=recipe, runtime=recipe.runtime)
     size = artifact_size(path, here)
-    keep_result(_run(named, recipe.model, "compress", here, [size]), listen)
+    with _told(listen):
+        keep_result(_run(named, recipe.model, "compress", here, [size]), listen)
 
 
 def keep_evaluation(found: Evaluation, listen: Listener) -> None:
     """Keep what an evaluation found."""
     here, request = cpu_model(), found.request
-    named = find_artifact(request.artifact)
-    run = _run(named, request.base, "evaluate", here, _evaluation_figures(found, named.path, here))
     level = found.verdict.level if found.verdict else None
     changes = {"task": request.task, "verdict": level, "artifact_sha256": found.artifact_sha256}
-    keep_result(run.model_copy(update=changes), listen)
+    with _told(listen):
+        named = find_artifact(request.artifact)
+        figures = _evaluation_figures(found, named.path, here)
+        run = _run(named, request.base, "evaluate", here, figures)
+        keep_result(run.model_copy(update=changes), listen)
 
 
 def _evaluation_figures(found: Evaluation, path: Path, here: str) -> Iterator[Figure]:
@@ -66,10 +79,11 @@ def keep_audit(found: Audit, listen: Listener) -> None:
     """Keep what an audit found, a run a file."""
     here = cpu_model()
     for file in found.files:
-        named = find_artifact(str(file.path))
-        run = _run(named, found.base, "audit", here, _audit_figures(file, here))
         changes = {"verdict": file.level, "artifact_sha256": file.sha256}
-        keep_result(run.model_copy(update=changes), listen)
+        with _told(listen):
+            named = find_artifact(str(file.path))
+            run = _run(named, found.base, "audit", here, _audit_figures(file, here))
+            keep_result(run.model_copy(update=changes), listen)
 
 
 def _audit_figures(file: AuditedFile, here: str) -> Iterator[Figure]:
@@ -84,13 +98,11 @@ def keep_measurement(
     found: Serving | LlamaBench, name: str, address: str | None, listen: Listener
 ) -> None:
     """Keep how fast an artifact was, on this machine or on the device at `address`."""
-    named = find_artifact(name)
     if isinstance(found, LlamaBench):
         device, busy, figures = address or found.device, None, _bench_figures(found)
     else:
         device = address or found.machine.processor
         busy, figures = found.machine.busy, _serving_figures(found, device)
-    run = _run(named, None, "measure", device, figures)
     changes: dict[str, object] = {"busy": busy}
     if found.settings:
         changes |= {
@@ -98,7 +110,9 @@ def keep_measurement(
             "threads": found.settings.threads,
             "kv_type": found.settings.kv_type,
         }
-    keep_result(run.model_copy(update=changes), listen)
+    with _told(listen):
+        run = _run(find_artifact(name), None, "measure", device, figures)
+        keep_result(run.model_copy(update=changes), listen)
 
 
 def _serving_figures(found: Serving, device: str) -> Iterator[Figure]:

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.common.events import ignore, ignore_progress
+from edgecomp.common.events import Event, Warned, ignore, ignore_progress
 from edgecomp.devices.detect import cpu_model
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.jobs.audit import AuditRequest, audit, save_logits
-from edgecomp.jobs.kept_results import keep_audit, keep_measurement
+from edgecomp.jobs.kept_results import keep_audit, keep_compressed, keep_measurement
 from edgecomp.jobs.measure import measure_artifact
+from edgecomp.making.compress_job import Compressed, CompressionRequest, compression_recipe
 from edgecomp.measure.llama_bench import BenchedSpeed, LlamaBench
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.models.reading import read_model
+from edgecomp.recipes.calibration_mix import preset_mix
 from edgecomp.results.query import ResultsFilter, read_results
 from edgecomp.results.stored_run import StoredRun
 
@@ -80,3 +82,16 @@ def test_what_a_phone_measured_is_kept_as_the_phones(tiny_base: Path) -> None:
     assert (run.device, decode.device, decode.measured, prefill.measured) == (
         "adb://1", "adb://1", 9.0, 80.0,
     )  # fmt: skip
+
+
+def test_a_file_that_is_gone_by_then_costs_the_row_alone(tiny_base: Path, tmp_path: Path) -> None:
+    found = Compressed(
+        folder=tmp_path, file="gone.gguf", size_bytes=1, types={}, checks=(), calibration=None
+    )
+    recipe = compression_recipe(
+        CompressionRequest(model=str(tiny_base), format="Q8_0", calibration=preset_mix("general"))
+    )
+    heard: list[Event] = []
+    keep_compressed(found, recipe, heard.append)
+    assert not read_results(ResultsFilter()).runs
+    assert [event for event in heard if isinstance(event, Warned)]
