@@ -322,6 +322,7 @@ def fit(
     method: RoundingOption = None,
     mix: FitMix = None,
     runtime: RuntimeName = "llama.cpp",
+    provider: ProviderName = "cpu",
     json: Json = False,
 ) -> None:
     """Make the best artifact for a device, prove it, and bundle it."""
@@ -340,6 +341,7 @@ def fit(
         mix=mix,
         data=data,
         runtime=runtime,
+        provider=provider,
     )
     if runtime == "both":
         if mix:
@@ -397,6 +399,7 @@ def compress(
     max_memory: MaxMemory = None,
     context: Context = None,
     mix: TensorMix = None,
+    provider: ProviderName = "cpu",
     task: TaskOption = "general",
     calibration: Annotated[
         Path | None, typer.Option(help="A YAML file with a mix (default: the task's own mix).")
@@ -433,6 +436,7 @@ def compress(
         any_calibration=any_calibration,
         stages=tuple(shrinking_stages(depth, width, distill, student)),
         mix=mix,
+        provider=provider,
     )
     recipe = compression_recipe(wanted)
     with progress_bars() as listen:

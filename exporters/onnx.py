@@ -29,9 +29,10 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.processes.child import Child
 
 from .onnx_codes import insert_codes
+from .onnx_config import configure
 from .onnx_tokenizer import copy_tokenizer
 
-__all__ = ["expected_float_size_bytes", "export", "export_format", "insert_codes"]
+__all__ = ["configure", "expected_float_size_bytes", "export", "export_format", "insert_codes"]
 
 WORKER = "edgecomp.exporters.onnx_builder"
 FLOAT_FORMATS: dict[FloatType, str] = {"F32": "onnx-fp32", "F16": "onnx-fp16"}

@@ -92,5 +92,17 @@ def check(folder: str, progress: Progress) -> str:
     return ""
 
 
+def check_config(folder: str, progress: Progress) -> str:
+    """What onnxruntime-genai's parser says against `folder`'s genai_config.json, or ""."""
+    import onnxruntime_genai
+
+    try:
+        onnxruntime_genai.Config(folder)
+    except Exception as error:
+        # The library raises RuntimeError, and what its JSON reader throws.
+        return str(error)
+    return ""
+
+
 if __name__ == "__main__":
-    serve({"build": build, "check": check})
+    serve({"build": build, "check": check, "check_config": check_config})

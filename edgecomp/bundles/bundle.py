@@ -34,6 +34,8 @@ from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.inside_folder import files_inside, path_inside
 from edgecomp.common.safe_text import file_name
 from edgecomp.devices.finding import find_device
+from edgecomp.formats.execution_providers import execution_provider
+from edgecomp.formats.onnx_formats import ONNX_FORMATS, judged_format
 from edgecomp.models.chat_template import read_chat_template
 from edgecomp.models.gguf.model import read_gguf
 from edgecomp.recipes.artifact_name import PREFIX
@@ -63,6 +65,9 @@ class Manifest(FrozenModel):
 
     projector: str | None = None
     """The name of the file that reads pictures or sounds for it (llama.cpp's `mmproj`)."""
+
+    package: str | None = None
+    """The name of the folder for another execution provider of ONNX Runtime, which was not run."""
 
     files: dict[str, BundledFile]
     recipe: Recipe
@@ -113,12 +118,17 @@ def _fill(report: Report, folder: Path) -> Manifest:
     artifact = report.artifact.file.path
     mixed = report.recipe.tensor_types and artifact.is_file()
     label = artifact.stem.removeprefix(PREFIX) if mixed else report.chosen.format
+    if label in ONNX_FORMATS:
+        label = judged_format(label)
     stem = file_name(report.model.name)
-    name, beside = f"{stem}-{label}", None
+    name, beside, package = f"{stem}-{label}", None, None
     # A copy, not a link: whatever happens to the bundle must not reach the cache.
     if artifact.is_dir():
         copy_folder(artifact, folder / name)
-        launchers = _folder_launchers(report, name)
+        if report.artifact.package:
+            package = f"{stem}-{report.chosen.format}-{report.artifact.package.provider}"
+            copy_folder(report.artifact.package.file.path, folder / package)
+        launchers = _folder_launchers(report, name, package)
     else:
         name += ".gguf"
         copy_file(artifact, folder / name)
@@ -144,6 +154,7 @@ def _fill(report: Report, folder: Path) -> Manifest:
     return Manifest(
         artifact=name,
         projector=beside,
+        package=package,
         files={
             name: BundledFile(size_bytes=path.stat().st_size, sha256=file_digest(path))
             for name, path in files_inside(folder).items()
@@ -157,12 +168,17 @@ def _fill(report: Report, folder: Path) -> Manifest:
     )
 
 
-def _folder_launchers(report: Report, name: str) -> dict[str, str]:
-    """Launchers of the folder `name`, by their own names."""
+def _folder_launchers(report: Report, name: str, package: str | None) -> dict[str, str]:
+    """Launchers of the folder `name`, and of the `package` for another execution provider, by their
+    own names."""
     settings = report.recipe.settings
     if report.recipe.runtime == "transformers":
         return {"vllm.sh": vllm_script(name, settings), "sglang.sh": sglang_script(name, settings)}
-    return {"chat.py": genai_script(name, settings)}
+    launchers = {"chat.py": genai_script(name, settings)}
+    if package and report.artifact.package:
+        provider = execution_provider(report.artifact.package.provider)
+        launchers[f"chat-{provider.name}.py"] = genai_script(package, settings, provider)
+    return launchers
 
 
 def _gguf_launchers(report: Report, name: str, beside: str | None) -> dict[str, str]:

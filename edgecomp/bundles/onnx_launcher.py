@@ -3,11 +3,12 @@ tokenizer and chat template."""
 
 from __future__ import annotations
 
+from edgecomp.formats.execution_providers import ExecutionProvider
 from edgecomp.recipes.run_settings import RunSettings
 
 SCRIPT = '''\
 #!/usr/bin/env python3
-"""Continue a prompt: python chat.py "Once upon a time" (needs onnxruntime-genai and tokenizers)."""
+"""Continue a prompt: python chat.py "Once upon a time" (needs {needs} and tokenizers)."""
 
 import json
 import sys
@@ -51,6 +52,17 @@ if __name__ == "__main__":
 '''
 
 
-def genai_script(folder: str, settings: RunSettings) -> str:
-    """The script for the artifact in `folder` beside it, with the plan's context and threads."""
-    return SCRIPT.format(folder=folder, context=settings.context, threads=settings.threads)
+def genai_script(
+    folder: str, settings: RunSettings, provider: ExecutionProvider | None = None
+) -> str:
+    """The script for the artifact in `folder` beside it, with the plan's context and threads;
+    `provider`: the one that the folder is for, if it is not the CPU."""
+    packages = provider.packages if provider else ()
+    own = any("genai" in name for name in packages)
+    needs = packages if own else ("onnxruntime-genai", *packages)
+    return SCRIPT.format(
+        folder=folder,
+        context=settings.context,
+        threads=settings.threads,
+        needs=", ".join(needs),
+    )

@@ -6,7 +6,7 @@ anything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 LONGEST_SHOWN = 100
@@ -46,6 +46,17 @@ class FileCorrupt(EdgecompError):
 
     def __init__(self, path: Path, fault: str, advice: str = "Download or build it again.") -> None:
         super().__init__(f"{path} is damaged: {fault} {advice}")
+
+
+class GraphNotDecoder(EdgecompError):
+    """An ONNX graph does not take and give what a decoder's does."""
+
+    def __init__(self, path: Path, has: Sequence[str], lacks: Sequence[str]) -> None:
+        super().__init__(
+            f"{path} is no decoder that is run here: it has {', '.join(has)}, and lacks "
+            f"{', '.join(lacks)}. Give a folder that onnxruntime-genai's model builder wrote, or "
+            "make one with `edgecomp compress MODEL --format onnx-int4-32`."
+        )
 
 
 class FileTruncated(FileCorrupt):

@@ -9,7 +9,7 @@ import importlib.metadata
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 from edgecomp.common.errors import ExportRefused
 from edgecomp.common.events import Progress, ignore_progress
@@ -125,6 +125,16 @@ class HuggingfaceExporter(Protocol):
         the rounded checkpoint."""
 
 
+class ServedLimits(NamedTuple):
+    """What an application is told to serve a model with: tokens of context and of a prompt read at
+    once, sequences, threads."""
+
+    context: int
+    sequences: int
+    chunk: int
+    threads: int
+
+
 class OnnxExporter(Protocol):
     """The exporter of ONNX, which writes float and integer formats for several providers."""
 
@@ -143,6 +153,10 @@ class OnnxExporter(Protocol):
     def insert_codes(self, folder: Path, checkpoint: Path) -> tuple[str, ...]:
         """Put the codes that a method chose into an integer export of the same model; the names of
         the tensors that hold them now."""
+
+    def configure(self, folder: Path, provider: str, limits: ServedLimits) -> str:
+        """Write an export's genai_config.json for an execution provider; what the library's parser
+        says against it, or ""."""
 
 
 class OptimumExporter(Protocol):

@@ -60,6 +60,12 @@ def onnx_format(name: str) -> OnnxFormat:
     return ONNX_FORMATS[name]
 
 
+def judged_format(name: str) -> str:
+    """The format in which the CPU runs what another provider is given as `name`: it has no
+    attention in float16."""
+    return "onnx-fp32" if onnx_format(name).precision == "fp16" else name
+
+
 def onnx_types(model: ModelSpec, name: str, provider: str = "cpu") -> dict[str, str]:
     """The type of every tensor of `model` in a format for a provider, by GGUF name."""
     row = onnx_format(name)

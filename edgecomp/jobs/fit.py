@@ -30,6 +30,7 @@ from edgecomp.formats.cache_types import expected_cache_loss
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.onnx_facts import onnx_facts
+from edgecomp.formats.onnx_formats import judged_format
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.formats.presets import MIXTURE
 from edgecomp.jobs import evaluation_stages as evaluation_stages
@@ -97,6 +98,8 @@ class FitRequest(FrozenModel):
     """The folder of evaluation data; None: the set that ships."""
 
     runtime: str = "llama.cpp"
+    provider: str = "cpu"
+    """The execution provider of ONNX Runtime; `auto`: the one that fits the device."""
 
     @property
     def settled_mix(self) -> MixChoice | None:
@@ -120,7 +123,12 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
     """
     model, device, runtime = wanted.model, wanted.device, wanted.runtime
     constraints = wanted.constraints
-    choices = Choices(runtime=runtime, rounding=wanted.rounding, mix=wanted.settled_mix)
+    choices = Choices(
+        runtime=runtime,
+        provider=wanted.provider,
+        rounding=wanted.rounding,
+        mix=wanted.settled_mix,
+    )
     # The format is not chosen yet; nearly all of them are calibrated.
     texts = preset_mix(constraints.task)
     ready = _ready(model, runtime, output, wanted.data, wanted.evaluation)
@@ -167,6 +175,7 @@ def fit_recipe(
             # Types that are listed are not chosen again.
             mix="none" if recipe.tensor_types else recipe.mix or "none",
             runtime=recipe.runtime,
+            provider=recipe.provider,
             rounding=recipe.rounding,
         ),
     )
@@ -184,7 +193,9 @@ def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Re
     rows = [
         row
         for row in plan.candidates
-        if row.format == recipe.format and bool(row.placement.gpus) == bool(placement.gpus)
+        if row.format == recipe.format
+        # A provider of ONNX Runtime places the graph itself.
+        and (recipe.runtime == "onnx" or bool(row.placement.gpus) == bool(placement.gpus))
     ]
     absent = recipe.settings.gpu_layers and not placement.gpus
     if not rows or absent or placement.gpu_layers > made.layers + 1:
@@ -192,7 +203,7 @@ def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Re
             f"The recipe's format {recipe.format} with {recipe.settings.gpu_layers} layers on the "
             f"GPU is no candidate of {spec.name} on {device.title}. `edgecomp plan` lists them."
         )
-    if rows[0].placement == placement:
+    if rows[0].placement == placement or recipe.runtime == "onnx":
         return rows[0]
     facts = next(row for row in format_facts(made) if row.name == recipe.format)
     return candidate_for_placement(
@@ -272,7 +283,9 @@ def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
         _tell_budget(job, listen)
     check_size_budget(staged_model(ready.spec, job.recipe.stages), job.recipe)
-    check_disk(ready.folder, chosen.file_bytes + ready.spec.projector_bytes)
+    # A package for another provider is beside the artifact that was judged.
+    copies = 1 if job.recipe.provider == "cpu" else 2
+    check_disk(ready.folder, copies * chosen.file_bytes + ready.spec.projector_bytes)
     report = _run_stages(ready.questions, job, listen)
     write_bundle(report, ready.folder)
     keep_result(report_run(report, ready.folder, job.kept_as), listen)
@@ -344,7 +357,8 @@ def _correct_rates(run: Run, artifact: Artifact, measurement: Measurement, recip
         return
     if recipe.runtime == "onnx":
         made = staged_model(run.model, recipe.stages)
-        facts = next(row for row in onnx_facts(made) if row.name == recipe.format)
+        judged = judged_format(recipe.format)
+        facts = next(row for row in onnx_facts(made) if row.name == judged)
         correct_rates(made, facts.weights, measurement, recipe.runtime)
         return
     made = read_model(artifact.file.path)
@@ -420,6 +434,7 @@ def _notices(artifact: Artifact, measurement: Measurement, job: _Job) -> tuple[s
         *job.plan.notices,
         *job.chosen.notes,
         *sorted({check.warning for check in artifact.checks if check.warning}),
+        *(artifact.package.notes if artifact.package else ()),
         *_remote_device_note(job.recipe, job.device),
         *_unused_gpu_note(job.recipe, measurement),
     )
@@ -450,7 +465,7 @@ def _with_refined_loss(
 def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candidate:
     """What was planned for this machine, on which the artifact is measured: a prediction for
     another device says nothing about it."""
-    if recipe.device == "auto":
+    if recipe.device == "auto" and recipe.provider == "cpu":
         return chosen
     unlimited = recipe.model_copy(update={"constraints": Constraints()})
     constraints = effective_constraints(unlimited)
@@ -458,7 +473,8 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     if recipe.runtime != "llama.cpp":
         choices = Choices(runtime=recipe.runtime, stages=recipe.stages)
         rows = make_plan(spec, here, constraints, choices=choices).candidates
-        return next(row for row in rows if row.format == recipe.format)
+        name = judged_format(recipe.format) if recipe.runtime == "onnx" else recipe.format
+        return next(row for row in rows if row.format == name)
     made = staged_model(spec, recipe.stages)
     facts = next(row for row in format_facts(made) if row.name == recipe.format)
     placement = placement_of(recipe.settings, here)

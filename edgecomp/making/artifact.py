@@ -7,6 +7,7 @@ from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.making.expert_use import ExpertUse
 from edgecomp.making.mixed_precision import BitAllocation
+from edgecomp.making.provider_package import ProviderPackage
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.distillation import History
 
@@ -43,6 +44,9 @@ class Artifact(FrozenModel):
     """The float file that the artifact was made from and is compared with."""
 
     projector: ProjectorFile | None = None
+    package: ProviderPackage | None = None
+    """What is shipped for another execution provider, with the same codes; None: `file` is."""
+
     importance: StoredFile | None = None
     """The importance matrix, in the layout of llama.cpp's tools."""
 

@@ -56,6 +56,7 @@ from edgecomp.pipeline.run import Run
 from edgecomp.planning.huggingface_device_map import device_map
 from edgecomp.planning.job_cost import estimate_compression
 from edgecomp.planning.plan import JobCost
+from edgecomp.planning.provider_choice import chosen_provider
 from edgecomp.recipes.artifact_name import PREFIX
 from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.constraints import Constraints
@@ -91,6 +92,9 @@ class Compressed(FrozenModel):
     projector_bytes: int = 0
     types: dict[str, str]
     checks: tuple[CheckResult, ...]
+    notes: tuple[str, ...] = ()
+    """What an execution provider's package needs, and what of its graph stays with the CPU."""
+
     calibration: CalibrationRecord | None
     job_predicted: JobCost | None = None
     distillations: tuple[History, ...] = ()
@@ -113,6 +117,8 @@ class CompressionRequest(FrozenModel):
 
     stages: tuple[Stage, ...] = ()
     mix: Mix | None = None
+    provider: str = "cpu"
+    """The execution provider of ONNX Runtime; `auto`: the one that fits this machine."""
 
 
 def compression_recipe(wanted: CompressionRequest) -> Recipe:
@@ -137,6 +143,7 @@ def compression_recipe(wanted: CompressionRequest) -> Recipe:
                 "device": "auto",
                 "constraints": wanted.constraints,
                 "runtime": _runtime_of(wanted.format),
+                "provider": chosen_provider(wanted.provider, find_device("auto")),
                 "format": wanted.format,
                 "mix": wanted.mix,
                 "stages": [*(s for s in wanted.stages if s not in distilled), *cut, *distilled],
@@ -239,10 +246,11 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
     run = Run(read_model(recipe.model, weights=True), recipe, data, listen)
     with run.torch.kept():
         artifact = _maker(recipe.format)(run)
-    file = output / artifact.file.path.name
-    if artifact.file.path.is_dir():
+    shipped = artifact.package.file.path if artifact.package else artifact.file.path
+    file = output / shipped.name
+    if shipped.is_dir():
         with replacing_folder(file) as temporary:
-            copy_folder(artifact.file.path, temporary)
+            copy_folder(shipped, temporary)
         if recipe.format in HUGGINGFACE_FORMATS:
             places = device_map(
                 read_model(file), artifact.types, find_device(recipe.device), recipe.settings
@@ -250,7 +258,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
             write_text(output / "device_map.json", json.dumps(places, indent=2) + "\n")
     else:
         with replacing(file) as temporary:
-            copy_file(artifact.file.path, temporary)
+            copy_file(shipped, temporary)
     projector = artifact.projector
     beside = f"{PREFIX}{projector.end}" if projector else None
     if projector and beside:
@@ -264,12 +272,19 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
         projector=beside,
         projector_bytes=projector.size_bytes if projector else 0,
         types=artifact.types,
-        checks=(*artifact.checks, *(projector.checks if projector else ())),
+        checks=_checks(artifact),
+        notes=artifact.package.notes if artifact.package else (),
         calibration=artifact.calibration,
         job_predicted=job,
         distillations=artifact.distillations,
         mixture=artifact.mixture,
     )
+
+
+def _checks(artifact: Artifact) -> tuple[CheckResult, ...]:
+    """Those of the artifact and of what is shipped with it, or for it."""
+    beside = [part for part in (artifact.projector, artifact.package) if part]
+    return (*artifact.checks, *(check for part in beside for check in part.checks))
 
 
 def _maker(format_name: str) -> Callable[[Run], Artifact]:
@@ -286,12 +301,12 @@ def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     if recipe.format not in PRESETS:
         made = made.model_copy(update={"projector": None})
     if recipe.format in ONNX_FORMATS:
-        require_onnx_format(made, recipe.format)
+        require_onnx_format(made, recipe.format, recipe.provider)
     check_size_budget(made, recipe)
     if recipe.format in HUGGINGFACE_FORMATS:
         size = huggingface_bytes(made, recipe.format)
     elif recipe.format in ONNX_FORMATS:
-        size = onnx_artifact_bytes(made, recipe.format)
+        size = onnx_artifact_bytes(made, recipe.format, recipe.provider)
     elif recipe.format in OPTIMUM_FORMATS:
         size = optimum_bytes(made, recipe.format)
     else:

@@ -13,13 +13,19 @@ from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.formats.exporting import find_onnx_exporter
-from edgecomp.formats.onnx_formats import onnx_data_bytes, onnx_format, onnx_types
+from edgecomp.formats.onnx_formats import (
+    judged_format,
+    onnx_data_bytes,
+    onnx_format,
+    onnx_types,
+)
 from edgecomp.making.artifact import Artifact
 from edgecomp.making.calibration_rows import calibrated_tokens
 from edgecomp.making.float_model import float_checkpoint
 from edgecomp.making.gguf import chosen_codes, needs_calibration
 from edgecomp.making.gguf_checks import Checks, require
 from edgecomp.making.learned import with_possible_rounding
+from edgecomp.making.provider_package import Exported, make_provider_package
 from edgecomp.making.shrinking import PrunedOrDistilled, shrunk_checkpoint
 from edgecomp.models.onnx_folder import DATA, read_onnx_folder
 from edgecomp.models.reading import read_model
@@ -34,7 +40,7 @@ BASE_FORMAT = "onnx-fp32"
 def make_onnx_artifact(run: Run) -> Artifact:
     """Make the artifact and check it. Raises ArtifactRejected, naming the check it failed."""
     run = with_possible_rounding(run)
-    name, recipe = run.recipe.format, run.recipe
+    recipe, name = run.recipe, judged_format(run.recipe.format)
     checkpoint = float_checkpoint(run)
     base = export(run, checkpoint, BASE_FORMAT)
     checks = check_float(run, base, checkpoint).results
@@ -56,9 +62,15 @@ def make_onnx_artifact(run: Run) -> Artifact:
         checks += check_float(run, file, made.checkpoint).results
     checks += check_onnx(run, file, spec, onnx_data_bytes(spec, name)).results
     require(run, checks, file.path)
+    package = None
+    if recipe.provider != "cpu":
+        source = Exported(codes.path if codes else made.checkpoint, bool(codes), made.done)
+        package = make_provider_package(run, file, source)
+        require(run, package.checks, package.file.path)
     return Artifact(
         file=file,
-        size_bytes=read_onnx_folder(file.path).size_bytes,
+        package=package,
+        size_bytes=package.size_bytes if package else read_onnx_folder(file.path).size_bytes,
         types=types,
         fallbacks={},
         checks=checks,

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecomp.common.errors import FileCorrupt, FileTruncated, ModelIncomplete
+from edgecomp.common.errors import FileCorrupt, FileTruncated, GraphNotDecoder, ModelIncomplete
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.inside_folder import path_inside
+from edgecomp.common.safe_text import one_line
 
 GRAPH, DATA, CONFIG, TOKENIZER = (
     "model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json",
 )  # fmt: skip
+NAMES_SHOWN = 4
 COPY_AGAIN = "Copy the whole folder again, or export the model again."
 
 
@@ -60,8 +62,9 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
     """Read and check the folder at `path`; no weight is read.
 
     Raises ModelIncomplete for a missing file, FileTruncated for external data that ends too early,
-    FileCorrupt for a graph or a configuration that cannot be read, PathOutside where one of them
-    names a file outside the folder.
+    FileCorrupt for a graph or a configuration that cannot be read, GraphNotDecoder for a graph with
+    other inputs or outputs than a decoder's, PathOutside where one of them names a file outside the
+    folder.
     """
     for name in (GRAPH, CONFIG, TOKENIZER):
         if not (path / name).is_file():
@@ -83,6 +86,7 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
         model = config["model"]
         decoder, given = model["decoder"], model.get("eos_token_id")
         ends = given if isinstance(given, list) else [given]
+        _require_decoder(path / GRAPH, graph, int(decoder["num_hidden_layers"]))
         return OnnxFolder(
             path=path,
             ir_version=graph.ir_version,
@@ -98,6 +102,24 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FileCorrupt(path / CONFIG, f"it describes no decoder ({error}).") from error
+
+
+def _require_decoder(path: Path, graph: Any, layers: int) -> None:
+    """Raise GraphNotDecoder for a graph without the inputs and outputs that a session binds."""
+    has = [row.name for row in (*graph.graph.input, *graph.graph.output)]
+    parts = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
+    wanted = ["input_ids", "attention_mask", "logits"]
+    wanted += [f"{side}.{part}" for side in ("past_key_values", "present") for part in parts]
+    lacks = [name for name in wanted if name not in set(has)]
+    if lacks:
+        raise GraphNotDecoder(
+            path, *(_some([one_line(n) for n in names]) for names in (has, lacks))
+        )
+
+
+def _some(names: list[str]) -> list[str]:
+    more = len(names) - NAMES_SHOWN
+    return names if more <= 0 else [*names[:NAMES_SHOWN], f"{more} more"]
 
 
 def load_graph(path: Path) -> Any:

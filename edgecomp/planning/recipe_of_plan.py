@@ -61,6 +61,7 @@ def recipe_for(
         device=device,
         constraints=constraints,
         runtime=choices.runtime,
+        provider=chosen.provider,
         format=chosen.format,
         mix=chosen_mix(choices.mix, chosen.format),
         budget_bytes=chosen.budget_bytes,

@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.tasks import Mix, Rounding
 from edgecomp.common.yaml_file import read_yaml, write_yaml
+from edgecomp.formats.execution_providers import PROVIDERS
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
+from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.presets import MIXTURE, PRESETS, SOURCE
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.calibration_mix import CalibrationMix
@@ -56,6 +58,9 @@ class Recipe(FrozenModel):
     device: str
     constraints: Constraints
     runtime: str
+    provider: str = "cpu"
+    """The execution provider of ONNX Runtime that the artifact is shipped for."""
+
     format: str
     """A preset of GGUF, a format of ONNX or of quantized checkpoints, or `source` for the file as
     it is."""
@@ -98,6 +103,10 @@ class Recipe(FrozenModel):
             raise ValueError(f"{self.runtime} does not run {self.format}")
         if quantized and self.rounding == "llama.cpp":
             raise ValueError(f"{self.format} is rounded by rtn, gptq, awq or awq+gptq")
+        if self.provider not in PROVIDERS:
+            raise ValueError(f"there is no execution provider {self.provider!r}")
+        if self.provider != "cpu" and self.format not in ONNX_FORMATS:
+            raise ValueError(f"--provider {self.provider} is for ONNX formats, not {self.format}")
         return self
 
 

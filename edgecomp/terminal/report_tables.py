@@ -112,6 +112,7 @@ def compressed_table(made: Compressed) -> RenderableType:
         ),
         ("types", ", ".join(f"{count} x {kind}" for kind, count in counted)),
         *((check.name, check.detail) for check in made.checks),
+        *(("note", text) for text in made.notes),
     ]
     sections = [distillation_section(row) for row in made.distillations]
     if made.mixture:

@@ -76,7 +76,15 @@ def onnx_folder(folder: Path, location: str, filename: str) -> Path:
     for key, value in (("location", location), ("offset", "0"), ("length", "8")):
         weight.external_data.add(key=key, value=value)
     node = onnx.helper.make_node("Identity", ["weight"], ["out"])
-    graph = onnx.helper.make_graph([node], "graph", [], [], [weight])
+    past = [f"past_key_values.0.{part}" for part in ("key", "value")]
+    inputs, outputs = (
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
+        for names in (
+            ["input_ids", "attention_mask", *past],
+            ["logits", *(name.replace("past_key_values", "present") for name in past)],
+        )
+    )
+    graph = onnx.helper.make_graph([node], "graph", inputs, outputs, [weight])
     onnx.save(onnx.helper.make_model(graph), folder / GRAPH)
     (folder / DATA).write_bytes(bytes(8))
     (folder / TOKENIZER).write_text("{}")

@@ -21,6 +21,7 @@ from edgecomp.common.errors import (
     ExportRefused,
     FileCorrupt,
     FileTruncated,
+    GraphNotDecoder,
     ModelIncomplete,
     NotWritable,
 )
@@ -169,6 +170,14 @@ def _broken_config(folder: Path) -> None:
     (folder / "genai_config.json").write_text(json.dumps({"model": {"decoder": {}}}))
 
 
+def _encoder_graph(folder: Path) -> None:
+    graph = load_graph(folder)
+    kept = [row for row in graph.graph.input if not row.name.startswith("past_key_values")]
+    del graph.graph.input[:]
+    graph.graph.input.extend(kept)
+    (folder / GRAPH).write_bytes(graph.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("damage", "error"),
     [
@@ -178,6 +187,7 @@ def _broken_config(folder: Path) -> None:
         (_half_graph, FileCorrupt),
         (_lost_tokenizer, ModelIncomplete),
         (_broken_config, FileCorrupt),
+        (_encoder_graph, GraphNotDecoder),
     ],
 )
 def test_a_damaged_folder_is_one_clear_error(
