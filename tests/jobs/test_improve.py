@@ -42,7 +42,8 @@ def outcomes(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     def told(*ends: Comparison | Exception) -> Runs:
         runs: Runs = []
 
-        def carry_out(recipe: Recipe, folder: Path, data: Any, listen: Any) -> Fitted:
+        def carry_out(recipe: Recipe, folder: Path, data: Any, listen: Any, job: str) -> Fitted:
+            assert job == "improve"
             end = ends[len(runs)]
             runs.append((recipe, folder))
             if isinstance(end, Exception):
