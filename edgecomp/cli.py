@@ -16,7 +16,7 @@ import typer
 from edgecomp import __version__
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.safe_text import printable_lines
-from edgecomp.common.tasks import KvType, Mix, MixChoice, Rounding, Task
+from edgecomp.common.tasks import Effort, KvType, Mix, MixChoice, Rounding, Task
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -96,6 +96,12 @@ TensorMix = Annotated[
 ]
 FitMix = Annotated[
     MixChoice | None, typer.Option(help="As in compress (default: same-size below 8 bits).")
+]
+EffortOption = Annotated[
+    Effort,
+    typer.Option(
+        help="How long scales and norms are tuned once codes are chosen; only best does so."
+    ),
 ]
 KvTypeOption = Annotated[
     KvType, typer.Option(help="Type of the KV cache; the artifact is judged with it.")
@@ -321,6 +327,7 @@ def fit(
     tolerate: Tolerate = None,
     method: RoundingOption = None,
     mix: FitMix = None,
+    effort: EffortOption = "default",
     runtime: RuntimeName = "llama.cpp",
     provider: ProviderName = "cpu",
     json: Json = False,
@@ -339,6 +346,7 @@ def fit(
         evaluation=_evaluation_settings(items, budget, tolerate),
         rounding=method,
         mix=mix,
+        effort=effort,
         data=data,
         runtime=runtime,
         provider=provider,
@@ -400,6 +408,7 @@ def compress(
     context: Context = None,
     mix: TensorMix = None,
     provider: ProviderName = "cpu",
+    effort: EffortOption = "default",
     task: TaskOption = "general",
     calibration: Annotated[
         Path | None, typer.Option(help="A YAML file with a mix (default: the task's own mix).")
@@ -437,6 +446,7 @@ def compress(
         stages=tuple(shrinking_stages(depth, width, distill, student)),
         mix=mix,
         provider=provider,
+        effort=effort,
     )
     recipe = compression_recipe(wanted)
     with progress_bars() as listen:

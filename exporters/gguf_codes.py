@@ -2,7 +2,8 @@
 
 llama.cpp's quantizer lays the file out and rounds what no method touched, the embeddings above all;
 then the matrices that a method gave codes for take their codes' very bytes, and what the blocks
-hold as floats (norms and routers that a method folded scales into, biases) the checkpoint's values.
+hold as floats (norms and routers that a method folded scales into, biases), and the norm behind
+them, the checkpoint's values.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def _rows_of(codes: NDArray[np.uint8], part: RowsOfWeight) -> NDArray[np.uint8]:
 
 
 def _is_block_float(tensor: TensorEntry) -> bool:
-    return tensor.name.startswith("blk.") and tensor.type.is_float
+    return tensor.name.startswith(("blk.", "output_norm.")) and tensor.type.is_float
 
 
 def _require_same(tensor: TensorEntry, entry: PackedEntry, file: Path) -> None:

@@ -33,6 +33,9 @@ Mix = Literal["same-size", "optimal", "attention-8-ffn-4"]
 weighed against speed; the least expected loss in all that the limits allow; or a fixed rule for
 those inside the blocks."""
 
+Effort = Literal["quick", "default", "best"]
+"""How long what is made may be improved once its codes are chosen (recipes/tuning.py)."""
+
 MEASURED_MIXES: tuple[Mix, ...] = ("same-size", "optimal")
 MixChoice = Literal[Mix, "none"]
 """`none`: every matrix gets its format's own type."""

@@ -18,7 +18,7 @@ from edgecomp.common.errors import (
 from edgecomp.common.events import Estimated, Listener, Noted, Warned
 from edgecomp.common.folders import config_folder, path_bytes
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.common.tasks import MixChoice, Rounding
+from edgecomp.common.tasks import Effort, MixChoice, Rounding
 from edgecomp.devices.finding import find_device
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.evaluate.coherence import Coherence
@@ -94,6 +94,8 @@ class FitRequest(FrozenModel):
     mix: MixChoice | None = None
     """None: the format's own size, mixed where our solvers choose few bits."""
 
+    effort: Effort = "default"
+
     data: Path | None = None
     """The folder of evaluation data; None: the set that ships."""
 
@@ -128,6 +130,7 @@ def fit(wanted: FitRequest, output: Path | None, listen: Listener) -> Fitted:
         provider=wanted.provider,
         rounding=wanted.rounding,
         mix=wanted.settled_mix,
+        effort=wanted.effort,
     )
     # The format is not chosen yet; nearly all of them are calibrated.
     texts = preset_mix(constraints.task)
@@ -177,6 +180,7 @@ def fit_recipe(
             runtime=recipe.runtime,
             provider=recipe.provider,
             rounding=recipe.rounding,
+            effort=recipe.effort,
         ),
     )
     row = _candidate_of(ready.spec, profile, plan, recipe)

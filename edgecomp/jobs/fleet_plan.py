@@ -23,7 +23,7 @@ from edgecomp.jobs.fleet_devices import Target, fleet_targets
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.common_artifacts import Place, ServedThere, artifact_label, artifacts_for
-from edgecomp.planning.job_cost import estimate_job
+from edgecomp.planning.job_cost import HowMade, estimate_job
 from edgecomp.planning.plan import Candidate, JobCost
 from edgecomp.planning.recipe_of_plan import Choices, recipe_for
 from edgecomp.planning.set_cover import Cover, best_columns, fewest_columns
@@ -292,6 +292,7 @@ def _artifact(
         request.evaluation,
         Choices(runtime=target.runtime),
     )
+    how = HowMade(recipe.mix, recipe.rounding, recipe.effort)
     return PlannedArtifact(
         name=name,
         model=model.spec.name,
@@ -302,7 +303,7 @@ def _artifact(
         tasks=tasks,
         devices=tuple(dict.fromkeys(demand.device for demand in demands)),
         recipe=recipe,
-        job=estimate_job(model.spec, chosen, mix=recipe.mix, rounding=recipe.rounding),
+        job=estimate_job(model.spec, chosen, (), how),
     )
 
 

@@ -10,6 +10,7 @@ from edgecomp.making.mixed_precision import BitAllocation
 from edgecomp.making.provider_package import ProviderPackage
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.distillation import History
+from edgecomp.recipes.tuning import Tuned
 
 
 class ProjectorFile(FrozenModel):
@@ -55,6 +56,9 @@ class Artifact(FrozenModel):
 
     mixture: BitAllocation | None = None
     """The types that the recipe's mix chose, and what each would have cost."""
+
+    tuning: Tuned | None = None
+    """How the held-out divergence fell once codes were chosen; None where nothing was tuned."""
 
     expert_use: ExpertUse | None = None
     """How often the calibration asked each expert; None where there is none or none is rounded."""

@@ -24,7 +24,7 @@ from edgecomp.common.events import Estimated, Listener, Warned
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.common.quantity import format_size
-from edgecomp.common.tasks import Mix, Rounding
+from edgecomp.common.tasks import Effort, Mix, Rounding
 from edgecomp.common.validation_text import format_validation_error
 from edgecomp.devices.finding import find_device
 from edgecomp.formats.exporting import find_gguf_exporter
@@ -54,7 +54,7 @@ from edgecomp.pipeline.early_checks import (
 )
 from edgecomp.pipeline.run import Run
 from edgecomp.planning.huggingface_device_map import device_map
-from edgecomp.planning.job_cost import estimate_compression
+from edgecomp.planning.job_cost import HowMade, estimate_compression
 from edgecomp.planning.plan import JobCost
 from edgecomp.planning.provider_choice import chosen_provider
 from edgecomp.recipes.artifact_name import PREFIX
@@ -70,6 +70,7 @@ from edgecomp.recipes.stages import (
     Stage,
     staged_model,
 )
+from edgecomp.recipes.tuning import Tuned
 
 PRUNERS: tuple[str, ...] = get_args(PruneStage.model_fields["method"].annotation)
 ROUNDINGS: tuple[str, ...] = get_args(Rounding)
@@ -99,6 +100,7 @@ class Compressed(FrozenModel):
     job_predicted: JobCost | None = None
     distillations: tuple[History, ...] = ()
     mixture: BitAllocation | None = None
+    tuning: Tuned | None = None
 
 
 class CompressionRequest(FrozenModel):
@@ -119,6 +121,8 @@ class CompressionRequest(FrozenModel):
     mix: Mix | None = None
     provider: str = "cpu"
     """The execution provider of ONNX Runtime; `auto`: the one that fits this machine."""
+
+    effort: Effort = "default"
 
 
 def compression_recipe(wanted: CompressionRequest) -> Recipe:
@@ -148,6 +152,7 @@ def compression_recipe(wanted: CompressionRequest) -> Recipe:
                 "mix": wanted.mix,
                 "stages": [*(s for s in wanted.stages if s not in distilled), *cut, *distilled],
                 "rounding": _rounding_after_pruning(wanted.format) if pruning else wanted.method,
+                "effort": wanted.effort,
                 "settings": RunSettings(context=context, threads=physical_cores()),
                 "importance": _rounds_to_gguf(wanted.format),
                 "calibration": wanted.calibration,
@@ -278,6 +283,7 @@ def compress(recipe: Recipe, output: Path, data: Path | None, listen: Listener) 
         job_predicted=job,
         distillations=artifact.distillations,
         mixture=artifact.mixture,
+        tuning=artifact.tuning,
     )
 
 
@@ -317,7 +323,8 @@ def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     planned = min(size, limit) if limit else size
     planned += made.projector_bytes
     mix = None if recipe.tensor_types else recipe.mix
-    job = estimate_compression(model, recipe.format, planned, recipe.stages, mix, recipe.rounding)
+    how = HowMade(mix, recipe.rounding, recipe.effort)
+    job = estimate_compression(model, recipe.format, planned, recipe.stages, how)
     if job.refusals:
         raise JobTooLarge(
             f"This machine cannot carry out the recipe. {' '.join(job.refusals)} Free some, or "

@@ -35,6 +35,7 @@ from edgecomp.making.learned import (
 from edgecomp.making.mixed_precision import BitAllocation, bit_allocation
 from edgecomp.making.projector import make_projector
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
+from edgecomp.making.tuning import tuned_codes
 from edgecomp.models.huggingface.model import gguf_names
 from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.reading import read_model
@@ -45,6 +46,7 @@ from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.artifact_name import artifact_stem
 from edgecomp.recipes.distillation import History
 from edgecomp.recipes.recipe import Recipe
+from edgecomp.recipes.tuning import Tuned
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
 
@@ -198,6 +200,7 @@ class BuildResult(NamedTuple):
     histories: tuple[History, ...] = ()
     mixture: BitAllocation | None = None
     expert_use: ExpertUse | None = None
+    tuning: Tuned | None = None
 
 
 def make_artifact(run: Run) -> Artifact:
@@ -245,6 +248,7 @@ def make_artifact(run: Run) -> Artifact:
         distillations=made.histories,
         mixture=made.mixture,
         expert_use=made.expert_use,
+        tuning=made.tuning,
     )
 
 
@@ -295,7 +299,7 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> Buil
     layout = None
     if is_learned(run.model):
         layout = learned_layout(run, source, shrunk.checkpoint, shrunk.done)
-    importance = codes = mix = use = None
+    importance = codes = mix = use = tuned = None
     if recipe.mix and not recipe.tensor_types:
         mix = bit_allocation(run, spec, shrunk.checkpoint, calibration, shrunk.done, layout)
     if mix:
@@ -312,6 +316,8 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> Buil
             head = {spec.head_name: solved[spec.head_name]}
             solved = types_of_weights(layout, solved, name_of) | head
         codes = chosen_codes(run, shrunk.checkpoint, calibration, solved, shrunk.done)
+        if not layout:
+            codes, tuned = tuned_codes(run, shrunk.checkpoint, codes, calibration, shrunk.done)
     # Of a mixture it is measured in any case: it says how often each expert was asked.
     if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, rounded, codes, layout)):
         if layout:
@@ -320,7 +326,8 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> Buil
             importance = importance_matrix(run, calibration, shrunk.checkpoint, shrunk.done)
         use = _told_expert_use(run, importance)
     file = quantize(run, source, types, importance, codes, layout)
-    return BuildResult(file, spec, run, calibration, importance, shrunk.histories, mix, use)
+    histories = shrunk.histories
+    return BuildResult(file, spec, run, calibration, importance, histories, mix, use, tuned)
 
 
 def _by_llama_cpp(run: Run, base: StoredFile, calibration: StoredCalibration) -> BuildResult:

@@ -105,7 +105,7 @@ def _distill(
     student = Path(stage.student) if stage.student else now.checkpoint
     given = _checked_student(run, base, student) if stage.student else None
     rows = training_rows(run, base, stage.tokens)
-    targets = _targets(run, teacher, rows.tokens, stage)
+    targets = teachers_targets(run, teacher, rows.tokens, [], stage.top_k, stage.temperature)
 
     def work(folder: Path, progress: Progress) -> Distilled:
         path = folder / "checkpoint"
@@ -135,8 +135,16 @@ def _distill(
     return run.stage("distillation", stage.title, Distilled, inputs, work)
 
 
-def _targets(run: Run, teacher: Path, tokens: StoredFile, stage: DistillStage) -> StoredFile:
-    """The teacher's logits and states on the training text, kept for every later student."""
+def teachers_targets(
+    run: Run,
+    teacher: Path,
+    tokens: StoredFile,
+    done: list[Any],
+    top_k: int,
+    temperature: float = 1.0,
+) -> StoredFile:
+    """The logits and states of `teacher`, the source's checkpoint after the stages `done`, on some
+    text, kept for every later student."""
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / "targets"
@@ -146,15 +154,16 @@ def _targets(run: Run, teacher: Path, tokens: StoredFile, stage: DistillStage) -
             teacher=str(teacher),
             tokens=str(tokens.path),
             destination=str(path),
-            top_k=stage.top_k,
-            temperature=stage.temperature,
+            top_k=top_k,
+            temperature=temperature,
         )
         return StoredFile(path=path, sha256=tree_digest(path))
 
     inputs = {
         "tokens": tokens.sha256,
-        "top_k": stage.top_k,
-        "temperature": stage.temperature,
+        "top_k": top_k,
+        "temperature": temperature,
+        "stages": done,
         "threads": run.threads,
     }
     return run.stage("targets", "Writing down what the teacher says", StoredFile, inputs, work)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from edgecomp.common.folders import cache_folder, nearest_existing
 from edgecomp.common.machine_limits import available_memory_bytes
 from edgecomp.common.quantity import format_size
-from edgecomp.common.tasks import MEASURED_MIXES, Mix, Rounding
+from edgecomp.common.tasks import MEASURED_MIXES, Effort, Mix, Rounding
 from edgecomp.devices.detect import stored_kernel_rates
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
@@ -35,12 +36,14 @@ from edgecomp.planning.stage_cost import (
     hessian_operations,
     sensitivity_cost,
     stage_costs,
+    tuning_cost,
     waiting_bytes,
 )
 from edgecomp.recipes.calibration_mix import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.recipes.compression_limits import ROWS_SCALED
 from edgecomp.recipes.recipe import QUESTION_SECONDS
 from edgecomp.recipes.stages import Stage, staged_model
+from edgecomp.recipes.tuning import TUNINGS
 
 DIVERGENCE_TOKENS = 32 * 512
 KEPT_ROWS = (16 * 256, *[8 * 64] * 7)
@@ -73,22 +76,32 @@ FLOAT_OPERATIONS_PER_SECOND = 50 * 10**9
 WORKER_BYTES = 100 * 10**6
 
 
+class HowMade(NamedTuple):
+    """Who mixes types and rounds, and how long is tuned; without a rounding what loses least."""
+
+    mix: Mix | None = None
+    rounding: Rounding | None = None
+    effort: Effort = "default"
+
+
+LOSING_LEAST = HowMade()
+
+
 def estimate_job(
     model: ModelSpec,
     chosen: Candidate,
     stages: Sequence[Stage] = (),
-    mix: Mix | None = None,
-    rounding: Rounding | None = None,
+    how: HowMade = LOSING_LEAST,
 ) -> JobCost:
-    """The cost of making and proving `chosen` of `model` after `stages` here, rounded by what loses
-    least unless another `rounding` is named."""
+    """The cost of making and proving `chosen` of `model` after `stages` here."""
     costs = []
     if chosen.format != "source":
-        costs = _making(model, chosen.format, chosen.file_bytes, stages, mix, rounding)
+        costs = _making(model, chosen.format, chosen.file_bytes, stages, how)
     made = staged_model(model, stages)
     each = question_seconds(model, made, chosen)
     costs.append(_evaluation(model, made, chosen, each))
-    return _total(costs).model_copy(update={"question_seconds": each})
+    total = _by_effort(_total(costs), made, chosen.format, how)
+    return total.model_copy(update={"question_seconds": each})
 
 
 def estimate_compression(
@@ -96,11 +109,40 @@ def estimate_compression(
     format_name: str,
     file_bytes: int,
     stages: Sequence[Stage],
-    mix: Mix | None,
-    rounding: Rounding,
+    how: HowMade,
 ) -> JobCost:
     """The cost of making a file of a format here, without proving it."""
-    return _total(_making(model, format_name, file_bytes, stages, mix, rounding))
+    total = _total(_making(model, format_name, file_bytes, stages, how))
+    return _by_effort(total, staged_model(model, stages), format_name, how)
+
+
+def _by_effort(job: JobCost, made: ModelSpec, format_name: str, how: HowMade) -> JobCost:
+    """The job with what it takes at every effort, where that differs."""
+    tunings = {
+        effort: _tuning_within_memory(made, format_name, how._replace(effort=effort))
+        for effort in TUNINGS
+    }
+    if not any(tunings.values()):
+        return job
+    others = job.seconds - sum(cost.seconds for cost in job.stages if cost.stage == "tuning")
+    seconds = {effort: others + (cost.seconds if cost else 0) for effort, cost in tunings.items()}
+    return job.model_copy(update={"effort_seconds": seconds})
+
+
+def _tuning_within_memory(made: ModelSpec, format_name: str, how: HowMade) -> StageCost | None:
+    """None as well where memory does not allow it: it is left out, and the rest can be made."""
+    cost = tuning_here(made, format_name, how)
+    return cost if cost and cost.peak_memory_bytes <= available_memory_bytes() else None
+
+
+def tuning_here(made: ModelSpec, format_name: str, how: HowMade) -> StageCost | None:
+    """What tuning costs here after the codes are chosen; None where there is none."""
+    settings = TUNINGS[how.effort]
+    if settings is None or format_name not in PRESETS or made.family is None:
+        return None
+    if not _rounds(format_name, how.rounding):
+        return None
+    return tuning_cost(made, settings, ROW_TOKENS, _torch_rate(stored_kernel_rates()))
 
 
 def _total(stages: list[StageCost]) -> JobCost:
@@ -133,8 +175,7 @@ def _making(
     format_name: str,
     file_bytes: int,
     stages: Sequence[Stage],
-    mix: Mix | None,
-    rounding: Rounding | None,
+    how: HowMade,
 ) -> list[StageCost]:
     """Intake, its check, the stages, calibration and compression: torch sees one block at a time,
     except in distillation."""
@@ -148,14 +189,17 @@ def _making(
     ]
     if format_name in PRESETS and model.projector_bytes:
         costs.append(_projector(model))
-    if mix in MEASURED_MIXES:
+    if how.mix in MEASURED_MIXES:
         tokens = SENSITIVITY_ROWS * ROW_TOKENS
         carried = CARRIED_ROWS * ROW_TOKENS
         costs.append(sensitivity_cost(made, SOLVED_TYPES, tokens, carried, rate))
-    if _weighs(made, format_name, rounding):
+    if _weighs(made, format_name, how.rounding):
         costs.append(_calibration(made, rate))
-    if _rounds(format_name, rounding):
+    if _rounds(format_name, how.rounding):
         costs.append(_rounding(made, rate))
+    tuning = _tuning_within_memory(made, format_name, how)
+    if tuning:
+        costs.append(tuning)
     return [*costs, _compression(model, made, format_name, file_bytes, kernel_rates)]
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_duration, format_size
+from edgecomp.common.tasks import Effort
 from edgecomp.formats.execution_providers import execution_provider
 from edgecomp.formats.expected_loss import Risk
 from edgecomp.formats.presets import SOURCE
@@ -119,6 +120,9 @@ class JobCost(FrozenModel):
     question_seconds: float | None = None
     """What a question takes of base and artifact together; None where none is asked."""
 
+    effort_seconds: dict[Effort, float] = Field(default={})
+    """How long the job takes at each effort; empty where that changes nothing."""
+
     @cached_property
     def seconds(self) -> float:
         return sum(stage.seconds for stage in self.stages)
@@ -136,11 +140,16 @@ class JobCost(FrozenModel):
         """The whole job, and the stages that take most of its time."""
         longest = sorted(self.stages, key=lambda stage: -stage.seconds)[:3]
         named = ", ".join(f"{stage.stage} {format_duration(stage.seconds)}" for stage in longest)
-        return (
+        text = (
             f"The job takes about {format_duration(self.seconds)} here ({named}), "
             f"{format_size(self.peak_memory_bytes)} of memory and "
             f"{format_size(self.disk_bytes)} of disk."
         )
+        others = ", ".join(
+            f"{effort} {format_duration(seconds)}"
+            for effort, seconds in self.effort_seconds.items()
+        )
+        return f"{text} By --effort: {others}." if others else text
 
 
 class Plan(FrozenModel):

@@ -30,7 +30,7 @@ from edgecomp.planning.candidate import (
     with_expected_loss,
 )
 from edgecomp.planning.card_fill import MemoryDemand, RuntimeFootprint, footprint
-from edgecomp.planning.job_cost import estimate_job
+from edgecomp.planning.job_cost import HowMade, estimate_job
 from edgecomp.planning.method_families import method_families, notices
 from edgecomp.planning.mixtures import Request, mixture_candidates
 from edgecomp.planning.nearest_limit import nearest_limit
@@ -104,7 +104,8 @@ def make_plan(
     job: JobCost | None = None
     if chosen:
         mix = chosen_mix(choices.mix, chosen.format)
-        job = estimate_job(model, chosen, stages=stages, mix=mix, rounding=choices.rounding)
+        how = HowMade(mix, choices.rounding, choices.effort)
+        job = estimate_job(model, chosen, stages, how)
     if chosen and runtime == RUNTIME and device.gpus:
         placed, more = _compare_placements(made, device, constraints, facts, chosen)
     nearest = None

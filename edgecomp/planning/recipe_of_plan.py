@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from edgecomp.common.tasks import Mix, MixChoice, Rounding
+from edgecomp.common.tasks import Effort, Mix, MixChoice, Rounding
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.onnx_formats import ONNX_FORMATS
 from edgecomp.formats.presets import MIXTURE, PRESETS, UNWEIGHTED
@@ -30,6 +30,7 @@ class Choices(NamedTuple):
 
     rounding: Rounding | None = None
     mix: MixChoice | None = None
+    effort: Effort = "default"
     stages: Sequence[Stage] = ()
     cache_losses: Mapping[str, float] | None = None
     """What each type of the KV cache loses, in nats a token, where it was measured."""
@@ -66,6 +67,7 @@ def recipe_for(
         mix=chosen_mix(choices.mix, chosen.format),
         budget_bytes=chosen.budget_bytes,
         rounding=choices.rounding or ("awq+gptq" if solved else "llama.cpp"),
+        effort=choices.effort,
         settings=chosen.settings,
         importance=weighted,
         calibration=preset_mix(constraints.task),

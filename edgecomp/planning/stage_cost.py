@@ -16,6 +16,7 @@ from edgecomp.planning.plan import StageCost
 from edgecomp.recipes.compression_limits import ROWS_COMPARED, WAITING_BYTES
 from edgecomp.recipes.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
 from edgecomp.recipes.stages import DistillStage, PruneStage, Stage, staged_model
+from edgecomp.recipes.tuning import TuningSettings
 
 CALIBRATION_TOKENS = 128 * 256
 ROW_TOKENS = 256
@@ -35,6 +36,14 @@ VECTOR_EFFORT = 5
 
 LOGITS_KEPT = 4
 """Copies of the logits in training: themselves, their log-softmax, and the gradients of both."""
+
+
+TUNED_BYTES_PER_PARAMETER = 5
+"""The weights as floats, of which each matrix makes way for its codes and scales, and Adam's state
+of the scales."""
+
+HEADS_TUNED = 4
+"""Copies of the head in tuning: its values, its units, the gradient, and a product of these."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,28 @@ def _training(student: ModelSpec, stage: DistillStage, rate: TorchRate) -> Stage
         peak_memory_bytes=TORCH_BYTES + 2 * state + activations + logits,
         disk_bytes=state + 4 * student.parameters,
         basis="the budget" if stage.minutes else rate.basis,
+    )
+
+
+def tuning_cost(
+    model: ModelSpec, settings: TuningSettings, row_tokens: int, rate: TorchRate
+) -> StageCost:
+    """Cost of tuning scales and norms on the calibration's rows: the float model's predictions are
+    written down once, then the rounded one is in memory whole, as floats while it is read."""
+    seen = settings.passes * (1 - settings.held_out_share) * CALIBRATION_TOKENS
+    measured = (settings.passes + 1) * settings.held_out_share * CALIBRATION_TOKENS
+    flops = 2.0 * model.used_parameters * (CALIBRATION_TOKENS + 3 * seen + measured)
+    head = 4 * HEADS_TUNED * model.vocabulary * model.embedding_length
+    activations = 4 * row_tokens * ACTIVATIONS_PER_LAYER * model.layers * model.embedding_length
+    logits = 4 * row_tokens * LOGITS_KEPT * model.vocabulary
+    held = TUNED_BYTES_PER_PARAMETER * model.parameters
+    targets = target_bytes(model, CALIBRATION_TOKENS, settings.top_k)
+    return StageCost(
+        stage="tuning",
+        seconds=2 * START_SECONDS + flops / rate.flops,
+        peak_memory_bytes=TORCH_BYTES + held + head + activations + logits,
+        disk_bytes=targets + 6 * model.parameters,
+        basis=rate.basis,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.common.tasks import Mix, Rounding
+from edgecomp.common.tasks import Effort, Mix, Rounding
 from edgecomp.common.yaml_file import read_yaml, write_yaml
 from edgecomp.formats.execution_providers import PROVIDERS
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
@@ -78,6 +78,9 @@ class Recipe(FrozenModel):
     """What is done to the float weights first, in order."""
 
     rounding: Rounding = "llama.cpp"
+    effort: Effort = "default"
+    """How long scales and norms are tuned once codes are chosen (recipes/tuning.py)."""
+
     settings: RunSettings
     importance: bool
     """Whether rounding is weighted by an importance matrix."""

@@ -17,6 +17,7 @@ from edgecomp.making.artifact import Artifact, ProjectorFile
 from edgecomp.making.mixed_precision import BitAllocation
 from edgecomp.measure.latency import Measurement, Prediction
 from edgecomp.recipes.distillation import History
+from edgecomp.recipes.tuning import Tuned
 from edgecomp.reporting.report import Report
 
 
@@ -49,6 +50,7 @@ def sections(report: Report) -> tuple[Section, ...]:
         _verdict_section(report),
         *(distillation_section(row) for row in report.artifact.distillations),
         *([mixture_section(report.artifact.mixture)] if report.artifact.mixture else []),
+        *([tuning_section(report.artifact.tuning)] if report.artifact.tuning else []),
         _divergence_section(report.divergence),
         *capability_divergence_sections({"": report.divergence_by_capability}),
         capability_section(report.comparison),
@@ -106,6 +108,16 @@ def distillation_section(history: History) -> Section:
         ),
         columns=("step", "held-out divergence"),
         rows=tuple((str(point.step), f"{point.divergence:.4f}") for point in history.points),
+    )
+
+
+def tuning_section(tuned: Tuned) -> Section:
+    """What fitting scales and norms brought once codes were chosen."""
+    return Section(
+        title="Tuning",
+        text=tuned.sentence,
+        columns=("step", "held-out divergence"),
+        rows=tuple((str(point.step), f"{point.divergence:.4f}") for point in tuned.points),
     )
 
 

@@ -20,6 +20,7 @@ from edgecomp.reporting.sections import (
     distillation_section,
     mixture_section,
     projector_text,
+    tuning_section,
 )
 from edgecomp.terminal.fitting_table import FittingTable
 from edgecomp.terminal.tables import facts
@@ -117,4 +118,6 @@ def compressed_table(made: Compressed) -> RenderableType:
     sections = [distillation_section(row) for row in made.distillations]
     if made.mixture:
         sections.append(mixture_section(made.mixture))
+    if made.tuning:
+        sections.append(tuning_section(made.tuning))
     return Group(facts(rows), *(section_table(row) for row in sections))

@@ -222,6 +222,26 @@ def train_student(
     return history.model_dump(mode="json")
 
 
+def tune(
+    rounded: str,
+    tokens: str,
+    targets: str,
+    destination: str,
+    settings: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Tune the scales and norms of a rounded checkpoint towards the targets; the Tuned."""
+    from edgecomp.compress.device import on_best_device
+    from edgecomp.compress.distill_targets import Targets
+    from edgecomp.compress.tuning import Tuning, tune
+    from edgecomp.recipes.tuning import TuningSettings
+
+    ids, wanted = _load_tokens(tokens), TuningSettings.model_validate(settings)
+    job = Tuning(Path(rounded), ids, Targets(Path(targets)), Path(destination), wanted)
+    found = on_best_device(lambda device: tune(job, device=device, progress=progress))
+    return found.model_dump(mode="json")
+
+
 def sensitivities(
     checkpoint: str,
     tokens: str,
@@ -315,6 +335,7 @@ if __name__ == "__main__":
             "make_smaller": on_threads(make_smaller),
             "cache_targets": on_threads(write_targets),
             "distill": on_threads(train_student),
+            "tune": on_threads(tune),
             "sensitivities": on_threads(sensitivities),
             "allocate": allocate,
             "greedy_check": on_threads(greedy_check),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.common.tasks import Mix, Rounding
+from edgecomp.common.tasks import Effort, Mix, Rounding
 from edgecomp.devices.finding import find_device
 from edgecomp.formats.kept_predictions import MOST_BYTES, kept_bytes
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
-from edgecomp.planning.job_cost import estimate_compression, estimate_job
+from edgecomp.planning import job_cost
+from edgecomp.planning.job_cost import HowMade, estimate_compression, estimate_job
+from edgecomp.planning.plan import JobCost
 from edgecomp.planning.planner import make_plan
 from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.recipes.constraints import Constraints
@@ -38,7 +40,7 @@ def model(tiny_model: Callable[..., Path]) -> ModelSpec:
 def test_what_rounds_nothing_of_ours_counts_no_rounding(  # A27
     model: ModelSpec, format_name: str, rounding: Rounding, mix: Mix | None, stages: set[str]
 ) -> None:
-    job = estimate_compression(model, format_name, 10**6, (), mix, rounding)
+    job = estimate_compression(model, format_name, 10**6, (), HowMade(mix, rounding))
     assert {row.stage for row in job.stages} == {"intake", "check", "compression"} | stages
 
 
@@ -55,6 +57,36 @@ def test_a_plan_counts_the_rounding_that_is_asked_for(model: ModelSpec) -> None:
     }
     assert "rounding" in rounded[None] and "rounding" in rounded["gptq"]
     assert rounded["llama.cpp"] == rounded[None] - {"rounding"} | {"calibration"}
+
+
+def test_tuning_is_counted_where_it_is_asked_for_and_codes_are_ours(model: ModelSpec) -> None:
+    def job(format_name: str, rounding: Rounding, effort: Effort) -> JobCost:
+        return estimate_compression(
+            model, format_name, 10**6, (), HowMade(rounding=rounding, effort=effort)
+        )
+
+    best, quick = (job("Q4_K_M", "gptq", effort) for effort in ("best", "quick"))
+    assert {row.stage for row in best.stages} - {row.stage for row in quick.stages} == {"tuning"}
+    # Each says what the others take.
+    assert best.effort_seconds == pytest.approx(quick.effort_seconds)
+    assert best.effort_seconds["best"] == pytest.approx(best.seconds)
+    assert quick.effort_seconds["quick"] == pytest.approx(quick.seconds)
+    assert "By --effort: quick" in quick.sentence
+    for format_name, rounding in (("Q4_K_M", "llama.cpp"), ("F16", "gptq"), ("IQ2_XXS", "rtn")):
+        other = job(format_name, rounding, "best")
+        tuned = format_name == "IQ2_XXS"
+        assert ("tuning" in {row.stage for row in other.stages}) == tuned
+        assert bool(other.effort_seconds) == tuned
+
+
+def test_a_tuning_that_memory_forbids_does_not_refuse_the_job(
+    model: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_cost, "available_memory_bytes", lambda: 0)
+    how = HowMade(rounding="gptq", effort="best")
+    job = estimate_compression(model, "Q4_K_M", 10**6, (), how)
+    assert "tuning" not in {row.stage for row in job.stages}
+    assert job.effort_seconds == {}
 
 
 def test_what_the_base_predicts_is_kept_and_takes_disk_up_to_a_limit(
