@@ -804,6 +804,10 @@ def measure(
     llama_bin: Annotated[
         Path | None, typer.Option(help="Over adb: a folder with llama.cpp built for Android.")
     ] = None,
+    genai_bin: Annotated[
+        Path | None,
+        typer.Option(help="Over adb, for ONNX: a folder with onnxruntime-genai built for Android."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Serve an artifact under load: first token, tokens between, throughput, memory, energy."""
@@ -811,6 +815,7 @@ def measure(
     from edgecomp.jobs.measure import measure_artifact
     from edgecomp.measure.request import MeasureRequest
     from edgecomp.measure.serving import Serving
+    from edgecomp.remote.adb_measure import Builds
     from edgecomp.remote.measure import measure_on
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.result_tables import measured_table
@@ -823,7 +828,14 @@ def measure(
     )
     with progress_bars() as listen:
         found = (
-            measure_on(on, artifact, request, listen, remote_python=remote_python, llama=llama_bin)
+            measure_on(
+                on,
+                artifact,
+                request,
+                listen,
+                remote_python=remote_python,
+                builds=Builds(llama_bin, genai_bin),
+            )
             if on
             else measure_artifact(artifact, request, listen)
         )
@@ -873,6 +885,7 @@ SCHEMAS = {
     "results": "edgecomp.results.query:Results",
     "serving": "edgecomp.measure.serving:Serving",
     "llama-bench": "edgecomp.measure.llama_bench:LlamaBench",
+    "genai-bench": "edgecomp.measure.genai_bench:GenaiBench",
     "recipe": "edgecomp.recipes.recipe:Recipe",
     "manifest": "edgecomp.bundles.bundle:Manifest",
     "diagnosis": "edgecomp.jobs.doctor:Diagnosis",

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from edgecomp.bundles.android_launcher import android_script, is_android
+from edgecomp.bundles.android_launcher import android_script, is_android, onnx_android_script
 from edgecomp.bundles.checkpoint_launchers import sglang_script, vllm_script
 from edgecomp.bundles.launchers import (
     llama_server_script,
@@ -175,10 +175,19 @@ def _folder_launchers(report: Report, name: str, package: str | None) -> dict[st
     if report.recipe.runtime == "transformers":
         return {"vllm.sh": vllm_script(name, settings), "sglang.sh": sglang_script(name, settings)}
     launchers = {"chat.py": genai_script(name, settings)}
+    shipped, source = name, report.artifact.file.path
     if package and report.artifact.package:
         provider = execution_provider(report.artifact.package.provider)
         launchers[f"chat-{provider.name}.py"] = genai_script(package, settings, provider)
+        shipped, source = package, report.artifact.package.file.path
+    if _for_android(report.recipe):
+        digests = {inner: file_digest(path) for inner, path in files_inside(source).items()}
+        launchers["android/run.sh"] = onnx_android_script(shipped, digests, settings)
     return launchers
+
+
+def _for_android(recipe: Recipe) -> bool:
+    return recipe.device != "auto" and is_android(find_device(recipe.device))
 
 
 def _gguf_launchers(report: Report, name: str, beside: str | None) -> dict[str, str]:
@@ -196,7 +205,7 @@ def _gguf_launchers(report: Report, name: str, beside: str | None) -> dict[str, 
         "Modelfile": ollama_modelfile(name, settings, template, beside),
         "lmstudio.json": lm_studio_config(settings, read_gguf(file.path).layers),
     }
-    if report.recipe.device != "auto" and is_android(find_device(report.recipe.device)):
+    if _for_android(report.recipe):
         pushed = (beside, projector.file.sha256) if projector and beside else None
         launchers["android/run.sh"] = android_script(name, file.sha256, settings, pushed)
     return launchers

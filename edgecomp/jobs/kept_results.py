@@ -27,6 +27,7 @@ from edgecomp.jobs.kept_figures import (
     score_figures,
 )
 from edgecomp.making.compress_job import Compressed
+from edgecomp.measure.genai_bench import GenaiBench
 from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Serving
 from edgecomp.models.reading import read_model
@@ -95,11 +96,13 @@ def _audit_figures(file: AuditedFile, here: str) -> Iterator[Figure]:
 
 
 def keep_measurement(
-    found: Serving | LlamaBench, name: str, address: str | None, listen: Listener
+    found: Serving | LlamaBench | GenaiBench, name: str, address: str | None, listen: Listener
 ) -> None:
     """Keep how fast an artifact was, on this machine or on the device at `address`."""
     if isinstance(found, LlamaBench):
         device, busy, figures = address or found.device, None, _bench_figures(found)
+    elif isinstance(found, GenaiBench):
+        device, busy, figures = address or found.device, None, _genai_figures(found)
     else:
         device = address or found.machine.processor
         busy, figures = found.machine.busy, _serving_figures(found, device)
@@ -132,6 +135,21 @@ def _bench_figures(found: LlamaBench) -> Iterator[Figure]:
             device=found.device,
             measured=row.mean_tokens_per_second,
         )
+
+
+def _genai_figures(found: GenaiBench) -> Iterator[Figure]:
+    for row in found.speeds:
+        written = row.test == "write"
+        yield Figure(
+            quantity="decode" if written else "prefill",
+            subject=f"{found.output_tokens if written else row.tokens} tokens",
+            unit="tok/s",
+            device=found.device,
+            measured=row.tokens_per_second,
+        )
+    yield Figure(
+        quantity="peak memory", unit="bytes", device=found.device, measured=found.peak_memory_bytes
+    )
 
 
 def _run(

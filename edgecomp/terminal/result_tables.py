@@ -13,10 +13,12 @@ from edgecomp.bundles.compare_report import comparison_sections
 from edgecomp.common.quantity import format_duration, format_size
 from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.scores import Score
+from edgecomp.formats.execution_providers import execution_provider
 from edgecomp.jobs.audit import Audit, AuditedFile
 from edgecomp.jobs.evaluation import Evaluation
 from edgecomp.jobs.improve import Improvement, record_path
 from edgecomp.judging.verdict import Verdict
+from edgecomp.measure.genai_bench import GenaiBench
 from edgecomp.measure.llama_bench import LlamaBench
 from edgecomp.measure.serving import Percentiles, Serving, ServingLevel, Sustained
 from edgecomp.processes.limits import CPU_ENFORCERS, ENFORCERS, EnforcedLimits
@@ -212,8 +214,10 @@ def improvement_table(found: Improvement) -> RenderableType:
     return Group(*parts)
 
 
-def measured_table(found: Serving | LlamaBench) -> RenderableType:
+def measured_table(found: Serving | LlamaBench | GenaiBench) -> RenderableType:
     """What `edgecomp measure` found, here or on another device."""
+    if isinstance(found, GenaiBench):
+        return genai_table(found)
     return bench_table(found) if isinstance(found, LlamaBench) else serving_table(found)
 
 
@@ -233,6 +237,30 @@ def bench_table(found: LlamaBench) -> RenderableType:
                     f"{row.mean_tokens_per_second:.2f}",
                     f"{row.standard_deviation:.2f}",
                     str(len(row.tokens_per_second)),
+                )
+                for row in found.speeds
+            ),
+        )
+    )
+
+
+def genai_table(found: GenaiBench) -> RenderableType:
+    """A row a quantity of model_benchmark."""
+    provider = execution_provider(found.provider)
+    return section_table(
+        Section(
+            title=f"{found.artifact} ({format_size(found.artifact_bytes)}) on {found.device}",
+            text=f"{found.runtime}, configured for {provider.title}; peak memory "
+            f"{format_size(found.peak_memory_bytes)}. One sequence, without tokenization.",
+            columns=("test", "tokens", "tok/s", "median s", "standard deviation s", "repeats"),
+            rows=tuple(
+                (
+                    row.test,
+                    str(row.tokens),
+                    f"{row.tokens_per_second:.2f}",
+                    f"{row.median_seconds:.4f}",
+                    f"{row.deviation_seconds:.4f}",
+                    str(row.repeats),
                 )
                 for row in found.speeds
             ),

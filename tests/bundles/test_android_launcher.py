@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from scripted_adb import calls
 
-from edgecomp.bundles.android_launcher import android_script, is_android
+from edgecomp.bundles.android_launcher import android_script, is_android, onnx_android_script
 from edgecomp.devices.finding import find_device
 from edgecomp.recipes.run_settings import RunSettings
 
@@ -96,3 +96,30 @@ def test_android_is_every_phone_but_apples() -> None:
     assert is_android(find_device("pixel-9"))
     assert not is_android(find_device("iphone-16-pro"))
     assert not is_android(find_device("raspberry-pi-5-8gb"))
+
+
+def test_an_onnx_folder_is_pushed_and_model_chat_started_with_the_plans_context(
+    device: Path, tmp_path: Path
+) -> None:
+    bundle, build = tmp_path / "my bundle", tmp_path / "genai build"
+    (bundle / "android").mkdir(parents=True)
+    (bundle / "m-onnx").mkdir()
+    files = {
+        name: os.urandom(500) for name in ("model.onnx", "model.onnx.data", "genai_config.json")
+    }
+    for name, content in files.items():
+        (bundle / "m-onnx" / name).write_bytes(content)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    script = onnx_android_script("m-onnx", digests, SETTINGS)
+    (bundle / "android" / "run.sh").write_text(script)
+    assert "There is no model_chat" in start(bundle).stderr
+    build.mkdir()
+    (build / "model_chat").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    done = start(bundle, str(build))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["-m", str(device / THERE / "m-onnx"), "-l", "2048", "-v"]
+    there = {path.name: path.read_bytes() for path in (device / THERE / "m-onnx").iterdir()}
+    assert there == files
+    before = len(calls(device))
+    start(bundle)
+    assert "push" not in [call[0] for call in calls(device)[before:]]

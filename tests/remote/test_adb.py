@@ -19,7 +19,7 @@ from edgecomp.measure.llama_bench import LlamaBench, bench_arguments
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.remote.adb import push_files
-from edgecomp.remote.adb_measure import measure_over_adb
+from edgecomp.remote.adb_measure import Builds, measure_over_adb
 from edgecomp.remote.address import AdbAddress
 from edgecomp.remote.measure import measure_on
 from edgecomp.remote.partial_names import MACHINE, partial_name, writer
@@ -62,7 +62,7 @@ def artifact(tmp_path: Path) -> NamedArtifact:
 def test_the_model_is_pushed_benched_and_its_figures_come_back(
     device: Path, build: Callable[..., Path], artifact: NamedArtifact
 ) -> None:
-    found = measure_over_adb(artifact, PHONE, build(), ignore)
+    found = measure_over_adb(artifact, PHONE, Builds(build()), ignore)
     there = device / "data/local/tmp/edgecomp"
     assert (there / artifact.path.name).read_bytes() == artifact.path.read_bytes()
     assert (there / "llama.cpp/lib/libllama.so").is_file()
@@ -81,7 +81,7 @@ def test_the_model_is_pushed_benched_and_its_figures_come_back(
 def test_the_calls_come_in_order_and_files_take_their_names_last(
     device: Path, build: Callable[..., Path], artifact: NamedArtifact
 ) -> None:
-    measure_over_adb(artifact, PHONE, build(), ignore)
+    measure_over_adb(artifact, PHONE, Builds(build()), ignore)
     made = calls(device)
     verbs = [call[0] if call[0] != "shell" else call[1].split()[0] for call in made]
     one_file = ["sha256sum", "mkdir", "push", "sha256sum", "mv"]
@@ -111,9 +111,9 @@ def test_each_writer_has_a_name_of_its_own_and_what_ended_ones_left_goes(
 def test_what_is_there_already_is_not_pushed_again(
     device: Path, build: Callable[..., Path], artifact: NamedArtifact
 ) -> None:
-    measure_over_adb(artifact, PHONE, build(), ignore)
+    measure_over_adb(artifact, PHONE, Builds(build()), ignore)
     before = len(calls(device))
-    measure_over_adb(artifact, PHONE, None, ignore)
+    measure_over_adb(artifact, PHONE, Builds(), ignore)
     verbs = [call[0] for call in calls(device)[before:]]
     assert verbs == ["get-state", "shell", "shell"]
 
@@ -131,19 +131,19 @@ def test_a_device_without_llama_bench_says_how_to_give_it_one(
     device: Path, tmp_path: Path, artifact: NamedArtifact
 ) -> None:
     with pytest.raises(RemoteFailed, match="--llama-bin"):
-        measure_over_adb(artifact, PHONE, None, ignore)
+        measure_over_adb(artifact, PHONE, Builds(), ignore)
     with pytest.raises(RemoteFailed, match="holds no llama-bench"):
-        measure_over_adb(artifact, PHONE, tmp_path, ignore)
+        measure_over_adb(artifact, PHONE, Builds(tmp_path), ignore)
 
 
 def test_a_device_that_is_not_there_is_an_explained_error(
     device: Path, artifact: NamedArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConnectionFailed, match="'GONE' not found"):
-        measure_over_adb(artifact, AdbAddress(serial="GONE"), None, ignore)
+        measure_over_adb(artifact, AdbAddress(serial="GONE"), Builds(), ignore)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ConnectionFailed, match="platform tools"):
-        measure_over_adb(artifact, PHONE, None, ignore)
+        measure_over_adb(artifact, PHONE, Builds(), ignore)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_bench_that_fails_or_stops_midway_is_never_half_a_result(
     device: Path, build: Callable[..., Path], artifact: NamedArtifact, script: str, message: str
 ) -> None:
     with pytest.raises(RemoteFailed, match=message):
-        measure_over_adb(artifact, PHONE, build(script), ignore)
+        measure_over_adb(artifact, PHONE, Builds(build(script)), ignore)
 
 
 def test_a_device_that_stops_answering_is_an_explained_error(  # A13
@@ -167,12 +167,12 @@ def test_a_device_that_stops_answering_is_an_explained_error(  # A13
 ) -> None:  # fmt: skip
     monkeypatch.setattr("edgecomp.remote.adb_measure.BENCH_SECONDS", 0.5)
     with pytest.raises(ConnectionFailed, match=r"no answer to `adb shell` .*Wake the device"):
-        measure_over_adb(artifact, PHONE, build("#!/bin/sh\nexec sleep 60\n"), ignore)
+        measure_over_adb(artifact, PHONE, Builds(build("#!/bin/sh\nexec sleep 60\n")), ignore)
 
 
 def test_loads_that_llama_bench_cannot_serve_are_refused(tiny_gguf: Path) -> None:
     with pytest.raises(RemoteFailed, match="one sequence"):
         measure_on(
             "adb://R5CT", str(tiny_gguf), MeasureRequest(minutes=1), ignore,
-            remote_python="python3", llama=None,
+            remote_python="python3", builds=Builds(),
         )  # fmt: skip
