@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from edgecomp.bundles.artifact_argument import find_artifact
+from edgecomp.bundles.artifact_argument import NamedArtifact, find_artifact
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Listener, Warned
 from edgecomp.common.machine_limits import physical_cores
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import Loads, Serving, measure_serving
+from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.processes.limits import limited
 from edgecomp.recipes.run_settings import RunSettings
@@ -34,7 +35,7 @@ def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Se
         )
     for text in runtime.notes(artifact.path):
         listen(Warned(text=text))
-    trained = read_model(artifact.path).context_length or DEFAULT_CONTEXT
+    trained = _trained_context(artifact) or DEFAULT_CONTEXT
     settings = (
         artifact.recipe.settings
         if artifact.recipe
@@ -54,3 +55,10 @@ def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Se
             listen,
             runtime,
         )
+
+
+def _trained_context(artifact: NamedArtifact) -> int:
+    """Tokens of context that the model was trained for; 0 where its file does not say."""
+    if artifact.runtime == "onnx":
+        return read_onnx_folder(artifact.path).context_length
+    return read_model(artifact.path).context_length

@@ -13,7 +13,7 @@ import pytest
 
 from edgecomp.bundles.bundle import verify_bundle
 from edgecomp.bundles.compare import BundleComparison
-from edgecomp.common.errors import CompressionSettingsInvalid, RuntimeRefused
+from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix
 from edgecomp.devices.finding import find_device
@@ -184,6 +184,11 @@ def test_the_demo_becomes_an_int4_onnx_artifact_whose_float_text_is_the_sources(
     assert report.divergence.kl_mean < 0.5
 
 
-def test_load_on_onnx_is_refused(both: tuple[Path, BundleComparison]) -> None:
-    with pytest.raises(RuntimeRefused, match="serves no concurrent load"):
-        measure_artifact(str(both[0] / "onnx"), MeasureRequest(concurrencies=(1,)), ignore)
+def test_an_onnx_bundle_serves_several_requests_at_a_time(
+    both: tuple[Path, BundleComparison],
+) -> None:
+    request = MeasureRequest(concurrencies=(1, 3))
+    found = measure_artifact(str(both[0] / "onnx"), request, ignore)
+    assert [level.concurrency for level in found.levels] == [1, 3]
+    assert all(level.requests >= level.concurrency for level in found.levels)
+    assert found.runtime.startswith("onnx")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from edgecomp.processes.child import serve
+from edgecomp.common.events import Progress
+from edgecomp.processes.child import Handler, serve
+from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.divergence import Reader
-from edgecomp.runtimes.onnx import generate, reading
+from edgecomp.runtimes.onnx import generate, reading, serving
 from edgecomp.runtimes.onnx.session import OnnxTokenizer, Session
 from edgecomp.runtimes.onnx.time_decode import time_decode
 from edgecomp.runtimes.session_worker import Library
@@ -23,5 +26,13 @@ LIBRARY = Library(
     buffers=lambda session: {"kv": session.cache_bytes},
 )
 
+
+def serve_load(
+    path: str, settings: dict[str, Any], progress: Progress, **rest: Any
+) -> dict[str, Any]:
+    return serving.serve(path, RunSettings.model_validate(settings), progress=progress, **rest)
+
+
 if __name__ == "__main__":
-    serve(LIBRARY.handlers())
+    handlers: dict[str, Handler] = {**LIBRARY.handlers(), "serve": serve_load}
+    serve(handlers)

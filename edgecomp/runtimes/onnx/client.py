@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from edgecomp.runtimes.worker_client import WorkerRuntime
+from edgecomp.runtimes.worker_client import ServingRuntime
 
 
-class OnnxRuntime(WorkerRuntime):
+class OnnxRuntime(ServingRuntime):
     """The runtime `onnx`."""
 
     name = "onnx"

@@ -46,7 +46,7 @@ def _sequences_together(
     session: Session, prompts: Sequence[Sequence[int]], limits: Sequence[int]
 ) -> int:
     """How many sequences the context is divided among, so that each prompt and its answer fit."""
-    if not session.tokenizer.folder.shares_cache:
+    if not session.takes_several:
         return 1
     needs = (len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True))
     settings = session.settings

@@ -58,7 +58,7 @@ class Session:
 
     def divide(self, sequences: int) -> None:
         """Forget all, and let each of so many sequences have its share of the context. More than
-        one only where `shares_cache` is said of the folder."""
+        one only where the graph `takes_several`."""
         folder, inputs = self.tokenizer.folder, list(self._inputs.values())
         self._held: list[list[int]] = [[] for _ in range(sequences)]
         make = SharedCache if folder.shares_cache else GrowingCache
@@ -69,6 +69,12 @@ class Session:
     @property
     def sequences(self) -> int:
         return len(self._held)
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether sequences of several lengths can run together: operators that know each one's
+        length, or positions that are given beside the mask."""
+        return self.tokenizer.folder.shares_cache or "position_ids" in self._inputs
 
     @property
     def room(self) -> int:
@@ -114,12 +120,11 @@ class Session:
         self._require_room(longest)
         binding = self._binding
         binding.bind_cpu_input("input_ids", np.asarray(tokens, dtype=np.int64))
-        seen = np.arange(longest) < np.asarray(totals)[:, None]
-        binding.bind_cpu_input("attention_mask", seen.astype(np.int64))
+        binding.bind_cpu_input("attention_mask", self._cache.seen(totals).astype(np.int64))
         if "position_ids" in self._inputs:
             positions = [range(before, total) for before, total in zip(held, totals, strict=True)]
             binding.bind_cpu_input("position_ids", np.asarray(positions, dtype=np.int64))
-        self._cache.offer(binding, sequences, held[0])
+        self._cache.offer(binding, sequences, held)
         binding.bind_output("logits", "cpu")
         try:
             self._session.run_with_iobinding(binding)
@@ -131,7 +136,7 @@ class Session:
             row.extend(new)
         # Bound last, after the caches.
         *present, output = binding.get_outputs()
-        self._cache.take(present)
+        self._cache.take(present, sequences, totals)
         logits: Logits = output.numpy()
         return logits.astype(np.float32, copy=False)
 
