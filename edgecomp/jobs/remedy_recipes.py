@@ -1,8 +1,8 @@
 """Remedies as changed recipes: what to try after a verdict, in the order of the remedies.
 
 Matching calibration first (R51, R97), since it costs no size; then less of it: a lower sparsity,
-the next larger format; then mixed precision (R71); then another method at the same size. Pure:
-nothing is run here.
+the next larger format; then mixed precision (R71); then another method at the same size, of which
+tuning what was rounded comes first: the codes are kept. Pure: nothing is run here.
 """
 
 from __future__ import annotations
@@ -108,6 +108,9 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
             update = {"tensor_types": types, "mix": None}
             yield change, recipe.model_copy(update=update)
     if remedy.kind == "other method" and is_solved(recipe.format):
+        if recipe.rounding != "llama.cpp" and recipe.effort != "best":
+            change = "scales and norms tuned to the float model after rounding"
+            yield change, recipe.model_copy(update={"effort": "best"})
         for rounding in OTHER_ROUNDINGS:
             change = f"rounding by {rounding} instead of {recipe.rounding}"
             yield change, recipe.model_copy(update={"rounding": rounding})

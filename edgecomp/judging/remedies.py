@@ -29,8 +29,8 @@ IMPROVE = "edgecomp improve BUNDLE"
 """Carries out what a recipe can, as new runs."""
 
 OTHER_METHODS = {
-    "quantization": "Use AWQ or GPTQ, which shape the rounding by the calibration, at the same "
-    "size.",
+    "quantization": "At the same size, use AWQ or GPTQ, which shape the rounding by the "
+    "calibration, and tune scales and norms to the float model (--effort best).",
     "pruning": "Quantize instead of pruning: at the same size it keeps more.",
     "distillation": "Quantize the original instead of distilling it.",
 }

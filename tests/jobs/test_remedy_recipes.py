@@ -61,6 +61,21 @@ def test_r50_r71_r97_remedies_are_tried_in_order(lossy: Report, spec: ModelSpec)
     assert kinds == ["recalibrate", "compress less", "mixed precision", "other method"]
 
 
+def test_another_method_tunes_what_was_rounded_before_it_rounds_otherwise(
+    lossy: Report, spec: ModelSpec
+) -> None:
+    def other_methods(rounding: str) -> list[Recipe]:
+        recipe = lossy.recipe.model_copy(update={"rounding": rounding})
+        report = lossy.model_copy(update={"recipe": recipe})
+        found = steps(report, spec, most=50)
+        return [step.recipe for step in found if step.kind == "other method"]
+
+    first, *later = other_methods("gptq")
+    assert (first.rounding, first.effort) == ("gptq", "best")
+    assert [(recipe.rounding, recipe.effort) for recipe in later] == [("awq+gptq", "default")]
+    assert {recipe.effort for recipe in other_methods("llama.cpp")} == {"default"}
+
+
 def test_no_recipe_is_tried_twice_and_the_steps_end(lossy: Report, spec: ModelSpec) -> None:
     made = steps(lossy, spec, most=50)
     assert len(made) < 50
