@@ -12,8 +12,8 @@ WebGPU: contrib_ops/webgpu/webgpu_contrib_kernels.cc, quantization/matmul_nbits.
 QNN: onnxruntime/onnxruntime-qnn (2.x), docs/execution_providers/QNN-ExecutionProvider.md: only
 nodes whose shapes are fixed.
 CoreML: tools/ci_build/github/apple/coreml_supported_mlprogram_ops.md.
-OpenVINO: seen in a run of our int4, int8 and float graphs with onnxruntime-openvino 1.24.1 on its
-CPU device, whose profile names the provider of each node.
+OpenVINO: seen in runs of our int4, int8 and float graphs with onnxruntime-openvino 1.24.1 on its
+CPU device, whose profile names the provider of each node (benchmarks/execution_provider.py).
 Which precisions are built for a provider: the builder's own list. QMoE: its builders/gptoss.py.
 """
 
@@ -63,6 +63,13 @@ class ExecutionProvider(NamedTuple):
 
     fixed_shapes: bool = False
     """It takes no node whose shape depends on the prompt; our graphs' do."""
+
+    float_copies: int = 0
+    """Copies that it makes of the codes that it takes, as float32: int4 is then no smaller in
+    memory, and no faster, than float32."""
+
+    library_bytes: int = 0
+    """What its own libraries take of the process's memory, where that was measured."""
 
     options: Mapping[str, str] = {}
     """What its package asks of it."""
@@ -162,6 +169,8 @@ PROVIDERS = {
             packages=("onnxruntime-openvino",),
             runs_on="Intel's processors, graphics and NPUs, and other x86 processors",
             lacks=frozenset({"GroupQueryAttention", "GatherBlockQuantized", "QMoE"}),
+            float_copies=2,
+            library_bytes=160 * 10**6,
             options={"device_type": "CPU"},
         ),
     )

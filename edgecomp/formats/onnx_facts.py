@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgecomp.common.errors import CompressionSettingsInvalid
-from edgecomp.formats.execution_providers import execution_provider
+from edgecomp.formats.execution_providers import execution_provider, with_operator
 from edgecomp.formats.expected_loss import expected_divergence
 from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.formats.layered_weights import layered_weights
@@ -19,6 +19,7 @@ from edgecomp.models.spec import ModelSpec
 GRAPH_BYTES, LAYER_GRAPH_BYTES = 9_000, 7_200
 """Size of the graph without its weights, as the builder writes it: fixed, and for each layer."""
 
+NO_EXPERTS = "Mixtures of experts are not made as ONNX here."
 TOKENIZER_BYTES_PER_TOKEN = 36
 """A token's entry and its merge rule in tokenizer.json, about."""
 
@@ -76,7 +77,7 @@ def _senseless(
     model: ModelSpec, row: OnnxFormat, types: dict[str, str], provider: str
 ) -> str | None:
     if model.experts:
-        return "Experts are exported only for graphics cards, which ONNX is not planned for here."
+        return f"{NO_EXPERTS} Their operator QMoE is in {', '.join(with_operator('QMoE'))}."
     target = execution_provider(provider)
     if provider == "cpu" and row.precision == "fp16":
         return "ONNX Runtime's CPU provider has no attention in float16."

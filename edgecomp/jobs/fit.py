@@ -27,6 +27,7 @@ from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.cache_types import expected_cache_loss
+from edgecomp.formats.execution_providers import with_operator
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.onnx_facts import onnx_facts
@@ -258,8 +259,8 @@ def refuse_experts(spec: ModelSpec, runtime: str) -> None:
     is to run."""
     if runtime == "onnx" and spec.experts:
         raise CompressionSettingsInvalid(
-            f"{spec.name} is a mixture of experts, written as ONNX for graphics cards "
-            "only. Choose --runtime llama.cpp."
+            f"{spec.name} is a mixture of experts, which is not made as ONNX here: its operator "
+            f"QMoE is in {', '.join(with_operator('QMoE'))}. Choose --runtime llama.cpp."
         )
     if runtime == "transformers" and spec.experts:
         raise CompressionSettingsInvalid(

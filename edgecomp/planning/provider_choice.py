@@ -45,8 +45,6 @@ def fitting_provider(device: DeviceProfile) -> str:
     for name in ("cuda", "coreml", "qnn"):
         if backends & BACKENDS[name]:
             return name
-    if any(processor.vendor == "intel" for processor in device.processors):
-        return "openvino"
     runs = {row.processor for row in device.runtimes if row.runtime == "onnx"}
     return "dml" if any(gpu.name in runs for gpu in device.gpus) else "cpu"
 

@@ -1,8 +1,9 @@
 """Bytes of a model with an execution provider of ONNX Runtime, and the memories they lie in.
 
-By shapes and number types; no provider but the CPU's was measured. What a provider's own libraries
-keep on a card is in what the device's profile reserves. A provider that compiles the CPU's graph
-keeps its products' weights in a form of its own, beside what ONNX Runtime has loaded.
+By shapes and number types; of the providers beside the CPU's only OpenVINO's was measured, on its
+CPU device (benchmarks/RESULTS.md). What a provider's own libraries keep on a card is in what the
+device's profile reserves. A provider that compiles the CPU's graph keeps its products' weights in a
+form of its own, beside what ONNX Runtime has loaded.
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ def estimate_provider_memory(
     pool = provider_processor(provider.name, device).pool
     if provider.graph == "cpu":
         memory = estimate_onnx_memory(model, format_name, settings)
-        copied = _compiled_bytes(model, format_name, provider)
-        memory = memory.model_copy(update={"weights_bytes": memory.weights_bytes + copied})
+        update = {
+            "weights_bytes": memory.weights_bytes + _compiled_bytes(model, format_name, provider),
+            "runtime_bytes": memory.runtime_bytes + provider.library_bytes,
+        }
+        memory = memory.model_copy(update=update)
         return memory, {system: memory.total_bytes}
     memory, with_host = _own_graph(model, format_name, settings, provider)
     if pool == system:
@@ -55,14 +59,18 @@ def estimate_provider_memory(
 
 
 def _compiled_bytes(model: ModelSpec, format_name: str, provider: ExecutionProvider) -> int:
-    """Weights that a provider keeps once more: those of the products that it takes."""
+    """What a provider keeps of the products that it takes, beside what was loaded: floats once
+    more, and codes as `float_copies` says."""
     divided = partition(expected_nodes(model, format_name, provider), provider)
     if provider.name == "cpu" or not {"MatMul", "MatMulNBits"} & set(divided.taken):
         return 0
     types = onnx_types(model, format_name)
     kind = onnx_format(format_name).type
+    coded = not TENSOR_TYPES[kind].is_float
+    kept = "F32" if coded and provider.float_copies else kind
+    copies = provider.float_copies if coded and provider.float_copies else 1
     matrices = [row for row in model.tensors if types.get(row.name) == kind and len(row.shape) == 2]
-    return sum(onnx_tensor_bytes(row.shape, kind) for row in matrices)
+    return copies * sum(onnx_tensor_bytes(row.shape, kept) for row in matrices)
 
 
 def _own_graph(

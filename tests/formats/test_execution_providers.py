@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnxruntime
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import get_all_opkernel_def
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.formats.execution_providers import (
@@ -19,6 +22,15 @@ from edgecomp.formats.onnx_formats import ONNX_FORMATS
 def test_every_provider_is_one_that_onnx_runtime_knows() -> None:
     known = set(onnxruntime.get_all_providers())
     assert {row.runtime_name for row in PROVIDERS.values()} <= known
+
+
+def test_the_cpus_row_is_what_is_registered_in_this_build() -> None:
+    registered = {
+        row.op_name
+        for row in get_all_opkernel_def()
+        if row.provider == PROVIDERS["cpu"].runtime_name
+    }
+    assert set(DECODER_OPERATORS) - registered == PROVIDERS["cpu"].lacks
 
 
 def test_what_a_provider_lacks_is_an_operator_of_our_graphs() -> None:
@@ -47,3 +59,19 @@ def test_a_provider_that_is_none_is_refused_with_those_that_are() -> None:
 def test_an_operator_is_named_with_the_providers_that_compute_it() -> None:
     assert "OpenVINO" in with_operator("MatMulNBits")
     assert {"DirectML", "CoreML"}.isdisjoint(with_operator("GatherBlockQuantized"))
+
+
+def test_the_page_on_providers_says_what_the_table_does() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    del rows["--provider"]
+    assert set(rows) == set(PROVIDERS)
+    for name, line in rows.items():
+        provider, cells = PROVIDERS[name], [cell.strip() for cell in line.split("|")]
+        assert cells[3] == ", ".join(provider.precisions)
+        assert all(package in cells[6] for package in provider.packages)
+        if name != "coreml":
+            named = {operator for operator in DECODER_OPERATORS if operator in cells[4]}
+            assert named - {"SimplifiedLayerNormalization"} == provider.lacks - {
+                "SimplifiedLayerNormalization"
+            }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edgecomp.devices.finding import find_device
 from edgecomp.formats.execution_providers import PROVIDERS, execution_provider
 from edgecomp.formats.onnx_formats import onnx_data_bytes
 from edgecomp.models.reading import read_model
+from edgecomp.models.spec import EMBEDDING, TensorSpec
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import make_plan
 from edgecomp.planning.provider_choice import fitting_provider, provider_processor
@@ -40,7 +42,7 @@ def candidate(plan: Plan, name: str) -> Candidate:
         ("apple-m3", "coreml"),
         ("iphone-16-pro", "coreml"),
         ("snapdragon-8-elite", "qnn"),
-        ("core-ultra-7-155h", "openvino"),
+        ("core-ultra-7-155h", "dml"),
         ("rx-7900-xtx", "dml"),
         ("ryzen-ai-max-395", "dml"),
         ("steam-deck", "cpu"),
@@ -89,12 +91,20 @@ def test_formats_without_products_there_are_out_with_the_reason(tiny_model: Tiny
     assert "CoreML computes no products of int4." in [row.text for row in out]
 
 
-def test_compiled_weights_are_counted_beside_the_loaded_ones(tiny_model: Tiny) -> None:
+def test_what_openvino_takes_apart_is_as_large_and_as_slow_as_floats(tiny_model: Tiny) -> None:
     source = tiny_model("llama")
-    own = candidate(planned(source, "core-ultra-7-155h", "cpu"), "onnx-int4-32")
-    compiled = candidate(planned(source, "core-ultra-7-155h", "openvino"), "onnx-int4-32")
-    assert compiled.memory.weights_bytes > own.memory.weights_bytes
+    plans = {name: planned(source, "core-ultra-7-155h", name) for name in ("cpu", "openvino")}
+    own, compiled = (candidate(plan, "onnx-int4-32") for plan in plans.values())
+    floats = candidate(plans["openvino"], "onnx-fp32")
+    matrices = sum(math.prod(row.shape) for row in read_model(source).tensors if is_product(row))
+    assert compiled.memory.weights_bytes == own.memory.weights_bytes + 2 * 4 * matrices
     assert compiled.memory.kv_cache_bytes == own.memory.kv_cache_bytes
+    assert compiled.speed == floats.speed != own.speed
+    assert any("neither faster nor smaller" in note for note in compiled.notes)
+
+
+def is_product(tensor: TensorSpec) -> bool:
+    return len(tensor.shape) == 2 and tensor.name != EMBEDDING
 
 
 def test_a_device_without_the_provider_is_named_with_the_one_that_fits(tiny_model: Tiny) -> None:
