@@ -31,7 +31,7 @@ from edgecomp.compress.blocks import Block, Method, attached_hooks
 from edgecomp.compress.experts import StoredExpert
 from edgecomp.compress.gptq import gptq
 from edgecomp.compress.grids import Grid
-from edgecomp.compress.hessian import gather_hessians
+from edgecomp.compress.hessian import TokenWeights, gather_hessians
 from edgecomp.compress.ldl_factor import ldl_factor
 from edgecomp.compress.packed_triangle import PackedTriangle
 from edgecomp.compress.quantized import GridOf, Solver, by_grid, quantize_group
@@ -112,15 +112,17 @@ def awq_method(
     *,
     solver: Literal["rtn", "gptq"] = "rtn",
     is_kept: Callable[[str], bool] = lambda weight: False,
+    weights: TokenWeights | None = None,
 ) -> Method:
-    """The walker's method: scale and fold, then round to nearest or by GPTQ.
+    """The walker's method: scale and fold, then round to nearest or by GPTQ. Tokens count by their
+    weights where there are some.
 
     Weights for which `is_kept` is true stay to the bit: no scale is searched that would be folded
     into one of them, whether into its columns or into its rows.
     """
 
     def method(block: Block) -> None:
-        hessians = dict(gather_hessians(block))
+        hessians = dict(gather_hessians(block, weights))
         # All scales are found and folded before anything is rounded: folding changes weights of
         # layers that may already have had their turn.
         for groups, fold in find_folds(block):
@@ -134,14 +136,15 @@ def awq_method(
             }
             if not stacked:
                 continue
-            shared = reduce(PackedTriangle.plus, [hessians[group] for group in groups])
+            own = [hessian for part, hessian in hessians.items() if not set(part).isdisjoint(names)]
+            shared = reduce(PackedTriangle.plus, own)
             scale = search_scale(stacked, shared, fold.tie)
             fold.apply(scale)
             for name in names:
                 block.linears[name].weight.mul_(scale)
-            for group in groups:
-                hessians[group].divide_rows(scale)
-                hessians[group].divide_columns(scale)
+            for hessian in own:
+                hessian.divide_rows(scale)
+                hessian.divide_columns(scale)
         for group in list(hessians):
             hessian = hessians.pop(group)
             grids = by_grid(block, group, grid_of)

@@ -32,7 +32,7 @@ from edgecomp.compress import destination as output
 from edgecomp.compress.checkpoint import DTYPES, read_tensor, write_shard
 from edgecomp.compress.decoder import Decoder
 from edgecomp.compress.destination import Destination
-from edgecomp.compress.experts import Expert
+from edgecomp.compress.experts import tokens_read
 from edgecomp.compress.packed import PackedTensor, write_packed
 from edgecomp.models.safetensors_header import read_safetensors_header
 
@@ -154,10 +154,7 @@ class Block:
     def tokens_of(self, name: str, rows: int) -> Tensor | slice:
         """While `observe` hands over a batch, `rows` inputs of linear `name`: which tokens of the
         calibration they are; of an expert's linear those that were routed to it."""
-        owner = self.module.get_submodule(name.rpartition(".")[0])
-        if isinstance(owner, Expert):
-            return owner.tokens + self.begun
-        return slice(self.begun, self.begun + rows)
+        return tokens_read(self.module, name, self.begun, rows)
 
     def shared_inputs(self) -> list[tuple[str, ...]]:
         """The linears grouped by the tensor they read (q, k, v read one), in the order they run."""
@@ -253,10 +250,7 @@ def _visit(
     """Compress one block, or take it from an earlier run, and advance `hidden` through it."""
     module = decoder.block(index)
     name = f"{decoder.blocks_name}.{index}"
-    # A single row is a gate, which weighs a whole expert: GGUF keeps it as a float vector.
-    linears = {
-        n: m for n, m in module.named_modules() if isinstance(m, nn.Linear) and m.out_features > 1
-    }
+    linears = linears_of(module)
 
     def weight_name(linear: str) -> str:
         return decoder.weight_name(index, module, linear)
@@ -285,6 +279,14 @@ def _visit(
     if not block.advanced:
         for batch in batches(hidden):
             block.replace(batch, block.run(batch.to(block.device)))
+
+
+def linears_of(module: nn.Module) -> dict[str, nn.Linear]:
+    """A block's linears by name. A single row is a gate, which weighs a whole expert: GGUF keeps it
+    as a float vector."""
+    return {
+        n: m for n, m in module.named_modules() if isinstance(m, nn.Linear) and m.out_features > 1
+    }
 
 
 def _first_sample(batch: Tensor, hidden: Tensor) -> int:

@@ -39,6 +39,13 @@ class Expert(nn.Module):
         """Which tokens of the last batch were routed here."""
 
 
+def tokens_read(module: nn.Module, linear: str, begun: int, rows: int) -> Tensor | slice:
+    """Which tokens of the calibration the `rows` inputs of a linear in a block are, in a batch that
+    comes after `begun` tokens: of an expert's those that were routed to it."""
+    owner = module.get_submodule(linear.rpartition(".")[0])
+    return owner.tokens + begun if isinstance(owner, Expert) else slice(begun, begun + rows)
+
+
 class StoredExpert(Expert):
     """down(act(gate x) * up x), the linears under the checkpoint's names; [tokens, width]."""
 
@@ -142,14 +149,15 @@ class SortedExperts(FusedExperts):
 
     def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
         """hidden [experts x tokens, width]; same shape."""
-        output = torch.zeros_like(hidden)
-        parts = zip(hidden.chunk(len(self)), output.chunk(len(self)), strict=True)
-        for expert, (inputs, outputs) in zip(
-            cast(Iterator[Expert], iter(self)), parts, strict=True
+        outputs = []
+        for expert, inputs in zip(
+            cast(Iterator[Expert], iter(self)), hidden.chunk(len(self)), strict=True
         ):
             expert.tokens = inputs.any(dim=1).nonzero().flatten()
-            outputs[expert.tokens] = expert(inputs[expert.tokens])
-        return output
+            output = torch.zeros_like(inputs)
+            output[expert.tokens] = expert(inputs[expert.tokens])
+            outputs.append(output)
+        return torch.cat(outputs)
 
 
 def separate_experts(

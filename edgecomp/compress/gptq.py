@@ -24,6 +24,7 @@ from torch import Tensor
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.compress.blocks import Block, Method
 from edgecomp.compress.grids import Codes, Grid, Scales, column_scales
+from edgecomp.compress.hessian import TokenWeights
 from edgecomp.compress.in_order import hessians_in_order
 from edgecomp.compress.ldl_factor import DAMPING, LdlFactor, ldl_factor
 from edgecomp.compress.quantized import (
@@ -133,11 +134,17 @@ def _by_activation(
     return Quantized(codes[back].T, sweep.values[back].T, kept)
 
 
-def gptq_method(grid_of: GridOf, *, act_order: bool = False, damping: float = DAMPING) -> Method:
-    """The walker's method."""
+def gptq_method(
+    grid_of: GridOf,
+    *,
+    act_order: bool = False,
+    damping: float = DAMPING,
+    weights: TokenWeights | None = None,
+) -> Method:
+    """The walker's method; tokens count by their weights where there are some."""
 
     def method(block: Block) -> None:
-        for names, hessian in hessians_in_order(block):
+        for names, hessian in hessians_in_order(block, weights):
             grids = by_grid(block, names, grid_of)
             if grids:
                 name = block.weight_name(names[0])

@@ -47,6 +47,10 @@ class Head(NamedTuple):
         """The logit of one row [n, width] for each of states [n, width]: float32 [n]."""
         return self._capped((states * rows).sum(dim=-1))
 
+    def slope(self, logits: Tensor) -> Tensor:
+        """By how much capped `logits` change with those before the cap; same shape."""
+        return 1 - (logits / self.cap).square() if self.cap else torch.ones_like(logits)
+
     def _capped(self, logits: Tensor) -> Tensor:
         return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
 
@@ -87,6 +91,29 @@ def divergences(
         for key, rounded in changed_heads.items():
             add(key, head.logits(states, rounded(weight)), logits, probabilities)
     return {key: float((growths[key].log1p() - means[key]).mean().clamp_min(0)) for key in means}
+
+
+def gradient_of_drawn(head: Head, states: Tensor, uniform: Tensor) -> Tensor:
+    """The gradient of -ln p(token) by each of states float32 [n, width], for a token that `uniform`
+    float64 [n], in [0, 1), draws from p; same shape."""
+    normalizer, drawn = _normalizer(head, states)
+    below = torch.zeros_like(uniform)
+    gradient = torch.zeros_like(states)
+    first = 0
+    for weight in head.slices(states.device):
+        logits = head.logits(states, weight)
+        p = (logits - normalizer[:, None]).exp()
+        gradient.addmm_(p * head.slope(logits), weight)
+        above = below + p.sum(dim=-1, dtype=torch.float64)
+        here = ((below <= uniform) & (uniform < above)).nonzero().flatten()
+        steps = p[here].cumsum(dim=-1, dtype=torch.float64)
+        place = torch.searchsorted(steps, (uniform - below)[here, None], right=True)[:, 0]
+        drawn[here] = place.clamp_max(len(weight) - 1) + first
+        below = above
+        first += len(weight)
+    different, place = torch.unique(drawn.cpu(), return_inverse=True)
+    rows = read_rows(head.stored, different)[place].to(states.device, torch.float32)
+    return gradient - rows * head.slope(head.logits_of(states, rows))[:, None]
 
 
 def _normalizer(head: Head, states: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ weights is tr(D H D^T) with H = mean x x^T (the papers' H = 2 X X^T up to a fact
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from torch import Tensor
@@ -40,17 +41,50 @@ class HessianSum:
         return whole
 
 
+TokenWeights = Callable[[Block, str], Tensor]
+"""What each token counts in a linear of a block, float32 [tokens]."""
+
+Hessians = Iterator[tuple[tuple[str, ...], PackedTriangle]]
+"""Linears that read one tensor, with the H that they share."""
+
+
+class GroupSums:
+    """H of linears of a block that read one tensor: one for all; or where tokens count differently
+    in each, one for each."""
+
+    def __init__(
+        self, block: Block, group: tuple[str, ...], weights: TokenWeights | Tensor | None
+    ) -> None:
+        """weights: also float32 [tokens], the same for all."""
+        self._sums: list[tuple[tuple[str, ...], HessianSum, Tensor | None]]
+        if weights is None or isinstance(weights, Tensor):
+            self._sums = [(group, HessianSum(block.tokens), weights)]
+        else:
+            self._sums = [
+                ((name,), HessianSum(block.tokens), weights(block, name)) for name in group
+            ]
+
+    def add(self, inputs: Tensor, at: Tensor | slice) -> None:
+        """inputs float32 [tokens, columns], which are the calibration's tokens `at`."""
+        for _, total, counts in self._sums:
+            total.add(inputs, None if counts is None else counts[at])
+
+    def means(self) -> Hessians:
+        """To be asked for once."""
+        while self._sums:
+            names, total, _ = self._sums.pop(0)
+            yield names, total.mean()
+
+
 def gather_hessians(
-    block: Block, weights: Tensor | None = None
+    block: Block, weights: TokenWeights | Tensor | None = None
 ) -> list[tuple[tuple[str, ...], PackedTriangle]]:
     """H float32 for each group of linears that read one tensor, of the block as it stands; tokens
-    count by their weight, float32 [tokens], where there are some."""
-    groups = block.shared_inputs()
-    sums = {group[0]: HessianSum(block.tokens) for group in groups}
+    count by their weights where there are some (GroupSums)."""
+    sums = {group[0]: GroupSums(block, group, weights) for group in block.shared_inputs()}
 
     def add(name: str, inputs: Tensor) -> None:
-        own = None if weights is None else weights[block.tokens_of(name, len(inputs))]
-        sums[name].add(inputs, own)
+        sums[name].add(inputs, block.tokens_of(name, len(inputs)))
 
     block.observe({name: partial(add, name) for name in sums})
-    return [(group, sums[group[0]].mean()) for group in groups]
+    return [part for total in sums.values() for part in total.means()]

@@ -14,3 +14,6 @@ WAITING_BYTES = 1 << 29
 WEIGHTS_SOLVED = 1 << 22
 """Weights that a solver works on at once, in about 14 bytes each; a matrix of more goes some rows
 at a time."""
+
+STATES_BYTES = 1 << 29
+"""Inputs of all blocks, of some of the calibration's samples, that wait for the way back."""
