@@ -100,7 +100,7 @@ FitMix = Annotated[
 EffortOption = Annotated[
     Effort,
     typer.Option(
-        help="How long scales and norms are tuned once codes are chosen; only best does so."
+        help="best chooses codes by what errors do to predictions, then tunes scales and norms."
     ),
 ]
 KvTypeOption = Annotated[

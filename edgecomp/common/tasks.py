@@ -28,13 +28,16 @@ knowledge in every row (R96)."""
 Rounding = Literal["llama.cpp", "rtn", "gptq", "awq", "awq+gptq"]
 """Who chooses the codes of the matrices inside the blocks; the rest is always llama.cpp's."""
 
+SOLVING: tuple[Rounding, ...] = ("gptq", "awq", "awq+gptq")
+"""Roundings that look at more of a matrix's inputs than how strong each is."""
+
 Mix = Literal["same-size", "optimal", "attention-8-ffn-4"]
 """Who gives each matrix its type: the best choice in a file as large as the format's own, loss
 weighed against speed; the least expected loss in all that the limits allow; or a fixed rule for
 those inside the blocks."""
 
 Effort = Literal["quick", "default", "best"]
-"""How long what is made may be improved once its codes are chosen (recipes/tuning.py)."""
+"""How long codes may be chosen, and what is made improved after that (recipes/tuning.py)."""
 
 MEASURED_MIXES: tuple[Mix, ...] = ("same-size", "optimal")
 MixChoice = Literal[Mix, "none"]

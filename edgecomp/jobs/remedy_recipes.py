@@ -2,7 +2,7 @@
 
 Matching calibration first (R51, R97), since it costs no size; then less of it: a lower sparsity,
 the next larger format; then mixed precision (R71); then another method at the same size, of which
-tuning what was rounded comes first: the codes are kept. Pure: nothing is run here.
+the best effort of the one that rounded comes first. Pure: nothing is run here.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _recipes(remedy: Remedy, report: Report, source: ModelSpec) -> Iterator[tupl
             yield change, recipe.model_copy(update=update)
     if remedy.kind == "other method" and is_solved(recipe.format):
         if recipe.rounding != "llama.cpp" and recipe.effort != "best":
-            change = "scales and norms tuned to the float model after rounding"
+            change = f"effort best instead of {recipe.effort}"
             yield change, recipe.model_copy(update={"effort": "best"})
         for rounding in OTHER_ROUNDINGS:
             change = f"rounding by {rounding} instead of {recipe.rounding}"

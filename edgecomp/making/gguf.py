@@ -35,6 +35,7 @@ from edgecomp.making.learned import (
 from edgecomp.making.mixed_precision import BitAllocation, bit_allocation
 from edgecomp.making.projector import make_projector
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
+from edgecomp.making.token_weights import token_weights
 from edgecomp.making.tuning import tuned_codes
 from edgecomp.models.huggingface.model import gguf_names
 from edgecomp.models.learned_layout import LearnedLayout
@@ -93,6 +94,8 @@ def chosen_codes(
     """The checkpoint with the codes that the recipe's rounding chose for its blocks; tensors whose
     type is None are kept to the bit."""
     rounding = run.recipe.rounding
+    weights = token_weights(run, checkpoint, calibration, done)
+    weighed = {"token_weights": str(weights.path)} if weights else {}
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         return run.checkpoint_from_torch(
@@ -103,6 +106,7 @@ def chosen_codes(
             tokens=str(calibration.tokens.path),
             rounding=rounding,
             types=types,
+            **weighed,
         )
 
     inputs = {
@@ -112,6 +116,8 @@ def chosen_codes(
         "stages": done,
         "threads": run.threads,
     }
+    if weights:
+        inputs["token_weights"] = weights.sha256
     return run.stage("rounding", f"Rounding by {rounding.upper()}", StoredFile, inputs, work)
 
 

@@ -11,7 +11,7 @@ from edgecomp.common.errors import ConstraintsImpossible
 from edgecomp.common.events import Noted, Progress, ignore_progress
 from edgecomp.common.frozen_model import FrozenModel
 from edgecomp.common.quantity import format_size
-from edgecomp.common.tasks import MEASURED_MIXES, Rounding
+from edgecomp.common.tasks import MEASURED_MIXES, SOLVING, Rounding
 from edgecomp.compress.bit_allocation import Sensitivities, TensorSensitivity, named_mix
 from edgecomp.devices.finding import find_device
 from edgecomp.formats.expected_loss import SOLVED_SHARE, TOLERATED_NATS, error_worths, expected_loss
@@ -46,9 +46,6 @@ from edgecomp.recipes.calibration_mix import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.recipe import Recipe
 from edgecomp.torch_worker.client import TorchWorker
-
-SOLVING: tuple[Rounding, ...] = ("gptq", "awq", "awq+gptq")
-"""Roundings that lose less of a tensor than was measured of it, which was rounded to nearest."""
 
 ENDS = (EMBEDDING, OUTPUT)
 """What a mix chooses types for outside the blocks."""

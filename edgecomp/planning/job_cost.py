@@ -14,7 +14,7 @@ from typing import NamedTuple
 from edgecomp.common.folders import cache_folder, nearest_existing
 from edgecomp.common.machine_limits import available_memory_bytes
 from edgecomp.common.quantity import format_size
-from edgecomp.common.tasks import MEASURED_MIXES, Effort, Mix, Rounding
+from edgecomp.common.tasks import MEASURED_MIXES, SOLVING, Effort, Mix, Rounding
 from edgecomp.devices.detect import stored_kernel_rates
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
@@ -38,6 +38,7 @@ from edgecomp.planning.stage_cost import (
     stage_costs,
     tuning_cost,
     waiting_bytes,
+    weighing_cost,
 )
 from edgecomp.recipes.calibration_mix import CARRIED_ROWS, SENSITIVITY_ROWS
 from edgecomp.recipes.compression_limits import ROWS_SCALED
@@ -118,15 +119,27 @@ def estimate_compression(
 
 def _by_effort(job: JobCost, made: ModelSpec, format_name: str, how: HowMade) -> JobCost:
     """The job with what it takes at every effort, where that differs."""
-    tunings = {
-        effort: _tuning_within_memory(made, format_name, how._replace(effort=effort))
-        for effort in TUNINGS
+    costs = {
+        effort: _of_effort(made, format_name, how._replace(effort=effort)) for effort in TUNINGS
     }
-    if not any(tunings.values()):
+    stages = {cost.stage for added in costs.values() for cost in added}
+    if not stages:
         return job
-    others = job.seconds - sum(cost.seconds for cost in job.stages if cost.stage == "tuning")
-    seconds = {effort: others + (cost.seconds if cost else 0) for effort, cost in tunings.items()}
+    others = sum(cost.seconds for cost in job.stages if cost.stage not in stages)
+    seconds = {
+        effort: others + sum(cost.seconds for cost in added) for effort, added in costs.items()
+    }
     return job.model_copy(update={"effort_seconds": seconds})
+
+
+def _of_effort(made: ModelSpec, format_name: str, how: HowMade) -> list[StageCost]:
+    """The stages that an effort adds."""
+    costs = []
+    solves = how.rounding is None or how.rounding in SOLVING
+    if how.effort == "best" and solves and _rounds(format_name, how.rounding):
+        costs.append(weighing_cost(made, _torch_rate(stored_kernel_rates())))
+    tuning = _tuning_within_memory(made, format_name, how)
+    return [*costs, tuning] if tuning else costs
 
 
 def _tuning_within_memory(made: ModelSpec, format_name: str, how: HowMade) -> StageCost | None:
@@ -197,9 +210,7 @@ def _making(
         costs.append(_calibration(made, rate))
     if _rounds(format_name, how.rounding):
         costs.append(_rounding(made, rate))
-    tuning = _tuning_within_memory(made, format_name, how)
-    if tuning:
-        costs.append(tuning)
+    costs += _of_effort(made, format_name, how)
     return [*costs, _compression(model, made, format_name, file_bytes, kernel_rates)]
 
 

@@ -13,7 +13,7 @@ from edgecomp.formats.solved_types import VECTOR_TYPES
 from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import usable_types
 from edgecomp.planning.plan import StageCost
-from edgecomp.recipes.compression_limits import ROWS_COMPARED, WAITING_BYTES
+from edgecomp.recipes.compression_limits import ROWS_COMPARED, STATES_BYTES, WAITING_BYTES
 from edgecomp.recipes.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
 from edgecomp.recipes.stages import DistillStage, PruneStage, Stage, staged_model
 from edgecomp.recipes.tuning import TuningSettings
@@ -33,6 +33,9 @@ block. From one run of the demo model's student on 2 busy cores, so rather too m
 
 VECTOR_EFFORT = 5
 """How many times as much a type whose codes come from a codebook takes."""
+
+TOKENS_PER_BATCH = 1024
+"""Of the block walker (compress/blocks.py)."""
 
 LOGITS_KEPT = 4
 """Copies of the logits in training: themselves, their log-softmax, and the gradients of both."""
@@ -112,6 +115,25 @@ def _training(student: ModelSpec, stage: DistillStage, rate: TorchRate) -> Stage
         peak_memory_bytes=TORCH_BYTES + 2 * state + activations + logits,
         disk_bytes=state + 4 * student.parameters,
         basis="the budget" if stage.minutes else rate.basis,
+    )
+
+
+def weighing_cost(model: ModelSpec, rate: TorchRate) -> StageCost:
+    """Cost of measuring what each token counts in each matrix: each block runs twice, and once back
+    to its inputs; so does the head."""
+    matrices = sum(t.shape[0] if len(t.shape) > 2 else 1 for t in block_matrices(model))
+    batch = 4 * TOKENS_PER_BATCH * ACTIVATIONS_PER_LAYER * model.embedding_length
+    counted = CALIBRATION_TOKENS * matrices
+    return StageCost(
+        stage="weighing",
+        seconds=START_SECONDS + 3 * 2.0 * model.used_parameters * CALIBRATION_TOKENS / rate.flops,
+        peak_memory_bytes=TORCH_BYTES
+        + 2 * _block_bytes(model)
+        + STATES_BYTES
+        + batch
+        + 6 * counted,
+        disk_bytes=2 * counted,
+        basis=rate.basis,
     )
 
 

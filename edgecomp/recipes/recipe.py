@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.common.tasks import Effort, Mix, Rounding
+from edgecomp.common.tasks import SOLVING, Effort, Mix, Rounding
 from edgecomp.common.yaml_file import read_yaml, write_yaml
 from edgecomp.formats.execution_providers import PROVIDERS
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
@@ -81,6 +81,10 @@ class Recipe(FrozenModel):
     effort: Effort = "default"
     """How long scales and norms are tuned once codes are chosen (recipes/tuning.py)."""
 
+    weigh_tokens: bool | None = None
+    """Whether solvers weigh the calibration's tokens by what their errors do to the predictions;
+    None: at the effort `best`."""
+
     settings: RunSettings
     importance: bool
     """Whether rounding is weighted by an importance matrix."""
@@ -91,6 +95,12 @@ class Recipe(FrozenModel):
 
     evaluation: EvaluationSettings = EvaluationSettings()
     measurement: MeasurementSettings = MeasurementSettings()
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """Whether a solver is given what each token counts."""
+        asked = self.effort == "best" if self.weigh_tokens is None else self.weigh_tokens
+        return asked and self.rounding in SOLVING
 
     @model_validator(mode="after")
     def _can_be_made(self) -> Self:

@@ -6,6 +6,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecomp.common.digests import file_digest
 from edgecomp.common.events import Progress
 from edgecomp.models.spec import EMBEDDING, OUTPUT
 from edgecomp.processes.child import Handler, serve
@@ -56,17 +57,32 @@ def importance(
     )  # fmt: skip
 
 
-def round_weights(
+def weigh_tokens(checkpoint: str, tokens: str, destination: str, progress: Progress) -> None:
+    """Write what each token counts in each linear of `checkpoint`; `tokens` is an .npy file."""
+    from edgecomp.compress.device import on_best_device
+    from edgecomp.compress.token_weights import measure_token_weights
+
+    ids = _load_tokens(tokens)
+    on_best_device(
+        lambda device: measure_token_weights(
+            Path(checkpoint), ids, Path(destination), device=device, progress=progress
+        )
+    )
+
+
+def round_weights(  # noqa: PLR0913 - what a request says, by name
     checkpoint: str,
     tokens: str,
     destination: str,
     rounding: str,
     types: dict[str, str | None],
     progress: Progress,
+    token_weights: str | None = None,
 ) -> None:
     """Choose codes for the matrices inside the blocks of `checkpoint`, and for the output head
     where GPTQ solves its type, or it is ONNX's. `types` goes by GGUF name; matrices of types
-    without a solver stay, and those of none are not even scaled."""
+    without a solver stay, and those of none are not even scaled. `token_weights`: a file of
+    `weigh_tokens`, by which tokens count in error feedback."""
     import torch
 
     from edgecomp.compress.awq import awq_method
@@ -78,8 +94,10 @@ def round_weights(
     from edgecomp.compress.head import HeadSolver, round_head
     from edgecomp.compress.onnx_grids import ONNX_GRIDS
     from edgecomp.compress.rtn import rtn
+    from edgecomp.compress.token_weights import stored_weights
     from edgecomp.models.reading import read_model
 
+    weights = stored_weights(Path(token_weights)) if token_weights else None
     solved = {
         name: kind
         for name, kind in types.items()
@@ -90,9 +108,9 @@ def round_weights(
     is_kept = named_in(Path(checkpoint), kept)
     method = {
         "rtn": lambda: rtn(grid_of, use_importance=True),
-        "gptq": lambda: gptq_method(grid_of),
-        "awq": lambda: awq_method(grid_of, is_kept=is_kept),
-        "awq+gptq": lambda: awq_method(grid_of, solver="gptq", is_kept=is_kept),
+        "gptq": lambda: gptq_method(grid_of, weights=weights),
+        "awq": lambda: awq_method(grid_of, is_kept=is_kept, weights=weights),
+        "awq+gptq": lambda: awq_method(grid_of, solver="gptq", is_kept=is_kept, weights=weights),
     }[rounding]()
     ids = _load_tokens(tokens)
     head_kind = types.get(read_model(Path(checkpoint)).head_name)
@@ -101,6 +119,8 @@ def round_weights(
     job = f"{rounding} {sorted(solved.items())} {sorted(kept)}"
     if head_kind:
         job += f" {head_kind}"
+    if token_weights:
+        job += f" {file_digest(Path(token_weights))}"
     written = Destination(Path(destination), job, torch.float32)
 
     def walked(device: str) -> None:
@@ -331,6 +351,7 @@ if __name__ == "__main__":
         {
             "importance": on_threads(importance),
             "round": on_threads(round_weights),
+            "token_weights": on_threads(weigh_tokens),
             "prune": on_threads(prune),
             "make_smaller": on_threads(make_smaller),
             "cache_targets": on_threads(write_targets),

@@ -42,7 +42,9 @@ def made(source: Path, folder: Path, effort: Effort = "best") -> tuple[Compresse
     wanted = CompressionRequest(
         model=str(source), method="gptq", format="Q4_0", calibration=MIX, effort=effort
     )
-    return compress(compression_recipe(wanted), folder, None, heard.append), heard
+    # The same codes at every effort.
+    recipe = compression_recipe(wanted).model_copy(update={"weigh_tokens": False})
+    return compress(recipe, folder, None, heard.append), heard
 
 
 def tensors(made: Compressed) -> dict[str, gguf.ReaderTensor]:

@@ -66,7 +66,8 @@ def test_tuning_is_counted_where_it_is_asked_for_and_codes_are_ours(model: Model
         )
 
     best, quick = (job("Q4_K_M", "gptq", effort) for effort in ("best", "quick"))
-    assert {row.stage for row in best.stages} - {row.stage for row in quick.stages} == {"tuning"}
+    added = {row.stage for row in best.stages} - {row.stage for row in quick.stages}
+    assert added == {"weighing", "tuning"}
     # Each says what the others take.
     assert best.effort_seconds == pytest.approx(quick.effort_seconds)
     assert best.effort_seconds["best"] == pytest.approx(best.seconds)
@@ -75,6 +76,8 @@ def test_tuning_is_counted_where_it_is_asked_for_and_codes_are_ours(model: Model
     for format_name, rounding in (("Q4_K_M", "llama.cpp"), ("F16", "gptq"), ("IQ2_XXS", "rtn")):
         other = job(format_name, rounding, "best")
         tuned = format_name == "IQ2_XXS"
+        # Only solvers weigh tokens.
+        assert "weighing" not in {row.stage for row in other.stages}
         assert ("tuning" in {row.stage for row in other.stages}) == tuned
         assert bool(other.effort_seconds) == tuned
 
@@ -86,7 +89,8 @@ def test_a_tuning_that_memory_forbids_does_not_refuse_the_job(
     how = HowMade(rounding="gptq", effort="best")
     job = estimate_compression(model, "Q4_K_M", 10**6, (), how)
     assert "tuning" not in {row.stage for row in job.stages}
-    assert job.effort_seconds == {}
+    quick, default, best = job.effort_seconds.values()
+    assert quick == default < best == pytest.approx(job.seconds)
 
 
 def test_what_the_base_predicts_is_kept_and_takes_disk_up_to_a_limit(
