@@ -19,6 +19,7 @@ from edgecomp.common.errors import FleetInvalid
 from edgecomp.common.frozen_model import FrozenModel, OneLine
 from edgecomp.common.safe_text import file_name
 from edgecomp.common.tasks import Task
+from edgecomp.formats.presets import SOURCE
 from edgecomp.jobs.fleet_devices import Target, fleet_targets
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
@@ -186,7 +187,9 @@ def _model_cover(source: str, targets: Sequence[Target], request: FleetRequest) 
             else:
                 reason = found.nearest or _too_lossy(found, task, tolerated)
                 unserved.append(Unserved(demand=demand, reason=reason))
-    names = tuple(sorted({name for able in rows for name in able}))
+    # Of files that are as good and as large the first is taken: the source, which is there already.
+    made = {name: row.format != SOURCE for able in rows for name, row in able.items()}
+    names = tuple(sorted(made, key=lambda name: (made[name], name)))
     tasks = [demand.task for demand, _ in demands]
     cover = _cover(names, rows, [request.tolerated(task) for task in tasks])
     return _ModelCover(source, spec, tuple(demands), names, tuple(rows), cover, tuple(unserved))

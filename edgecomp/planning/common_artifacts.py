@@ -15,6 +15,7 @@ from typing import NamedTuple
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import FormatFacts, format_facts, mixture_facts
 from edgecomp.formats.onnx_facts import onnx_facts
+from edgecomp.formats.presets import SOURCE
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.candidate import ONNX
@@ -63,7 +64,7 @@ def artifacts_for(
         facts = onnx_facts(model)
     else:
         refuse_repeated_tokens(model)
-        facts = format_facts(model)
+        facts = _without_repeats(format_facts(model))
     choices = Choices(runtime=runtime)
     ranked = [ranked_candidates(model, p.device, p.constraints, facts, choices) for p in places]
     mixed = _mixtures(facts, ranked)
@@ -76,6 +77,15 @@ def artifacts_for(
         able = _first_of_each([*rows, *moved])
         served.append(ServedThere(able, None if able else nearest or "No format is left."))
     return tuple(served)
+
+
+def _without_repeats(facts: Sequence[FormatFacts]) -> tuple[FormatFacts, ...]:
+    """All but formats that give each tensor the type that it has: that file is the source, which
+    needs no job."""
+    source = next((dict(row.types) for row in facts if row.name == SOURCE), None)
+    return tuple(
+        row for row in facts if row.name == SOURCE or row.mixture or dict(row.types) != source
+    )
 
 
 def keeps_limits(candidate: Candidate) -> bool:

@@ -14,11 +14,16 @@ from typer.testing import CliRunner
 
 from edgecomp.cli import app
 from edgecomp.common.errors import DeviceUnknown, FleetInvalid
+from edgecomp.common.events import ignore_progress
 from edgecomp.devices.finding import find_device
+from edgecomp.formats.exporting import find_exporter
 from edgecomp.jobs.fleet_plan import FleetPlan, plan_fleet
 from edgecomp.models.reading import read_model
 from edgecomp.planning.common_artifacts import Place, artifacts_for
+from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.fleet import FleetLimits, FleetRequest
+from edgecomp.runtimes.llama_cpp.client import LlamaCpp
+from edgecomp.runtimes.llama_cpp.types_to_make import Types
 
 MIXED = ["raspberry-pi-4-8gb", "rtx-3060-12gb", "rtx-4090"]
 """Where a model of 8 B has little room, more, and much."""
@@ -38,6 +43,30 @@ def test_one_file_serves_all_where_the_smallest_device_allows_it(
     alone = plan_fleet(request(header_only("Llama-3.1-8B"), devices=["rtx-4090"]))
     assert artifact.file_bytes < alone.artifacts[0].file_bytes
     assert artifact.expected_divergence_nats > alone.artifacts[0].expected_divergence_nats
+
+
+@pytest.mark.parametrize("kind", ["F16", "Q8_0"])
+def test_a_format_that_repeats_the_sources_own_types_is_the_source(
+    tiny_model: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "base.gguf"
+    find_exporter("gguf").export(read_model(tiny_model("llama")), path, "F16", ignore_progress)
+    if kind != "F16":
+        LlamaCpp().quantize(path, path := tmp_path / "less.gguf", Types(preset=kind), threads=1)
+    devices = ["office-laptop-ddr4", "pixel-9"]
+    plan = plan_fleet(request(path, devices=devices, limits={"context": 256}))
+    assert [row.format for row in plan.artifacts] == ["source"]
+    named = set().union(
+        *(
+            c.candidates
+            for c in artifacts_for(
+                read_model(path),
+                "llama.cpp",
+                [Place(find_device("pixel-9"), Constraints(context=256))],
+            )
+        )
+    )
+    assert "source" in named and kind not in named
 
 
 def test_one_file_more_loses_less_and_one_fewer_leaves_devices_out(
