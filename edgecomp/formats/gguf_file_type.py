@@ -28,3 +28,10 @@ def set_file_type(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(field.end - len(value))
         file.write(value)
+
+
+def file_type(path: Path) -> str | None:
+    """The preset that a GGUF file says it is; None where it says none that is known here. Raises
+    FileCorrupt and FileTruncated."""
+    number = read_gguf_header(path).get(FILE_TYPE)
+    return next((row.name for row in PRESETS.values() if row.ftype == number), None)

@@ -15,6 +15,7 @@ from edgecomp.common.digests import path_digest
 from edgecomp.common.errors import EdgecompError
 from edgecomp.common.events import Listener, Warned
 from edgecomp.devices.detect import cpu_model
+from edgecomp.formats.gguf_file_type import file_type
 from edgecomp.jobs.audit import Audit, AuditedFile
 from edgecomp.jobs.evaluation import Evaluation
 from edgecomp.jobs.kept_figures import (
@@ -189,6 +190,8 @@ def _name_and_format(named: NamedArtifact, base: str | None) -> tuple[str, str]:
         spec = None  # What ONNX Runtime runs is read elsewhere.
     own = spec.name if spec else named.path.name
     format_name = named.recipe.format if named.recipe else spec and spec.quantization
+    if spec and spec.source == "gguf" and not named.recipe:
+        format_name = file_type(named.path) or format_name
     return _model_name(base) if base else own, format_name or "float"
 
 

@@ -143,8 +143,10 @@ def _format(run: StoredRun) -> str:
 
 
 def _speed(run: StoredRun) -> tuple[str, str]:
-    """Decoding as measured and as planned, where one of its depths has both."""
+    """Decoding as measured and as planned, where one of its depths has both; else what a server
+    wrote under its last load."""
     rows = [row for row in run.figures if row.quantity == "decode"]
+    rows = rows or [row for row in run.figures if row.quantity == "served output"]
     both = [row for row in rows if row.predicted is not None and row.measured is not None]
     for row in reversed(both or rows):
         return _number(row.measured), _number(row.predicted)

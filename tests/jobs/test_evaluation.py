@@ -23,7 +23,9 @@ from edgecomp.common.events import Event, StageFinished, ignore
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.jobs.evaluation import Evaluation, EvaluationRequest, evaluate_artifact
+from edgecomp.jobs.kept_results import keep_evaluation
 from edgecomp.models.reading import read_model
+from edgecomp.results.query import ResultsFilter, read_results
 from edgecomp.runtimes.llama_cpp.client import LlamaCpp
 from edgecomp.runtimes.llama_cpp.types_to_make import Types
 from edgecomp.terminal.result_tables import evaluation_table
@@ -118,6 +120,20 @@ def test_r43_r78_base_and_artifact_answer_the_same_items_on_three_dimensions(
     }
     assert eight.efficiency is not None and eight.efficiency.base_decode_tokens_per_second
     assert eight.verdict is not None and eight.verdict.missing == ()
+
+
+def test_what_an_evaluation_found_is_kept_by_the_bases_name(
+    eight: Evaluation, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGECOMP_RESULTS", str(tmp_path))
+    keep_evaluation(eight, ignore)
+    (run,) = read_results(ResultsFilter()).runs
+    assert eight.verdict and eight.divergence and eight.efficiency
+    assert (run.job, run.format, run.verdict) == ("evaluate", "Q8_0", eight.verdict.level)
+    assert run.model == read_model(files["base"]).name
+    measured = {row.quantity: row.measured for row in run.figures if not row.subject}
+    assert measured["divergence"] == eight.divergence.kl_mean
+    assert measured["decode"] == eight.efficiency.decode_tokens_per_second
 
 
 def test_divergence_is_told_for_each_capability_on_the_text_of_its_own_questions(

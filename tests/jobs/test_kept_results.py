@@ -18,6 +18,7 @@ from edgecomp.measure.llama_bench import BenchedSpeed, LlamaBench
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.calibration_mix import preset_mix
+from edgecomp.recipes.recipe import Recipe
 from edgecomp.results.query import ResultsFilter, read_results
 from edgecomp.results.stored_run import StoredRun
 
@@ -50,6 +51,7 @@ def test_an_audited_file_is_kept_with_what_it_lost(tiny_base: Path, tmp_path: Pa
     assert divergence and size and found.files[0].divergence
     assert divergence.measured == found.files[0].divergence.kl_mean
     assert size.measured == tiny_base.stat().st_size == run.size_bytes
+    assert run.format == "F16"
 
 
 def test_a_load_is_kept_with_its_speed_and_its_tail(tiny_base: Path) -> None:
@@ -84,14 +86,27 @@ def test_what_a_phone_measured_is_kept_as_the_phones(tiny_base: Path) -> None:
     )  # fmt: skip
 
 
+def test_what_was_compressed_is_kept_with_its_size(tiny_base: Path) -> None:
+    found = Compressed(
+        folder=tiny_base.parent, file=tiny_base.name, size_bytes=1, types={}, checks=(),
+        calibration=None,
+    )  # fmt: skip
+    keep_compressed(found, recipe_of(tiny_base), ignore)
+    run = kept()
+    assert (run.job, run.format, run.method) == ("compress", "Q8_0", "awq+gptq")
+    assert run.size_bytes == tiny_base.stat().st_size and run.model == "llama0"
+
+
+def recipe_of(model: Path) -> Recipe:
+    wanted = CompressionRequest(model=str(model), format="Q8_0", calibration=preset_mix("general"))
+    return compression_recipe(wanted)
+
+
 def test_a_file_that_is_gone_by_then_costs_the_row_alone(tiny_base: Path, tmp_path: Path) -> None:
     found = Compressed(
         folder=tmp_path, file="gone.gguf", size_bytes=1, types={}, checks=(), calibration=None
     )
-    recipe = compression_recipe(
-        CompressionRequest(model=str(tiny_base), format="Q8_0", calibration=preset_mix("general"))
-    )
     heard: list[Event] = []
-    keep_compressed(found, recipe, heard.append)
+    keep_compressed(found, recipe_of(tiny_base), heard.append)
     assert not read_results(ResultsFilter()).runs
     assert [event for event in heard if isinstance(event, Warned)]

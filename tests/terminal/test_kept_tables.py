@@ -38,6 +38,12 @@ def test_every_figure_is_shown_in_eighty_columns() -> None:
     assert "with losses" in text and "(measure)" in text
 
 
+def test_a_load_is_told_by_what_the_server_wrote() -> None:
+    served = Figure(quantity="served output", unit="tok/s", device="here", measured=321.0)
+    runs = (a_run(job="measure", figures=(served,)),)
+    assert "321" in printed(results_table(RESULTS.model_copy(update={"runs": runs})))
+
+
 def test_what_all_runs_share_is_said_once() -> None:
     text = printed(results_table(RESULTS.model_copy(update={"runs": RESULTS.runs[:1]})))
     assert "model: Qwen2.5 Coder 1.5B Instruct" in text
