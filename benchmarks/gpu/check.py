@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -94,9 +95,12 @@ class Child:
 
 
 def difference(card: dict[str, float], processor: dict[str, float]) -> float:
-    """The largest relative difference of figures of the same names."""
+    """The largest relative difference of figures of the same names; infinite where one is missing
+    or no number."""
     if card.keys() != processor.keys():
-        return float("inf")
+        return math.inf
+    if not all(map(math.isfinite, (*card.values(), *processor.values()))):
+        return math.inf
     floor = SMALLEST * max(abs(value) for value in processor.values())
     return max(abs(card[n] - v) / max(abs(v), floor) for n, v in processor.items())
 

@@ -36,7 +36,7 @@ from edgecomp.compress.importance import compute_importance
 from edgecomp.compress.sensitivity import measure_sensitivities
 from edgecomp.models.gguf.importance_file import read_importance
 from edgecomp.models.reading import read_model
-from edgecomp.planning.job_cost import estimate_compression
+from edgecomp.planning.job_cost import HowMade, estimate_compression
 from edgecomp.planning.stage_cost import CALIBRATION_TOKENS, TORCH_BYTES
 from edgecomp.recipes.distillation import Distillation
 from edgecomp.runtimes.process_memory import process_memory
@@ -179,7 +179,7 @@ def speed(folder: Path, shape: str) -> dict[str, Any]:
     torch.zeros(1, device=device)  # What a card's driver takes of the process is no plan's matter.
     before = process_memory().resident_bytes
     walk(source, ids, METHODS["gptq"](), destination=written, device=device, progress=seen)
-    cost = estimate_compression(read_model(source), "Q4_K_M", 10**8, (), None, "gptq")
+    cost = estimate_compression(read_model(source), "Q4_K_M", 10**8, (), HowMade(rounding="gptq"))
     planned = next(row for row in cost.stages if row.stage == "rounding")
     card = torch.cuda.max_memory_allocated() if device != "cpu" else 0
     return {
