@@ -45,6 +45,8 @@ def main() -> None:
             provider_options=[given, {}][: 1 + (provider != "CPUExecutionProvider")],
         )
         load_seconds = time.perf_counter() - began
+        if provider not in session.get_providers():
+            raise SystemExit(f"{provider} found nothing to compute on here.")
         prompt_seconds, token_seconds, tokens = run(session, folder)
         profile = json.loads(Path(session.end_profiling()).read_text())
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -59,8 +61,12 @@ def run(session: Any, folder: Path) -> tuple[float, list[float], list[int]]:
     """Seconds of the prompt and of each token after it, and the tokens."""
     decoder = json.loads((folder / "genai_config.json").read_text())["model"]["decoder"]
     empty = (1, decoder["num_key_value_heads"], 0, decoder["head_size"])
-    named = [row.name for row in session.get_inputs()]
-    past = {name: np.zeros(empty, np.float32) for name in named if name.startswith("past")}
+    named = {row.name: row.type for row in session.get_inputs()}
+    past = {
+        name: np.zeros(empty, np.float16 if kind == "tensor(float16)" else np.float32)
+        for name, kind in named.items()
+        if name.startswith("past")
+    }
     seconds, tokens, following = [], [], PROMPT
     for total in range(len(PROMPT), len(PROMPT) + WRITTEN):
         feed = {"input_ids": np.array([following]), "attention_mask": np.ones((1, total), np.int64)}

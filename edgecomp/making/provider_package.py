@@ -1,7 +1,9 @@
 """The package of an ONNX artifact for another execution provider than the one that judges it here.
 
 A provider that is given the CPU's graph gets the judged files with a configuration of its own; any
-other a graph that the builder draws for it, with the same codes in it.
+other a graph that the builder draws for it, with the same codes in it. Such a graph is run here
+with the CPU's provider, which computes as float32 what it has no float16 kernels for: what the
+graph says is then known, what the other provider makes of it is not.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from edgecomp.common.atomic import copy_folder
 from edgecomp.common.digests import file_digest, tree_digest
 from edgecomp.common.events import Progress
 from edgecomp.common.frozen_model import FrozenModel
+from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.execution_providers import execution_provider, how_to_get
 from edgecomp.formats.exporting import ServedLimits, find_onnx_exporter
 from edgecomp.formats.onnx_formats import onnx_data_bytes
@@ -32,8 +35,15 @@ from edgecomp.models.reading import read_model
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.planning.provider_partition import Partition, counted_nodes, partition
+from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.protocol import Windows
 
 CODES = ("_Q4", "_Q8")
+WINDOW = Windows(tokens=64, number=4)
+MOST_NATS = 0.1
+"""A token's mean divergence of a package from its twin. Float16 and activations that are not
+rounded make some thousandths; a graph that is wrong, whole nats."""
+
 FUSED, PARTS = "qkv_proj", ("q_proj", "k_proj", "v_proj")
 """Rows of the parts follow one another in the builder's fused matrix."""
 
@@ -54,8 +64,8 @@ class ProviderPackage(FrozenModel):
         provider = execution_provider(self.provider)
         warnings = (check.warning for check in self.checks if check.warning)
         return (
-            f"The package for {provider.title} was not run: what is checked, judged and measured "
-            "here is its twin, with ONNX Runtime's CPU provider.",
+            f"{provider.title} was not run: judged and measured here is the package's twin, with "
+            "ONNX Runtime's CPU provider.",
             f"To run the package: {how_to_get(provider)}.",
             self.partition.sentence,
             *warnings,
@@ -104,6 +114,7 @@ def make_provider_package(run: Run, judged: StoredFile, source: Exported) -> Pro
                 _size_check(path, onnx_data_bytes(spec, name, provider.name)),
                 _config_check(fault),
                 codes_check(judged.path, path, same=source.has_codes),
+                _graph_check(run, judged.path, path),
             ),
         )
 
@@ -136,10 +147,36 @@ def _config_check(fault: str) -> CheckResult:
     )
 
 
+def _graph_check(run: Run, judged: Path, package: Path) -> CheckResult:
+    """Whether a package's graph predicts what the judged artifact does, both with the CPU's
+    provider."""
+    if _same_graph(judged, package):
+        detail = "the graph is the judged artifact's"
+        return CheckResult(name="package-graph", passed=True, detail=detail)
+    tokens = min(WINDOW.tokens, read_onnx_folder(package).context_length)
+    settings = RunSettings(context=tokens, micro_batch=tokens, outputs=tokens, threads=run.threads)
+    samples = run.runtime.compare(
+        judged, package, settings, divergence_text(), windows=WINDOW._replace(tokens=tokens)
+    )
+    nats = [value for window in samples.kl for value in window]
+    mean = sum(nats) / len(nats)
+    return CheckResult(
+        name="package-graph",
+        # What is no number is no agreement.
+        passed=mean < MOST_NATS,
+        detail=f"run with the CPU's provider, it is {mean:.4f} nats a token from the judged "
+        f"artifact over {len(nats)} tokens",
+    )
+
+
+def _same_graph(judged: Path, package: Path) -> bool:
+    return (judged / GRAPH).read_bytes() == (package / GRAPH).read_bytes()
+
+
 def codes_check(judged: Path, package: Path, *, same: bool) -> CheckResult:
     """Whether a package holds the judged artifact's codes. Where the builder rounded both (`same`
     is False), it may round otherwise in float16, which is a warning."""
-    if (judged / GRAPH).read_bytes() == (package / GRAPH).read_bytes():
+    if _same_graph(judged, package):
         equal = file_digest(judged / DATA) == file_digest(package / DATA)
         detail = "graph and weights are the judged artifact's, byte for byte"
         if not equal:
@@ -154,7 +191,7 @@ def codes_check(judged: Path, package: Path, *, same: bool) -> CheckResult:
     if other and not same:
         warning = (
             f"The builder rounded {len(other)} matrices of the package otherwise than the judged "
-            "artifact's: it rounds what float16 left. Choose --method gptq for the same codes."
+            "artifact's: it rounds what float16 left. Codes that --method chooses are the same."
         )
     return CheckResult(
         name="package-codes", passed=not other or not same, detail=detail, warning=warning
