@@ -109,7 +109,7 @@ KvTypeOption = Annotated[
 RuntimeName = Annotated[
     str,
     typer.Option(
-        help="What will run it: llama.cpp, onnx or transformers; fit takes both (the first two)."
+        help="What will run it: llama.cpp, onnx or transformers; fit takes several: onnx,llama.cpp."
     ),
 ]
 ProviderName = Annotated[
@@ -335,7 +335,7 @@ def fit(
     """Make the best artifact for a device, prove it, and bundle it."""
     from edgecomp.jobs.fit import FitRequest
     from edgecomp.jobs.fit import fit as carry_out
-    from edgecomp.runtimes.protocol import find_runtime
+    from edgecomp.jobs.fit_several import fit_several, named_runtimes
     from edgecomp.terminal.progress import progress_bars
     from edgecomp.terminal.report_tables import summary
 
@@ -351,17 +351,16 @@ def fit(
         runtime=runtime,
         provider=provider,
     )
-    if runtime == "both":
+    runtimes = named_runtimes(runtime)
+    if len(runtimes) > 1:
         if mix:
-            raise typer.BadParameter("--mix is for llama.cpp alone, not for both runtimes.")
-        from edgecomp.jobs.fit_both import fit_both
+            raise typer.BadParameter("--mix is for one runtime, not for several.")
         from edgecomp.terminal.result_tables import comparison_table
 
         with progress_bars() as listen:
-            compared = fit_both(wanted, output, listen)
+            compared = fit_several(wanted, runtimes, output, listen)
         _show(compared, json, comparison_table)
         return
-    find_runtime(runtime)
     with progress_bars() as listen:
         fitted = carry_out(wanted, output, listen)
     _show(fitted, json, summary)

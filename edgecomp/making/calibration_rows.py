@@ -38,15 +38,15 @@ def calibrated_tokens(run: Run, base: StoredFile) -> StoredCalibration:
             tokens=StoredFile(path=path, sha256=file_digest(path)), record=record
         )
 
+    # Any runtime's tokens are the source's, which is checked before: the base need not be named.
     inputs = {
-        "base": base.sha256,
         "mix": mix.model_dump(mode="json"),
         "task": task,
         "any": run.recipe.any_calibration,
         "data": data_digests(run.data),
     }
     title = "Gathering calibration text"
-    made = run.stage("calibration", title, StoredCalibration, inputs, work)
+    made = run.stage("calibration", title, StoredCalibration, inputs, work, any_runtime=True)
     if mix != run.recipe.calibration:
         text = (
             f"The calibration's rows are cut to the {mix.row_tokens} tokens of the model's "
@@ -85,12 +85,12 @@ def training_rows(run: Run, base: StoredFile, tokens: int) -> TrainingRows:
         return TrainingRows(tokens=StoredFile(path=path, sha256=file_digest(path)), rows=len(rows))
 
     inputs = {
-        "base": base.sha256,
         "mix": mix.model_dump(mode="json"),
         "tokens": tokens,
         "data": data_digests(run.data),
     }
-    made = run.stage("training-text", "Gathering training text", TrainingRows, inputs, work)
+    title = "Gathering training text"
+    made = run.stage("training-text", title, TrainingRows, inputs, work, any_runtime=True)
     found = made.rows * mix.row_tokens
     if found < 0.9 * tokens:
         text = (

@@ -64,5 +64,6 @@ def float_checkpoint(run: Run) -> Path:
         find_exporter("huggingface").export(run.model, path, None, progress)
         return StoredFile(path=path, sha256=tree_digest(path))
 
-    made: StoredFile = run.stage("checkpoint", "Writing a float checkpoint", StoredFile, {}, work)
+    title = "Writing a float checkpoint"
+    made: StoredFile = run.stage("checkpoint", title, StoredFile, {}, work, any_runtime=True)
     return made.path

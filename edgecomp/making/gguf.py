@@ -118,7 +118,8 @@ def chosen_codes(
     }
     if weights:
         inputs["token_weights"] = weights.sha256
-    return run.stage("rounding", f"Rounding by {rounding.upper()}", StoredFile, inputs, work)
+    title = f"Rounding by {rounding.upper()}"
+    return run.stage("rounding", title, StoredFile, inputs, work, any_runtime=True)
 
 
 def quantize(
@@ -263,7 +264,7 @@ def needs_calibration(recipe: Recipe, spec: ModelSpec) -> bool:
     name = recipe.format
     if name in ONNX_FORMATS:
         solved = recipe.rounding != "llama.cpp" and ONNX_FORMATS[name].is_solved
-        return bool(recipe.stages) or solved
+        return bool(recipe.stages or recipe.mix) or solved
     if name not in PRESETS:
         return name in HUGGINGFACE_FORMATS
     if recipe.stages or recipe.mix or _solves(recipe):

@@ -68,7 +68,8 @@ def _prune(
             sparsity=stage.sparsity,
         )
 
-    return run.stage("pruning", stage.title, StoredFile, {"stages": done}, work).path
+    inputs = {"stages": done}
+    return run.stage("pruning", stage.title, StoredFile, inputs, work, any_runtime=True).path
 
 
 def _smaller(
@@ -91,7 +92,9 @@ def _smaller(
         )
 
     inputs = {"stages": done, "threads": run.threads}
-    return run.stage("structured-pruning", stage.title, StoredFile, inputs, work).path
+    title = stage.title
+    made = run.stage("structured-pruning", title, StoredFile, inputs, work, any_runtime=True)
+    return made.path
 
 
 def _distill(
@@ -132,7 +135,7 @@ def _distill(
         "targets": targets.sha256,
         "threads": run.threads,
     }
-    return run.stage("distillation", stage.title, Distilled, inputs, work)
+    return run.stage("distillation", stage.title, Distilled, inputs, work, any_runtime=True)
 
 
 def teachers_targets(
@@ -166,7 +169,8 @@ def teachers_targets(
         "stages": done,
         "threads": run.threads,
     }
-    return run.stage("targets", "Writing down what the teacher says", StoredFile, inputs, work)
+    title = "Writing down what the teacher says"
+    return run.stage("targets", title, StoredFile, inputs, work, any_runtime=True)
 
 
 def _checked_student(run: Run, base: StoredFile, student: Path) -> str:

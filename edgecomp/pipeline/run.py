@@ -51,9 +51,13 @@ class Run:
         kind: type[Result],
         inputs: dict[str, Any],
         work: Callable[[Path, Progress], Result],
+        *,
+        any_runtime: bool = False,
     ) -> Result:
-        """`run_stage` with the run's own listener; every key holds the source and the runtime."""
-        inputs = {"source": self.source_digest, "runtime": self.runtime.version(), **inputs}
+        """`run_stage` with the run's own listener; every key holds the source, and the runtime
+        unless its result is that of `any_runtime`."""
+        own = {} if any_runtime else {"runtime": self.runtime.version()}
+        inputs = {"source": self.source_digest, **own, **inputs}
         return run_stage(
             StageLabel(name=name, title=title, model=self.model.name),
             kind,

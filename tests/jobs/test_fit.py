@@ -363,7 +363,7 @@ def test_a_mixture_of_experts_is_fitted_by_its_own_rounding(
     assert (tmp_path / "out" / "importance.gguf").is_file()
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "both"])
+@pytest.mark.parametrize("runtime", ["onnx", "llama.cpp,transformers"])
 def test_a_mixture_for_onnx_is_refused_before_any_work(
     tiny_model: Callable[..., Path], tmp_path: Path, runtime: str
 ) -> None:

@@ -29,7 +29,7 @@ from edgecomp.common.package_versions import package_version
 from edgecomp.formats.exporting import find_exporter
 from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.jobs.fit import FitRequest, fit, fit_recipe
-from edgecomp.jobs.fit_both import fit_both
+from edgecomp.jobs.fit_several import fit_several
 from edgecomp.jobs.improve import improve
 from edgecomp.making.compress_job import CompressionRequest, compress, compression_recipe
 from edgecomp.models.reading import read_model
@@ -66,8 +66,8 @@ def start_fit(model: Path, place: Path, data: Path | None) -> None:
     fit(wanted(model, data), place, listen)
 
 
-def start_both(model: Path, place: Path, data: Path | None) -> None:
-    fit_both(wanted(model, data), place, listen)
+def start_several(model: Path, place: Path, data: Path | None) -> None:
+    fit_several(wanted(model, data), ("llama.cpp", "onnx"), place, listen)
 
 
 def recipe_of(model: Path, format_name: str = "Q4_0", method: str = "gptq") -> Recipe:
@@ -99,13 +99,13 @@ def start_evaluate(model: Path, place: Path, data: Path | None) -> None:
 
 
 MAKING: dict[str, Start] = {
-    "fit": start_fit, "both": start_both, "run": start_run, "compress": start_compress,
+    "fit": start_fit, "several": start_several, "run": start_run, "compress": start_compress,
     "improve": start_improve,
 }  # fmt: skip
 JUDGING: dict[str, Start] = {
     name: start for name, start in MAKING.items() if name != "compress"
 } | {"evaluate": start_evaluate}
-WRITING: dict[str, Start] = {name: MAKING[name] for name in ("fit", "both", "run", "compress")}
+WRITING: dict[str, Start] = {name: MAKING[name] for name in ("fit", "several", "run", "compress")}
 
 
 @pytest.fixture(autouse=True)
