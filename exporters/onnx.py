@@ -28,7 +28,6 @@ from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
 from edgecomp.processes.child import Child
 
-from .onnx_codes import insert_codes
 from .onnx_config import configure
 from .onnx_tokenizer import copy_tokenizer
 
@@ -108,6 +107,25 @@ def export_format(
             )
         record = _record(folder, destination, row, provider, note)
     return record
+
+
+def insert_codes(folder: Path, checkpoint: Path) -> tuple[str, ...]:
+    """Put the codes beside `checkpoint` into an int4 export of it, each matrix in the type that its
+    codes have, and floats where it has none.
+
+    Returns the GGUF names of the matrices that hold codes now. Raises ExportRefused where one has
+    no place in the graph, ArtifactRejected where the ONNX checker refuses what came out.
+    """
+    from .onnx_codes import insert_codes as insert  # Reads and writes graphs: needs onnx.
+
+    placed = insert(folder, checkpoint)
+    with Child(WORKER) as child:
+        fault = child.call("check", ignore_progress, folder=str(folder))
+    if fault:
+        raise ArtifactRejected(
+            f"The graph with the codes of {checkpoint} is one that ONNX's checker refuses: {fault}."
+        )
+    return placed
 
 
 def expected_float_size_bytes(model: ModelSpec, float_type: FloatType | None = None) -> int:

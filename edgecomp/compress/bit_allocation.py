@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
 from edgecomp.common.frozen_model import FrozenModel
@@ -38,9 +39,11 @@ class TensorSensitivity(FrozenModel):
     name: str
     elements: int
     losses: dict[str, float]
+    sizes: dict[str, int] = Field(default={})
+    """Bytes by type, where they are not those of GGUF's rows."""
 
     def size_bytes(self, kind: str) -> int:
-        return TENSOR_TYPES[kind].size_bytes(self.elements)
+        return self.sizes.get(kind) or TENSOR_TYPES[kind].size_bytes(self.elements)
 
 
 class Sensitivities(FrozenModel):

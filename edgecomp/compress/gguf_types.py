@@ -10,12 +10,12 @@ from edgecomp.compress.gguf_grids import SIMPLE_GRIDS
 from edgecomp.compress.gguf_k_grids import K_GRIDS
 from edgecomp.compress.gguf_vector_grids import VECTOR_GRIDS
 from edgecomp.compress.grids import Grid
-from edgecomp.compress.onnx_grids import INT8_GRIDS, ONNX_GRIDS
+from edgecomp.compress.onnx_grids import ONNX_GRIDS
 from edgecomp.compress.quantized import GridOf
 from edgecomp.models.huggingface.model import gguf_names
 
 GGUF_GRIDS = SIMPLE_GRIDS | K_GRIDS | VECTOR_GRIDS
-SOLVED_GRIDS = GGUF_GRIDS | ONNX_GRIDS | INT8_GRIDS
+SOLVED_GRIDS = GGUF_GRIDS | ONNX_GRIDS
 
 
 def gguf_grid(kind: str) -> Grid:

@@ -199,7 +199,12 @@ def integer_grid(bits: int, group: int, *, symmetric: bool) -> Grid:
 
     def fit_zero(x: Tensor, w: Tensor) -> Scales:
         step, offset = search_step_offset(x, w, top)
-        step, zero = _whole_zero(x, w.expand_as(x), step, offset, top)
+        groups = max(1, CHUNK_ELEMENTS // x.shape[1])
+        pieces = zip(
+            *(torch.split(part, groups) for part in (x, w.expand_as(x), step, offset)), strict=True
+        )
+        found = [_whole_zero(a, b, c, d, top) for a, b, c, d in pieces]
+        step, zero = (torch.cat(parts) for parts in zip(*found, strict=True))
         return Scales(step, -zero * step, (zero,))
 
     return Grid(f"uint{bits}", Codes(0, top), group, group, fit_zero)

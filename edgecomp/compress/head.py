@@ -1,8 +1,9 @@
 """Round the output head, which the block walker does not visit, beside a rounded checkpoint.
 
-For GGUF, GPTQ's feedback runs under H of what the rounded blocks hand the head. A tied head is the
-embedding table as well: its rows are inputs too, in which every weight's error counts alike, and so
-a share of the identity joins H. For ONNX it is rounded to nearest.
+GPTQ's feedback runs under H of what the rounded blocks hand the head. A tied head is the embedding
+table as well: its rows are inputs too, in which every weight's error counts alike, and so a share
+of the identity joins H. For ONNX, what is only looked up in is rounded to nearest, and the head
+where no GPTQ is wanted.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ mean column of the head's own inputs. Gemma 3 270M with an embedding of IQ4_NL, 
 file on 4 windows of other text (2026-11-28): llama.cpp 0.0588; with a share of 0 0.0421, 0.3
 0.0414, 3 0.0386, 10 0.0381, 50 0.0408, 1,000 0.0561."""
 
-FILE = "head.safetensors"
+HEAD_FILE, TABLE_FILE = "head.safetensors", "table.safetensors"
 
 
 class HeadSolver:
@@ -74,33 +75,35 @@ class HeadSolver:
             return gptq(weight.to(factor.importance.device), factor, grid, name=name)
 
         step = max(1, WEIGHTS_SOLVED // tensor.shape[1])
-        _write_codes(self._rounded, name, stored, grid, solve, step)
+        _write_codes(self._rounded / FOLDER / HEAD_FILE, name, stored, grid, solve, step)
 
 
 def round_head(checkpoint: Path, rounded: Path, name: str, kind: str) -> None:
     """Put the codes of the matrix with the GGUF name `name` beside the checkpoint `rounded`."""
-    tensor = next(t for t in read_model(checkpoint).tensors if t.name == name)
+    model = read_model(checkpoint)
+    tensor = next(t for t in model.tensors if t.name == name)
+    file = rounded / FOLDER / (HEAD_FILE if name == model.head_name else TABLE_FILE)
     stored = stored_tensors(checkpoint)[tensor.source_name]
     grid = ONNX_GRIDS[kind]
     solve = partial(round_to_nearest, grid=grid, name=tensor.source_name)
-    _write_codes(rounded, tensor.source_name, stored, grid, solve, ROWS)
+    _write_codes(file, tensor.source_name, stored, grid, solve, ROWS)
     write_packed_index(checkpoint, rounded)
 
 
 def _write_codes(
-    rounded: Path,
+    file: Path,
     name: str,
     stored: StoredTensor,
     grid: Grid,
     solve: Callable[[Tensor], Quantized],
     step: int,
 ) -> None:
-    """Put the codes of the head `stored`, called `name`, beside the checkpoint `rounded`: what
-    `solve` finds for float32 rows [at most `step`, columns]."""
+    """Write the codes of the matrix `stored`, called `name`: what `solve` finds for float32 rows
+    [at most `step`, columns]."""
     parts = []
     for begin in range(0, stored.shape[0], step):
         rows = torch.arange(begin, min(begin + step, stored.shape[0]))
         packed = pack(grid, solve(read_rows(stored, rows).float()))
         assert packed is not None
         parts.append(packed.rows.cpu())
-    write_shard(rounded / FOLDER / FILE, {f"{grid.name}:{name}": torch.cat(parts)})
+    write_shard(file, {f"{grid.name}:{name}": torch.cat(parts)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.formats.execution_providers import execution_provider, with_operator
 from edgecomp.formats.expected_loss import expected_divergence
@@ -9,12 +11,16 @@ from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.formats.layered_weights import layered_weights
 from edgecomp.formats.onnx_formats import (
     ONNX_FORMATS,
+    ONNX_MIXTURE,
     OnnxFormat,
     float_type,
     onnx_data_bytes,
+    onnx_format,
     onnx_types,
 )
+from edgecomp.formats.onnx_mixture import OnnxMixture
 from edgecomp.models.spec import ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
 
 GRAPH_BYTES, LAYER_GRAPH_BYTES = 9_000, 7_200
 """Size of the graph without its weights, as the builder writes it: fixed, and for each layer."""
@@ -25,19 +31,32 @@ TOKENIZER_BYTES_PER_TOKEN = 36
 
 
 def onnx_facts(model: ModelSpec, provider: str = "cpu") -> tuple[FormatFacts, ...]:
-    """The facts of every ONNX format of `model` for an execution provider. Raises
-    CompressionSettingsInvalid for a provider that is none."""
-    return tuple(_facts(model, row, provider) for row in ONNX_FORMATS.values())
+    """The facts of every ONNX format of `model` for an execution provider; for the CPU's, the
+    smallest mixture last. Raises CompressionSettingsInvalid for a provider that is none."""
+    rows = [
+        _facts(model, row, provider, {})
+        for name, row in ONNX_FORMATS.items()
+        if name != ONNX_MIXTURE
+    ]
+    mixture = OnnxMixture(model)
+    if mixture.shared and provider == "cpu":
+        rows.append(facts_of_onnx_types(model, ONNX_MIXTURE, mixture.smallest_types))
+    return tuple(rows)
 
 
-def onnx_artifact_bytes(model: ModelSpec, name: str, provider: str = "cpu") -> int:
-    """Size of the whole folder: the external data is exact, the graph and the tokenizer are not."""
+def facts_of_onnx_types(model: ModelSpec, name: str, types: Mapping[str, str]) -> FormatFacts:
+    """The facts of an ONNX format for the CPU in which some tensors have other types."""
+    return _facts(model, onnx_format(name), "cpu", types)
+
+
+def onnx_artifact_bytes(
+    model: ModelSpec, name: str, provider: str = "cpu", types: Mapping[str, str] | None = None
+) -> int:
+    """Size of the whole folder: the external data is exact, the graph and the tokenizer are not.
+    `types`: some tensors' own."""
     graph = GRAPH_BYTES + model.layers * LAYER_GRAPH_BYTES
-    return (
-        onnx_data_bytes(model, name, provider)
-        + graph
-        + TOKENIZER_BYTES_PER_TOKEN * model.vocabulary
-    )
+    data = onnx_data_bytes(model, name, provider, types)
+    return data + graph + TOKENIZER_BYTES_PER_TOKEN * model.vocabulary
 
 
 def require_onnx_format(model: ModelSpec, name: str, provider: str = "cpu") -> None:
@@ -47,7 +66,9 @@ def require_onnx_format(model: ModelSpec, name: str, provider: str = "cpu") -> N
     reason = facts[name].exclusion_reason
     if reason is None:
         return
-    usable = [row for row in facts.values() if row.exclusion_reason is None]
+    usable = [
+        row for row in facts.values() if row.exclusion_reason is None and row.name != ONNX_MIXTURE
+    ]
     if not usable:
         raise CompressionSettingsInvalid(f"{name} of {model.name}: {reason} Choose a GGUF format.")
     bits = facts[name].bits_per_weight
@@ -55,19 +76,22 @@ def require_onnx_format(model: ModelSpec, name: str, provider: str = "cpu") -> N
     raise CompressionSettingsInvalid(f"{name} of {model.name}: {reason} Choose {nearest.name}.")
 
 
-def _facts(model: ModelSpec, row: OnnxFormat, provider: str) -> FormatFacts:
+def _facts(
+    model: ModelSpec, row: OnnxFormat, provider: str, overrides: Mapping[str, str]
+) -> FormatFacts:
     plain = float_type(row, provider)
     types = {tensor.name: plain for tensor in model.tensors}
-    types |= onnx_types(model, row.name, provider)
+    types |= onnx_types(model, row.name, provider, overrides)
     weights = layered_weights(model, types)
-    size = onnx_artifact_bytes(model, row.name, provider)
+    data = onnx_data_bytes(model, row.name, provider, overrides)
+    size = onnx_artifact_bytes(model, row.name, provider, overrides)
     return FormatFacts(
         name=row.name,
         exclusion_reason=_senseless(model, row, types, provider),
         types=types,
         weights=weights,
         file_bytes=size,
-        bits_per_weight=8 * onnx_data_bytes(model, row.name, provider) / max(model.parameters, 1),
+        bits_per_weight=8 * data / max(model.parameters, 1),
         expected_divergence_nats=expected_divergence(model, types),
         notes=(),
     )
@@ -83,6 +107,10 @@ def _senseless(
         return "ONNX Runtime's CPU provider has no attention in float16."
     if row.precision not in target.precisions:
         return f"{target.title} computes no products of {row.precision}."
+    if provider != "cpu" and TENSOR_TYPES[row.type].zero_points:
+        return f"Zero points are put in for the CPU's kernels only, not for {target.title}."
+    if row.name == ONNX_MIXTURE:
+        return None
     block = row.block_size
     matrices = [tensor for tensor in model.tensors if types[tensor.name] == row.type]
     if block and any(tensor.shape[-1] % block for tensor in matrices):

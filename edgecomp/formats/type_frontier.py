@@ -32,6 +32,9 @@ LARGE_SHARE, MOST_LARGE = 0.03, 2
 Loss = Callable[[TensorSpec, str], float]
 """What a type costs a tensor."""
 
+Size = Callable[[TensorSpec, str], int]
+"""Bytes of a tensor in a type."""
+
 
 class Option(NamedTuple):
     """One type of one tensor."""
@@ -155,9 +158,14 @@ class TypeFrontier:
 
 
 def type_frontier(
-    choices: Mapping[str, Iterable[str]], tensors: Iterable[TensorSpec], loss: Loss
+    choices: Mapping[str, Iterable[str]],
+    tensors: Iterable[TensorSpec],
+    loss: Loss,
+    size: Size | None = None,
 ) -> TypeFrontier:
-    """The frontier of those of `tensors` for which `choices` lists types by name."""
+    """The frontier of those of `tensors` for which `choices` lists types by name; `size`: bytes of
+    a tensor, in a GGUF file unless told."""
+    size = size or file_bytes
     chosen = [tensor for tensor in tensors if choices.get(tensor.name)]
     total = sum(tensor.elements for tensor in chosen)
     by_size = sorted(chosen, key=lambda tensor: -tensor.elements)[:MOST_LARGE]
@@ -167,7 +175,7 @@ def type_frontier(
     steps: list[Step] = []
     for tensor in chosen:
         kinds = choices[tensor.name]
-        options = sorted(Option(file_bytes(tensor, k), loss(tensor, k), k) for k in kinds)
+        options = sorted(Option(size(tensor, k), loss(tensor, k), k) for k in kinds)
         if tensor.name in large_names:
             large[tensor.name] = _falling(options)
             continue

@@ -30,8 +30,9 @@ from edgecomp.formats.cache_types import expected_cache_loss
 from edgecomp.formats.execution_providers import with_operator
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.layered_weights import layered_weights
-from edgecomp.formats.onnx_facts import onnx_facts
-from edgecomp.formats.onnx_formats import judged_format
+from edgecomp.formats.onnx_facts import facts_of_onnx_types
+from edgecomp.formats.onnx_formats import ONNX_MIXTURE, judged_format
+from edgecomp.formats.onnx_mixture import OnnxMixture
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.formats.presets import MIXTURE
 from edgecomp.jobs import evaluation_stages as evaluation_stages
@@ -57,6 +58,7 @@ from edgecomp.making.mixed_precision import (
     refined_loss,
 )
 from edgecomp.making.onnx import make_onnx_artifact
+from edgecomp.making.onnx_mix import check_onnx_size
 from edgecomp.measure.calibrate_here import calibrate_here
 from edgecomp.measure.correct_rates import correct_rates
 from edgecomp.measure.latency import Measurement, compare_with_plan
@@ -67,6 +69,7 @@ from edgecomp.pipeline.early_checks import check_cache, check_calibration, check
 from edgecomp.pipeline.run import Run
 from edgecomp.planning.candidate import with_expected_loss
 from edgecomp.planning.offload import placement_of
+from edgecomp.planning.onnx_mixtures import onnx_candidate
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import candidate_for_placement, make_plan, with_types
 from edgecomp.planning.recipe_of_plan import Choices, effective_constraints, recipe_for
@@ -188,10 +191,23 @@ def fit_recipe(
     return _make_bundle(ready, _Job(profile, plan, row, recipe, data, job), listen)
 
 
+def _onnx_candidate(made: ModelSpec, device: DeviceProfile, recipe: Recipe) -> Candidate:
+    """The candidate of an ONNX recipe's types, whatever its limits; of a mixture whose types are
+    still to be chosen, the smallest."""
+    types, name = recipe.tensor_types, judged_format(recipe.format)
+    if name == ONNX_MIXTURE and not types:
+        types = OnnxMixture(made).smallest_types
+    facts = facts_of_onnx_types(made, name, types)
+    context = recipe.settings.context
+    return onnx_candidate(made, device, effective_constraints(recipe), facts, context)
+
+
 def _candidate_of(spec: ModelSpec, device: DeviceProfile, plan: Plan, recipe: Recipe) -> Candidate:
     """The plan's candidate that the recipe says, placed as the recipe says."""
     placement = placement_of(recipe.settings, device)
     made = staged_model(spec, recipe.stages)
+    if recipe.format == ONNX_MIXTURE:
+        return _onnx_candidate(made, device, recipe)
     if recipe.format == MIXTURE:
         types = recipe.tensor_types or expected_types(made, recipe)
         return candidate_with_types(made, recipe, types)
@@ -287,7 +303,11 @@ def _make_bundle(ready: _Ready, job: _Job, listen: Listener) -> Fitted:
     if plan.job:
         listen(Estimated(text=plan.job.sentence, seconds=plan.job.seconds))
         _tell_budget(job, listen)
-    check_size_budget(staged_model(ready.spec, job.recipe.stages), job.recipe)
+    made = staged_model(ready.spec, job.recipe.stages)
+    if job.recipe.runtime == "onnx":
+        check_onnx_size(made, job.recipe)
+    else:
+        check_size_budget(made, job.recipe)
     # A package for another provider is beside the artifact that was judged.
     copies = 1 if job.recipe.provider == "cpu" else 2
     check_disk(ready.folder, copies * chosen.file_bytes + ready.spec.projector_bytes)
@@ -363,7 +383,7 @@ def _correct_rates(run: Run, artifact: Artifact, measurement: Measurement, recip
     if recipe.runtime == "onnx":
         made = staged_model(run.model, recipe.stages)
         judged = judged_format(recipe.format)
-        facts = next(row for row in onnx_facts(made) if row.name == judged)
+        facts = facts_of_onnx_types(made, judged, recipe.tensor_types)
         correct_rates(made, facts.weights, measurement, recipe.runtime)
         return
     made = read_model(artifact.file.path)
@@ -475,11 +495,12 @@ def _candidate_here(spec: ModelSpec, recipe: Recipe, chosen: Candidate) -> Candi
     unlimited = recipe.model_copy(update={"constraints": Constraints()})
     constraints = effective_constraints(unlimited)
     here = find_device("auto")
+    if recipe.runtime == "onnx":
+        return _onnx_candidate(staged_model(spec, recipe.stages), here, recipe)
     if recipe.runtime != "llama.cpp":
         choices = Choices(runtime=recipe.runtime, stages=recipe.stages)
         rows = make_plan(spec, here, constraints, choices=choices).candidates
-        name = judged_format(recipe.format) if recipe.runtime == "onnx" else recipe.format
-        return next(row for row in rows if row.format == name)
+        return next(row for row in rows if row.format == recipe.format)
     made = staged_model(spec, recipe.stages)
     facts = next(row for row in format_facts(made) if row.name == recipe.format)
     placement = placement_of(recipe.settings, here)

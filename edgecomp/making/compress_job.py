@@ -30,7 +30,7 @@ from edgecomp.devices.finding import find_device
 from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS, huggingface_bytes
 from edgecomp.formats.onnx_facts import onnx_artifact_bytes, require_onnx_format
-from edgecomp.formats.onnx_formats import ONNX_FORMATS
+from edgecomp.formats.onnx_formats import ONNX_FORMATS, ONNX_MIXTURE
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS, optimum_bytes
 from edgecomp.formats.presets import MIXTURE, PRESETS
 from edgecomp.making.artifact import Artifact
@@ -43,6 +43,7 @@ from edgecomp.making.mixed_precision import (
     memory_bytes,
 )
 from edgecomp.making.onnx import make_onnx_artifact
+from edgecomp.making.onnx_mix import check_onnx_size
 from edgecomp.making.optimum import make_optimum_artifact
 from edgecomp.models.reading import read_model
 from edgecomp.models.spec import ModelSpec
@@ -132,7 +133,7 @@ def compression_recipe(wanted: CompressionRequest) -> Recipe:
     be had together.
     """
     default = _default_method(wanted.format)
-    mix = wanted.mix or ("optimal" if wanted.format == MIXTURE else None)
+    mix = wanted.mix or ("optimal" if wanted.format in (MIXTURE, ONNX_MIXTURE) else None)
     wanted = wanted.model_copy(update={"method": wanted.method or default, "mix": mix})
     _check_request(wanted)
     pruning = wanted.method in PRUNERS
@@ -205,14 +206,16 @@ def _check_request(wanted: CompressionRequest) -> None:
             "an ONNX one of the builder's, such as onnx-int4-32."
         )
     limits = wanted.constraints
-    if wanted.format == MIXTURE and not (limits.max_size_bytes or limits.max_memory_bytes):
+    mixture = wanted.format in (MIXTURE, ONNX_MIXTURE)
+    if mixture and not (limits.max_size_bytes or limits.max_memory_bytes):
         raise CompressionSettingsInvalid(
-            f"The format {MIXTURE} fills a size. Say which: --max-size 4GB, or --max-memory 6GB."
+            f"The format {wanted.format} fills a size. Say which: --max-size 4GB, or --max-memory "
+            "6GB."
         )
-    if wanted.constraints.max_memory_bytes and wanted.format not in PRESETS:
+    if limits.max_memory_bytes and wanted.format not in (*PRESETS, ONNX_MIXTURE):
         raise CompressionSettingsInvalid(
             f"--max-memory is that of llama.cpp, which does not run {wanted.format}. Leave it out, "
-            "or choose a GGUF format."
+            f"or choose a GGUF format or {ONNX_MIXTURE}."
         )
     parse_sparsity(wanted.sparsity)
 
@@ -308,11 +311,13 @@ def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
         made = made.model_copy(update={"projector": None})
     if recipe.format in ONNX_FORMATS:
         require_onnx_format(made, recipe.format, recipe.provider)
-    check_size_budget(made, recipe)
+        check_onnx_size(made, recipe)
+    else:
+        check_size_budget(made, recipe)
     if recipe.format in HUGGINGFACE_FORMATS:
         size = huggingface_bytes(made, recipe.format)
     elif recipe.format in ONNX_FORMATS:
-        size = onnx_artifact_bytes(made, recipe.format, recipe.provider)
+        size = onnx_artifact_bytes(made, recipe.format, recipe.provider, recipe.tensor_types)
     elif recipe.format in OPTIMUM_FORMATS:
         size = optimum_bytes(made, recipe.format)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,30 +77,10 @@ def bit_allocation(
     if recipe.mix and recipe.mix not in MEASURED_MIXES:
         return BitAllocation(types=named_mix(recipe.mix, model), sensitivities=None)
 
-    def work(folder: Path, progress: Progress) -> Sensitivities:
-        found = run.in_torch(
-            "sensitivities",
-            progress,
-            checkpoint=str(checkpoint),
-            tokens=str(calibration.tokens.path),
-            types=list(SOLVED_TYPES),
-            rows=SENSITIVITY_ROWS,
-            carried_rows=CARRIED_ROWS,
-        )
-        return Sensitivities.model_validate(found)
-
-    inputs = {
-        "tokens": calibration.record.tokens_sha256,
-        "rows": [SENSITIVITY_ROWS, CARRIED_ROWS],
-        "types": SOLVED_TYPES,
-        "stages": done,
-        "threads": run.threads,
-    }
-    title = "Measuring what each type costs each tensor"
     if checkpoint is None:
         found = Sensitivities(tensors=())
     else:
-        found = run.stage("sensitivities", title, Sensitivities, inputs, work)
+        found = measured_sensitivities(run, checkpoint, calibration, SOLVED_TYPES, done)
         if layout is not None:
             found = losses_of_tensors(found, layout, model, gguf_names(checkpoint))
     known = _completed(found, model, recipe)
@@ -117,6 +97,38 @@ def bit_allocation(
         run.listen(Noted(text=f"{recipe.format} keeps its own types, unmixed: {refused[0].text}"))
         return None
     return BitAllocation(types=types, sensitivities=known)
+
+
+def measured_sensitivities(
+    run: Run,
+    checkpoint: Path,
+    calibration: StoredCalibration,
+    types: Sequence[str],
+    done: list[Any],
+) -> Sensitivities:
+    """What each of `types` costs each tensor of the checkpoint that the stages `done` left."""
+
+    def work(folder: Path, progress: Progress) -> Sensitivities:
+        found = run.in_torch(
+            "sensitivities",
+            progress,
+            checkpoint=str(checkpoint),
+            tokens=str(calibration.tokens.path),
+            types=list(types),
+            rows=SENSITIVITY_ROWS,
+            carried_rows=CARRIED_ROWS,
+        )
+        return Sensitivities.model_validate(found)
+
+    inputs = {
+        "tokens": calibration.record.tokens_sha256,
+        "rows": [SENSITIVITY_ROWS, CARRIED_ROWS],
+        "types": types,
+        "stages": done,
+        "threads": run.threads,
+    }
+    title = "Measuring what each type costs each tensor"
+    return run.stage("sensitivities", title, Sensitivities, inputs, work, any_runtime=True)
 
 
 def _with_own_types(sensitivities: Sensitivities, source: ModelSpec) -> Sensitivities:
@@ -245,19 +257,27 @@ def fill_budget(model: ModelSpec, recipe: Recipe, sensitivities: Sensitivities) 
     smallest = {t.name: min(t.losses, key=t.size_bytes) for t in sensitivities.tensors}
     held = sum(t.size_bytes(smallest[t.name]) for t in sensitivities.tensors)
     budget = held - _excess_bytes(model, recipe, smallest)
+    # Each tensor is padded to the file's alignment, which the allocation does not count.
+    return filled(sensitivities, budget, lambda types: _excess_bytes(model, recipe, types))
+
+
+def filled(
+    sensitivities: Sensitivities, budget_bytes: int, excess: Callable[[dict[str, str]], int]
+) -> dict[str, str]:
+    """The types with the least loss in `budget_bytes`, or in what less it takes for `excess` to be
+    none: the bytes by which types pass a limit."""
     measured = sensitivities.model_dump(mode="json")
     # The solver is native code: a worker may crash, and print what it likes.
     worker = TorchWorker()
     with worker.kept():
         while True:
             types: dict[str, str] = worker.call(
-                "allocate", ignore_progress, sensitivities=measured, budget_bytes=budget
+                "allocate", ignore_progress, sensitivities=measured, budget_bytes=budget_bytes
             )
-            # Each tensor is padded to the file's alignment, which the allocation does not count.
-            over = _excess_bytes(model, recipe, types)
+            over = excess(types)
             if over <= 0:
                 return types
-            budget -= over
+            budget_bytes -= over
 
 
 def _excess_bytes(model: ModelSpec, recipe: Recipe, types: dict[str, str]) -> int:

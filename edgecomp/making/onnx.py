@@ -25,6 +25,7 @@ from edgecomp.making.float_model import float_checkpoint
 from edgecomp.making.gguf import chosen_codes, needs_calibration
 from edgecomp.making.gguf_checks import Checks, require
 from edgecomp.making.learned import with_possible_rounding
+from edgecomp.making.onnx_mix import onnx_bit_allocation
 from edgecomp.making.provider_package import Exported, make_provider_package
 from edgecomp.making.shrinking import PrunedOrDistilled, shrunk_checkpoint
 from edgecomp.models.onnx_folder import DATA, read_onnx_folder
@@ -50,7 +51,11 @@ def make_onnx_artifact(run: Run) -> Artifact:
     if recipe.stages and calibration:
         made = shrunk_checkpoint(run, base, checkpoint, calibration)
     spec = read_model(made.checkpoint)
-    types = onnx_types(spec, name)
+    mix, overrides = None, recipe.tensor_types
+    if recipe.mix and calibration and not overrides:
+        mix = onnx_bit_allocation(run, base.path, made.checkpoint, spec, calibration, made.done)
+        overrides = mix.types
+    types = onnx_types(spec, name, overrides=overrides)
     codes = None
     if calibration and _solves(recipe):
         codes = chosen_codes(run, made.checkpoint, calibration, types, made.done)
@@ -60,7 +65,7 @@ def make_onnx_artifact(run: Run) -> Artifact:
         file = base
     if recipe.stages and name == BASE_FORMAT:
         checks += check_float(run, file, made.checkpoint).results
-    checks += check_onnx(run, file, spec, onnx_data_bytes(spec, name)).results
+    checks += check_onnx(run, file, spec, onnx_data_bytes(spec, name, overrides=overrides)).results
     require(run, checks, file.path)
     package = None
     if recipe.provider != "cpu":
@@ -77,6 +82,7 @@ def make_onnx_artifact(run: Run) -> Artifact:
         calibration=calibration.record if calibration else None,
         base=base,
         distillations=made.histories,
+        mixture=mix,
     )
 
 

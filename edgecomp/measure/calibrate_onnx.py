@@ -11,7 +11,7 @@ from edgecomp.measure.kernel_timing import DEEP, Asked, decode_times
 from edgecomp.measure.runtime_rates import Timed, time_runtime
 from edgecomp.measure.synthetic_onnx import write_synthetic_onnx
 from edgecomp.measure.whole_models import LARGER, SMALL, WholeModel, WholeModelTimes
-from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
+from edgecomp.planning.onnx_mixtures import ONNX_MICRO_BATCH
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.onnx import runtime
 from edgecomp.runtimes.protocol import TimedRun

@@ -185,14 +185,16 @@ def onnx_bits_per_weight(path: Path) -> float:
         if not _belongs_to_codes(name):
             weights += math.prod(tensor.shape)
     for node in graph.graph.node:
+        settings = {row.name: row.i for row in node.attribute}
         if node.op_type == "MatMulNBits":
-            settings = {row.name: row.i for row in node.attribute}
             weights += settings["K"] * settings["N"]
+        elif node.op_type == "GatherBlockQuantized" and node.input[0] in stored:
+            weights += 8 * stored[node.input[0]].size_bytes // settings["bits"]
     return bits / max(weights, 1)
 
 
 def _belongs_to_codes(name: str) -> bool:
-    return name.endswith((".weight_Q4", ".weight_Q8", ".weight_scales"))
+    return name.endswith((".weight_Q4", ".weight_Q8", ".weight_scales", ".weight_zero_points"))
 
 
 def _config(path: Path) -> dict[str, Any]:

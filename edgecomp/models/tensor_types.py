@@ -24,13 +24,17 @@ class TensorType:
     block_bytes: int
     relative_error: float = 0.0
     """Mean squared rounding error over mean square, of Gaussian weights through llama.cpp's own
-    quantizer without importance (a test measures it again)."""
+    quantizer without importance (a test measures it again); of ONNX Runtime's types through our
+    own rounding to nearest."""
 
     fallback: str | None = None
     """The type llama.cpp's quantizer takes where the columns do not divide by the block."""
 
     needs_importance: bool = False
     """True where llama.cpp's quantizer refuses to work without an importance matrix."""
+
+    zero_points: bool = False
+    """Whether a block has a zero point: a byte here, half of one in an ONNX file."""
 
     @property
     def bits_per_weight(self) -> float:
@@ -82,12 +86,21 @@ TENSOR_TYPES = {
         TensorType("I32", 26, 1, 4),
         TensorType("I64", 27, 1, 8),
         TensorType("F64", 28, 1, 8),
-        TensorType("INT4_32", NOT_GGML, 32, 20, 9.3e-3),
-        TensorType("INT4_64", NOT_GGML, 64, 36, 1.2e-2),
-        TensorType("INT4_128", NOT_GGML, 128, 68, 1.5e-2),
-        TensorType("INT8_32", NOT_GGML, 32, 36, 3.6e-5),
-        TensorType("INT8_64", NOT_GGML, 64, 68, 4.6e-5),
-        TensorType("INT8_128", NOT_GGML, 128, 132, 5.8e-5),
+        TensorType("INT4_16", NOT_GGML, 16, 12, 4.9e-3),
+        TensorType("INT4_32", NOT_GGML, 32, 20, 6.6e-3),
+        TensorType("INT4_64", NOT_GGML, 64, 36, 8.1e-3),
+        TensorType("INT4_128", NOT_GGML, 128, 68, 9.4e-3),
+        TensorType("INT4_256", NOT_GGML, 256, 132, 1.03e-2),
+        TensorType("UINT4_16", NOT_GGML, 16, 13, 4.2e-3, zero_points=True),
+        TensorType("UINT4_32", NOT_GGML, 32, 21, 6.0e-3, zero_points=True),
+        TensorType("UINT4_64", NOT_GGML, 64, 37, 7.7e-3, zero_points=True),
+        TensorType("UINT4_128", NOT_GGML, 128, 69, 9.2e-3, zero_points=True),
+        TensorType("UINT4_256", NOT_GGML, 256, 133, 1.03e-2, zero_points=True),
+        TensorType("INT8_16", NOT_GGML, 16, 20, 1.8e-5),
+        TensorType("INT8_32", NOT_GGML, 32, 36, 2.5e-5),
+        TensorType("INT8_64", NOT_GGML, 64, 68, 3.2e-5),
+        TensorType("INT8_128", NOT_GGML, 128, 132, 3.9e-5),
+        TensorType("INT8_256", NOT_GGML, 256, 260, 4.6e-5),
     )
 }
 TENSOR_TYPES_BY_ID = {row.ggml_id: row for row in TENSOR_TYPES.values() if row.ggml_id != NOT_GGML}

@@ -8,6 +8,7 @@ from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.cache_types import cache_types, expected_cache_loss, suits_heads
 from edgecomp.formats.expected_loss import risk
 from edgecomp.formats.format_facts import FormatFacts
+from edgecomp.formats.onnx_formats import ONNX_MIXTURE
 from edgecomp.formats.presets import MIXTURE
 from edgecomp.models.spec import ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
@@ -59,7 +60,7 @@ def candidate_of(
     broken = _rejections(model, device, constraints, facts.file_bytes, option, speed)
     return Candidate(
         format=facts.name,
-        types=dict(facts.types) if facts.name == MIXTURE else {},
+        types=dict(facts.types) if facts.name in (MIXTURE, ONNX_MIXTURE) else {},
         context=settings.context,
         placement=placement,
         settings=settings,

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.format_facts import FormatFacts, format_facts, mixture_facts
 from edgecomp.formats.onnx_facts import onnx_facts
+from edgecomp.formats.onnx_formats import ONNX_MIXTURE
 from edgecomp.formats.presets import SOURCE
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.spec import ModelSpec
@@ -61,7 +62,8 @@ def artifacts_for(
     """For each place, the artifacts of `model` that serve it. Raises TokensRepeated."""
     if runtime == ONNX:
         model = model.model_copy(update={"projector": None})  # No ONNX artifact has one.
-        facts = onnx_facts(model)
+        # An artifact that serves several devices is no mixture for one of them.
+        facts = tuple(row for row in onnx_facts(model) if row.name != ONNX_MIXTURE)
     else:
         refuse_repeated_tokens(model)
         facts = _without_repeats(format_facts(model))

@@ -19,7 +19,7 @@ from edgecomp.devices.detect import stored_kernel_rates
 from edgecomp.devices.kernel_rates import KernelRates
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
 from edgecomp.formats.kept_predictions import MOST_BYTES, kept_bytes
-from edgecomp.formats.onnx_formats import ONNX_FORMATS
+from edgecomp.formats.onnx_formats import MIX_TYPES, ONNX_FORMATS
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
 from edgecomp.formats.presets import PRESETS, UNWEIGHTED
 from edgecomp.formats.solved_types import SOLVED_TYPES, is_solved
@@ -205,7 +205,8 @@ def _making(
     if how.mix in MEASURED_MIXES:
         tokens = SENSITIVITY_ROWS * ROW_TOKENS
         carried = CARRIED_ROWS * ROW_TOKENS
-        costs.append(sensitivity_cost(made, SOLVED_TYPES, tokens, carried, rate))
+        types = MIX_TYPES if format_name in ONNX_FORMATS else SOLVED_TYPES
+        costs.append(sensitivity_cost(made, types, tokens, carried, rate))
     if _weighs(made, format_name, how.rounding):
         costs.append(_calibration(made, rate))
     if _rounds(format_name, how.rounding):

@@ -8,12 +8,15 @@ from functools import lru_cache
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.planning.placement import Placement
 
+ONNX_BLOCKS = (16, 32, 64, 128, 256)
+"""Columns of a block of MatMulNBits."""
+
 FAMILIES = {
     "float": ("F32", "F16", "BF16"),
     "legacy": ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"),
     "k": ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
-    "int4": ("INT4_32", "INT4_64", "INT4_128"),
-    "int8": ("INT8_32",),
+    "int4": tuple(f"{sign}_{block}" for sign in ("INT4", "UINT4") for block in ONNX_BLOCKS),
+    "int8": tuple(f"INT8_{block}" for block in ONNX_BLOCKS),
     # MXFP4's kernels are IQ4_NL's with another table, wherever llama.cpp has those.
     "iq": (
         "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS",

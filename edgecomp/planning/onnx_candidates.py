@@ -7,14 +7,16 @@ from dataclasses import replace
 
 from edgecomp.common.errors import CompressionSettingsInvalid
 from edgecomp.common.quantity import format_size
-from edgecomp.common.tasks import MixChoice
+from edgecomp.common.tasks import MEASURED_MIXES, MixChoice
 from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.execution_providers import ExecutionProvider, execution_provider
 from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.formats.layered_weights import layered_weights
+from edgecomp.formats.onnx_formats import ONNX_MIXTURE
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.candidate import ONNX, candidate_of, contexts
 from edgecomp.planning.offload import Offload
+from edgecomp.planning.onnx_mixtures import ONNX_MICRO_BATCH, mixture_candidates, with_onnx_rates
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.plan import Candidate
 from edgecomp.planning.provider_choice import provider_processor
@@ -32,18 +34,15 @@ TAKEN_APART = (
     "are smaller files, and neither faster nor smaller in memory than onnx-fp32."
 )
 
-ONNX_MICRO_BATCH = 128
-"""ONNX Runtime gives the logits of every position: a larger batch costs memory, not time."""
-
 
 def refuse_what_onnx_lacks(constraints: Constraints, mix: MixChoice | None) -> None:
     """Raises CompressionSettingsInvalid for what only llama.cpp's artifacts can have."""
-    mixed = mix not in (None, "none")
-    asked = "--kv-type" if constraints.kv_type != "F16" else "--mix" if mixed else None
+    fixed = mix not in (None, "none", *MEASURED_MIXES)
+    asked = "--kv-type" if constraints.kv_type != "F16" else f"--mix {mix}" if fixed else None
     if asked:
         raise CompressionSettingsInvalid(
-            f"{asked} is for llama.cpp: ONNX artifacts have one type for all matrices and a "
-            "float32 cache. Leave it out, or choose --runtime llama.cpp."
+            f"{asked} is for llama.cpp: ONNX artifacts have a float32 cache and types of their "
+            "own. Leave it out, or choose --runtime llama.cpp."
         )
 
 
@@ -63,16 +62,20 @@ def onnx_candidates(
     facts: Sequence[FormatFacts],
     provider: str = "cpu",
 ) -> Iterator[Candidate]:
-    """Each format with an execution provider; only the CPU's predictions were checked.
+    """Each format with an execution provider; only the CPU's predictions were checked. Of the
+    mixture those that fill the limits, where these leave less room than it could use.
 
     Raises CompressionSettingsInvalid where the device has nothing that the provider computes on.
     """
-    own = device.model_copy(update={"kernel_rates": device.kernel_rates_in(ONNX)})
+    own = with_onnx_rates(device)
     target = execution_provider(provider)
     processor = provider_processor(provider, device)
     own_graph = target.graph != "cpu"
     place = Placement(gpus=(processor.name,), gpu_layers=model.layers + 1)
     for row in facts:
+        if row.name == ONNX_MIXTURE:
+            yield from mixture_candidates(model, device, constraints)
+            continue
         computed = _as_computed(model, row, target)
         divided = partition(expected_nodes(model, row.name, target), target)
         for context in contexts(model, constraints):

@@ -11,6 +11,8 @@ twice, in the runtime and as the caller's array.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgecomp.formats.onnx_formats import onnx_format, onnx_tensor_bytes, onnx_types
 from edgecomp.models.spec import EMBEDDING, ModelSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
@@ -30,16 +32,21 @@ BLOCK_SUM_BYTES = 4
 
 
 def estimate_onnx_memory(
-    model: ModelSpec, format_name: str, settings: RunSettings
+    model: ModelSpec,
+    format_name: str,
+    settings: RunSettings,
+    overrides: Mapping[str, str] | None = None,
 ) -> MemoryEstimate:
-    """Peak memory of `model` in a format, run with `settings`."""
+    """Peak memory of `model` in a format, run with `settings`; `overrides`: some tensors' own
+    types."""
+    types = onnx_types(model, format_name, overrides=overrides)
     cache = 4 * settings.context * model.layers * model.kv_heads
     cache *= model.key_length + model.value_length
     output = 2 * 4 * min(settings.micro_batch, settings.context) * model.vocabulary
     running = 4 * activation_numbers(model, settings)
-    loading = _head_bytes(model, format_name) if model.tied_embeddings else 0
+    loading = _head_bytes(model, types) if model.tied_embeddings else 0
     return MemoryEstimate(
-        weights_bytes=_weights_bytes(model, format_name),
+        weights_bytes=_weights_bytes(model, format_name, types),
         kv_cache_bytes=cache,
         # The cache fills, and logits are there, only while it runs.
         compute_bytes=max(running, loading - cache - output),
@@ -50,8 +57,7 @@ def estimate_onnx_memory(
     )
 
 
-def _weights_bytes(model: ModelSpec, format_name: str) -> int:
-    types = onnx_types(model, format_name)
+def _weights_bytes(model: ModelSpec, format_name: str, types: Mapping[str, str]) -> int:
     total = 0
     for tensor in model.tensors:
         kind = types.get(tensor.name)
@@ -64,14 +70,12 @@ def _weights_bytes(model: ModelSpec, format_name: str) -> int:
             size += BLOCK_SUM_BYTES * size // row.block_bytes
         total += size
     if model.tied_embeddings and onnx_format(format_name).precision != "int8":
-        total += _head_bytes(model, format_name)
+        total += _head_bytes(model, types)
     return total
 
 
-def _head_bytes(model: ModelSpec, format_name: str) -> int:
-    return onnx_tensor_bytes(
-        (model.vocabulary, model.embedding_length), onnx_format(format_name).type
-    )
+def _head_bytes(model: ModelSpec, types: Mapping[str, str]) -> int:
+    return onnx_tensor_bytes((model.vocabulary, model.embedding_length), types[model.head_name])
 
 
 def activation_numbers(model: ModelSpec, settings: RunSettings) -> int:

@@ -17,7 +17,8 @@ from edgecomp.formats.exporting import find_gguf_exporter
 from edgecomp.formats.format_facts import FormatFacts, facts_of_types, format_facts
 from edgecomp.formats.huggingface_facts import huggingface_facts
 from edgecomp.formats.layered_weights import layered_weights
-from edgecomp.formats.onnx_facts import onnx_facts
+from edgecomp.formats.onnx_facts import facts_of_onnx_types, onnx_facts
+from edgecomp.formats.onnx_formats import ONNX_FORMATS, ONNX_MIXTURE
 from edgecomp.formats.presets import MIXTURE, SOURCE
 from edgecomp.models.gguf.model import refuse_repeated_tokens
 from edgecomp.models.spec import ModelSpec
@@ -40,6 +41,7 @@ from edgecomp.planning.onnx_candidates import (
     refuse_provider_elsewhere,
     refuse_what_onnx_lacks,
 )
+from edgecomp.planning.onnx_mixtures import onnx_candidate
 from edgecomp.planning.placement import Placement
 from edgecomp.planning.placement_speed import LayerGain, PlacedSpeed, one_layer_more, placed_speeds
 from edgecomp.planning.plan import Candidate, JobCost, Plan
@@ -96,7 +98,7 @@ def make_plan(
     if stages:
         facts = [row for row in facts if row.name != SOURCE]
     if choices.mix not in (None, "optimal"):
-        facts = [row for row in facts if row.name != MIXTURE]
+        facts = [row for row in facts if row.name not in (MIXTURE, ONNX_MIXTURE)]
     ranked = ranked_candidates(made, device, constraints, facts, choices)
     chosen = ranked[0] if ranked and not ranked[0].rejections else None
     placed: tuple[PlacedSpeed, ...] = ()
@@ -187,6 +189,10 @@ def with_types(
 ) -> Candidate:
     """The candidate with other tensor types than its format's own: its size, memory and speed,
     placed as it is."""
+    if candidate.format in ONNX_FORMATS:
+        row = facts_of_onnx_types(model, candidate.format, types)
+        found = onnx_candidate(model, device, constraints, row, candidate.context)
+        return found.model_copy(update={"budget_bytes": candidate.budget_bytes})
     facts = facts_of_types(model, candidate.format, types)
     found = candidate_for_placement(
         model, device, constraints, facts, candidate.placement, candidate.settings

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from edgecomp.common.tasks import Effort, Mix, MixChoice, Rounding
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
-from edgecomp.formats.onnx_formats import ONNX_FORMATS
+from edgecomp.formats.onnx_formats import ONNX_FORMATS, ONNX_MIXTURE
 from edgecomp.formats.presets import MIXTURE, PRESETS, UNWEIGHTED
 from edgecomp.formats.solved_types import is_solved
 from edgecomp.models.tensor_types import TENSOR_TYPES
@@ -78,8 +78,11 @@ def recipe_for(
 def chosen_mix(choice: MixChoice | None, format_name: str) -> Mix | None:
     """How a format's types are mixed. Where nobody says: within its size, if our solvers choose
     codes of few bits; with 8 bits everywhere there is nothing to shift."""
-    if format_name == MIXTURE:
+    if format_name in (MIXTURE, ONNX_MIXTURE):
         return "optimal"
+    onnx = ONNX_FORMATS.get(format_name)
+    if onnx and not onnx.is_solved:
+        return None
     if choice is not None:
         return None if choice == "none" else choice
     if not is_solved(format_name):

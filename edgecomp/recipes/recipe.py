@@ -8,11 +8,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgecomp.common.frozen_model import FrozenModel
-from edgecomp.common.tasks import SOLVING, Effort, Mix, Rounding
+from edgecomp.common.tasks import MEASURED_MIXES, SOLVING, Effort, Mix, Rounding
 from edgecomp.common.yaml_file import read_yaml, write_yaml
 from edgecomp.formats.execution_providers import PROVIDERS
 from edgecomp.formats.huggingface_layouts import HUGGINGFACE_FORMATS
-from edgecomp.formats.onnx_formats import ONNX_FORMATS
+from edgecomp.formats.onnx_formats import ONNX_FORMATS, ONNX_MIXTURE
 from edgecomp.formats.presets import MIXTURE, PRESETS, SOURCE
 from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.recipes.calibration_mix import CalibrationMix
@@ -104,9 +104,20 @@ class Recipe(FrozenModel):
 
     @model_validator(mode="after")
     def _can_be_made(self) -> Self:
-        unrounded = self.format not in PRESETS or TENSOR_TYPES[PRESETS[self.format].base].is_float
-        if self.format == MIXTURE and not (self.mix == "optimal" or self.tensor_types):
-            raise ValueError("the format mix has no types of its own: mix optimal chooses them")
+        onnx = ONNX_FORMATS.get(self.format)
+        if self.format in PRESETS:
+            unrounded = TENSOR_TYPES[PRESETS[self.format].base].is_float
+        else:
+            unrounded = onnx is None or not onnx.is_solved
+        mixture = self.format in (MIXTURE, ONNX_MIXTURE)
+        if mixture and not (self.mix == "optimal" or self.tensor_types):
+            raise ValueError(
+                f"the format {self.format} has no types of its own: mix optimal chooses them"
+            )
+        if onnx and (onnx.needs_solver or self.mix) and self.rounding == "llama.cpp":
+            raise ValueError(f"{self.format} is rounded by rtn, gptq, awq or awq+gptq")
+        if onnx and self.mix not in (None, *MEASURED_MIXES):
+            raise ValueError(f"the types of mix {self.mix} are llama.cpp's, not {self.format}'s")
         if self.mix and unrounded:
             raise ValueError(f"mix {self.mix} chooses types, and {self.format} rounds nothing")
         if self.stages and self.format == SOURCE:
@@ -120,6 +131,12 @@ class Recipe(FrozenModel):
             raise ValueError(f"there is no execution provider {self.provider!r}")
         if self.provider != "cpu" and self.format not in ONNX_FORMATS:
             raise ValueError(f"--provider {self.provider} is for ONNX formats, not {self.format}")
+        by_matrix = self.mix or self.tensor_types or (onnx and onnx.needs_solver)
+        if self.provider != "cpu" and by_matrix:
+            raise ValueError(
+                f"zero points and types by matrix are made for the CPU provider, not for "
+                f"{self.provider}: choose a format such as onnx-int4-32"
+            )
         return self
 
 

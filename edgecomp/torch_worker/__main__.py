@@ -80,16 +80,16 @@ def round_weights(  # noqa: PLR0913 - what a request says, by name
     token_weights: str | None = None,
 ) -> None:
     """Choose codes for the matrices inside the blocks of `checkpoint`, and for the output head
-    where GPTQ solves its type, or it is ONNX's. `types` goes by GGUF name; matrices of types
-    without a solver stay, and those of none are not even scaled. `token_weights`: a file of
-    `weigh_tokens`, by which tokens count in error feedback."""
+    where GPTQ solves its type, or that is ONNX's, as an embedding's may be. `types` goes by GGUF
+    name; matrices of types without a solver stay, and those of none are not even scaled.
+    `token_weights`: a file of `weigh_tokens`, by which tokens count in error feedback."""
     import torch
 
     from edgecomp.compress.awq import awq_method
     from edgecomp.compress.blocks import walk
     from edgecomp.compress.destination import Destination
     from edgecomp.compress.device import on_best_device
-    from edgecomp.compress.gguf_types import GGUF_GRIDS, SOLVED_GRIDS, grids_of_types, named_in
+    from edgecomp.compress.gguf_types import SOLVED_GRIDS, grids_of_types, named_in
     from edgecomp.compress.gptq import gptq_method
     from edgecomp.compress.head import HeadSolver, round_head
     from edgecomp.compress.onnx_grids import ONNX_GRIDS
@@ -113,8 +113,9 @@ def round_weights(  # noqa: PLR0913 - what a request says, by name
         "awq+gptq": lambda: awq_method(grid_of, solver="gptq", is_kept=is_kept, weights=weights),
     }[rounding]()
     ids = _load_tokens(tokens)
-    head_kind = types.get(read_model(Path(checkpoint)).head_name)
-    if rounding not in ("gptq", "awq+gptq") or head_kind not in GGUF_GRIDS:
+    head_name = read_model(Path(checkpoint)).head_name
+    head_kind = types.get(head_name)
+    if rounding not in ("gptq", "awq+gptq") or head_kind not in SOLVED_GRIDS:
         head_kind = None
     job = f"{rounding} {sorted(solved.items())} {sorted(kept)}"
     if head_kind:
@@ -135,7 +136,8 @@ def round_weights(  # noqa: PLR0913 - what a request says, by name
     on_best_device(walked)
     for name in (EMBEDDING, OUTPUT):
         kind = types.get(name)
-        if kind is not None and kind in ONNX_GRIDS:
+        solved_before = head_kind is not None and name == head_name
+        if kind is not None and kind in ONNX_GRIDS and not solved_before:
             round_head(Path(checkpoint), Path(destination), name, kind)
 
 

@@ -11,9 +11,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from checkpoints import copied_with_equal_head
 from onnx import TensorProto, helper
+from safetensors.torch import load_file, save_file
 
+from edgecomp.checks.greedy_check import MORE_PROMPTS
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.errors import (
     CompressionSettingsInvalid,
@@ -26,15 +29,26 @@ from edgecomp.common.errors import (
     NotWritable,
 )
 from edgecomp.compress.checkpoint import read_tensor
+from edgecomp.compress.packed import read_packed, read_packed_index
 from edgecomp.formats.execution_providers import execution_provider
 from edgecomp.formats.exporting import OnnxRecord, find_onnx_exporter
 from edgecomp.formats.onnx_formats import onnx_data_bytes, onnx_types
 from edgecomp.models.huggingface.model import stored_tensors
-from edgecomp.models.onnx_folder import DATA, GRAPH, external_tensors, load_graph, read_onnx_folder
+from edgecomp.models.onnx_folder import (
+    DATA,
+    GRAPH,
+    external_tensors,
+    load_graph,
+    onnx_bits_per_weight,
+    read_onnx_folder,
+)
 from edgecomp.models.reading import read_model
+from edgecomp.models.spec import EMBEDDING, OUTPUT, ModelSpec
+from edgecomp.models.tensor_types import TENSOR_TYPES
 from edgecomp.planning.provider_partition import counted_nodes, expected_nodes, partition
 from edgecomp.processes.child import Child
-from edgecomp.runtimes.protocol import find_runtime
+from edgecomp.recipes.run_settings import RunSettings
+from edgecomp.runtimes.protocol import Windows, find_runtime
 
 Export = Callable[[str, str], Path]
 
@@ -204,12 +218,22 @@ def test_a_damaged_folder_is_one_clear_error(
 
 
 @pytest.fixture(scope="module")
-def rounded(tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Export:
+def rounded(tiny_model: Callable[..., Path], rounded_to: Callable[..., Path]) -> Export:
     """A family's checkpoint rounded to INT4_32 by a method, with its codes beside it."""
 
     def make(family: str, rounding: str) -> Path:
-        folder = tmp_path_factory.mktemp("rounded")
         source = tiny_model(family)
+        return rounded_to(source, onnx_types(read_model(source), "onnx-int4-32"), rounding)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def rounded_to(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A checkpoint rounded to types by matrix, with its codes beside it."""
+
+    def make(source: Path, types: dict[str, str], rounding: str = "rtn") -> Path:
+        folder = tmp_path_factory.mktemp("rounded")
         np.save(folder / "tokens.npy", np.random.default_rng(0).integers(5, 600, (8, 64)))
         with Child("edgecomp.torch_worker") as child:
             child.call(
@@ -218,7 +242,7 @@ def rounded(tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
                 tokens=str(folder / "tokens.npy"),
                 destination=str(folder / "checkpoint"),
                 rounding=rounding,
-                types=onnx_types(read_model(source), "onnx-int4-32"),
+                types=types,
                 threads=1,
             )
         return folder / "checkpoint"
@@ -281,12 +305,81 @@ def test_matmulnbits_computes_with_what_the_solver_chose_bit_for_bit(
         np.testing.assert_array_equal(found, chosen(name))
 
 
-def test_codes_of_another_block_size_are_refused(rounded: Export, tmp_path: Path) -> None:
-    checkpoint = rounded("llama", "rtn")
+def mixed_types(model: ModelSpec) -> dict[str, str]:
+    """Every kind of type, one for q, k and v; the blocks of the second layer's gate stay floats."""
+    types = {t.name: "INT4_32" for t in model.tensors if len(t.shape) == 2}
+    types |= {f"blk.0.attn_{role}.weight": "UINT4_16" for role in "qkv"}
+    types |= {"blk.0.ffn_up.weight": "INT8_32", "blk.0.ffn_down.weight": "UINT4_32"}
+    types |= {"blk.1.attn_output.weight": "INT4_64", "blk.1.ffn_gate.weight": "F32"}
+    return types | ({EMBEDDING: "INT8_64"} if model.tied_embeddings else {EMBEDDING: "UINT4_32"})
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-tied-llama3-rope"])
+def test_a_mix_by_matrix_runs_with_the_values_that_were_chosen(
+    tiny_model: Callable[..., Path], rounded_to: Callable[..., Path], tmp_path: Path, family: str
+) -> None:
+    """An export of the rounded values as floats gives the same logits to float32's last places."""
+    model = read_model(tiny_model(family))
+    types, folder = mixed_types(model), tmp_path / "mixed"
+    checkpoint = rounded_to(tiny_model(family), types)
+    exporter = find_onnx_exporter()
+    exporter.export_format(read_model(checkpoint), folder, "onnx-mix", accuracy_level=1)
+    placed = exporter.insert_codes(folder, checkpoint)
+    assert set(placed) == {name for name, kind in types.items() if kind != "F32"}
+    assert (folder / DATA).stat().st_size == onnx_data_bytes(model, "onnx-mix", overrides=types)
+    exporter.export_format(
+        read_model(with_chosen_table(checkpoint, tmp_path / "values")), tmp_path / "f", "onnx-fp32"
+    )
+    settings = RunSettings(context=64, outputs=32, threads=1, kv_type="F32")
+    samples = find_runtime("onnx").compare(
+        tmp_path / "f", folder, settings, " ".join(MORE_PROMPTS * 4), windows=Windows(64, 2)
+    )
+    assert np.abs(np.asarray(samples.kl)).max() < 1e-6
+    rotary = 2 * 4 * model.context_length * (model.key_length // 2)
+    bits = 8 * (onnx_data_bytes(model, "onnx-mix", overrides=types) - rotary) / model.parameters
+    assert onnx_bits_per_weight(folder) == pytest.approx(bits, rel=1e-3)
+    nodes = [node.op_type for node in load_graph(folder).graph.node]
+    assert nodes.count("MatMul") == 1 and nodes.count("GatherBlockQuantized") == 1
+
+
+def with_chosen_table(checkpoint: Path, folder: Path) -> Path:
+    """A copy whose embedding and head are what their codes stand for."""
+    index = read_packed_index(checkpoint)
+    assert index is not None
+    shutil.copytree(checkpoint, folder)
+    model = read_model(checkpoint)
+    sources = {tensor.name: tensor.source_name for tensor in model.tensors}
+    for name in (EMBEDDING, OUTPUT):
+        if name in index.tensors:
+            entry = index.tensors[name]
+            values = dequantized(entry.type, read_packed(checkpoint, entry).numpy())
+            stored = stored_tensors(folder)[sources[name]]
+            tensors = load_file(stored.file)
+            tensors[sources[name]] = torch.from_numpy(values)
+            save_file(tensors, stored.file, metadata={"format": "pt"})
+    return folder
+
+
+def dequantized(kind: str, packed: np.ndarray) -> np.ndarray:
+    """What packed codes [rows, row bytes] stand for, by the definition of MatMulNBits."""
+    row = TENSOR_TYPES[kind]
+    blocks = packed.reshape(len(packed), -1, row.block_bytes)
+    scales = np.ascontiguousarray(blocks[..., :4]).view("<f4")
+    if kind.startswith("INT8"):
+        return ((blocks[..., 4:].astype(np.float32) - 128) * scales).reshape(len(packed), -1)
+    zeros = blocks[..., 4:5].astype(np.float32) if row.zero_points else 8.0
+    halves = blocks[..., -row.block_elements // 2 :]
+    codes = np.stack([halves & 15, halves >> 4], axis=-1).reshape(*blocks.shape[:2], -1)
+    return ((codes.astype(np.float32) - zeros) * scales).reshape(len(packed), -1)
+
+
+def test_codes_of_another_model_are_refused(
+    tiny_model: Callable[..., Path], rounded: Export, tmp_path: Path
+) -> None:
     folder, exporter = tmp_path / "out", find_onnx_exporter()
-    exporter.export_format(read_model(checkpoint), folder, "onnx-int4-64")
+    exporter.export_format(read_model(tiny_model("mistral")), folder, "onnx-int4-32")
     with pytest.raises(ExportRefused, match="has the shape"):
-        exporter.insert_codes(folder, checkpoint)
+        exporter.insert_codes(folder, rounded("llama", "rtn"))
 
 
 def without_ends(model: Path, folder: Path, **generation: object) -> Path:

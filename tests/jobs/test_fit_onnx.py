@@ -13,16 +13,18 @@ import pytest
 
 from edgecomp.bundles.bundle import verify_bundle
 from edgecomp.bundles.compare import BundleComparison
-from edgecomp.common.errors import CompressionSettingsInvalid
+from edgecomp.common.errors import CompressionSettingsInvalid, EdgecompError
 from edgecomp.common.events import ignore
 from edgecomp.common.tasks import Mix
 from edgecomp.devices.finding import find_device
 from edgecomp.jobs.evaluation import EvaluationRequest, evaluate_artifact
 from edgecomp.jobs.fit import Fitted
+from edgecomp.jobs.fit_several import named_runtimes
 from edgecomp.jobs.measure import measure_artifact
 from edgecomp.measure.request import MeasureRequest
 from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
+from edgecomp.planning.plan import Plan
 from edgecomp.planning.planner import make_plan
 from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.recipes.constraints import Constraints
@@ -58,6 +60,74 @@ def test_both_runtimes_are_fitted_and_compared(both: tuple[Path, BundleCompariso
     assert [row.runtime for row in comparison.variants] == ["llama.cpp", "onnx"]
     assert any("different bases" in notice for notice in comparison.notices)
     assert (folder / "comparison.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("both", ("llama.cpp", "onnx")),
+        ("onnx", ("onnx",)),
+        ("transformers, onnx", ("transformers", "onnx")),
+    ],
+)
+def test_several_runtimes_are_named_in_one_word(text: str, names: tuple[str, ...]) -> None:
+    assert named_runtimes(text) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("onnx,onnx", "named twice"), ("onnx,vllm", "no runtime called 'vllm'")]
+)
+def test_a_list_of_runtimes_that_none_could_mean_is_refused(text: str, said: str) -> None:
+    with pytest.raises(EdgecompError, match=said):
+        named_runtimes(text)
+
+
+@pytest.mark.slow
+def test_three_runtimes_get_one_artifact_each_by_the_same_questions(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    limits = ("--context", "256", "--items", "4", "--task", "knowledge")
+    several = ("--runtime", "llama.cpp,onnx,transformers")
+    done = run(
+        str(tiny_model("llama-long")), tmp_path / "out", tmp_path / "cache", *several, *limits
+    )
+    assert done.returncode == 0, done.stderr
+    comparison = BundleComparison.model_validate_json(done.stdout)
+    assert [row.runtime for row in comparison.variants] == ["llama.cpp", "onnx", "transformers"]
+    seeds = set()
+    for runtime in ("llama.cpp", "onnx", "transformers"):
+        assert verify_bundle(tmp_path / "out" / runtime).faults == ()
+        report = json.loads((tmp_path / "out" / runtime / "report.json").read_text())
+        seeds.add(json.dumps(report["recipe"]["evaluation"], sort_keys=True))
+        assert report["divergence"]["kl_mean"] >= 0
+    assert len(seeds) == 1
+    floats = "Writing the float model (F16): done"
+    assert done.stderr.count(floats) == done.stderr.count(f"{floats}, from the cache") + 1 == 2
+
+
+def test_a_limit_of_size_makes_a_mixture_the_plan_of_onnx(tiny_model: Callable[..., Path]) -> None:
+    model, device = read_model(tiny_model("llama-long")), find_device("office-laptop-ddr4")
+
+    def planned(limit: int | None) -> Plan:
+        constraints = Constraints(context=256, max_size_bytes=limit)
+        return make_plan(model, device, constraints, choices=Choices(runtime="onnx"))
+
+    assert all(row.format != "onnx-mix" for row in planned(None).candidates)
+    smallest = next(row for row in planned(1).candidates if row.format == "onnx-mix")
+    limit = smallest.file_bytes + 30_000
+    found = next(row for row in planned(limit).candidates if row.format == "onnx-mix")
+    assert smallest.file_bytes < found.file_bytes <= limit and not found.rejections
+    assert found.budget_bytes == found.file_bytes
+    assert found.expected_divergence_nats < smallest.expected_divergence_nats
+    for layer in range(2):
+        assert len({found.types[f"blk.{layer}.attn_{role}.weight"] for role in "qkv"}) == 1
+    none = make_plan(
+        model,
+        device,
+        Constraints(context=256, max_size_bytes=limit),
+        choices=Choices(runtime="onnx", mix="none"),
+    )
+    assert all(row.format != "onnx-mix" for row in none.candidates)
 
 
 def test_the_onnx_bundle_is_whole_and_starts(both: tuple[Path, BundleComparison]) -> None:

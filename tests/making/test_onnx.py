@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,10 +12,12 @@ import pytest
 
 from edgecomp.bundles.artifact_argument import find_artifact
 from edgecomp.checks.greedy_check import MORE_PROMPTS, PROMPTS
-from edgecomp.common.errors import CompressionSettingsInvalid
-from edgecomp.common.events import ignore
+from edgecomp.common.errors import CompressionSettingsInvalid, ConstraintsImpossible
+from edgecomp.common.events import Event, StageFinished, ignore
 from edgecomp.common.folders import cache_folder
 from edgecomp.compress.packed import read_packed_index
+from edgecomp.formats.onnx_facts import onnx_artifact_bytes
+from edgecomp.formats.onnx_mixture import OnnxMixture
 from edgecomp.making.compress_job import (
     Compressed,
     CompressionRequest,
@@ -24,7 +27,8 @@ from edgecomp.making.compress_job import (
 from edgecomp.models.onnx_folder import external_tensors, load_graph, read_onnx_folder
 from edgecomp.models.reading import read_model
 from edgecomp.recipes.calibration_mix import CalibrationMix
-from edgecomp.recipes.recipe import Recipe
+from edgecomp.recipes.constraints import Constraints
+from edgecomp.recipes.recipe import Recipe, read_recipe
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.recipes.stages import DistillStage, Stage, StructuredStage, staged_model
 from edgecomp.runtimes.protocol import find_runtime
@@ -39,16 +43,20 @@ WRITTEN = 12
 
 
 def recipe_of(
-    source: Path, *stages: Stage, format_name: str, method: str | None = None, sparsity: str = "50%"
+    source: Path,
+    *stages: Stage,
+    format_name: str,
+    max_size_bytes: int | None = None,
+    **asked: Any,
 ) -> Recipe:
     return compression_recipe(
         CompressionRequest(
             model=str(source),
-            method=method,
             format=format_name,
-            sparsity=sparsity,
+            constraints=Constraints(max_size_bytes=max_size_bytes),
             calibration=MIX,
             stages=tuple(stages),
+            **asked,
         )
     )
 
@@ -112,6 +120,11 @@ def test_a_student_with_fewer_blocks_writes_in_onnx_what_it_writes_in_torch(
         assert list(answer.tokens) == tokens[: len(answer.tokens)]
     recipe = find_artifact(str(folder)).recipe
     assert recipe is not None and recipe.stages == stages
+    heard: list[Event] = []
+    gguf = recipe_of(source, *stages, format_name="F16", method="llama.cpp")
+    compress(gguf, tmp_path / "gguf", None, heard.append)
+    shared = {e.stage for e in heard if isinstance(e, StageFinished) and e.cached}
+    assert shared >= {"calibration", "structured-pruning", "targets", "distillation"}
 
 
 @pytest.mark.slow
@@ -169,4 +182,45 @@ def test_a_format_that_cannot_run_is_named_with_the_nearest_that_can(
 ) -> None:
     with pytest.raises(CompressionSettingsInvalid, match=said):
         made(source, tmp_path / "out", format_name=format_name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mix_by_matrix_fills_the_size_and_its_folder_holds_it(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The embedding and the head have types too, and q, k and v share one."""
+    source = tiny_model("llama")
+    mixture = OnnxMixture(read_model(source))
+    room = mixture.frontier().largest_bytes - mixture.frontier().smallest_bytes
+    smallest = onnx_artifact_bytes(mixture.model, "onnx-mix", types=mixture.smallest_types)
+    limit = smallest + room // 3
+    recipe = recipe_of(source, format_name="onnx-mix", method="gptq", max_size_bytes=limit)
+    result = compress(recipe, tmp_path / "out", None, ignore)
+    assert 0.95 * limit < result.size_bytes <= limit
+    size = next(check for check in result.checks if check.name == "size")
+    assert size.passed
+    kinds = {name: kind for name, kind in result.types.items() if kind != "F32"}
+    assert {"token_embd.weight", "output.weight"} <= kinds.keys()
+    assert len(set(kinds.values())) > 1
+    for layer in range(2):
+        assert len({kinds[f"blk.{layer}.attn_{role}.weight"] for role in "qkv"}) == 1
+    written = read_recipe(result.folder / "recipe.yaml")
+    assert written.tensor_types == {name: kinds[name] for name in written.tensor_types}
+    assert result.mixture is not None and result.mixture.sensitivities is not None
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"format_name": "onnx-mix", "max_size_bytes": 60_000}, "too small for onnx-mix.*about"),
+        ({"format_name": "onnx-mix"}, "fills a size"),
+        ({"format_name": "onnx-uint4-32", "method": "llama.cpp"}, "rounded by rtn, gptq"),
+        ({"format_name": "onnx-int4-32", "mix": "attention-8-ffn-4"}, "types of mix"),
+    ],
+)
+def test_what_no_mix_of_onnx_can_be_is_refused_by_name(
+    source: Path, tmp_path: Path, asked: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((CompressionSettingsInvalid, ConstraintsImpossible), match=said):
+        compress(recipe_of(source, **asked), tmp_path / "out", None, ignore)
     assert not (tmp_path / "out").exists()
