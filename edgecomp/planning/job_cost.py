@@ -135,11 +135,16 @@ def _by_effort(job: JobCost, made: ModelSpec, format_name: str, how: HowMade) ->
 def _of_effort(made: ModelSpec, format_name: str, how: HowMade) -> list[StageCost]:
     """The stages that an effort adds."""
     costs = []
-    solves = how.rounding is None or how.rounding in SOLVING
-    if how.effort == "best" and solves and _rounds(format_name, how.rounding):
+    if _weighs_tokens(format_name, how):
         costs.append(weighing_cost(made, _torch_rate(stored_kernel_rates())))
     tuning = _tuning_within_memory(made, format_name, how)
     return [*costs, tuning] if tuning else costs
+
+
+def _weighs_tokens(format_name: str, how: HowMade) -> bool:
+    """Whether solvers are given what each token counts."""
+    solves = how.rounding is None or how.rounding in SOLVING
+    return how.effort == "best" and solves and _rounds(format_name, how.rounding)
 
 
 def _tuning_within_memory(made: ModelSpec, format_name: str, how: HowMade) -> StageCost | None:
@@ -210,7 +215,7 @@ def _making(
     if _weighs(made, format_name, how.rounding):
         costs.append(_calibration(made, rate))
     if _rounds(format_name, how.rounding):
-        costs.append(_rounding(made, rate))
+        costs.append(_rounding(made, rate, weighs_tokens=_weighs_tokens(format_name, how)))
     costs += _of_effort(made, format_name, how)
     return [*costs, _compression(model, made, format_name, file_bytes, kernel_rates)]
 
@@ -269,9 +274,11 @@ def _calibration(made: ModelSpec, rate: TorchRate) -> StageCost:
     )
 
 
-def _rounding(made: ModelSpec, rate: TorchRate) -> StageCost:
-    # AWQ stacks what it scales together, and has a block's statistics all at once.
-    waiting = _hessian_bytes(made) + waiting_bytes(made)
+def _rounding(made: ModelSpec, rate: TorchRate, *, weighs_tokens: bool) -> StageCost:
+    # AWQ stacks what it scales together, and has a block's statistics all at once: one for each
+    # input, or where tokens count differently in each matrix, one for each matrix.
+    counted = block_matrices(made) if weighs_tokens else _readers(made)
+    waiting = _hessian_bytes(made, counted) + waiting_bytes(made)
     return StageCost(
         stage="rounding",
         seconds=START_SECONDS + _rounding_operations(made) / rate.flops,
@@ -341,11 +348,10 @@ def _weighs(made: ModelSpec, format_name: str, rounding: Rounding | None) -> boo
     return not (every_code and made.tied_embeddings and not made.experts)
 
 
-def _hessian_bytes(model: ModelSpec) -> int:
-    """Size of the statistics of a block's inputs, each half a float32 matrix
+def _hessian_bytes(model: ModelSpec, matrices: list[TensorSpec]) -> int:
+    """Size of the statistics of what a block's matrices read, each half a float32 matrix
     (compress/packed_triangle.py)."""
-    layers = max(model.layers, 1)
-    return sum(2 * _experts(t) * t.shape[-1] ** 2 for t in _readers(model)) // layers
+    return sum(2 * _experts(t) * t.shape[-1] ** 2 for t in matrices) // max(model.layers, 1)
 
 
 def _experts(tensor: TensorSpec) -> int:

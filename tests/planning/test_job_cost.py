@@ -68,6 +68,12 @@ def test_tuning_is_counted_where_it_is_asked_for_and_codes_are_ours(model: Model
     best, quick = (job("Q4_K_M", "gptq", effort) for effort in ("best", "quick"))
     added = {row.stage for row in best.stages} - {row.stage for row in quick.stages}
     assert added == {"weighing", "tuning"}
+    # Statistics for each matrix of a block, not for each input.
+    own, shared = (
+        next(row.peak_memory_bytes for row in rows.stages if row.stage == "rounding")
+        for rows in (best, quick)
+    )
+    assert own > shared
     # Each says what the others take.
     assert best.effort_seconds == pytest.approx(quick.effort_seconds)
     assert best.effort_seconds["best"] == pytest.approx(best.seconds)
