@@ -13,7 +13,7 @@ from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import ignore_progress
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.onnx.generate import generate
-from edgecomp.runtimes.onnx.serving import serve
+from edgecomp.runtimes.onnx.serving import Server, serve
 from edgecomp.runtimes.onnx.session import Session
 from edgecomp.runtimes.serving_load import DrawnRequest, RawServing
 
@@ -90,6 +90,47 @@ def test_every_request_of_a_load_writes_what_was_asked_for(folder: Path) -> None
         assert row.arrived_seconds <= row.admitted_seconds <= row.token_seconds[0]
     assert max(cells for _, cells in found.cells) <= SETTINGS.context
     assert found.cells[-1][1] == 0
+
+
+def test_a_long_prompt_is_read_in_pieces_between_which_others_write(folder: Path) -> None:
+    requests = [
+        DrawnRequest(prompt_tokens=prompt, output_tokens=output, arrival_seconds=None)
+        for prompt, output in ((4, 30), (60, 2))
+    ]
+    found = served(folder, 2, requests)
+    writer, reader = sorted(found.requests, key=lambda row: row.prompt_tokens)
+    before = [moment for moment in writer.token_seconds if moment < reader.token_seconds[0]]
+    assert len(before) >= reader.prompt_tokens // SETTINGS.micro_batch
+
+
+def test_what_is_written_does_not_depend_on_who_comes_and_goes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = [(21, 3), (4, 12), (33, 9), (2, 5), (17, 7), (9, 1), (12, 11)]
+    requests = [
+        DrawnRequest(prompt_tokens=prompt, output_tokens=output, arrival_seconds=None).model_dump()
+        for prompt, output in lengths
+    ]
+    written: dict[tuple[int, ...], list[int]] = {}
+    write_down = Server._write_down
+
+    def spy(self: Server, chosen: Sequence[tuple[int, int]], began: float) -> None:
+        for sequence, token in chosen:
+            key = tuple(self.running[sequence].request.tokens)
+            written.setdefault(key, []).append(token)
+        write_down(self, chosen, began)
+
+    monkeypatch.setattr(Server, "_write_down", spy)
+    settings = SETTINGS.model_copy(update={"sequences": 3})
+    serve(str(folder), settings, TEXT, requests, None, ignore_progress)
+    assert sorted(map(len, written.values())) == sorted(output for _, output in lengths)
+    for prompt, tokens in written.items():
+        loaded, expected = session(folder), []
+        following = int(loaded.prefill(prompt).argmax())
+        for _ in tokens:
+            expected.append(following)
+            following = int(loaded.extend([following])[-1].argmax())
+        assert tokens == expected
 
 
 def test_a_timed_load_comes_round_until_its_end(folder: Path) -> None:

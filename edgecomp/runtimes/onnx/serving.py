@@ -1,7 +1,8 @@
 """Serve many requests with one loaded ONNX model: continuous batching, prompts one at a time.
 
-The graphs' operators take several tokens of one sequence, or one token of several. So a prompt is
-read whole when its request gets a sequence, and then writes with the others.
+The graphs' operators take several tokens of one sequence, or one token of several. So a step reads
+a piece of one prompt, a micro batch long, and then writes the next token of all that have read
+theirs: a long prompt holds nobody up for longer than a piece.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Progress
 from edgecomp.recipes.run_settings import RunSettings
-from edgecomp.runtimes.onnx.session import Session
+from edgecomp.runtimes.onnx.session import Logits, Session
 from edgecomp.runtimes.process_memory import process_memory
 from edgecomp.runtimes.serving_loop import ServingLoop
 from edgecomp.runtimes.serving_prompts import cut_prompts
@@ -57,7 +58,8 @@ def serve(
 
 
 class Server(ServingLoop):
-    """One load on ONNX Runtime. The sequences that run are always the first ones."""
+    """One load on ONNX Runtime. Those that write are always the first sequences, and those that
+    still read their prompts follow."""
 
     def __init__(
         self,
@@ -80,22 +82,41 @@ class Server(ServingLoop):
         return self.session.tokenize(prompt, add_special=True, parse_special=False)
 
     def step(self) -> list[tuple[int, int]]:
-        for sequence, slot in self.running.items():
-            if slot.following is None:
-                logits = self.session.prefill(slot.request.tokens, sequence)
-                slot.held = len(slot.request.tokens)
-                # Written down when it is chosen, not when the others have gone on.
-                return [(sequence, int(logits.argmax()))]
-        following = [self.running[sequence].following or 0 for sequence in range(len(self.running))]
-        chosen = self.session.extend_each(following).argmax(axis=-1)
-        for slot in self.running.values():
-            slot.held += 1
-        return [(sequence, int(token)) for sequence, token in enumerate(chosen)]
+        writing = self._writing()
+        chosen = []
+        if writing < len(self.running):
+            logits = self._read_piece(writing)
+            if logits is not None:
+                chosen.append((writing, int(logits.argmax())))
+        if writing:
+            following = [self.running[sequence].following or 0 for sequence in range(writing)]
+            rows = self.session.extend_each(following)
+            for sequence, row in enumerate(rows):
+                self.running[sequence].held += 1
+                chosen.append((sequence, int(row.argmax())))
+        return chosen
+
+    def _writing(self) -> int:
+        """How many have read their prompts."""
+        return sum(slot.following is not None for slot in self.running.values())
+
+    def _read_piece(self, sequence: int) -> Logits | None:
+        """Read on in a prompt; the logits of its last token where that was read."""
+        slot = self.running[sequence]
+        if not slot.held:
+            self.session.rewind(0, sequence)
+        end = slot.held + self.session.settings.micro_batch
+        piece = slot.request.tokens[slot.held : end]
+        logits = self.session.extend(piece, sequence)
+        slot.held += len(piece)
+        last: Logits = logits[-1]
+        return last if slot.held == len(slot.request.tokens) else None
 
     def forget(self, sequence: int) -> int:
-        last = len(self.running)
-        if sequence != last:
-            self.session.copy(last, sequence)
-            self.running[sequence] = self.running.pop(last)
-        self.session.rewind(0, last)
-        return last
+        # Its place goes to the last that writes, and that one's to the last of all.
+        for source in (self._writing(), len(self.running)):
+            if source > sequence:
+                self.session.copy(source, sequence)
+                self.running[sequence] = self.running.pop(source)
+                sequence = source
+        return sequence
