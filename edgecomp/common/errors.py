@@ -62,11 +62,17 @@ class GraphNotDecoder(EdgecompError):
 class FileTruncated(FileCorrupt):
     """A file ends before its header says it does."""
 
-    def __init__(self, path: Path, promised_bytes: int, actual_bytes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        promised_bytes: int,
+        actual_bytes: int,
+        advice: str = "Download it again.",
+    ) -> None:
         EdgecompError.__init__(
             self,
             f"{path} is cut short: the header promises {promised_bytes:,} bytes, "
-            f"the file has {actual_bytes:,}. Download it again.",
+            f"the file has {actual_bytes:,}. {advice}",
         )
 
 

@@ -78,7 +78,7 @@ def read_onnx_folder(path: Path) -> OnnxFolder:
         if not file.is_file():
             raise ModelIncomplete(path, f"its external data {file.name} is missing.", COPY_AGAIN)
         if file.stat().st_size < end:
-            raise FileTruncated(file, end, file.stat().st_size)
+            raise FileTruncated(file, end, file.stat().st_size, COPY_AGAIN)
     config = _config(path / CONFIG)
     for name in _file_names(config):
         path_inside(path, name, path / CONFIG)

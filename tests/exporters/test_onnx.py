@@ -193,15 +193,15 @@ def _encoder_graph(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "error"),
+    ("damage", "error", "said"),
     [
-        (_lost_data, ModelIncomplete),
-        (_half_data, FileTruncated),
-        (_broken_graph, FileCorrupt),
-        (_half_graph, FileCorrupt),
-        (_lost_tokenizer, ModelIncomplete),
-        (_broken_config, FileCorrupt),
-        (_encoder_graph, GraphNotDecoder),
+        (_lost_data, ModelIncomplete, r"model\.onnx\.data is missing.*Copy the whole folder again"),
+        (_half_data, FileTruncated, r"model\.onnx\.data is cut short.*Copy the whole folder again"),
+        (_broken_graph, FileCorrupt, r"model\.onnx is damaged"),
+        (_half_graph, FileCorrupt, r"model\.onnx is damaged"),
+        (_lost_tokenizer, ModelIncomplete, r"tokenizer\.json is missing"),
+        (_broken_config, FileCorrupt, "describes no decoder"),
+        (_encoder_graph, GraphNotDecoder, r"lacks past_key_values\.0\.key.*onnx-int4-32"),
     ],
 )
 def test_a_damaged_folder_is_one_clear_error(
@@ -209,11 +209,12 @@ def test_a_damaged_folder_is_one_clear_error(
     tmp_path: Path,
     damage: Callable[[Path], None],
     error: type[EdgecompError],
+    said: str,
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(exported("llama", "onnx-fp32"), folder)
     damage(folder)
-    with pytest.raises(error):
+    with pytest.raises(error, match=said):
         find_runtime("onnx").tokenize(folder, ["a"], add_special=True, parse_special=True)
 
 
