@@ -16,7 +16,7 @@ from typing import Literal
 
 from edgecomp.common.tasks import Task
 from edgecomp.formats.exact_types import regained_error
-from edgecomp.formats.solved_types import SOLVED_TYPES
+from edgecomp.formats.solved_types import INTEGER_TYPES, SOLVED_TYPES
 from edgecomp.models.spec import ModelSpec, TensorSpec
 from edgecomp.models.tensor_types import TENSOR_TYPES
 
@@ -106,7 +106,8 @@ def expected_loss(tensor: TensorSpec, kind: str, worths: Mapping[str, float]) ->
     regained = regained_error(kind, tensor)
     if regained is not None:
         return worths[tensor.name] * regained
-    share = SOLVED_SHARE if kind in SOLVED_TYPES else 1.0
+    solved = kind in SOLVED_TYPES or kind in INTEGER_TYPES
+    share = SOLVED_SHARE if solved else 1.0
     return share * worths[tensor.name] * TENSOR_TYPES[kind].relative_error
 
 

@@ -13,6 +13,14 @@ SOLVED_TYPES = (
 )  # fmt: skip
 """Tensor types whose codes our solvers choose (compress/gguf_types.py)."""
 
+ONNX_BLOCKS = (16, 32, 64, 128, 256)
+"""Columns of a block of MatMulNBits."""
+
+INTEGER_TYPES = tuple(
+    f"{kind}_{block}" for kind in ("INT4", "UINT4", "INT8") for block in ONNX_BLOCKS
+)
+"""Those of ONNX Runtime's operators and of quantized checkpoints (compress/onnx_grids.py)."""
+
 KEEPS_EXPERTS = "MXFP4_MOE"
 """A preset for sources whose experts are MXFP4 already, which nothing is to round."""
 

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from edgecomp.devices.profile import DeviceProfile
+from edgecomp.formats.solved_types import ONNX_BLOCKS
 from edgecomp.planning.placement import Placement
-
-ONNX_BLOCKS = (16, 32, 64, 128, 256)
-"""Columns of a block of MatMulNBits."""
 
 FAMILIES = {
     "float": ("F32", "F16", "BF16"),

@@ -10,10 +10,11 @@ from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.formats.onnx_facts import facts_of_onnx_types, onnx_artifact_bytes
 from edgecomp.formats.onnx_formats import MIX_TYPES, ONNX_MIXTURE
 from edgecomp.formats.onnx_mixture import OnnxMixture
+from edgecomp.formats.solved_types import ONNX_BLOCKS
 from edgecomp.formats.type_frontier import TypeFrontier
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.candidate import ONNX, candidate_of, contexts
-from edgecomp.planning.kernels import ONNX_BLOCKS, without_kernels
+from edgecomp.planning.kernels import without_kernels
 from edgecomp.planning.offload import Offload
 from edgecomp.planning.onnx_memory import estimate_onnx_memory
 from edgecomp.planning.placement import Placement
