@@ -11,6 +11,7 @@ from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import Loads, Serving, measure_serving
 from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
+from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
 from edgecomp.processes.limits import limited
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
@@ -36,11 +37,11 @@ def measure_artifact(name: str, request: MeasureRequest, listen: Listener) -> Se
     for text in runtime.notes(artifact.path):
         listen(Warned(text=text))
     trained = _trained_context(artifact) or DEFAULT_CONTEXT
-    settings = (
-        artifact.recipe.settings
-        if artifact.recipe
-        else RunSettings(context=min(DEFAULT_CONTEXT, trained), threads=physical_cores())
-    )
+    settings = RunSettings(context=min(DEFAULT_CONTEXT, trained), threads=physical_cores())
+    if artifact.runtime == "onnx":
+        settings = settings.model_copy(update={"micro_batch": ONNX_MICRO_BATCH})
+    if artifact.recipe:
+        settings = artifact.recipe.settings
     load = ServingLoad(requests_per_second=request.requests_per_second).within(trained)
     if request.limits and request.limits.cpus:
         threads = min(settings.threads, request.limits.cpus)

@@ -69,7 +69,8 @@ def make_onnx_artifact(run: Run) -> Artifact:
     require(run, checks, file.path)
     package = None
     if recipe.provider != "cpu":
-        source = Exported(codes.path if codes else made.checkpoint, bool(codes), made.done)
+        exported = codes.path if codes else made.checkpoint
+        source = Exported(exported, bool(codes), made.done, overrides)
         package = make_provider_package(run, file, source)
         require(run, package.checks, package.file.path)
     return Artifact(

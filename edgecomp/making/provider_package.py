@@ -80,6 +80,9 @@ class Exported(NamedTuple):
     done: Sequence[Any]
     """The stages that left it."""
 
+    overrides: Mapping[str, str]
+    """Types of single tensors, over the format's own."""
+
 
 def make_provider_package(run: Run, judged: StoredFile, source: Exported) -> ProviderPackage:
     """The package for the recipe's provider. Its checks may have failed."""
@@ -111,7 +114,7 @@ def make_provider_package(run: Run, judged: StoredFile, source: Exported) -> Pro
             partition=partition(nodes, provider),
             checks=(
                 check_token_ids(spec, path, run.runtime),
-                _size_check(path, onnx_data_bytes(spec, name, provider.name)),
+                _size_check(path, onnx_data_bytes(spec, name, provider.name, source.overrides)),
                 _config_check(fault),
                 codes_check(judged.path, path, same=source.has_codes),
                 _graph_check(run, judged.path, path),

@@ -55,6 +55,15 @@ def refuse_provider_elsewhere(runtime: str, provider: str) -> None:
         )
 
 
+def refuse_mix_elsewhere(provider: str, mix: MixChoice | None) -> None:
+    """Raises CompressionSettingsInvalid for types by matrix in a graph that is not the CPU's."""
+    if mix not in (None, "none") and execution_provider(provider).graph != "cpu":
+        raise CompressionSettingsInvalid(
+            f"--mix {mix} gives each matrix of the CPU's graph its type: {provider} has another "
+            "graph. Leave it out, or choose --provider cpu."
+        )
+
+
 def onnx_candidates(
     model: ModelSpec,
     device: DeviceProfile,

@@ -38,6 +38,7 @@ from edgecomp.planning.nearest_limit import nearest_limit
 from edgecomp.planning.offload import fastest, offload, offloads, possible_footprints
 from edgecomp.planning.onnx_candidates import (
     onnx_candidates,
+    refuse_mix_elsewhere,
     refuse_provider_elsewhere,
     refuse_what_onnx_lacks,
 )
@@ -86,6 +87,7 @@ def make_plan(
     if runtime == ONNX:
         choices = choices._replace(provider=chosen_provider(choices.provider, device))
         refuse_what_onnx_lacks(constraints, choices.mix)
+        refuse_mix_elsewhere(choices.provider, choices.mix)
     if runtime == TRANSFORMERS:
         refuse_what_transformers_lacks(constraints, choices.mix, choices.rounding)
     made = staged_model(model, stages)

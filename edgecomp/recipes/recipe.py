@@ -132,9 +132,9 @@ class Recipe(FrozenModel):
         if self.provider != "cpu" and self.format not in ONNX_FORMATS:
             raise ValueError(f"--provider {self.provider} is for ONNX formats, not {self.format}")
         by_matrix = self.mix or self.tensor_types or (onnx and onnx.needs_solver)
-        if self.provider != "cpu" and by_matrix:
+        if PROVIDERS[self.provider].graph != "cpu" and by_matrix:
             raise ValueError(
-                f"zero points and types by matrix are made for the CPU provider, not for "
+                "zero points and types by matrix are put into the CPU's graph, not into that of "
                 f"{self.provider}: choose a format such as onnx-int4-32"
             )
         return self

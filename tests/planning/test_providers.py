@@ -126,6 +126,13 @@ def test_a_plan_for_the_cpu_says_which_provider_fits(tiny_model: Tiny) -> None:
     )
 
 
+def test_types_by_matrix_are_refused_for_a_graph_of_the_providers_own(tiny_model: Tiny) -> None:
+    choices = Choices(runtime="onnx", provider="cuda", mix="same-size")
+    model = read_model(tiny_model("llama"))
+    with pytest.raises(CompressionSettingsInvalid, match=r"--mix same-size.*--provider cpu"):
+        make_plan(model, find_device("rtx-4090"), Constraints(context=128), choices=choices)
+
+
 def test_a_provider_is_refused_for_other_runtimes(tiny_model: Tiny) -> None:
     choices = Choices(runtime="llama.cpp", provider="cuda")
     model = read_model(tiny_model("llama"))
