@@ -11,7 +11,7 @@ from edgecomp.measure.request import MeasureRequest
 from edgecomp.measure.serving import Loads, Serving, measure_serving
 from edgecomp.models.onnx_folder import read_onnx_folder
 from edgecomp.models.reading import read_model
-from edgecomp.planning.onnx_candidates import ONNX_MICRO_BATCH
+from edgecomp.planning.onnx_mixtures import ONNX_MICRO_BATCH
 from edgecomp.processes.limits import limited
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import find_runtime
