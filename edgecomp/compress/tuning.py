@@ -4,8 +4,9 @@ After "EfficientQAT" (Chen et al. 2024, arXiv 2407.11062, its second phase), who
 trained end to end; here towards the float model's predictions instead of text, with norms and
 biases, and in the float16 that GGUF's blocks hold. The loss is the divergence of distill_loss.py
 over the float model's likeliest tokens, kept once (distill_targets.py). Adam, linear warm-up,
-cosine decay, every parameter in steps that are shares of its own size. The held-out rows, which are
-not trained on, choose between the rounded model and what came out of each pass.
+cosine decay, every parameter in steps that are shares of its own size, and smaller ones where
+little was lost. The held-out rows, which are not trained on, choose between the rounded model and
+what came out of each pass.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ def tune(tuning: Tuning, *, device: str = "cpu", progress: Progress = ignore_pro
     shutil.rmtree(tuning.destination, ignore_errors=True)
     run = _Run(tuning, device, progress)
     best, points = None, [run.measured()]
+    share = points[0].divergence / tuning.settings.rated_nats
+    run.caution = min(1.0, math.sqrt(max(0.0, share)))
     for number in range(tuning.settings.passes):
         run.learn(number)
         points.append(run.measured())
@@ -109,7 +112,7 @@ class _Run:
         self.steps = settings.passes * (len(self.training) // self.batch)
         self.step = self.rows_seen = 0
         self.total = settings.passes * len(self.training) + (settings.passes + 1) * held_out
-        self.progress = progress
+        self.progress, self.caution = progress, 1.0
         self.student = trainable(tuning.rounded, device)
         self.rates, self.trained = _rates(self.student, settings)
         groups = [{"params": [p], "lr": self.rates[name]} for name, p in self.trained.items()]
@@ -122,7 +125,7 @@ class _Run:
         for first in range(0, len(order) - self.batch + 1, self.batch):
             for row in order[first : first + self.batch]:
                 (self._divergence(row[None]).mean() / self.batch).backward()  # type: ignore[no-untyped-call]
-            share = self._share_of_rate()
+            share = self.caution * self._share_of_rate()
             for group, rate in zip(self.optimizer.param_groups, self.rates.values(), strict=True):
                 group["lr"] = rate * share
             self.optimizer.step()

@@ -27,6 +27,10 @@ class TuningSettings(FrozenModel):
     norm_rate: float = Field(default=5e-4, ge=0)
     """The same of norms and biases, as a share of their root mean square."""
 
+    rated_nats: float = Field(default=0.1, gt=0)
+    """Held-out divergence from which on the rates are these. Below it they fall with its square
+    root: what a step gains falls with the gradient, what its size harms does not."""
+
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
     held_out_share: float = Field(default=0.125, gt=0, lt=1)
     top_k: int = Field(default=128, gt=0)

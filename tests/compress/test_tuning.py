@@ -25,7 +25,9 @@ from edgecomp.recipes.tuning import TuningSettings
 
 from .conftest import Save
 
-SETTINGS = TuningSettings(passes=2, batch_rows=2, scale_rate=5e-3, norm_rate=5e-3, top_k=64)
+SETTINGS = TuningSettings(
+    passes=2, batch_rows=2, scale_rate=5e-3, norm_rate=5e-3, rated_nats=1e-9, top_k=64
+)
 
 
 @pytest.fixture
@@ -124,6 +126,19 @@ def test_a_tuning_towards_garbage_is_thrown_away(
     found = tune(tuning._replace(targets=Mixed(wrong.folder)))
     assert not found.improved and found.best.step == 0
     assert not tuning.destination.exists()
+
+
+def test_where_little_was_lost_steps_are_small(
+    save_model: Save, text: Tensor, tmp_path: Path
+) -> None:
+    checkpoint, _ = save_model("llama")
+    tuning = tuning_of(checkpoint, text, tmp_path)
+    moved = {}
+    for rated in (1e-9, 1e9):
+        settings = SETTINGS.model_copy(update={"rated_nats": rated, "passes": 1})
+        first, last = tune(tuning._replace(settings=settings)).points
+        moved[rated] = abs(last.divergence - first.divergence)
+    assert moved[1e9] < 0.01 * moved[1e-9]
 
 
 def test_too_few_rows_are_refused(save_model: Save, text: Tensor, tmp_path: Path) -> None:

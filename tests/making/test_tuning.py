@@ -63,8 +63,9 @@ def without_scales(tensor: gguf.ReaderTensor) -> bytes:
 
 
 def test_only_scales_and_norms_of_the_file_change(
-    source: Path, quick: Compressed, tmp_path: Path
+    source: Path, quick: Compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(TUNINGS, "best", TuningSettings(rated_nats=1e-9))
     best, heard = made(source, tmp_path)
     assert quick.tuning is None and best.tuning is not None and best.tuning.improved
     assert best.size_bytes == quick.size_bytes
@@ -89,7 +90,7 @@ def test_default_makes_what_quick_makes(source: Path, quick: Compressed, tmp_pat
 def test_what_does_not_improve_is_thrown_away_and_said(
     source: Path, quick: Compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wild = TuningSettings(passes=1, scale_rate=2.0, norm_rate=2.0)
+    wild = TuningSettings(scale_rate=2.0, norm_rate=2.0, rated_nats=1e-9)
     monkeypatch.setitem(TUNINGS, "best", wild)
     best, heard = made(source, tmp_path)
     assert best.tuning is not None and not best.tuning.improved
