@@ -131,7 +131,8 @@ def _run(
 
 def _write_older_checkpoint(source: Path, folder: Path, *, tied: bool) -> None:
     """The weights, and the config in the words of transformers 4, which would take rotary positions
-    that it does not find for the default ones; a tied head is one by what is stored."""
+    and numbers of experts that it does not find for the default ones; a tied head is one by what is
+    stored."""
     folder.mkdir()
     for file in source.glob("*.safetensors*"):
         (folder / file.name).symlink_to(file.resolve())
@@ -145,6 +146,8 @@ def _write_older_checkpoint(source: Path, folder: Path, *, tied: bool) -> None:
         if sliding:
             config["rope_local_base_freq"] = sliding
         del config["rope_parameters"]
+    if "num_local_experts" in config:
+        config.setdefault("num_experts", config["num_local_experts"])
     (folder / "config.json").write_text(json.dumps(config))
 
 

@@ -12,6 +12,12 @@ import importlib.metadata
 import json
 import sys
 from pathlib import Path
+from types import MethodType
+from typing import Any
+
+DECODER = "text-generation-with-past"
+ROWS_TRIED = 64
+"""Tokens by which a block of experts is compared: enough for most experts to be asked."""
 
 TOOLS = ("optimum", "transformers", "torch", "onnx", "onnxruntime")
 LARGEST_SINGLE_FILE = 2**31 - 2**26
@@ -29,9 +35,26 @@ def main() -> None:
 
 
 def export(checkpoint: str, destination: Path, task: str) -> None:
-    """Trace the checkpoint; optimum compares the graph's outputs with torch's."""
-    from optimum.exporters.onnx import main_export
+    """Trace the checkpoint; optimum compares the graph's outputs with torch's.
 
+    A decoder of a family that optimum has no row for is traced with the inputs and the cache of any
+    other: attention with keys and values of each layer, and positions.
+    """
+    from optimum.exporters.onnx import main_export
+    from optimum.exporters.onnx.model_configs import LlamaOnnxConfig
+    from optimum.exporters.tasks import TasksManager
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(checkpoint)
+    unknown = task == DECODER and config.model_type not in TasksManager._SUPPORTED_MODEL_TYPE
+    usual = {
+        "custom_onnx_configs": {
+            "model": LlamaOnnxConfig(
+                config, task="text-generation", use_past=True, use_past_in_inputs=True
+            )
+        },
+        "fn_get_submodels": traceable,
+    }
     main_export(
         checkpoint,
         destination,
@@ -41,7 +64,50 @@ def export(checkpoint: str, destination: Path, task: str) -> None:
         library_name="transformers",
         local_files_only=True,
         trust_remote_code=False,
+        **(usual if unknown else {}),
     )
+
+
+def traceable(model: Any) -> dict[str, Any]:
+    """The model, whose blocks of experts take another way to the same numbers.
+
+    As they are, they go through the experts that were asked for while the graph is traced, and
+    leave out the others. A block for which every expert in turn does not give the same stays as it
+    is: its graph is then refused by the comparison with torch.
+    """
+    import torch
+
+    for block in model.modules():
+        experts, router = (getattr(block, name, None) for name in ("experts", "gate"))
+        if not (isinstance(experts, torch.nn.ModuleList) and isinstance(router, torch.nn.Linear)):
+            continue
+        states = torch.randn(1, ROWS_TRIED, router.in_features)
+        with torch.no_grad():
+            wanted, found = block(states), every_expert(block, states)
+        if isinstance(wanted, tuple) and torch.allclose(wanted[0], found[0], atol=1e-5, rtol=1e-4):
+            block.forward = MethodType(every_expert, block)
+    return {"model": model}
+
+
+def every_expert(block: Any, states: Any) -> tuple[Any, Any]:
+    """A block of experts after Mixtral (arXiv 2401.04088, section 2.1), each expert in turn with
+    the tokens that chose it; with Qwen2's shared expert where there is one."""
+    import torch
+
+    rows = states.flatten(0, 1)
+    logits = block.gate(rows)
+    weights, chosen = logits.float().softmax(-1).topk(block.top_k, dim=-1)
+    if getattr(block, "norm_topk_prob", True):
+        weights = weights / weights.sum(-1, keepdim=True)
+    total = torch.zeros_like(rows)
+    for number, expert in enumerate(block.experts):
+        token, place = torch.where(chosen == number)
+        answers = expert(rows[token]) * weights[token, place, None].to(rows.dtype)
+        total = total.index_add(0, token, answers)
+    if hasattr(block, "shared_expert"):
+        gate = block.shared_expert_gate(rows).sigmoid()
+        total = total + gate * block.shared_expert(rows)
+    return total.reshape(states.shape), logits
 
 
 def round_dynamically(folder: Path) -> None:

@@ -25,7 +25,10 @@ from edgecomp.models.tensor_types import TENSOR_TYPES
 GRAPH_BYTES, LAYER_GRAPH_BYTES = 9_000, 7_200
 """Size of the graph without its weights, as the builder writes it: fixed, and for each layer."""
 
-NO_EXPERTS = "Mixtures of experts are not made as ONNX here."
+NO_EXPERTS = (
+    "Mixtures of experts are made as ONNX by plain operators only, for the CPU: edgecomp compress "
+    "MODEL --format onnx-optimum-int8."
+)
 TOKENIZER_BYTES_PER_TOKEN = 36
 """A token's entry and its merge rule in tokenizer.json, about."""
 

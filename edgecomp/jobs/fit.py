@@ -27,10 +27,9 @@ from edgecomp.evaluate.divergence import DivergenceSummary
 from edgecomp.evaluate.items import Bucket
 from edgecomp.evaluate.questions import Questions, read_questions
 from edgecomp.formats.cache_types import expected_cache_loss
-from edgecomp.formats.execution_providers import with_operator
 from edgecomp.formats.format_facts import format_facts
 from edgecomp.formats.layered_weights import layered_weights
-from edgecomp.formats.onnx_facts import facts_of_onnx_types
+from edgecomp.formats.onnx_facts import NO_EXPERTS, facts_of_onnx_types
 from edgecomp.formats.onnx_formats import ONNX_MIXTURE, judged_format
 from edgecomp.formats.onnx_mixture import OnnxMixture
 from edgecomp.formats.optimum_formats import OPTIMUM_FORMATS
@@ -275,8 +274,8 @@ def refuse_experts(spec: ModelSpec, runtime: str) -> None:
     is to run."""
     if runtime == "onnx" and spec.experts:
         raise CompressionSettingsInvalid(
-            f"{spec.name} is a mixture of experts, which is not made as ONNX here: its operator "
-            f"QMoE is in {', '.join(with_operator('QMoE'))}. Choose --runtime llama.cpp."
+            f"{spec.name} is a mixture of experts. {NO_EXPERTS} To have it judged, choose "
+            "--runtime llama.cpp."
         )
     if runtime == "transformers" and spec.experts:
         raise CompressionSettingsInvalid(

@@ -10,7 +10,9 @@ import numpy as np
 from edgecomp.checks.artifact_checks import CheckResult
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import tree_digest
+from edgecomp.common.errors import ArtifactRejected, RuntimeRefused
 from edgecomp.common.events import Progress
+from edgecomp.common.safe_text import one_line
 from edgecomp.evaluate.own_text import divergence_text
 from edgecomp.formats.exporting import find_optimum_exporter
 from edgecomp.formats.optimum_formats import DECODER, FLOAT_FORMAT, OPTIMUM_FORMATS, optimum_task
@@ -36,7 +38,7 @@ def make_optimum_artifact(run: Run) -> Artifact:
     decodes = optimum_task(read_model(checkpoint)) == DECODER
     base = _export(run, checkpoint, FLOAT_FORMAT)
     if decodes:
-        checks = check_float(run, base, checkpoint).results
+        checks = _check_decoder(run, base, checkpoint)
     else:
         checks = _check_encoder(run, base, checkpoint, rounded=False).results
     require(run, checks, base.path)
@@ -69,6 +71,18 @@ def _export(run: Run, checkpoint: Path, name: str) -> StoredFile:
         return StoredFile(path=path, sha256=tree_digest(path))
 
     return run.stage("optimum-export", f"Exporting as {name}", StoredFile, {"format": name}, work)
+
+
+def _check_decoder(run: Run, base: StoredFile, checkpoint: Path) -> tuple[CheckResult, ...]:
+    """A float decoder beside its source. Raises ArtifactRejected where its graph does not run: it
+    then holds for the tokens alone that it was traced with."""
+    try:
+        return check_float(run, base, checkpoint).results
+    except RuntimeRefused as error:
+        raise ArtifactRejected(
+            f"Optimum's graph of {run.model.name} does not run on other tokens than those that it "
+            f"was traced with ({one_line(str(error))}). Nothing was kept; choose a GGUF format."
+        ) from error
 
 
 def _check_encoder(run: Run, file: StoredFile, checkpoint: Path, *, rounded: bool) -> Checks:

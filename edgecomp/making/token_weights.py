@@ -7,17 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.common.digests import file_digest
-from edgecomp.common.events import Progress
+from edgecomp.common.events import Noted, Progress
 from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
+
+FEWEST_TOKENS = 6144
+"""Fewest of a calibration with which weighing was seen to pay; with 1,024 it did harm
+(benchmarks/RESULTS.md)."""
 
 
 def token_weights(
     run: Run, checkpoint: Path, calibration: StoredCalibration, done: list[Any]
 ) -> StoredFile | None:
-    """The weights of a checkpoint, after the stages `done`; None where the recipe asks for none."""
+    """The weights of a checkpoint, after the stages `done`; None where the recipe asks for none, or
+    leaves that to the effort and the calibration is short."""
     if not run.recipe.weighs_tokens:
+        return None
+    tokens = calibration.record.rows * calibration.record.mix.row_tokens
+    if run.recipe.weigh_tokens is None and tokens < FEWEST_TOKENS:
+        text = (
+            f"The calibration's {tokens:,} tokens count alike: weighed, fewer than "
+            f"{FEWEST_TOKENS:,} say too little. A larger --calibration is weighed."
+        )
+        run.listen(Noted(text=text))
         return None
 
     def work(folder: Path, progress: Progress) -> StoredFile:

@@ -20,7 +20,7 @@ def nearest_limit(
     model's own, or 0 where it is not known."""
     options = [row for row in ranked if not _causes(row) & {"format"}]
     if not options:
-        return None
+        return _formats(ranked)
     limits = (
         _size_limit(options, constraints),
         _memory_limit(options, constraints),
@@ -30,6 +30,17 @@ def nearest_limit(
         _cache_limit(options, constraints),
     )
     return " ".join(filter(None, limits)) or _together(options)
+
+
+def _formats(ranked: Sequence[Candidate]) -> str | None:
+    """Why the model has none of the formats, where none has another reason."""
+    reasons = {
+        rejection.text
+        for row in ranked
+        for rejection in row.rejections
+        if rejection.cause == "format"
+    }
+    return reasons.pop() if len(reasons) == 1 else None
 
 
 def _size_limit(options: Sequence[Candidate], constraints: Constraints) -> str | None:

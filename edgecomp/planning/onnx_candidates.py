@@ -12,7 +12,7 @@ from edgecomp.devices.profile import DeviceProfile
 from edgecomp.formats.execution_providers import ExecutionProvider, execution_provider
 from edgecomp.formats.format_facts import FormatFacts
 from edgecomp.formats.layered_weights import layered_weights
-from edgecomp.formats.onnx_formats import ONNX_MIXTURE
+from edgecomp.formats.onnx_formats import ONNX_MIXTURE, onnx_format
 from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.candidate import ONNX, candidate_of, contexts
 from edgecomp.planning.offload import Offload
@@ -102,6 +102,7 @@ def onnx_candidates(
                 said = (
                     divided.sentence,
                     *_pools_note(pools),
+                    *_blocks_note(row.name, target),
                     warning.format(title=target.title),
                 )
                 notes = (*found.notes, *said)
@@ -115,6 +116,18 @@ def _as_computed(model: ModelSpec, facts: FormatFacts, provider: ExecutionProvid
         return facts
     floats = {name: "F32" for name in facts.types}
     return replace(facts, weights=layered_weights(model, floats))
+
+
+def _blocks_note(format_name: str, provider: ExecutionProvider) -> tuple[str, ...]:
+    """That a provider's product does not read a format's blocks as they lie, where that is
+    known."""
+    row, fast = onnx_format(format_name), provider.fast_blocks
+    if row.precision != "int4" or not fast or row.block_size in fast:
+        return ()
+    return (
+        f"{provider.title} takes blocks of {row.block_size} apart before it multiplies: those of "
+        f"{', '.join(map(str, fast))} are read as they lie.",
+    )
 
 
 def _pools_note(pools: Mapping[str, int]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgecomp.formats.solved_types import VECTOR_TYPES
 from edgecomp.models.spec import ModelSpec, TensorSpec
-from edgecomp.models.tensor_types import usable_types
+from edgecomp.models.tensor_types import TENSOR_TYPES, usable_types
 from edgecomp.planning.plan import StageCost
 from edgecomp.recipes.compression_limits import ROWS_COMPARED, STATES_BYTES, WAITING_BYTES
 from edgecomp.recipes.distillation import STATE_BYTES_PER_PARAMETER, target_bytes, training_flops
@@ -33,6 +33,9 @@ block. From one run of the demo model's student on 2 busy cores, so rather too m
 
 VECTOR_EFFORT = 5
 """How many times as much a type whose codes come from a codebook takes."""
+
+ZERO_POINT_EFFORT = 3
+"""And one with whole zero points, of which several are tried."""
 
 TOKENS_PER_BATCH = 1024
 """Of the block walker (compress/blocks.py)."""
@@ -189,7 +192,13 @@ def _hidden_bytes(model: ModelSpec) -> int:
 def _trials(types: Sequence[str], columns: int) -> int:
     """What trying all types that so many columns allow takes, in trials of a plain one."""
     usable = usable_types(types, columns)
-    return sum(VECTOR_EFFORT if kind in VECTOR_TYPES else 1 for kind in usable)
+    return sum(map(_effort, usable))
+
+
+def _effort(kind: str) -> int:
+    if kind in VECTOR_TYPES:
+        return VECTOR_EFFORT
+    return ZERO_POINT_EFFORT if TENSOR_TYPES[kind].zero_points else 1
 
 
 def sensitivity_cost(

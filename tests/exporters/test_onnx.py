@@ -315,7 +315,9 @@ def mixed_types(model: ModelSpec) -> dict[str, str]:
     return types | ({EMBEDDING: "INT8_64"} if model.tied_embeddings else {EMBEDDING: "UINT4_32"})
 
 
-@pytest.mark.parametrize("family", ["llama", "llama-tied-llama3-rope"])
+@pytest.mark.parametrize(
+    "family", [pytest.param("llama", marks=pytest.mark.slow), "llama-tied-llama3-rope"]
+)
 def test_a_mix_by_matrix_runs_with_the_values_that_were_chosen(
     tiny_model: Callable[..., Path], rounded_to: Callable[..., Path], tmp_path: Path, family: str
 ) -> None:

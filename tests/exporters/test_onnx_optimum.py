@@ -11,7 +11,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgecomp.common.errors import CompressionSettingsInvalid, ExportRefused, RuntimeMissing
+from edgecomp.common.errors import (
+    ArtifactRejected,
+    CompressionSettingsInvalid,
+    ExportRefused,
+    RuntimeMissing,
+)
 from edgecomp.common.events import ignore
 from edgecomp.exporters.onnx_optimum import _generation_config, _write_older_checkpoint
 from edgecomp.exporters.optimum_environment import VARIABLE, optimum_python
@@ -125,6 +130,13 @@ def test_rotary_positions_are_told_in_the_words_of_transformers_4(
     assert config["rope_scaling"]["factor"] == 8.0
 
 
+def test_the_number_of_experts_is_told_in_the_words_of_transformers_4(
+    tiny_family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    _write_older_checkpoint(tiny_family("qwen3_moe"), tmp_path / "older", tied=False)
+    assert json.loads((tmp_path / "older" / "config.json").read_text())["num_experts"] == 4
+
+
 @pytest.mark.optimum
 @pytest.mark.parametrize("family", ["llama-tied-llama3-rope", "gpt2", "gemma3"])
 def test_a_decoders_float_export_writes_the_sources_text(
@@ -137,6 +149,27 @@ def test_a_decoders_float_export_writes_the_sources_text(
     assert "IR version 8, operator sets ai.onnx 18" in found["graph"]
     assert "optimum-onnx 0.1.0 (optimum 2.1.0, transformers 4.57.6" in found["graph"]
     assert not read_onnx_folder(result.folder / result.file).shares_cache
+
+
+@pytest.mark.optimum
+@pytest.mark.parametrize(
+    "family", ["olmo3", "seed_oss", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "phimoe"]
+)
+def test_decoders_without_a_row_and_mixtures_of_experts_write_the_sources_text(
+    tiny_family: Callable[[str], Path], tmp_path: Path, family: str
+) -> None:
+    found = details(made(tiny_family(family), tmp_path / "out", "onnx-optimum-fp32"))
+    assert "after 20 prompts are the source's" in found["greedy text"]
+
+
+@pytest.mark.optimum
+def test_a_graph_that_left_experts_out_is_no_artifact(
+    tiny_family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its experts are chosen by a layout of their own, which tracing fixes."""
+    with pytest.raises(ArtifactRejected, match=r"granitemoe.*traced with.*choose a GGUF"):
+        made(tiny_family("granitemoe"), tmp_path / "out", "onnx-optimum-fp32")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.optimum

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.common.events import Event, StageFinished
+from edgecomp.calibration.calibration import CalibrationRecord
+from edgecomp.common.events import Event, Noted, StageFinished
 from edgecomp.common.tasks import Effort, Rounding
+from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.making.compress_job import CompressionRequest, compress, compression_recipe
+from edgecomp.making.token_weights import token_weights
+from edgecomp.models.reading import read_model
+from edgecomp.pipeline.run import Run
+from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.recipe import Recipe
 
@@ -35,7 +41,7 @@ def made(recipe: Recipe, folder: Path) -> tuple[bytes, list[StageFinished]]:
 
 
 @pytest.mark.usefixtures("lasting_torch")
-def test_weights_change_the_codes_and_no_size(
+def test_weights_are_measured_once_and_change_the_codes(
     tiny_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     source = tiny_model("llama")
@@ -45,23 +51,25 @@ def test_weights_change_the_codes_and_no_size(
     weighted, (first,) = made(weighed, tmp_path / "weighed")
     assert not none and not first.cached
     assert len(weighted) == len(unweighted) and weighted != unweighted
+    scaled = recipe_of(source, "Q5_0", rounding="awq+gptq")
+    _, (again,) = made(scaled.model_copy(update={"weigh_tokens": True}), tmp_path / "scaled")
+    assert again.cached
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("lasting_torch")
-def test_weights_are_measured_once_for_all_formats(
-    tiny_model: Callable[..., Path], tmp_path: Path
+def test_a_short_calibration_is_not_weighed_unless_a_recipe_says_so(
+    tiny_model: Callable[..., Path],
 ) -> None:
     source = tiny_model("llama")
-    recipes = (recipe_of(source, "Q4_0"), recipe_of(source, "Q5_0", rounding="awq+gptq"))
-    stages = [
-        stage
-        for recipe in recipes
-        for stage in made(
-            recipe.model_copy(update={"weigh_tokens": True}), tmp_path / recipe.format
-        )[1]
-    ]
-    assert [stage.cached for stage in stages] == [False, True]
+    recipe, heard = recipe_of(source, "Q4_0", effort="best"), list[Event]()
+    run = Run(read_model(source, weights=True), recipe, None, heard.append)
+    record = CalibrationRecord(
+        mix=MIX, origins={}, rows=95, tokens_sha256="", template_sha256=None, warnings=()
+    )
+    tokens = StoredFile(path=source / "none.npy", sha256="")
+    short = StoredCalibration(tokens=tokens, record=record)
+    assert token_weights(run, source, short, []) is None
+    (said,) = (event.text for event in heard if isinstance(event, Noted))
+    assert "6,080 tokens" in said and "6,144" in said
 
 
 def test_tokens_are_weighed_at_the_best_effort_by_solvers_unless_a_recipe_says_otherwise(

@@ -20,6 +20,7 @@ from edgecomp.planning.answer import (
 )
 from edgecomp.planning.plan import Candidate, Plan
 from edgecomp.planning.planner import make_plan
+from edgecomp.planning.recipe_of_plan import Choices
 from edgecomp.recipes.constraints import Constraints
 
 
@@ -76,3 +77,16 @@ def test_what_does_not_fit_is_told_with_what_the_nearest_needs(demo_gguf: Path) 
 
 def test_where_everything_fits_nothing_is_told(demo_gguf: Path) -> None:
     assert what_does_not_fit(planned(demo_gguf, "office-laptop-ddr4")) == ""
+
+
+def test_a_model_that_has_no_format_in_a_runtime_is_told_why(
+    header_only: Callable[[str], Path],
+) -> None:
+    plan = make_plan(
+        read_model(header_only("Qwen3-30B-A3B")),
+        find_device("rtx-4060-8gb"),
+        Constraints(),
+        choices=Choices(runtime="onnx"),
+    )
+    assert plan.chosen is None
+    assert plan.nearest and "onnx-optimum-int8" in plan.nearest

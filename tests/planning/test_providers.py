@@ -72,6 +72,17 @@ def test_a_card_holds_weights_and_cache_and_the_host_the_process(tiny_model: Tin
     assert any("not measured" in note for note in row.notes)
 
 
+def test_blocks_that_cuda_takes_apart_are_told(tiny_model: Tiny) -> None:
+    plan = planned(tiny_model("llama"), "rtx-3060-12gb", "cuda")
+    told = {
+        row.format: any("apart before it multiplies" in note for note in row.notes)
+        for row in plan.candidates
+    }
+    assert told["onnx-int4-16"]
+    assert not told["onnx-int4-32"]
+    assert not told["onnx-int8"]
+
+
 def test_a_table_that_directml_cannot_look_up_in_lies_with_the_host(tiny_model: Tiny) -> None:
     source = tiny_model("llama-tied-llama3-rope")
     rows = {

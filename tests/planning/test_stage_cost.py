@@ -14,7 +14,7 @@ from edgecomp.models.spec import ModelSpec
 from edgecomp.planning.plan import StageCost
 from edgecomp.planning.planner import make_plan
 from edgecomp.planning.recipe_of_plan import Choices
-from edgecomp.planning.stage_cost import START_SECONDS, TorchRate, stage_costs
+from edgecomp.planning.stage_cost import START_SECONDS, TorchRate, sensitivity_cost, stage_costs
 from edgecomp.recipes.constraints import Constraints
 from edgecomp.recipes.distillation import target_bytes
 from edgecomp.recipes.stages import DistillStage, PruneStage, Stage, StructuredStage
@@ -52,6 +52,14 @@ def test_twice_the_steps_take_twice_the_operations(model: ModelSpec) -> None:
         for n in (100, 200, 400)
     )
     assert four - two == pytest.approx(2 * (two - one))
+
+
+def test_types_with_zero_points_take_longer_to_compare(model: ModelSpec) -> None:
+    plain, zeros = (
+        sensitivity_cost(model, [kind] * 4, 1024, 128, RATE).seconds
+        for kind in ("INT4_32", "UINT4_32")
+    )
+    assert zeros > plain
 
 
 def test_the_disk_of_the_targets_is_that_of_their_files(model: ModelSpec) -> None:
