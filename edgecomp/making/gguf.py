@@ -36,7 +36,7 @@ from edgecomp.making.mixed_precision import BitAllocation, bit_allocation
 from edgecomp.making.projector import make_projector
 from edgecomp.making.shrinking import shrunk_checkpoint, shrunk_export
 from edgecomp.making.token_weights import token_weights
-from edgecomp.making.tuning import tuned_codes
+from edgecomp.making.tuning import tell_untuned, tuned_codes
 from edgecomp.models.huggingface.model import gguf_names
 from edgecomp.models.learned_layout import LearnedLayout
 from edgecomp.models.reading import read_model
@@ -323,7 +323,9 @@ def quantize_or_mix(run: Run, base: StoredFile, checkpoint: Path | None) -> Buil
             head = {spec.head_name: solved[spec.head_name]}
             solved = types_of_weights(layout, solved, name_of) | head
         codes = chosen_codes(run, shrunk.checkpoint, calibration, solved, shrunk.done)
-        if not layout:
+        if layout:
+            tell_untuned(run)
+        else:
             codes, tuned = tuned_codes(run, shrunk.checkpoint, codes, calibration, shrunk.done)
     # Of a mixture it is measured in any case: it says how often each expert was asked.
     if recipe.importance and (spec.experts or _left_to_llama_cpp(spec, rounded, codes, layout)):

@@ -34,6 +34,18 @@ class StoredTuning(FrozenModel):
     tuned: Tuned
 
 
+def tell_untuned(run: Run) -> None:
+    """Say where tuning was asked for that the family of the run's model has no row here, without
+    which tuned norms have no place in the file."""
+    if TUNINGS[run.recipe.effort]:
+        run.listen(
+            Warned(
+                text=f"Not tuned after rounding: {run.model.architecture} has no row here that "
+                "says which of the file's norms is which of the checkpoint's."
+            )
+        )
+
+
 def tuned_codes(
     run: Run, teacher: Path, codes: StoredFile, calibration: StoredCalibration, done: list[Any]
 ) -> TunedCodes:

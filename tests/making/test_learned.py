@@ -183,8 +183,9 @@ def made_of(model: Path, folder: Path, **request: object) -> tuple[Path, list[Ev
 def test_a_family_is_compressed_by_our_codes_and_says_what_awq_lacks(
     tiny_family: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    _, heard = made_of(tiny_family("lfm2"), tmp_path / "out")
+    _, heard = made_of(tiny_family("lfm2"), tmp_path / "out", effort="best")
     assert any(isinstance(e, Noted) and "rounded by GPTQ" in e.text for e in heard)
+    assert any(isinstance(e, Warned) and "Not tuned" in e.text for e in heard)
 
 
 def test_a_gguf_file_of_a_family_without_a_row_is_rounded_by_importance(
