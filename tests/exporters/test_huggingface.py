@@ -176,6 +176,7 @@ def test_every_name_in_the_table_is_the_gguf_packages_own(row: Architecture) -> 
 
 
 @pytest.mark.demo
+@pytest.mark.slow
 def test_the_demo_model_survives_the_round_trip_bit_for_bit(tmp_path: Path) -> None:
     model = read_model("demo")
     first = gguf_exporter.export(model, tmp_path / "1.gguf")

@@ -107,6 +107,7 @@ def test_the_same_bytes_are_asked_once_and_said(found: Audit) -> None:
     assert any("the same bytes" in text for text in found.apart)
 
 
+@pytest.mark.slow
 def test_a_base_that_is_another_fine_tune_is_suspected_aloud(files: dict[str, Path]) -> None:
     heard: list[str] = []
 

@@ -177,7 +177,7 @@ def test_r102_r103_garbage_ends_the_evaluation_early_with_its_remedy(
     assert any("garbage" in notice for notice in found.notices)
 
 
-@pytest.mark.parametrize("name", ["nan", "infinite"])
+@pytest.mark.parametrize("name", ["nan", pytest.param("infinite", marks=pytest.mark.slow)])
 def test_an_artifact_whose_weights_are_ruined_gets_a_verdict(
     files: dict[str, Path], name: str
 ) -> None:  # A5

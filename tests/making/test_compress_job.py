@@ -260,7 +260,16 @@ def listened(
 
 
 @pytest.mark.parametrize(
-    "kind", ["IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "MXFP4"]
+    "kind",
+    [
+        "IQ4_XS",
+        "IQ2_XXS",
+        "MXFP4",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS")
+        ),
+    ],
 )
 def test_types_of_few_bits_take_a_solvers_codes_and_need_no_importance(
     tiny_family: Callable[[str], Path], tmp_path: Path, kind: str

@@ -101,6 +101,7 @@ def source(tiny_model: Callable[..., Path]) -> Path:
     return tiny_model("llama-deep")
 
 
+@pytest.mark.slow
 def test_a_student_with_fewer_blocks_writes_in_onnx_what_it_writes_in_torch(
     source: Path, tmp_path: Path
 ) -> None:
