@@ -90,7 +90,12 @@ class Started:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "EDGECOMP_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "EDGECOMP_CACHE": str(folder / "cache"),
+                "EDGECOMP_RESULTS": str(folder / "results"),
+                "OMP_NUM_THREADS": "1",
+            },
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -239,7 +244,8 @@ def _orphans(workers: list[psutil.Process], cache: Path) -> list[str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files outside the cache."""
-    parts = (path.name for path in folder.iterdir() if path.name not in ("bundle", "cache"))
+    """Temporary files outside the cache and the results that are kept."""
+    kept = ("bundle", "cache", "results")
+    parts = (path.name for path in folder.iterdir() if path.name not in kept)
     inside = (path.name for path in (folder / "bundle").rglob("*") if ".partial" in path.name)
     return [f"{name} is left over" for name in (*parts, *inside)]
