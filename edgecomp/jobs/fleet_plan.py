@@ -295,7 +295,7 @@ def _artifact(
         request.evaluation,
         Choices(runtime=target.runtime),
     )
-    how = HowMade(recipe.mix, recipe.rounding, recipe.effort)
+    how = HowMade(recipe.mix, recipe.rounding, recipe.effort, recipe.weighs_tokens)
     return PlannedArtifact(
         name=name,
         model=model.spec.name,

@@ -328,7 +328,7 @@ def _job(model: ModelSpec, recipe: Recipe, output: Path) -> JobCost:
     planned = min(size, limit) if limit else size
     planned += made.projector_bytes
     mix = None if recipe.tensor_types else recipe.mix
-    how = HowMade(mix, recipe.rounding, recipe.effort)
+    how = HowMade(mix, recipe.rounding, recipe.effort, recipe.weighs_tokens)
     job = estimate_compression(model, recipe.format, planned, recipe.stages, how)
     if job.refusals:
         raise JobTooLarge(

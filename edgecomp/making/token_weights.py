@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.common.digests import file_digest
-from edgecomp.common.events import Noted, Progress
+from edgecomp.common.events import Progress, Warned
 from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.pipeline.run import Run
 from edgecomp.pipeline.stage_cache import StoredFile
@@ -20,18 +20,17 @@ FEWEST_TOKENS = 6144
 def token_weights(
     run: Run, checkpoint: Path, calibration: StoredCalibration, done: list[Any]
 ) -> StoredFile | None:
-    """The weights of a checkpoint, after the stages `done`; None where the recipe asks for none, or
-    leaves that to the effort and the calibration is short."""
+    """The weights of a checkpoint, after the stages `done`; None where the recipe asks for none. A
+    short calibration is warned of."""
     if not run.recipe.weighs_tokens:
         return None
     tokens = calibration.record.rows * calibration.record.mix.row_tokens
-    if run.recipe.weigh_tokens is None and tokens < FEWEST_TOKENS:
+    if tokens < FEWEST_TOKENS:
         text = (
-            f"The calibration's {tokens:,} tokens count alike: weighed, fewer than "
-            f"{FEWEST_TOKENS:,} say too little. A larger --calibration is weighed."
+            f"The calibration's {tokens:,} tokens are weighed as the recipe asks; fewer than "
+            f"{FEWEST_TOKENS:,} say too little. Give a larger calibration, or leave it out."
         )
-        run.listen(Noted(text=text))
-        return None
+        run.listen(Warned(text=text))
 
     def work(folder: Path, progress: Progress) -> StoredFile:
         path = folder / "token-weights.safetensors"

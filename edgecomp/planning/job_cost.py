@@ -83,6 +83,7 @@ class HowMade(NamedTuple):
     mix: Mix | None = None
     rounding: Rounding | None = None
     effort: Effort = "default"
+    weighs_tokens: bool = False
 
 
 LOSING_LEAST = HowMade()
@@ -144,7 +145,7 @@ def _of_effort(made: ModelSpec, format_name: str, how: HowMade) -> list[StageCos
 def _weighs_tokens(format_name: str, how: HowMade) -> bool:
     """Whether solvers are given what each token counts."""
     solves = how.rounding is None or how.rounding in SOLVING
-    return how.effort == "best" and solves and _rounds(format_name, how.rounding)
+    return how.weighs_tokens and solves and _rounds(format_name, how.rounding)
 
 
 def _tuning_within_memory(made: ModelSpec, format_name: str, how: HowMade) -> StageCost | None:

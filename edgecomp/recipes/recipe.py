@@ -81,9 +81,9 @@ class Recipe(FrozenModel):
     effort: Effort = "default"
     """How long scales and norms are tuned once codes are chosen (recipes/tuning.py)."""
 
-    weigh_tokens: bool | None = None
-    """Whether solvers weigh the calibration's tokens by what their errors do to the predictions;
-    None: at the effort `best`."""
+    weigh_tokens: bool = False
+    """Whether solvers weigh the calibration's tokens by what their errors do to the predictions: a
+    trial, which lost where it was measured together with tuning (benchmarks/RESULTS.md)."""
 
     settings: RunSettings
     importance: bool
@@ -99,8 +99,7 @@ class Recipe(FrozenModel):
     @property
     def weighs_tokens(self) -> bool:
         """Whether a solver is given what each token counts."""
-        asked = self.effort == "best" if self.weigh_tokens is None else self.weigh_tokens
-        return asked and self.rounding in SOLVING
+        return self.weigh_tokens and self.rounding in SOLVING
 
     @model_validator(mode="after")
     def _can_be_made(self) -> Self:

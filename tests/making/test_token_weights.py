@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.calibration.calibration import CalibrationRecord
-from edgecomp.common.events import Event, Noted, StageFinished
+from edgecomp.common.events import Event, StageFinished
 from edgecomp.common.tasks import Effort, Rounding
-from edgecomp.making.calibration_rows import StoredCalibration
 from edgecomp.making.compress_job import CompressionRequest, compress, compression_recipe
-from edgecomp.making.token_weights import token_weights
-from edgecomp.models.reading import read_model
-from edgecomp.pipeline.run import Run
-from edgecomp.pipeline.stage_cache import StoredFile
 from edgecomp.recipes.calibration_mix import CalibrationMix
 from edgecomp.recipes.recipe import Recipe
 
@@ -56,28 +50,12 @@ def test_weights_are_measured_once_and_change_the_codes(
     assert again.cached
 
 
-def test_a_short_calibration_is_not_weighed_unless_a_recipe_says_so(
+def test_tokens_are_weighed_by_solvers_where_a_recipe_says_so(
     tiny_model: Callable[..., Path],
 ) -> None:
     source = tiny_model("llama")
-    recipe, heard = recipe_of(source, "Q4_0", effort="best"), list[Event]()
-    run = Run(read_model(source, weights=True), recipe, None, heard.append)
-    record = CalibrationRecord(
-        mix=MIX, origins={}, rows=95, tokens_sha256="", template_sha256=None, warnings=()
-    )
-    tokens = StoredFile(path=source / "none.npy", sha256="")
-    short = StoredCalibration(tokens=tokens, record=record)
-    assert token_weights(run, source, short, []) is None
-    (said,) = (event.text for event in heard if isinstance(event, Noted))
-    assert "6,080 tokens" in said and "6,144" in said
-
-
-def test_tokens_are_weighed_at_the_best_effort_by_solvers_unless_a_recipe_says_otherwise(
-    tiny_model: Callable[..., Path],
-) -> None:
-    source = tiny_model("llama")
-    best, default = (recipe_of(source, "Q4_0", effort=effort) for effort in ("best", "default"))
-    assert best.weighs_tokens and not default.weighs_tokens
-    assert not best.model_copy(update={"weigh_tokens": False}).weighs_tokens
-    assert default.model_copy(update={"weigh_tokens": True}).weighs_tokens
-    assert not recipe_of(source, "Q4_0", rounding="rtn", effort="best").weighs_tokens
+    best = recipe_of(source, "Q4_0", effort="best")
+    assert not best.weighs_tokens
+    assert best.model_copy(update={"weigh_tokens": True}).weighs_tokens
+    nearest = recipe_of(source, "Q4_0", rounding="rtn")
+    assert not nearest.model_copy(update={"weigh_tokens": True}).weighs_tokens

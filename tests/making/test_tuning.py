@@ -43,7 +43,7 @@ def made(source: Path, folder: Path, effort: Effort = "best") -> tuple[Compresse
         model=str(source), method="gptq", format="Q4_0", calibration=MIX, effort=effort
     )
     # The same codes at every effort.
-    recipe = compression_recipe(wanted).model_copy(update={"weigh_tokens": False})
+    recipe = compression_recipe(wanted)
     return compress(recipe, folder, None, heard.append), heard
 
 
