@@ -120,26 +120,16 @@ def estimate_compression(
 
 def _by_effort(job: JobCost, made: ModelSpec, format_name: str, how: HowMade) -> JobCost:
     """The job with what it takes at every effort, where that differs."""
-    costs = {
-        effort: _of_effort(made, format_name, how._replace(effort=effort)) for effort in TUNINGS
+    tunings = {
+        effort: _tuning_within_memory(made, format_name, how._replace(effort=effort))
+        for effort in TUNINGS
     }
-    stages = {cost.stage for added in costs.values() for cost in added}
+    stages = {cost.stage for cost in tunings.values() if cost}
     if not stages:
         return job
     others = sum(cost.seconds for cost in job.stages if cost.stage not in stages)
-    seconds = {
-        effort: others + sum(cost.seconds for cost in added) for effort, added in costs.items()
-    }
+    seconds = {effort: others + (cost.seconds if cost else 0) for effort, cost in tunings.items()}
     return job.model_copy(update={"effort_seconds": seconds})
-
-
-def _of_effort(made: ModelSpec, format_name: str, how: HowMade) -> list[StageCost]:
-    """The stages that an effort adds."""
-    costs = []
-    if _weighs_tokens(format_name, how):
-        costs.append(weighing_cost(made, _torch_rate(stored_kernel_rates())))
-    tuning = _tuning_within_memory(made, format_name, how)
-    return [*costs, tuning] if tuning else costs
 
 
 def _weighs_tokens(format_name: str, how: HowMade) -> bool:
@@ -215,9 +205,14 @@ def _making(
         costs.append(sensitivity_cost(made, types, tokens, carried, rate))
     if _weighs(made, format_name, how.rounding):
         costs.append(_calibration(made, rate))
+    weighs_tokens = _weighs_tokens(format_name, how)
+    if weighs_tokens:
+        costs.append(weighing_cost(made, rate))
     if _rounds(format_name, how.rounding):
-        costs.append(_rounding(made, rate, weighs_tokens=_weighs_tokens(format_name, how)))
-    costs += _of_effort(made, format_name, how)
+        costs.append(_rounding(made, rate, weighs_tokens=weighs_tokens))
+    tuning = _tuning_within_memory(made, format_name, how)
+    if tuning:
+        costs.append(tuning)
     return [*costs, _compression(model, made, format_name, file_bytes, kernel_rates)]
 
 
