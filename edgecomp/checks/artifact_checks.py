@@ -32,13 +32,15 @@ class CheckResult(FrozenModel):
     """What its user should know although it passed."""
 
 
-def check_size(artifact: Path, planned_bytes: int) -> CheckResult:
+def check_size(
+    file: Path, planned_bytes: int, *, name: str = "size", unit: str = "bytes"
+) -> CheckResult:
     """Whether the file is exactly as large as the plan said."""
-    actual = artifact.stat().st_size
-    detail = f"{actual:,} bytes" + (
+    actual = file.stat().st_size
+    detail = f"{actual:,} {unit}" + (
         "" if actual == planned_bytes else f", planned {planned_bytes:,}"
     )
-    return CheckResult(name="size", passed=actual == planned_bytes, detail=detail)
+    return CheckResult(name=name, passed=actual == planned_bytes, detail=detail)
 
 
 def tensor_types(artifact: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.checks.artifact_checks import CheckResult, check_size
 from edgecomp.checks.greedy_check import MORE_PROMPTS, PROMPTS
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.digests import tree_digest
@@ -26,7 +26,7 @@ from edgecomp.making.gguf import chosen_codes, needs_calibration
 from edgecomp.making.gguf_checks import Checks, require
 from edgecomp.making.learned import with_possible_rounding
 from edgecomp.making.onnx_mix import onnx_bit_allocation
-from edgecomp.making.provider_package import Exported, make_provider_package
+from edgecomp.making.provider_package import WEIGHT_BYTES, Exported, make_provider_package
 from edgecomp.making.shrinking import PrunedOrDistilled, shrunk_checkpoint
 from edgecomp.models.onnx_folder import DATA, read_onnx_folder
 from edgecomp.models.reading import read_model
@@ -140,17 +140,11 @@ def check_onnx(run: Run, file: StoredFile, source: ModelSpec, planned_bytes: int
     checker passed when it was exported."""
 
     def work(folder: Path, progress: Progress) -> Checks:
-        actual = (file.path / DATA).stat().st_size
-        planned = "" if actual == planned_bytes else f", planned {planned_bytes:,}"
         found = read_onnx_folder(file.path)
         return Checks(
             results=(
                 check_token_ids(source, file.path, run.runtime),
-                CheckResult(
-                    name="size",
-                    passed=actual == planned_bytes,
-                    detail=f"{actual:,} bytes of weights{planned}",
-                ),
+                check_size(file.path / DATA, planned_bytes, unit=WEIGHT_BYTES),
                 graph_check(found.ir_version, found.opsets, found.producer),
             )
         )

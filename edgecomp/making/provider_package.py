@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgecomp.checks.artifact_checks import CheckResult
+from edgecomp.checks.artifact_checks import CheckResult, check_size
 from edgecomp.checks.token_id_check import check_token_ids
 from edgecomp.common.atomic import copy_folder
 from edgecomp.common.digests import file_digest, tree_digest
@@ -39,6 +39,7 @@ from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.protocol import Windows
 
 CODES = ("_Q4", "_Q8")
+WEIGHT_BYTES = "bytes of weights"
 WINDOW = Windows(tokens=64, number=4)
 MOST_NATS = 0.1
 """A token's mean divergence of a package from its twin. Float16 and activations that are not
@@ -114,7 +115,12 @@ def make_provider_package(run: Run, judged: StoredFile, source: Exported) -> Pro
             partition=partition(nodes, provider),
             checks=(
                 check_token_ids(spec, path, run.runtime),
-                _size_check(path, onnx_data_bytes(spec, name, provider.name, source.overrides)),
+                check_size(
+                    path / DATA,
+                    onnx_data_bytes(spec, name, provider.name, source.overrides),
+                    name="package-size",
+                    unit=WEIGHT_BYTES,
+                ),
                 _config_check(fault),
                 codes_check(judged.path, path, same=source.has_codes),
                 _graph_check(run, judged.path, path),
@@ -130,16 +136,6 @@ def make_provider_package(run: Run, judged: StoredFile, source: Exported) -> Pro
     }
     title = f"Writing the package for {provider.title}"
     return run.stage("onnx-package", title, ProviderPackage, inputs, work)
-
-
-def _size_check(folder: Path, planned_bytes: int) -> CheckResult:
-    actual = (folder / DATA).stat().st_size
-    planned = "" if actual == planned_bytes else f", planned {planned_bytes:,}"
-    return CheckResult(
-        name="package-size",
-        passed=actual == planned_bytes,
-        detail=f"{actual:,} bytes of weights{planned}",
-    )
 
 
 def _config_check(fault: str) -> CheckResult:
