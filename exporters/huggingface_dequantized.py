@@ -17,7 +17,7 @@ from edgecomp.formats.exporting import ExportRecord, FloatType
 from edgecomp.models.float_conversion import convert, round_to_type, stored_array, to_float32
 from edgecomp.models.huggingface.dequantized import dequantize
 from edgecomp.models.huggingface.model import read_json, stored_tensors
-from edgecomp.models.huggingface.quantization_config import read_quantization
+from edgecomp.models.huggingface.quantization_config import SAID_IN, read_quantization
 from edgecomp.models.huggingface.quantized import joined_tensors, quantized_linears
 from edgecomp.models.output_tensor import OutputTensor
 from edgecomp.models.safetensors_header import StoredTensor
@@ -25,8 +25,6 @@ from edgecomp.models.safetensors_writer import split_into_shards, write_shards
 from edgecomp.models.spec import ModelSpec
 
 from .huggingface_config import DTYPES
-
-SAID_IN = ("quantization_config", "compression_config")
 
 
 def export_dequantized(

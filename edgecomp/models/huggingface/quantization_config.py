@@ -82,6 +82,9 @@ class QuantizationEntries(BaseModel):
     quant_algo: str | None = None
 
 
+SAID_IN = ("quantization_config", "compression_config")
+"""The entries of config.json, the later name first."""
+
 MODELOPT_CONFIG = "hf_quant_config.json"
 """Where ModelOpt says what older exports do not say in config.json."""
 
@@ -102,7 +105,7 @@ def converted_method(config: Mapping[str, Any]) -> str | None:
 
 def said_of_quantization(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
     """What a checkpoint's files say of its quantization; None where they say nothing."""
-    given = config.get("quantization_config") or config.get("compression_config")
+    given = next((config[entry] for entry in SAID_IN if config.get(entry)), None)
     if isinstance(given, dict):
         return given
     beside = folder / MODELOPT_CONFIG

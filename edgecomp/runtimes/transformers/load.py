@@ -18,14 +18,13 @@ from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.safe_text import one_line
 from edgecomp.models.float_conversion import stored_array
 from edgecomp.models.huggingface.dequantized import dequantize
-from edgecomp.models.huggingface.quantization_config import read_quantization
+from edgecomp.models.huggingface.quantization_config import SAID_IN, read_quantization
 from edgecomp.models.huggingface.quantized import joined_tensors, quantized_linears
 from edgecomp.models.huggingface.weight_files import read_json, stored_tensors
 from edgecomp.runtimes.transformers.kernels import KERNELS
 from edgecomp.runtimes.transformers.loading import Loading, loading_of
 
 LONGEST_REASON = 300
-SAID_IN = ("quantization_config", "compression_config")
 
 
 def card_bytes() -> int | None:
