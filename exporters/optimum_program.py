@@ -46,15 +46,12 @@ def export(checkpoint: str, destination: Path, task: str) -> None:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(checkpoint)
-    unknown = task == DECODER and config.model_type not in TasksManager._SUPPORTED_MODEL_TYPE
-    usual = {
-        "custom_onnx_configs": {
-            "model": LlamaOnnxConfig(
-                config, task="text-generation", use_past=True, use_past_in_inputs=True
-            )
-        },
-        "fn_get_submodels": traceable,
-    }
+    usual: dict[str, Any] = {}
+    if task == DECODER and config.model_type not in TasksManager._SUPPORTED_MODEL_TYPE:
+        inputs = LlamaOnnxConfig(
+            config, task="text-generation", use_past=True, use_past_in_inputs=True
+        )
+        usual = {"custom_onnx_configs": {"model": inputs}, "fn_get_submodels": traceable}
     main_export(
         checkpoint,
         destination,
@@ -64,7 +61,7 @@ def export(checkpoint: str, destination: Path, task: str) -> None:
         library_name="transformers",
         local_files_only=True,
         trust_remote_code=False,
-        **(usual if unknown else {}),
+        **usual,
     )
 
 
