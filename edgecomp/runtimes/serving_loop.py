@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -49,6 +49,34 @@ class Running:
     written: list[float] = field(default_factory=list)
 
 
+class Coming:
+    """The requests of a load in their order, round and round while time limits the load."""
+
+    def __init__(self, requests: Sequence[dict[str, Any]], seconds: float | None) -> None:
+        self.requests, self.seconds = requests, seconds
+        self.closed_loop = requests[0]["arrival_seconds"] is None
+        rounds = count() if seconds is not None else range(1)
+        self._places = (index for _ in rounds for index in range(len(requests)))
+        self.next = next(self._places, None)
+        """The place of the request that comes next; None: all have come."""
+
+    def advance(self) -> None:
+        """Go on to the request after the next."""
+        self.next = next(self._places, None)
+
+    @property
+    def arrival(self) -> float:
+        """Seconds after which the next request comes, unless others must end before."""
+        assert self.next is not None
+        return float(self.requests[self.next]["arrival_seconds"] or 0.0)
+
+    def done(self, finished: int, now: float) -> tuple[float, float]:
+        """How far the load is, and what is all of it."""
+        if self.seconds is not None:
+            return min(now, self.seconds), self.seconds
+        return finished, len(self.requests)
+
+
 class ServingLoop(ABC):
     """The state of one load. `context`: cells that all sequences share."""
 
@@ -65,9 +93,7 @@ class ServingLoop(ABC):
         self.prompts = prompts
         self.seconds = seconds
         self.context = context
-        self.closed_loop = requests[0]["arrival_seconds"] is None
-        self.coming = self._order()
-        self.next = next(self.coming, None)
+        self.coming = Coming(requests, seconds)
         self.waiting: deque[Waiting] = deque()
         self.running: dict[int, Running] = {}
         self.free = set(range(sequences))
@@ -96,9 +122,9 @@ class ServingLoop(ABC):
             self._receive(now)
             self._admit(began)
             if not self.running:
-                if self.next is None:
+                if self.coming.next is None:
                     break
-                time.sleep(max(self._arrival() - (time.perf_counter() - began), 0.0))
+                time.sleep(max(self.coming.arrival - (time.perf_counter() - began), 0.0))
             else:
                 self._write_down(self.step(), began)
             now = time.perf_counter() - began
@@ -114,31 +140,21 @@ class ServingLoop(ABC):
             "cells": self.cells,
         }
 
-    def _order(self) -> Iterator[int]:
-        """Places of the requests to come; round and round while time limits the load."""
-        rounds = count() if self.seconds is not None else range(1)
-        return (index for _ in rounds for index in range(len(self.requests)))
-
-    def _arrival(self) -> float:
-        assert self.next is not None
-        return float(self.requests[self.next]["arrival_seconds"] or 0.0)
-
     def _done(self, now: float) -> tuple[float, float]:
-        if self.seconds is not None:
-            return min(now, self.seconds), self.seconds
-        return len(self.finished), len(self.requests)
+        return self.coming.done(len(self.finished), now)
 
     def _receive(self, now: float) -> None:
         """Take in the requests that have come by now: in a closed loop, one a free sequence."""
-        while self.next is not None:
-            if self.closed_loop:
+        coming = self.coming
+        while coming.next is not None:
+            if coming.closed_loop:
                 if len(self.waiting) >= len(self.free):
                     return
-            elif self._arrival() > now:
+            elif coming.arrival > now:
                 return
-            arrived = now if self.closed_loop else self._arrival()
-            self.waiting.append(self._tokenized(self.next, arrived))
-            self.next = next(self.coming, None)
+            arrived = now if coming.closed_loop else coming.arrival
+            self.waiting.append(self._tokenized(coming.next, arrived))
+            coming.advance()
 
     def _tokenized(self, index: int, arrived: float) -> Waiting:
         output_tokens = self.requests[index]["output_tokens"]

@@ -9,7 +9,7 @@ what it says of each is written down. Every request writes exactly as many token
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgecomp.common.errors import RuntimeRefused
 from edgecomp.common.events import Progress
 from edgecomp.recipes.run_settings import RunSettings
 from edgecomp.runtimes.process_memory import process_memory
+from edgecomp.runtimes.serving_loop import REPORT_SECONDS, Coming
 from edgecomp.runtimes.serving_prompts import cut_prompts
 from edgecomp.runtimes.transformers.session import Session
 
@@ -28,7 +29,7 @@ PAGE_TOKENS = 32
 NO_TOKEN = -1
 """Ends nothing."""
 
-REPORT_SECONDS, POLL_SECONDS = 1.0, 0.2
+POLL_SECONDS = 0.2
 
 
 def serve(
@@ -95,9 +96,7 @@ class _Load:
         self.requests = requests
         self.prompts = prompts
         self.seconds = seconds
-        self.closed_loop = requests[0]["arrival_seconds"] is None
-        self.coming = self._order()
-        self.next = next(self.coming, None)
+        self.coming = Coming(requests, seconds)
         self.under_way: dict[str, dict[str, Any]] = {}
         self.finished: list[dict[str, Any]] = []
         self.cells: list[tuple[float, int]] = []
@@ -111,7 +110,7 @@ class _Load:
         self.began, reported, now = time.perf_counter(), 0.0, 0.0
         while self.seconds is None or now < self.seconds:
             self._send(now)
-            if not self.under_way and self.next is None:
+            if not self.under_way and self.coming.next is None:
                 break
             self._receive(self.manager.get_result(timeout=self._patience(now)))
             now = time.perf_counter() - self.began
@@ -135,26 +134,20 @@ class _Load:
         if result.error:
             raise RuntimeRefused(f"transformers' continuous batching failed: {result.error}")
 
-    def _order(self) -> Iterator[int]:
-        """Places of the requests to come; round and round while time limits the load."""
-        rounds = count() if self.seconds is not None else range(1)
-        return (index for _ in rounds for index in range(len(self.requests)))
-
     def _send(self, now: float) -> None:
         """Hand over what has come by now: in a closed loop, one a free sequence."""
-        while self.next is not None:
-            wanted = self.requests[self.next]
-            if self.closed_loop:
+        coming = self.coming
+        while coming.next is not None:
+            wanted = self.requests[coming.next]
+            if coming.closed_loop:
                 if len(self.under_way) >= self.session.settings.sequences:
                     return
-                arrived = now
-            else:
-                arrived = float(wanted["arrival_seconds"])
-                if arrived > now:
-                    return
+            elif coming.arrival > now:
+                return
+            arrived = now if coming.closed_loop else coming.arrival
             before = time.perf_counter()
             tokens = self.session.tokenize(
-                self.prompts[self.next], add_special=True, parse_special=False
+                self.prompts[coming.next], add_special=True, parse_special=False
             )
             # A text tokenized again may be a little longer than the tokens it was made of.
             tokens = tokens[: self.session.settings.context - wanted["output_tokens"]]
@@ -166,7 +159,7 @@ class _Load:
                 "token_seconds": [],
             }
             self._add(name, tokens, wanted["output_tokens"])
-            self.next = next(self.coming, None)
+            coming.advance()
 
     def _add(self, name: str, tokens: list[int], output_tokens: int) -> None:
         self.manager.add_request(
@@ -180,10 +173,9 @@ class _Load:
 
     def _patience(self, now: float) -> float:
         """Seconds to wait for a result: no longer than until the next request comes."""
-        if self.closed_loop or self.next is None:
+        if self.coming.closed_loop or self.coming.next is None:
             return POLL_SECONDS
-        until = float(self.requests[self.next]["arrival_seconds"]) - now
-        return min(POLL_SECONDS, max(until, 0.001))
+        return min(POLL_SECONDS, max(self.coming.arrival - now, 0.001))
 
     def _receive(self, result: Any) -> None:
         """Write down what the manager says of a request that has gone on."""
@@ -217,6 +209,4 @@ class _Load:
             raise RuntimeRefused(f"transformers' continuous batching ended: {fault}")
 
     def _done(self, now: float) -> tuple[float, float]:
-        if self.seconds is not None:
-            return min(now, self.seconds), self.seconds
-        return len(self.finished), len(self.requests)
+        return self.coming.done(len(self.finished), now)
